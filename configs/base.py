@@ -1,0 +1,219 @@
+"""Every key of the configuration, once: default, meaning, unit, the paper's symbol.
+
+An experiment is a file beside this one with a function `configure(config)` that changes what
+differs; `--config.SECTION.KEY=VALUE` comes last.
+"""
+
+from ufnrec_tf.config import Option
+
+OPTIONS = {
+    "data": {
+        "name": Option("", "`planted` for the embedded data set; empty: read --data."),
+        "format": Option(
+            "auto",
+            "Form of the log. auto: a typed header is inter; a header with commas or tabs is csv; "
+            "lines of two fields are pairs; else sequences (user item item ..., oldest first).",
+            choices=("auto", "pairs", "sequences", "inter", "csv"),
+        ),
+        "user_column": Option("", "Name of the user column; empty: the usual names are tried."),
+        "item_column": Option("", "Name of the item column."),
+        "time_column": Option("", "Name of the time column (a number); none: file order."),
+        "rating_column": Option("", "Name of the rating column, checked and not used."),
+        "separator": Option("", "Field separator of a csv file; empty: tab if the header has one."),
+        "repeats": Option(
+            "keep",
+            "Events whose user and item occurred before; counted either way.",
+            choices=("keep", "drop"),
+        ),
+        "titles": Option("", "File with item titles; empty: the .item file beside an .inter."),
+        "planted_generator": Option(
+            "factors", "How the planted log is made.", choices=("factors", "attributes")
+        ),
+        "planted_users": Option(2000, "Users of the planted log.", minimum=2),
+        "planted_items": Option(1000, "Items of the planted log.", minimum=10),
+        "planted_mean_length": Option(20.0, "Mean events a user.", minimum=5),
+        "planted_false_negative_rate": Option(
+            0.1, "Share of a user's unobserved items that the user likes.", minimum=0, maximum=0.9
+        ),
+        "planted_popularity_bias": Option(1.0, "Deviation of an item's log popularity.", minimum=0),
+        "planted_noise": Option(0.5, "Deviation of a pair's own taste.", minimum=0),
+        "planted_drift": Option(2.0, "Weight of the last item in what comes next.", minimum=0),
+        "planted_seed": Option(0, "Seed of the planted log.", minimum=0),
+    },
+    "split": {
+        "name": Option(
+            "leave_one_out",
+            "Last event test, the one before validation; users with fewer than 3 train only.",
+            choices=("leave_one_out",),
+        ),
+    },
+    "backbone": {
+        "name": Option("sasrec", "The network."),
+        "variant": Option(
+            "authors",
+            "authors: blocks as released, padded keys attended to; corrected: pre-norm blocks "
+            "and a key-padding mask.",
+        ),
+        "width": Option(50, "Embedding size. Paper: d.", minimum=1),
+        "num_blocks": Option(2, "Attention blocks.", minimum=0),
+        "num_heads": Option(1, "Attention heads; divides the width.", minimum=1),
+        "dropout": Option(0.5, "Dropout rate.", minimum=0, maximum=0.99),
+        "max_length": Option(
+            50,
+            "Newest items of a history that are read; older transitions wait for windows=all.",
+            minimum=1,
+        ),
+    },
+    "loss": {
+        "name": Option("pooled_bce", "The loss; pooled_bce is the authors'."),
+    },
+    "negatives": {
+        "count": Option(100, "Negatives a position. Paper: N.", minimum=1, maximum=60000),
+    },
+    "memory": {
+        "policy": Option(
+            "ufnrec",
+            "keep: plain training; replay: remember, never flip; remove: leave ripe negatives out; "
+            "flip: label them 1; ufnrec: flip and let the teacher soften it.",
+        ),
+        "patience": Option(
+            5, "A negative shown more often than this is ripe. Paper: m.", minimum=0
+        ),
+        "slots": Option(
+            16,
+            "Counted items a row can hold, 8 bytes each; a row is a training transition.",
+            minimum=1,
+            maximum=65536,
+        ),
+        "capacity": Option(
+            0,
+            "Items remembered and shown again a row at most; 0: as many as there are negatives.",
+            minimum=0,
+        ),
+        "duplicates": Option(
+            False,
+            "true (authors): an item may be remembered twice and then counts twice, and a fresh "
+            "draw of a shown item keeps label 0; false: neither.",
+        ),
+        "counting": Option(
+            "cumulative",
+            "cumulative (authors): a count outlives the item's stay; consecutive: it starts again.",
+            choices=("cumulative", "consecutive"),
+        ),
+        "flip": Option(
+            "once",
+            "once (authors): a flip lasts one step; sticky: as long as the item outranks.",
+            choices=("once", "sticky"),
+        ),
+    },
+    "teacher": {
+        "decay": Option(
+            0.999, "Decay of the average after warm-up. Paper: d.", minimum=0, maximum=1
+        ),
+        "weight": Option(0.3, "Weight of the consistency term. Paper: alpha.", minimum=0),
+        "always": Option(False, "Average the weights from the first step, in every policy."),
+        "dropout": Option(False, "Whether the teacher scores with dropout (authors: true)."),
+        "consistency_mean": Option(
+            "all",
+            "flipped (authors): mean over flipped entries, so that one can weigh hundreds of times "
+            "an ordinary one; all: over all entries.",
+            choices=("all", "flipped"),
+        ),
+        "soft_label_only": Option(
+            False, "Leave a softened entry's hard label out, which the teacher may contradict."
+        ),
+    },
+    "gate": {
+        "kind": Option(
+            "validation",
+            "When memory and teacher start. validation: the validation metric has not risen for "
+            "gate.patience evaluations; plateau (authors): the loss has; epochs: after "
+            "gate.epochs; never.",
+            choices=("plateau", "validation", "epochs", "never"),
+        ),
+        "epochs": Option(
+            20, "kind=epochs: epochs completed before it opens; 0: at the first step.", minimum=0
+        ),
+        "patience": Option(3, "kind=validation: evaluations without a rise.", minimum=1),
+    },
+    "optimizer": {
+        "learning_rate": Option(1e-3, "Adam's rate.", minimum=0),
+        "beta_1": Option(0.9, "Adam's first decay.", minimum=0, maximum=1),
+        "beta_2": Option(0.98, "Adam's second decay.", minimum=0, maximum=1),
+        "epsilon": Option(1e-8, "Adam's epsilon, added after the bias correction.", minimum=0),
+        "weight_decay": Option(0.0, "Decoupled weight decay.", minimum=0),
+        "clip_norm": Option(0.0, "Norm to clip the gradient to; 0: none.", minimum=0),
+        "warm_up_steps": Option(0, "Steps of linear warm-up.", minimum=0),
+        "schedule": Option(
+            "constant", "Learning rate after the warm-up.", choices=("constant", "cosine")
+        ),
+        "l2": Option(0.0, "Weight of the item table's norm in the loss.", minimum=0),
+    },
+    "training": {
+        "batch_size": Option(128, "Users a step, over all replicas.", minimum=1),
+        "num_epochs": Option(200, "Epochs at most.", minimum=0),
+        "max_steps": Option(0, "Steps at most; 0: no limit.", minimum=0),
+        "draw": Option(
+            "permutation",
+            "permutation: each window once an epoch; with_replacement (authors): batches drawn "
+            "anew, of distinct users.",
+            choices=("permutation", "with_replacement"),
+        ),
+        "windows": Option(
+            "last",
+            "last (authors): the newest max_length transitions of a user; all: every transition, "
+            "in windows that do not overlap.",
+            choices=("last", "all"),
+        ),
+        "monitor": Option(
+            "ndcg@10", "Validation metric that selects and stops; empty: the last weights."
+        ),
+        "patience": Option(
+            10, "Evaluations without a better one before training stops; 0: never.", minimum=0
+        ),
+        "steps_per_execution": Option(1, "Steps a call into the graph.", minimum=1),
+        "deterministic": Option(False, "TensorFlow's deterministic operations; slower."),
+    },
+    "evaluation": {
+        "every": Option(1, "Epochs between evaluations on validation.", minimum=1),
+        "test_every": Option(
+            0,
+            "Epochs between evaluations on test, to watch only, never used to select; 0: the test "
+            "set is scored once, at the end.",
+            minimum=0,
+        ),
+        "weights": Option(
+            "auto",
+            "auto: the teacher's where there is one.",
+            choices=("auto", "student", "teacher"),
+        ),
+        "mask": Option(
+            "seen",
+            "Items left out of the candidates. seen: the history's (at test the validation item "
+            "too); train: train items; none: nothing, for repeat consumption.",
+            choices=("seen", "train", "none"),
+        ),
+        "sampled_negatives": Option(
+            0,
+            "Also the authors' metric, against this many random items (100): hr@10_uni100.",
+            minimum=0,
+        ),
+        "batch_size": Option(256, "Users a chunk.", minimum=1),
+    },
+    "distribution": {
+        "strategy": Option("one", "one, mirrored (all local GPUs) or auto."),
+        "num_virtual_devices": Option(0, "Splits the CPU, to try replicas; 0: no.", minimum=0),
+    },
+    "export": {
+        "top_k": Option(10, "Items of the default signature.", minimum=1),
+        "mask_seen": Option(True, "Never recommend an item of the given history."),
+    },
+    "comparison": {
+        "baselines": Option(
+            ("popularity", "markov"),
+            "Simple baselines in the final table: popularity, markov, itemknn.",
+        ),
+        "arms": Option((), "Trained baselines whose runs go into WORKDIR/baselines: keep, ..."),
+        "sample_users": Option(3, "Users whose recommendations are shown at the end.", minimum=0),
+    },
+}

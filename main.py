@@ -1,0 +1,8 @@
+"""Trains, evaluates, exports and recommends: `python main.py --help`."""
+
+import sys
+
+from ufnrec_tf.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

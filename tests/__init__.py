@@ -1,0 +1,1 @@
+"""Tests, the oracle they compare with, and the cases they run on."""

@@ -1,0 +1,27 @@
+"""Backbones: networks that turn a history into one vector a position; the table of known ones."""
+
+from typing import Any
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.sasrec import SASRec
+from ufnrec_tf.names import pick
+
+BACKBONES: dict[str, type[Backbone]] = {
+    "sasrec": SASRec,
+}
+
+
+def create(name: str, **settings: Any) -> Backbone:
+    """Makes the backbone called `name`.
+
+    Args:
+        name: A key of `BACKBONES`.
+        **settings: The constructor's keyword arguments (num_items, width, max_length, ...).
+
+    Returns:
+        A built backbone.
+
+    Raises:
+        UserError: If `name` is unknown; the message lists the known names and the nearest.
+    """
+    return pick(BACKBONES, name, key="backbone.name")(**settings)

@@ -1,0 +1,74 @@
+"""What every backbone promises: histories in, a vector a position out, no knowledge of a loss."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class Backbone(keras.layers.Layer):
+    """A network from histories to one vector a position, with a tied item table.
+
+    A subclass implements `call` and owns `item_table`. The score of an item at a position is
+    the dot product of the position's vector and the item's row, so that training, evaluation
+    and serving agree whatever the backbone.
+
+    Attributes:
+        num_items: Number of items; internal ids are 1..num_items, 0 pads.
+        width: D, the size of a vector.
+        max_length: L, the longest history read; shorter ones are left-padded with 0.
+        settings: The constructor's arguments, from which `clone` makes an equal one.
+    """
+
+    is_causal = True
+    """Whether the vector of a position depends on that position and earlier ones alone."""
+
+    item_table: Any
+
+    def __init__(self, *, num_items: int, width: int, max_length: int, **settings: Any) -> None:
+        super().__init__()
+        self.num_items = num_items
+        self.width = width
+        self.max_length = max_length
+        self.settings = {
+            "num_items": num_items,
+            "width": width,
+            "max_length": max_length,
+            **settings,
+        }
+
+    def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns float32 [B, L, D] for int32 [B, L] histories, left-padded with 0.
+
+        Column j's vector predicts the item that follows column j. What stands in padded
+        columns is undefined.
+        """
+        raise NotImplementedError
+
+    def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns float32 [B, D], the vector of the newest position of each history."""
+        return self(histories, training=training)[:, -1, :]
+
+    def item_embeddings(self) -> tf.Tensor:
+        """Returns float32 [num_items + 1, D]; row 0 is padding and never a candidate."""
+        return tf.convert_to_tensor(self.item_table)
+
+    def score(self, vectors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Returns logits float32 [P, C] of int32 [P, C] candidates for float32 [P, D] vectors."""
+        rows = tf.gather(self.item_embeddings(), candidates)  # [P, C, D]
+        return tf.squeeze(tf.matmul(rows, vectors[:, :, None]), axis=2)  # [P, C]
+
+    def build_now(self) -> None:
+        """Makes all variables; call it inside the strategy's scope."""
+        self(tf.zeros([1, self.max_length], tf.int32))
+
+    def clone(self) -> "Backbone":
+        """Returns a new built backbone with the same settings and the same weights."""
+        copy = type(self)(**self.settings)
+        copy.set_weights_from(self)
+        return copy
+
+    def set_weights_from(self, other: "Backbone") -> None:
+        """Copies the trainable weights of `other`, an equal backbone, into this one."""
+        for mine, theirs in zip(self.trainable_variables, other.trainable_variables, strict=True):
+            mine.assign(theirs)

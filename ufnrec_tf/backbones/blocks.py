@@ -1,0 +1,128 @@
+"""Layers that backbones share: attention, feed-forward, the input embedding."""
+
+import keras
+import tensorflow as tf
+
+
+def xavier_normal(fan_in: int, fan_out: int) -> keras.initializers.Initializer:
+    """Normal initializer with the Xavier deviation sqrt(2 / (fan_in + fan_out))."""
+    return keras.initializers.RandomNormal(stddev=(2.0 / (fan_in + fan_out)) ** 0.5)
+
+
+def fan_in_uniform(fan_in: int) -> keras.initializers.Initializer:
+    """Uniform initializer within +-1/sqrt(fan_in), as torch gives to a convolution's bias."""
+    bound = fan_in**-0.5
+    return keras.initializers.RandomUniform(-bound, bound)
+
+
+class CausalAttention(keras.layers.Layer):
+    """Multi-head attention in which a query sees its own and earlier columns.
+
+    Source: Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section
+    III-B. The projections of query, key and value are initialised as one
+    (3 * width, width) matrix, as torch's MultiheadAttention holds them.
+
+    Args:
+        width: D.
+        num_heads: Number of heads; divides `width`.
+        dropout: Rate on the attention weights.
+        masks_padding: Whether padded keys are left out. False is the authors' behaviour: a
+            query then also attends to the zero vectors of the padding.
+    """
+
+    def __init__(self, *, width: int, num_heads: int, dropout: float, masks_padding: bool) -> None:
+        super().__init__()
+        self.width = width
+        self.num_heads = num_heads
+        self.masks_padding = masks_padding
+        self.dropout = keras.layers.Dropout(dropout)
+        fused = xavier_normal(3 * width, width)
+        self.query_kernel = self.add_weight(
+            shape=(width, width), initializer=fused, name="query_kernel"
+        )
+        self.query_bias = self.add_weight(shape=(width,), initializer="zeros", name="query_bias")
+        # The same initializer object would repeat its draw: a fresh one for each matrix.
+        self.key_value_kernel = self.add_weight(
+            shape=(width, 2 * width),
+            initializer=xavier_normal(3 * width, width),
+            name="key_value_kernel",
+        )
+        self.key_value_bias = self.add_weight(
+            shape=(2 * width,), initializer="zeros", name="key_value_bias"
+        )
+        self.output_kernel = self.add_weight(
+            shape=(width, width), initializer=xavier_normal(width, width), name="output_kernel"
+        )
+        self.output_bias = self.add_weight(shape=(width,), initializer="zeros", name="output_bias")
+        self.built = True
+
+    def call(
+        self, queries: tf.Tensor, values: tf.Tensor, is_real: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Returns float32 [B, L, D].
+
+        Args:
+            queries: float32 [B, L, D].
+            values: float32 [B, L, D], read as keys and as values.
+            is_real: bool [B, L], True where the column is not padding.
+            training: Whether dropout acts.
+        """
+        query = self._split(tf.matmul(queries, self.query_kernel) + self.query_bias)
+        key, value = tf.split(tf.matmul(values, self.key_value_kernel) + self.key_value_bias, 2, -1)
+        scale = (self.width // self.num_heads) ** -0.5
+        logits = tf.matmul(query * scale, self._split(key), transpose_b=True)  # [B, H, L, L]
+        weights = tf.nn.softmax(tf.where(self._is_visible(is_real), logits, logits.dtype.min))
+        weights = self.dropout(weights, training=training)
+        mixed = self._merge(tf.matmul(weights, self._split(value)))
+        return tf.matmul(mixed, self.output_kernel) + self.output_bias
+
+    def _is_visible(self, is_real: tf.Tensor) -> tf.Tensor:
+        length = tf.shape(is_real)[1]
+        column = tf.range(length)
+        visible = (column[:, None] >= column[None, :])[None, None]  # [1, 1, L, L]
+        if not self.masks_padding:
+            return visible
+        # A padded query keeps itself, so that its softmax is over something.
+        itself = (column[:, None] == column[None, :])[None, None]
+        return tf.logical_or(tf.logical_and(visible, is_real[:, None, None, :]), itself)
+
+    def _split(self, tensor: tf.Tensor) -> tf.Tensor:
+        batch, length = tf.shape(tensor)[0], tf.shape(tensor)[1]
+        heads = tf.reshape(tensor, [batch, length, self.num_heads, self.width // self.num_heads])
+        return tf.transpose(heads, [0, 2, 1, 3])  # [B, H, L, D/H]
+
+    def _merge(self, tensor: tf.Tensor) -> tf.Tensor:
+        batch, length = tf.shape(tensor)[0], tf.shape(tensor)[2]
+        return tf.reshape(tf.transpose(tensor, [0, 2, 1, 3]), [batch, length, self.width])
+
+
+class FeedForward(keras.layers.Layer):
+    """Position-wise dropout(W2 relu(dropout(W1 x))), inner size = width.
+
+    Source: SASRec, section III-C; biases start as torch's convolution's do, which is what the
+    authors' code leaves them at.
+    """
+
+    def __init__(self, *, width: int, dropout: float) -> None:
+        super().__init__()
+        for name in ("inner", "outer"):
+            kernel = self.add_weight(
+                shape=(width, width),
+                initializer=xavier_normal(width, width),
+                name=f"{name}_kernel",
+            )
+            bias = self.add_weight(
+                shape=(width,), initializer=fan_in_uniform(width), name=f"{name}_bias"
+            )
+            setattr(self, f"{name}_kernel", kernel)
+            setattr(self, f"{name}_bias", bias)
+        self.inner_dropout = keras.layers.Dropout(dropout)
+        self.outer_dropout = keras.layers.Dropout(dropout)
+        self.built = True
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns float32 [B, L, D] for float32 [B, L, D]; the residual is the caller's."""
+        hidden = tf.matmul(inputs, self.inner_kernel) + self.inner_bias
+        hidden = tf.nn.relu(self.inner_dropout(hidden, training=training))
+        hidden = tf.matmul(hidden, self.outer_kernel) + self.outer_bias
+        return self.outer_dropout(hidden, training=training)

@@ -1,0 +1,118 @@
+"""SASRec: causal self-attention over the history, as released with UFNRec, or corrected."""
+
+import keras
+import tensorflow as tf
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.blocks import CausalAttention, FeedForward, xavier_normal
+from ufnrec_tf.errors import UserError
+from ufnrec_tf.names import pick
+from ufnrec_tf.types import PAD
+
+LAYER_NORM_EPSILON = 1e-8
+
+VARIANTS = {"authors": False, "corrected": True}
+"""Variant name to whether it is the corrected one."""
+
+
+class SASRec(Backbone):
+    """Self-attentive sequential recommendation with a tied item table.
+
+    Variant `authors`: in a block Q = LN(x) and K = V = x, the residual is taken from Q, and
+    padded keys are attended to. Variant `corrected`: pre-norm blocks (K and V normalised too,
+    residual from x) and a key-padding mask, so that the padding has no effect.
+
+    Source: Kang & McAuley, ICDM 2018; initialisation and order of layers after the code released
+    with UFNRec (arXiv 2208.04116).
+
+    Args:
+        num_items: Number of items.
+        width: D, the embedding size. Unit: floats. Paper: d.
+        max_length: L, window length in items.
+        num_blocks: Attention blocks.
+        num_heads: Heads; divides `width`.
+        dropout: Rate in [0, 1).
+        variant: `authors` or `corrected`.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        width: int = 50,
+        max_length: int = 50,
+        num_blocks: int = 2,
+        num_heads: int = 1,
+        dropout: float = 0.5,
+        variant: str = "authors",
+    ) -> None:
+        super().__init__(
+            num_items=num_items,
+            width=width,
+            max_length=max_length,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            dropout=dropout,
+            variant=variant,
+        )
+        if width % num_heads:
+            raise UserError(
+                f"`backbone.num_heads` must divide `backbone.width`. "
+                f"Received: {num_heads} heads, width {width}."
+            )
+        self.is_corrected = pick(VARIANTS, variant, key="backbone.variant")
+        self.item_table = self.add_weight(
+            shape=(num_items + 1, width),
+            initializer=xavier_normal(num_items + 1, width),
+            name="item_table",
+        )
+        self.position_table = self.add_weight(
+            shape=(max_length, width),
+            initializer=xavier_normal(max_length, width),
+            name="position_table",
+        )
+        self.input_dropout = keras.layers.Dropout(dropout)
+        self.blocks = [
+            SASRecBlock(
+                width=width, num_heads=num_heads, dropout=dropout, is_corrected=self.is_corrected
+            )
+            for _ in range(num_blocks)
+        ]
+        self.final_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON)
+        self.build_now()
+
+    def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns float32 [B, L, D] for int32 [B, L] histories; see `Backbone.call`."""
+        is_real = histories != PAD
+        keep = tf.cast(is_real, self.compute_dtype)[:, :, None]
+        hidden = tf.gather(tf.convert_to_tensor(self.item_table), histories)
+        hidden = hidden * self.width**0.5 + tf.convert_to_tensor(self.position_table)
+        hidden = self.input_dropout(hidden, training=training) * keep
+        for block in self.blocks:
+            hidden = block(hidden, is_real, training=training) * keep
+        return self.final_norm(hidden)
+
+
+class SASRecBlock(keras.layers.Layer):
+    """One attention block; the caller zeroes the padded columns of what it returns."""
+
+    def __init__(self, *, width: int, num_heads: int, dropout: float, is_corrected: bool) -> None:
+        super().__init__()
+        self.is_corrected = is_corrected
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON)
+        self.attention = CausalAttention(
+            width=width, num_heads=num_heads, dropout=dropout, masks_padding=is_corrected
+        )
+        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON)
+        self.feed_forward = FeedForward(width=width, dropout=dropout)
+
+    def call(self, inputs: tf.Tensor, is_real: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns float32 [B, L, D] for inputs float32 [B, L, D], is_real bool [B, L]."""
+        normed = self.attention_norm(inputs)
+        if self.is_corrected:
+            hidden = inputs + self.attention(normed, normed, is_real, training=training)
+            fed = self.feed_forward(self.feed_forward_norm(hidden), training=training)
+            return hidden + fed
+        hidden = normed + self.attention(normed, inputs, is_real, training=training)
+        hidden = self.feed_forward_norm(hidden)
+        return hidden + self.feed_forward(hidden, training=training)

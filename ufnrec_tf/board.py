@@ -1,0 +1,71 @@
+"""What a run writes for TensorBoard: grouped scalars, a histogram of counts, HParams."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorboard.plugins.histogram import metadata as histogram_metadata
+from tensorboard.plugins.hparams import api as hparams_api
+
+
+class Board:
+    """Event files of a run, one folder for each of train, validation and test.
+
+    Args:
+        folder: The `tensorboard` folder of the work directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+
+    def _writer(self, part: str) -> Any:
+        if part not in self._writers:
+            self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
+        return self._writers[part]
+
+    def scalars(self, part: str, values: dict[str, float], *, step: int) -> None:
+        """Writes scalars `group/name` of a part at a step; what is not finite is left out."""
+        with self._writer(part).as_default(step=step):
+            for name, value in values.items():
+                if math.isfinite(value):
+                    tf.summary.scalar(name, value)
+
+    def count_histogram(self, name: str, counts: list[int], *, step: int) -> None:
+        """Writes a histogram of whole numbers, given how often each of 0, 1, ... occurs."""
+        last = max((value for value, count in enumerate(counts) if count), default=0)
+        buckets = [[value - 0.5, value + 0.5, float(counts[value])] for value in range(last + 1)]
+        with self._writer("train").as_default(step=step):
+            tf.summary.write(
+                name,
+                tf.constant(buckets, tf.float64),
+                metadata=histogram_metadata.create_summary_metadata(name, name),
+            )
+
+    def text(self, name: str, markdown: str) -> None:
+        """Writes a text card."""
+        with self._writer("train").as_default(step=0):
+            tf.summary.text(name, markdown)
+
+    def hparams(self, settings: dict[str, Any], metrics: dict[str, float], *, step: int) -> None:
+        """Writes the run's settings and its best validation metrics, once, at the end."""
+        plain = {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in settings.items()
+        }
+        with self._writer("validation").as_default(step=step):
+            hparams_api.hparams(plain)
+            for name, value in metrics.items():
+                tf.summary.scalar(name, value)
+
+    def flush(self) -> None:
+        """Puts what was written on the disk."""
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Closes the files."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}

@@ -1,0 +1,276 @@
+"""What happens between steps and epochs: gate, selection, checkpoints, TensorBoard, progress."""
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import keras
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.board import Board
+from ufnrec_tf.checkpoint import CheckpointStore
+from ufnrec_tf.display import ProgressBar
+from ufnrec_tf.errors import UserError
+from ufnrec_tf.evaluation import NotFiniteError, RankingEvaluator
+from ufnrec_tf.gate import Gate
+from ufnrec_tf.host_state import NEVER, HostState
+from ufnrec_tf.model import UFNRecModel
+from ufnrec_tf.run_scalars import write_scalars
+from ufnrec_tf.run_state import WARM_UP_STEPS, Interrupted, LoopSettings, Progress, Stopwatch
+from ufnrec_tf.workdir import JsonLines
+
+SHOW_SECONDS = 0.5
+
+
+class TrainingLoop(keras.callbacks.Callback):
+    """Everything around the steps of one `keras.Model.fit`.
+
+    After an epoch: evaluate, keep the best weights, ask the gate, write metrics and
+    TensorBoard, checkpoint, stop. Between steps: progress, signals, the step limit.
+
+    Args:
+        ufnrec: The model.
+        host: Its host variables.
+        gate: What opens the gate.
+        evaluators: `validation` and `test`.
+        best: A backbone that holds the best weights so far.
+        store: The checkpoints; `best_store` those of `best`.
+        metrics_log: metrics.jsonl.
+        board: TensorBoard.
+        bar: The progress bar.
+        settings: When things happen.
+        progress: Where the run stands; changed in place.
+    """
+
+    def __init__(
+        self,
+        *,
+        ufnrec: UFNRecModel,
+        host: HostState,
+        gate: Gate,
+        evaluators: dict[str, RankingEvaluator],
+        best: Backbone,
+        store: CheckpointStore,
+        best_store: CheckpointStore,
+        metrics_log: JsonLines,
+        board: Board,
+        bar: ProgressBar,
+        settings: LoopSettings,
+        progress: Progress,
+    ) -> None:
+        super().__init__()
+        self.ufnrec = ufnrec
+        self.host = host
+        self.gate = gate
+        self.evaluators = evaluators
+        self.best = best
+        self.store = store
+        self.best_store = best_store
+        self.metrics_log = metrics_log
+        self.board = board
+        self.bar = bar
+        self.settings = settings
+        self.progress = progress
+        self._stopwatch = Stopwatch(progress.timing)
+        self._epoch_base = progress.step
+        self._fit_first = progress.step
+        self._read_at_start = {"users": 0.0, "positions": 0.0}
+        self._shown = self._saved = time.monotonic()
+        self._signal = 0
+        self._metric_text = ""
+
+    # Between steps.
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Notes where the epoch begins."""
+        self._epoch_base = self.progress.step
+        if self.progress.step - self._fit_first >= WARM_UP_STEPS:
+            self._start_stopwatch()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Counts the step; shows progress, stops where asked to."""
+        progress, settings = self.progress, self.settings
+        progress.step = self._epoch_base + batch + 1
+        if not self._stopwatch.is_running and progress.step - self._fit_first >= WARM_UP_STEPS:
+            self._start_stopwatch()
+        if self._signal:
+            self._stop_for_signal()
+        if settings.max_steps and progress.step >= settings.max_steps:
+            self.ufnrec.stop_training = True
+        now = time.monotonic()
+        if now - self._shown >= SHOW_SECONDS:
+            self._shown = now
+            self._check_finite()
+            self.bar.update(progress.step, self._text())
+
+    def ask_to_stop(self, number: int, frame: Any = None) -> None:
+        """Signal handler: stops at the next step; a second signal stops at once."""
+        if self._signal:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._signal = number
+
+    def _start_stopwatch(self) -> None:
+        self._read_at_start = self.host.read_sums()
+        self._stopwatch.start()
+
+    def _stop_stopwatch(self, sums: dict[str, float]) -> None:
+        before = self._read_at_start
+        self._stopwatch.stop(
+            sums["users"] - before["users"], sums["positions"] - before["positions"]
+        )
+
+    def _stop_for_signal(self) -> None:
+        self._stop_stopwatch(self.host.read_sums())
+        self._check_finite()
+        self.save()
+        self.bar.close(self.progress.step)
+        raise Interrupted(128 + self._signal, self.progress.step)
+
+    def _text(self) -> str:
+        sums = self.host.read_sums()
+        loss = sums["loss"] / max(sums["steps"], 1.0)
+        return f"epoch {self.progress.epoch + 1} loss {loss:.4f}{self._metric_text}{self._speed()}"
+
+    def _speed(self) -> str:
+        timing = self.progress.timing
+        seconds = timing.get("train_seconds", 0.0)
+        return f", {timing['train_users'] / seconds:,.0f} users/s" if seconds else ""
+
+    def _check_finite(self) -> None:
+        bad = int(self.host.first_bad_step)
+        if bad == NEVER:
+            return
+        kept = self.store.newest()
+        where = f"the checkpoint {kept} is kept" if kept else "no checkpoint was written yet"
+        self.bar.close(self.progress.step)
+        raise UserError(
+            f"the loss was not a finite number at step {bad + 1}, epoch "
+            f"{bad // self.settings.steps_per_epoch + 1}; {where}. Lower "
+            "--config.optimizer.learning_rate or set --config.optimizer.clip_norm=1."
+        )
+
+    # After an epoch.
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Evaluates, selects, opens the gate, writes, checkpoints, stops; in this order."""
+        sums = self.host.read_sums(clear=True)
+        self._stop_stopwatch(sums)
+        self._check_finite()
+        progress, settings = self.progress, self.settings
+        is_whole = progress.step % settings.steps_per_epoch == 0
+        progress.epoch = progress.step // settings.steps_per_epoch
+        for name in ("flips", "removals", "shown", "hard", "positions", "negatives", "users"):
+            progress.totals[name] = progress.totals.get(name, 0.0) + sums[name]
+        is_last = self.ufnrec.stop_training
+        metric = None
+        if is_last or progress.epoch % settings.every == 0:
+            metric = self._evaluate("validation").get(settings.monitor or "ndcg@10")
+            self._metric_text = f", ndcg@10 {metric:.4f}" if metric is not None else ""
+        if settings.test_every and progress.epoch % settings.test_every == 0:
+            self._evaluate("test")
+        if metric is not None and settings.monitor:
+            self._select(metric)
+        if progress.gate_epoch is None and is_whole:
+            self._ask_gate(sums["loss"], metric)
+        self._write_scalars(sums)
+        if settings.monitor and settings.patience and progress.num_without >= settings.patience:
+            self.ufnrec.stop_training = progress.stopped_early = True
+        if self._signal:
+            self._stop_for_signal()
+        if time.monotonic() - self._saved >= settings.checkpoint_seconds:
+            self.save()
+        self.bar.update(progress.step, self._text_after(sums))
+
+    def _text_after(self, sums: dict[str, float]) -> str:
+        loss = sums["loss"] / max(sums["steps"], 1.0)
+        return f"epoch {self.progress.epoch} loss {loss:.4f}{self._metric_text}{self._speed()}"
+
+    def scored(self) -> tuple[str, Backbone]:
+        """Returns which weights are scored now, `student` or `teacher`, and their backbone."""
+        teacher, choice = self.ufnrec.teacher, self.settings.weights
+        is_made = self._num_teacher_updates() > 0
+        if teacher is not None and (choice == "teacher" or (choice == "auto" and is_made)):
+            return "teacher", teacher.backbone
+        return "student", self.ufnrec.backbone
+
+    def _evaluate(self, part: str) -> dict[str, float]:
+        weights, backbone = self.scored()
+        try:
+            result = self.evaluators[part].evaluate(backbone)
+        except NotFiniteError as error:
+            raise UserError(
+                f"evaluation after step {self.progress.step}: {error} Lower "
+                "--config.optimizer.learning_rate."
+            ) from error
+        timing = self.progress.timing
+        for name, value in (
+            ("evaluation_cpu_seconds", result.cpu_seconds),
+            ("evaluation_users", float(result.num_users)),
+        ):
+            timing[name] = timing.get(name, 0.0) + value
+        self.metrics_log.append(
+            {
+                "step": self.progress.step,
+                "epoch": self.progress.epoch,
+                "split": part,
+                "weights": weights,
+                "protocol": self.evaluators[part].protocol(),
+                **result.metrics,
+            }
+        )
+        scalars = {f"ranking/{name}": value for name, value in result.metrics.items()}
+        self.board.scalars(part, scalars, step=self.progress.step)
+        return result.metrics
+
+    def _select(self, metric: float) -> None:
+        progress = self.progress
+        if progress.best is not None and metric <= progress.best:
+            progress.num_without += 1
+            return
+        progress.best, progress.num_without = metric, 0
+        progress.best_step, progress.best_epoch = progress.step, progress.epoch
+        progress.best_weights, backbone = self.scored()
+        self.best.set_weights_from(backbone)
+        self.best_store.save("best", {"step": progress.step, "weights": progress.best_weights})
+
+    def _ask_gate(self, loss_sum: float, metric: float | None) -> None:
+        progress = self.progress
+        if self.gate.opens_after(epoch=progress.epoch, loss_sum=loss_sum, metric=metric):
+            self.host.open_gate(progress.step)
+            progress.gate_epoch = progress.epoch
+            # What it starts must have time to show, in every policy alike.
+            progress.num_without = 0
+        progress.gate_state = self.gate.state
+
+    def _write_scalars(self, sums: dict[str, float]) -> None:
+        write_scalars(
+            self.board,
+            sums,
+            self.progress,
+            model=self.ufnrec,
+            num_teacher_updates=self._num_teacher_updates(),
+        )
+
+    def _num_teacher_updates(self) -> int:
+        since = 0 if self.ufnrec.has_teacher_always else int(self.host.active_since) + 1
+        return max(self.progress.step - since, 0)
+
+    def save(self) -> None:
+        """Writes a checkpoint of the present step."""
+        self.store.save_step(self.progress.step, {"progress": asdict(self.progress)})
+        self._saved = time.monotonic()
+
+
+def with_signals(loop: TrainingLoop, run: Callable[[], None]) -> None:
+    """Calls `run` with Ctrl-C and termination handled by `loop`; puts the handlers back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, loop.ask_to_stop)
+    try:
+        run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

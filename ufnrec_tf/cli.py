@@ -1,0 +1,152 @@
+"""The command line: flags, modes, exit codes, one line an error."""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from ufnrec_tf.config import help_lines, option_table
+from ufnrec_tf.errors import UserError
+from ufnrec_tf.names import nearest
+
+MODES = {
+    "train": "read, split, train, select on validation, score the test set once, export",
+    "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
+    "export": "write the SavedModel again",
+    "recommend": "recommend for a file of histories, by the exported model",
+}
+
+DEMO_CONFIG = "configs/demo.py"
+DEMO_WORKDIR = "runs/demo"
+
+
+def _define_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("mode", "train", "What to do.", flag_values=values)
+    flags.DEFINE_string("config", "", "Configuration file.", flag_values=values)
+    flags.DEFINE_string("data", "", "The log, a file.", flag_values=values)
+    flags.DEFINE_string("workdir", "", "Where a run keeps everything.", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "Seed of everything random.", flag_values=values)
+    flags.DEFINE_string(
+        "histories", "", "recommend: one history a line, or user,item rows.", flag_values=values
+    )
+    flags.DEFINE_integer("top_k", 10, "recommend: items a history.", flag_values=values)
+    flags.DEFINE_string("output", "", "recommend: CSV file to write.", flag_values=values)
+    flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Show this.", flag_values=values)
+    return values
+
+
+def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]]:
+    """Returns the flags and the `--config.SECTION.KEY=VALUE` overrides."""
+    values = _define_flags()
+    overrides, rest, arguments = [], [argv[0]], list(argv[1:])
+    while arguments:
+        argument = arguments.pop(0)
+        name = argument.lstrip("-")
+        if argument.startswith("--") and name.startswith("config."):
+            key, equals, text = name.removeprefix("config.").partition("=")
+            if not equals:
+                if not arguments:
+                    raise UserError(f"--config.{key} needs a value.", exit_code=2)
+                text = arguments.pop(0)
+            overrides.append((key, text))
+        else:
+            rest.append(argument)
+    try:
+        left = values(rest, known_only=True)[1:]
+    except flags.Error as error:
+        raise UserError(f"{error} (`--help` lists the flags).", exit_code=2) from error
+    if left:
+        name = left[0].lstrip("-").partition("=")[0]
+        hint = nearest(name, [*values, "config.SECTION.KEY"])
+        raise UserError(f"unknown flag {left[0]}.{hint} `--help` lists them.", exit_code=2)
+    return values, overrides
+
+
+def show_help() -> None:
+    """Prints modes, flags and every key of the configuration with its default."""
+    print("usage: python main.py [--mode=MODE] [--data=FILE] [--config=FILE] [--workdir=DIR] ...\n")
+    print("modes")
+    for mode, text in MODES.items():
+        print(f"  {mode:10} {text}")
+    print("\nflags")
+    values = _define_flags()
+    for name in sorted(values):
+        print(f"  --{name}={values[name].default}\n        {values[name].help}")
+    print("\nconfiguration: configs/base.py < the --config file < these flags")
+    print("\n".join(help_lines(option_table())))
+
+
+def _run(argv: Sequence[str]) -> None:
+    values, overrides = _parse(argv)
+    if values.help:
+        show_help()
+        return
+    mode = values.mode
+    if mode not in MODES:
+        raise UserError(
+            f"unknown --mode={mode}. Known: {', '.join(MODES)}.{nearest(mode, MODES)}", exit_code=2
+        )
+    from ufnrec_tf import modes  # after the flags: it brings pandas
+
+    getattr(modes, mode)(values, overrides, list(argv))
+
+
+def _calm() -> None:
+    """Keeps libraries from writing on the user's screen."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    warnings.filterwarnings("ignore")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def _report_bug(argv: Sequence[str]) -> str:
+    """Keeps the traceback of a bug and says where."""
+    text = traceback.format_exc()
+    workdir = next((a.partition("=")[2] for a in argv if a.startswith("--workdir=")), DEMO_WORKDIR)
+    folder = Path(workdir) if Path(workdir).is_dir() else Path.cwd()
+    path = folder / "error.log"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        return f"and its traceback could not be kept: {text}"
+    return f"its traceback is in {path}"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line and returns the exit code.
+
+    Returns:
+        0; 2 for an unknown flag, key or mode; 1 for other bad input or a bug; 130 after Ctrl-C
+        and 143 after a termination signal.
+    """
+    _calm()
+    try:
+        _run(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint
+            return error.exit_code
+        print(
+            f"internal error (a bug in ufnrec-tf): {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}; {_report_bug(argv)}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def run() -> None:
+    """The console command."""
+    sys.exit(main(sys.argv))

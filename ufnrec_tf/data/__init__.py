@@ -1,0 +1,1 @@
+"""Logs of (user, item, time): reading, splitting, generating, feeding."""

@@ -1,0 +1,250 @@
+"""Tables with a header (.inter, CSV, TSV): which column is what, and their values, checked."""
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ufnrec_tf.data.files import TextFile
+from ufnrec_tf.names import nearest
+
+# The usual names, the first that a header has is taken. Compared in lower case, letters and
+# digits only, so that user_id, UserID and "User Id" are one name.
+GUESSES: dict[str, tuple[str, ...]] = {
+    "user": (
+        *("user", "userid", "uid", "username", "reviewer", "reviewerid", "customer", "customerid"),
+        *("visitor", "visitorid", "member", "memberid", "client", "clientid", "account"),
+        *("accountid", "session", "sessionid"),
+    ),
+    "item": (
+        *("item", "itemid", "iid", "product", "productid", "movie", "movieid", "track", "trackid"),
+        *("song", "songid", "artist", "artistid", "book", "bookid", "isbn", "article"),
+        *("articleid", "video", "videoid", "game", "gameid", "recipe", "recipeid", "business"),
+        *("businessid", "asin", "parentasin", "sku"),
+    ),
+    "time": ("timestamp", "time", "ts", "unixreviewtime", "unixtime", "date"),
+    "rating": ("rating", "ratings", "stars", "overall"),
+}
+REQUIRED = ("user", "item")
+IGNORED = "none"
+EXPECTED_HEADER = (
+    "expected a header line such as user_id,item_id,timestamp (commas or tabs); name other columns "
+    "with --config.data.user_column=NAME --config.data.item_column=NAME, or say what the file is "
+    "with --config.data.format=pairs|sequences|inter|csv"
+)
+_TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
+_MAX_HEADER = 1 << 16
+_CHUNK = 1 << 18  # rows held as Python objects at a time
+
+Row = tuple[int, list[str]]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The user's own names of the columns; "" guesses, "none" leaves time or rating unread.
+
+    Attributes:
+        user: Column of the raw user ids.
+        item: Column of the raw item ids.
+        time: Column of the times, numbers.
+        rating: Column of the ratings, numbers; checked, then not used.
+        separator: One character; "" detects (tab where the header has one, else comma).
+    """
+
+    user: str = ""
+    item: str = ""
+    time: str = ""
+    rating: str = ""
+    separator: str = ""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the user named a column to read, or the separator."""
+        names = {self.user, self.item, self.time, self.rating, self.separator}
+        return bool(names - {"", IGNORED})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's layout.
+
+    Attributes:
+        names: Of the columns, types and outer spaces removed.
+        separator: One character.
+        is_quoted: True where "..." may hold separators and line ends, as in CSV.
+    """
+
+    names: list[str]
+    separator: str
+    is_quoted: bool
+
+
+def find_role(names: list[str], role: str, flag: str = "") -> int | None:
+    """Returns the index of the column that plays a role, or None.
+
+    Args:
+        names: The header's names.
+        role: A key of `GUESSES`.
+        flag: The user's name of the column; where given, only that one is looked for.
+    """
+    if flag:
+        lower = [name.lower() for name in names]
+        if flag in names:
+            return names.index(flag)
+        return lower.index(flag.lower()) if flag.lower() in lower else None
+    plain = [re.sub(r"[\W_]", "", name.lower()) for name in names]
+    return next((plain.index(guess) for guess in GUESSES[role] if guess in plain), None)
+
+
+def inter_table(file: TextFile, columns: Columns) -> Table | None:
+    """Returns the layout that a typed header gives, or None where the file has none."""
+    separator = columns.separator or "\t"
+    fields = file.first_line()[1].split(separator)
+    typed = [_TYPED.fullmatch(field) for field in fields]
+    names = [match.group(1) for match in typed if match]
+    is_typed = len(names) == len(fields) > 1
+    return Table(names, separator, is_quoted=False) if is_typed else None
+
+
+def csv_table(file: TextFile, columns: Columns) -> Table:
+    """Returns the layout that the first line gives if it is the header of a CSV or TSV."""
+    header = file.first_line()[1]
+    separator = columns.separator or ("\t" if "\t" in header else ",")
+    # Cut, because csv refuses a field of 128 KiB, and a long first line may be no header at all.
+    fields = next(csv.reader([header[:_MAX_HEADER]], delimiter=separator))
+    return Table([field.strip() for field in fields], separator, is_quoted=True)
+
+
+def read_table(file: TextFile, table: Table, columns: Columns) -> pd.DataFrame:
+    """Reads the chosen columns in file order.
+
+    Returns:
+        A frame of object(str) `user` and `item`, and float64 `time` and `rating` where they exist.
+
+    Raises:
+        UserError: If a column is missing or a row is not as expected, with its line.
+    """
+    lines = rows(file, table)
+    chosen = choose_columns(file, (next(lines)[0], table.names), columns)
+    pieces: dict[str, list[np.ndarray]] = {role: [] for role in chosen}
+    known: dict[str, str] = {}  # one object an id, however often it occurs
+    while chunk := list(itertools.islice(lines, _CHUNK)):
+        _check_widths(file, chunk, table)
+        for role, index in chosen.items():
+            if role in REQUIRED:
+                values = _ids(file, chunk, index, role=role, known=known)
+            else:
+                values = _numbers(file, chunk, index, role=role, name=table.names[index])
+            pieces[role].append(values)
+    if not pieces["user"]:
+        raise file.error("a header and no events: expected one event a line below it.")
+    return pd.DataFrame({role: np.concatenate(parts) for role, parts in pieces.items()})
+
+
+def rows(file: TextFile, table: Table) -> Iterator[Row]:
+    """Yields each row's first line number and its fields, header included, blank rows left out.
+
+    Raises:
+        UserError: If a quote is not closed, with the line where its row begins.
+    """
+    text = file.data.decode()
+    if not table.is_quoted:
+        for line, plain in enumerate(text.split("\n"), start=1):
+            if plain.strip():
+                yield line, plain.removesuffix("\r").split(table.separator)
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=table.separator, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if len(row) > 1 or (row and row[0].strip()):
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise file.error(
+            f"the row that begins here is not readable as a table ({error}): expected a quoted "
+            'field to end before the next separator, quotes inside it doubled (""); mend its '
+            "quotes.",
+            line=line,
+        ) from None
+
+
+def choose_columns(file: TextFile, header: Row, columns: Columns) -> dict[str, int]:
+    """Returns role -> index of the columns to read; user and item are always there.
+
+    Raises:
+        UserError: If a needed or a named column is missing or ambiguous.
+    """
+    line, names = header
+    shown = ", ".join(repr(name[:40]) for name in names[:20])
+    chosen: dict[str, int] = {}
+    for role in GUESSES:
+        flag = getattr(columns, role)
+        if flag == IGNORED and role not in REQUIRED:
+            continue
+        index = find_role(names, role, flag)
+        if index is not None:
+            chosen[role] = index
+        elif flag:
+            raise file.error(
+                f"no column {flag!r} (--config.data.{role}_column) in the header: expected one of "
+                f"{shown}." + nearest(flag, names),
+                line=line,
+            )
+        elif role in REQUIRED:
+            raise file.error(f"no {role} column among {shown}: {EXPECTED_HEADER}.", line=line)
+    for role, index in chosen.items():
+        if names.count(names[index]) > 1 or list(chosen.values()).count(index) > 1:
+            raise file.error(
+                f"the {role} column {names[index]!r} is there twice, or chosen twice: expected one "
+                f"column each; rename it, or name another with --config.data.{role}_column=NAME.",
+                line=line,
+            )
+    return chosen
+
+
+def _check_widths(file: TextFile, chunk: list[Row], table: Table) -> None:
+    width = len(table.names)
+    for line, row in chunk:
+        if len(row) != width:
+            remedy = "put a field that holds a separator in double quotes" * table.is_quoted
+            raise file.error(
+                f"{len(row)} field(s) where the header has {width}: expected as many; "
+                f"{remedy or 'mend or delete the line'}.",
+                line=line,
+            )
+
+
+def _ids(
+    file: TextFile, chunk: list[Row], index: int, *, role: str, known: dict[str, str]
+) -> np.ndarray:
+    ids = [known.setdefault(row[index], row[index]) for _, row in chunk]
+    if not all(map(str.strip, set(ids))):
+        line = next(line for line, row in chunk if not row[index].strip())
+        raise file.error(
+            f"an empty {role} id: expected any text; fill it in or delete the line.", line=line
+        )
+    return np.array(ids, dtype=object)
+
+
+def _numbers(file: TextFile, chunk: list[Row], index: int, *, role: str, name: str) -> np.ndarray:
+    texts = pd.Series([row[index] for _, row in chunk], dtype=object)
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    is_finite = np.isfinite(numbers)
+    if is_finite.all():
+        return numbers
+    at = int(np.argmin(is_finite))
+    text = texts[at]
+    is_number = text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity")
+    expected = "seconds since 1970, such as 1546300800" if role == "time" else "such as 4.5"
+    raise file.error(
+        f"{name} {text[:40]!r} is {'not finite' if is_number else 'not a number'}: expected a "
+        f"finite number, {expected}; mend the line, convert the column, or leave it unread with "
+        f"--config.data.{role}_column={IGNORED}.",
+        line=chunk[at][0],
+    )

@@ -1,0 +1,137 @@
+"""Interactions: a log as flat arrays with dense internal ids, and the raw ids to go back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+REPEATS = ("keep", "drop")
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Who took what, in order.
+
+    User u's events are `items[offsets[u]:offsets[u + 1]]`, oldest first; equal times keep the
+    order of the file. Internal ids follow the first appearance in the file.
+
+    Attributes:
+        items: int32 [E], internal item ids 1..num_items; 0 is left for padding.
+        offsets: int64 [U + 1].
+        timestamps: float64 [E] in the file's unit, or None where it has no times.
+        user_ids: object(str) [U], raw ids; internal user ids count from 0.
+        item_ids: object(str) [num_items + 1], raw ids; item_ids[0] is "".
+        sha256: Of the file's bytes (of the arrays for planted data).
+        source: The file's name without directories, or "planted:...".
+        num_repeats: Events whose (user, item) had occurred before, counted before any drop.
+        item_titles: object(str) [num_items + 1], "" where unknown, or None.
+    """
+
+    items: np.ndarray
+    offsets: np.ndarray
+    timestamps: np.ndarray | None
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    sha256: str
+    source: str
+    num_repeats: int
+    item_titles: np.ndarray | None = None
+
+    @property
+    def num_users(self) -> int:
+        """Number of users."""
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        """Number of items, padding not counted."""
+        return len(self.item_ids) - 1
+
+    @property
+    def num_events(self) -> int:
+        """Number of events that are held."""
+        return len(self.items)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Events of each user, int64 [U]."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        """The user of each event, int32 [E], ascending."""
+        return np.repeat(np.arange(self.num_users, dtype=np.int32), self.lengths)
+
+
+def build_interactions(
+    frame: pd.DataFrame,
+    *,
+    sha256: str,
+    source: str,
+    repeats: str = "keep",
+    titles: Mapping[str, str] | None = None,
+) -> Interactions:
+    """Maps raw ids to internal ones and sorts the events by user, then time, stably.
+
+    Args:
+        frame: Events in file order: `user` (str), `item` (str), optional `time` (float64, finite);
+            other columns are not read.
+        sha256: Of the data's bytes.
+        source: What to call the data.
+        repeats: "keep", or "drop" all but a user's oldest event with an item.
+        titles: Raw item id -> title.
+
+    Raises:
+        ValueError: If `repeats` is unknown, or an id or a time is missing.
+    """
+    if repeats not in REPEATS:
+        raise ValueError(f"`repeats` must be one of {REPEATS}. Received: {repeats!r}.")
+    users, user_ids = _dense_ids(frame["user"])
+    items, item_ids = _dense_ids(frame["item"])
+    times = frame["time"].to_numpy(np.float64) if "time" in frame else None
+    if times is not None and not np.isfinite(times).all():
+        raise ValueError("`time` must be finite.")
+    # Both sorts are stable: equal keys stay in the order of the file.
+    order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
+    is_first = _is_first(users[order], items[order])
+    num_repeats = int(np.count_nonzero(~is_first))
+    if repeats == "drop":
+        order = order[is_first]
+    counts = np.bincount(users[order], minlength=len(user_ids))
+    item_ids = np.concatenate([np.array([""], dtype=object), item_ids])
+    return Interactions(
+        items=(items[order] + 1).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        timestamps=None if times is None else times[order],
+        user_ids=user_ids,
+        item_ids=item_ids,
+        sha256=sha256,
+        source=source,
+        num_repeats=num_repeats,
+        item_titles=None if titles is None else _titles(titles, item_ids),
+    )
+
+
+def _dense_ids(raw: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    codes, uniques = pd.factorize(raw.astype(object))
+    if len(codes) and codes.min() < 0:
+        raise ValueError(f"`{raw.name}` must have no missing id.")
+    ids = np.empty(len(uniques), dtype=object)
+    ids[:] = [str(value) for value in uniques]
+    return codes.astype(np.int64), ids
+
+
+def _is_first(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Whether each event is the first of its (user, item), bool [E]; both are internal ids."""
+    return ~pd.Series(pair_keys(users, items)).duplicated().to_numpy()
+
+
+def pair_keys(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Returns one number for each (user, item), ordered by user, then item; int64 [E]."""
+    return users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items
+
+
+def _titles(titles: Mapping[str, str], item_ids: np.ndarray) -> np.ndarray:
+    return np.array([titles.get(item, "") for item in item_ids], dtype=object)

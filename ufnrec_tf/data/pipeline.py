@@ -1,0 +1,156 @@
+"""From a split to batches: index arithmetic over flat arrays inside tf.data."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.data.splits import Split
+
+
+class Samples(NamedTuple):
+    """Windows of training transitions; one a user, or several that do not overlap.
+
+    Attributes:
+        users: int32 [W], internal user id of each window.
+        starts: int64 [W], flat index of the window's first input event.
+        lengths: int32 [W], transitions, 1..max_length.
+        first_positions: int32 [W], index of the window's first transition in its user's history.
+        first_rows: int64 [W], memory row of the window's first transition.
+        num_rows: Transitions in all windows.
+    """
+
+    users: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    first_positions: np.ndarray
+    first_rows: np.ndarray
+    num_rows: int
+
+
+def make_samples(split: Split, *, max_length: int, windows: str = "last") -> Samples:
+    """Cuts the train events of each user into windows.
+
+    Args:
+        split: What is trained on.
+        max_length: L, transitions a window holds at most.
+        windows: `last`, the newest window of each user (the authors': older transitions are
+            never trained), or `all`, every transition once an epoch, in windows that end at
+            the newest event and do not overlap.
+    """
+    offsets = split.interactions.offsets
+    transitions = np.maximum(split.train_ends - offsets[:-1] - 1, 0)
+    if windows == "last":
+        counts = (transitions > 0).astype(np.int64)
+    else:
+        counts = -(-transitions // max_length)
+    users = np.repeat(np.arange(len(counts)), counts)
+    # Number of the window counted from the newest, which is 0.
+    back = (np.cumsum(counts) - 1).repeat(counts) - np.arange(len(users))
+    ends = transitions[users] - back * max_length
+    begins = np.maximum(ends - max_length, 0)
+    lengths = ends - begins
+    first_rows = np.concatenate([[0], np.cumsum(lengths)])
+    return Samples(
+        users=users.astype(np.int32),
+        starts=(offsets[users] + begins).astype(np.int64),
+        lengths=lengths.astype(np.int32),
+        first_positions=begins.astype(np.int32),
+        first_rows=first_rows[:-1].astype(np.int64),
+        num_rows=int(first_rows[-1]),
+    )
+
+
+def steps_per_epoch(num_samples: int, batch_size: int, *, draw: str) -> int:
+    """Returns the number of steps of an epoch: floor(W / B) with replacement, else the ceiling."""
+    if draw == "with_replacement":
+        return max(num_samples // batch_size, 1)
+    return -(-num_samples // batch_size)
+
+
+def _order(samples: Samples, batch_size: int, draw: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """Returns int64 [steps, B] sample numbers of an epoch, -1 where a batch is not full."""
+    num_samples = len(samples.users)
+    steps = steps_per_epoch(num_samples, batch_size, draw=draw)
+    if draw == "with_replacement":
+        # Every batch takes distinct samples, whatever the other batches took.
+        def one_batch(step: tf.Tensor) -> tf.Tensor:
+            keys = tf.random.stateless_uniform(
+                [num_samples], tf.stack([epoch + seed * 1_000_003, step])
+            )
+            return tf.math.top_k(keys, min(batch_size, num_samples)).indices
+
+        order = tf.map_fn(one_batch, tf.range(steps, dtype=tf.int64), fn_output_signature=tf.int32)
+        order = tf.cast(order, tf.int64)
+        return tf.pad(order, [[0, 0], [0, batch_size - order.shape[1]]], constant_values=-1)
+    order = tf.random.experimental.stateless_shuffle(
+        tf.range(num_samples, dtype=tf.int64), tf.stack([tf.constant(seed, tf.int64), epoch])
+    )
+    order = tf.pad(order, [[0, steps * batch_size - num_samples]], constant_values=-1)
+    return tf.reshape(order, [steps, batch_size])
+
+
+def make_dataset(
+    split: Split,
+    samples: Samples,
+    *,
+    max_length: int,
+    batch_size: int,
+    seed: int,
+    draw: str = "permutation",
+    first_step: int = 0,
+) -> tf.data.Dataset:
+    """Returns an endless dataset of batches; what a step reads depends on (seed, step) alone.
+
+    A batch is a dict, B = batch_size, L = max_length:
+        user: int32 [B], -1 for an empty row; history: int32 [B, L], left-padded; positives:
+        int32 [B, L], the next item of each column; first_position: int32 [B], index in the
+        user's history of the window's first transition; first_row: int64 [B], its memory row;
+        length: int32 [B]; visit: int64 [B], tells this visit from every other of the user.
+
+    Args:
+        split: What is trained on.
+        samples: Its windows.
+        max_length: L.
+        batch_size: B; a batch holds distinct windows.
+        seed: The run's seed.
+        draw: `permutation`, each window once an epoch; `with_replacement`, each batch drawn
+            anew, so that visits an epoch are about Poisson(1), as in the authors' code.
+        first_step: Steps to leave out, when a run goes on.
+    """
+    steps = steps_per_epoch(len(samples.users), batch_size, draw=draw)
+    items = tf.constant(split.interactions.items, tf.int32)
+    fields = [tf.constant(field) for field in samples[:-1]]
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.data.Dataset.from_tensor_slices(_order(samples, batch_size, draw, seed, epoch))
+        visits = tf.fill([steps], epoch)
+        if draw == "with_replacement":  # a user may come twice an epoch, with other negatives
+            visits = tf.range(steps, dtype=tf.int64) + epoch * steps
+        return tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(visits)))
+
+    def gather(chosen: tf.Tensor, visit: tf.Tensor) -> dict[str, tf.Tensor]:
+        is_real = chosen >= 0
+        users, starts, lengths, positions, rows = (
+            tf.gather(field, tf.maximum(chosen, 0)) for field in fields
+        )
+        lengths = tf.where(is_real, lengths, 0)
+        column = tf.range(max_length) - (max_length - lengths[:, None])  # [B, L]
+        index = starts[:, None] + tf.cast(tf.maximum(column, 0), tf.int64)
+        is_target = column >= 0
+        return {
+            "user": tf.where(is_real, users, -1),
+            "history": tf.where(is_target, tf.gather(items, index), 0),
+            "positives": tf.where(
+                is_target, tf.gather(items, tf.minimum(index + 1, len(items) - 1)), 0
+            ),
+            "first_position": positions,
+            "first_row": rows,
+            "length": lengths,
+            "visit": tf.fill([batch_size], visit),
+        }
+
+    begin_epoch, skipped = divmod(first_step, steps)
+    dataset = tf.data.Dataset.range(begin_epoch, np.iinfo(np.int64).max)
+    dataset = dataset.flat_map(epoch_batches).skip(skipped)
+    return dataset.map(gather, num_parallel_calls=1, deterministic=True).prefetch(4)

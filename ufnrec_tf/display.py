@@ -1,0 +1,102 @@
+"""What a user sees on the screen: headings, tables, one progress bar."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+LINE_SECONDS = 15.0
+"""Seconds between progress lines where the output is no terminal."""
+
+
+class Display:
+    """Prints to the screen; colour and a moving bar only on a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+    def line(self, text: str = "") -> None:
+        """Prints a line as it is."""
+        self.console.print(text, markup=False)
+
+    def heading(self, text: str) -> None:
+        """Prints a heading, after an empty line."""
+        self.console.print()
+        self.console.print(text, style="bold", markup=False)
+
+    def block(self, lines: Sequence[str]) -> None:
+        """Prints lines, indented."""
+        for line in lines:
+            self.line(f"  {line}")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Prints a table; the first column is text, the others are numbers."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+        for place, column in enumerate(columns):
+            table.add_column(column, justify="right" if place else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table, soft_wrap=False)
+
+
+class ProgressBar:
+    """One bar for a whole training run; plain lines where the output is no terminal.
+
+    Args:
+        display: Where to print.
+        label: What is trained.
+        total: Steps in all.
+        done: Steps done already.
+    """
+
+    def __init__(self, display: Display, *, label: str, total: int, done: int) -> None:
+        self._display = display
+        self._label = label
+        self._total = total
+        self._first = done
+        self._begin = self._printed = time.monotonic()
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        if display.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}% {task.fields[text]}"),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                console=display.console,
+            )
+            self._task = self._bar.add_task(label, total=total, completed=done, text="")
+            self._bar.start()
+
+    def update(self, done: int, text: str) -> None:
+        """Shows how far the run is.
+
+        Args:
+            done: Steps done.
+            text: Loss, metric, throughput.
+        """
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, text=text)
+            return
+        now = time.monotonic()
+        if now - self._printed < LINE_SECONDS:
+            return
+        self._printed = now
+        share = (now - self._begin) / max(done - self._first, 1)
+        left = share * (self._total - done)
+        percent = 100 * done // max(self._total, 1)
+        self._display.line(f"  {self._label}: {percent}% {text}, {left:.0f} s left")
+
+    def note(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._display.line(f"  {text}")
+
+    def close(self, done: int) -> None:
+        """Ends the bar where it stands."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=done, completed=done)
+            self._bar.stop()
+            self._bar = None

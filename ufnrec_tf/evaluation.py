@@ -1,0 +1,266 @@
+"""Ranks of held-out targets in the full catalogue, and the metrics of those ranks.
+
+Every evaluation of a run (each epoch's validation, the final test, a comparison's arms) goes
+through `RankingEvaluator`, so that the protocol is stated and counted in one place.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ufnrec_tf.data.splits import PARTS, Split
+from ufnrec_tf.metrics import metrics_from_ranks
+from ufnrec_tf.ranking import NO_CANDIDATE_SCORE, CatalogueRanker
+from ufnrec_tf.types import PAD
+from ufnrec_tf.user_items import contains, distinct_items, draw_outside
+
+MASKS = ("seen", "train", "none")
+
+_MAX_CHUNK_SCORES = 1 << 25
+"""Scores held at once (128 MB): chunks shrink where batch_size x items would pass it."""
+
+
+class NotFiniteError(FloatingPointError):
+    """A backbone gave NaN scores, or an infinite score of a target: there is no ranking."""
+
+
+class EvaluationResult(NamedTuple):
+    """What one evaluation of one backbone gives.
+
+    Attributes:
+        metrics: Name to mean over users; the sampled metric's names end in `_uni<N>`.
+        ranks: int64 [M], full-catalogue rank of each evaluated user's target.
+        num_users: M.
+        cpu_seconds: CPU time of all threads of this process; a backbone's first evaluation
+            includes tracing.
+    """
+
+    metrics: dict[str, float]
+    ranks: np.ndarray
+    num_users: int
+    cpu_seconds: float
+
+
+class RankingEvaluator:
+    """Ranks each evaluated user's target among all items of the catalogue.
+
+    rank = 1 + number of other candidates that score at least as high as the target: ties count
+    against it. Candidates are items 1..num_items, those that occur in held-out events alone
+    included; the padding row never is one.
+
+    The arrays are prepared once, here. Scoring is traced once a backbone, which is kept, and
+    reads its weights as they are at each call. Windows have `max_length` columns however short
+    the history, because a backbone may read its padding.
+
+    Attributes:
+        users: int32 [M], internal ids of the evaluated users, ascending; the order of all rows.
+        targets: int32 [M].
+        negatives: int32 [M, sampled_negatives]; a user for whom no item is left has the target
+            throughout, hence the worst sampled rank.
+        num_masked_targets: Targets that the mask hides; their rank is the worst, num_items.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        part: str = "validation",
+        *,
+        max_length: int,
+        mask: str = "seen",
+        batch_size: int = 256,
+        sampled_negatives: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Prepares the arrays.
+
+        Args:
+            split: Its `users` are evaluated.
+            part: "validation" or "test".
+            max_length: L, the newest items of the history that the backbone is given.
+            mask: Items that are no candidates: "seen" masks the history (train; at test also
+                the validation item), "train" the train items, "none" nothing.
+            batch_size: Users scored at once; fewer where their scores would pass 128 MB.
+            sampled_negatives: Uniform negatives a target for the sampled metric, 100 in the
+                authors' code; 0 leaves the metric out. Each is held in 4 bytes.
+            seed: Of the sampled negatives.
+
+        Raises:
+            ValueError: For an unknown part or mask, a number out of range, or a split without
+                evaluated users.
+        """
+        _check_choice("part", part, PARTS)
+        _check_choice("mask", mask, MASKS)
+        for name, value, least in (
+            ("max_length", max_length, 1),
+            ("batch_size", batch_size, 1),
+            ("sampled_negatives", sampled_negatives, 0),
+        ):
+            _check_at_least(name, value, least)
+        if not len(split.users):
+            raise ValueError("`split` must have evaluated users. Received: none.")
+        self.part, self.mask, self.max_length = part, mask, max_length
+        self.sampled_negatives = sampled_negatives
+        self.users, self.targets = split.users, split.targets(part)
+        self._split, self._num_items = split, split.interactions.num_items
+        largest = max(1, _MAX_CHUNK_SCORES // self._num_items)
+        self._batch_size = min(batch_size, len(self.users), largest)
+        self._prepare(seed)
+
+    def ranks(self, backbone: Any) -> np.ndarray:
+        """Returns int64 [M], the full-catalogue rank of each target, 1 is best.
+
+        Args:
+            backbone: A `Backbone`: `encode(histories, training)` and `item_embeddings()`.
+
+        Raises:
+            NotFiniteError: If a score is NaN, or a target's is infinite.
+        """
+        return self.ranks_and_sampled(backbone)[0]
+
+    def sampled_ranks(self, backbone: Any) -> np.ndarray:
+        """Returns int64 [M], the rank of each target among its `sampled_negatives`.
+
+        The negatives are uniform, with replacement, over the items outside the user's history
+        and other than the target. They are drawn once, from the seed. Ties count against the
+        target.
+
+        Differs from the authors' code: theirs may draw the target itself and, at test, the
+        validation item, which the input holds.
+
+        Args:
+            backbone: See `ranks`.
+
+        Raises:
+            ValueError: If the evaluator was made without `sampled_negatives`.
+            NotFiniteError: See `ranks`.
+        """
+        _check_at_least("sampled_negatives", self.sampled_negatives, 1)
+        return self.ranks_and_sampled(backbone)[1]
+
+    def ranks_and_sampled(self, backbone: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `ranks` and `sampled_ranks` by one pass; the second is 1 without negatives.
+
+        Args:
+            backbone: See `ranks`.
+
+        Raises:
+            NotFiniteError: See `ranks`.
+        """
+        better, sampled_better, is_bad = self._ranker.count(backbone)
+        self._refuse(is_bad)
+        ranks = np.where(self._is_masked_target, self._num_items, 1 + better.astype(np.int64))
+        return ranks, 1 + sampled_better.astype(np.int64)
+
+    def top_k(self, backbone: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the `k` best candidates of each evaluated user, best first.
+
+        Args:
+            backbone: See `ranks`.
+            k: Length of a list. Where fewer candidates are left, the rest is item 0 with
+                score -1e30.
+
+        Returns:
+            items int32 [M, k] and scores float32 [M, k]; of equal scores the lower id first.
+
+        Raises:
+            ValueError: If `k` is not positive.
+            NotFiniteError: See `ranks`.
+        """
+        _check_at_least("k", k, 1)
+        items, scores, is_bad = self._ranker.top_k(backbone, min(k, self._num_items))
+        self._refuse(is_bad)
+        missing = ((0, 0), (0, k - items.shape[1]))
+        empty = np.float32(NO_CANDIDATE_SCORE)
+        return (
+            np.pad(items, missing, constant_values=PAD),
+            np.pad(scores, missing, constant_values=empty),
+        )
+
+    def evaluate(self, backbone: Any) -> EvaluationResult:
+        """Returns the metrics of `backbone` with its present weights.
+
+        Args:
+            backbone: See `ranks`.
+
+        Raises:
+            NotFiniteError: See `ranks`.
+        """
+        started = time.process_time()
+        ranks, sampled = self.ranks_and_sampled(backbone)
+        metrics = metrics_from_ranks(ranks)
+        if self.sampled_negatives:
+            metrics |= metrics_from_ranks(sampled, suffix=f"_uni{self.sampled_negatives}")
+        return EvaluationResult(metrics, ranks, len(ranks), time.process_time() - started)
+
+    def protocol(self) -> dict[str, Any]:
+        """Returns what a reader must know to compare the numbers; plain values, fit for JSON."""
+        seen = "train and validation items" if self.part == "test" else "train items"
+        return {
+            "split": self._split.name,
+            "part": self.part,
+            "candidates": self._num_items,
+            "masked": {"none": "nothing", "train": "train items", "seen": seen}[self.mask],
+            "ties": "against the target",
+            "heldout_only_items": len(self._split.heldout_only_items),
+            "masked_targets": self.num_masked_targets,
+        }
+
+    def _prepare(self, seed: int) -> None:
+        """Makes the arrays and tensors that all evaluations share."""
+        data, num_items = self._split.interactions, self._num_items
+        starts = data.offsets[:-1][self.users]
+        ends = self._split.history_ends(self.part)
+        train_ends = self._split.train_ends[self.users]
+        masked_ends = {"seen": ends, "train": train_ends, "none": starts}[self.mask]
+        masked = distinct_items(data.items, starts, masked_ends, num_items=num_items)
+        self._is_masked_target = contains(masked, self.targets)
+        self.num_masked_targets = int(self._is_masked_target.sum())
+        self.negatives = self._draw_negatives(starts, ends, seed)
+
+        self._ranker = CatalogueRanker(
+            data.items,
+            starts,
+            ends,
+            targets=self.targets,
+            masked=masked,
+            sampled=self.negatives,
+            num_items=num_items,
+            max_length=self.max_length,
+            batch_size=self._batch_size,
+        )
+
+    def _draw_negatives(self, starts: np.ndarray, ends: np.ndarray, seed: int) -> np.ndarray:
+        """Returns int32 [M, sampled_negatives]; see `sampled_ranks`."""
+        num_items = self._num_items
+        excluded = distinct_items(
+            self._split.interactions.items, starts, ends, num_items=num_items, extra=self.targets
+        )
+        # The part is in the seed, so that validation and test do not share their draws.
+        generator = np.random.default_rng([seed, PARTS.index(self.part)])
+        return draw_outside(
+            excluded,
+            self.sampled_negatives,
+            generator,
+            num_items=num_items,
+            fallback=self.targets,
+        )
+
+    def _refuse(self, is_bad: np.ndarray) -> None:
+        """Raises where a user has no ranking."""
+        if is_bad.any():
+            raise NotFiniteError(
+                f"The scores of {is_bad.sum()} of {len(is_bad)} users are NaN or infinite, so "
+                f"that their {self.part} targets have no rank: the weights have diverged. Lower "
+                "optimizer.learning_rate, or clip the gradients."
+            )
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {value!r}.")
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}. Received: {value}.")

@@ -1,0 +1,111 @@
+"""The gate: when memory and teacher start."""
+
+from collections.abc import Callable
+from typing import Any
+
+FIRST_PLATEAU_EPOCH = 9
+"""The plateau gate's earliest epoch, numbered from 1."""
+
+
+class Gate:
+    """Decides, after each epoch, whether the gate opens before the next step.
+
+    Attributes:
+        state: What a checkpoint keeps; plain JSON values.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def opens_at_start(self) -> bool:
+        """Whether the gate is open at the first step."""
+        return False
+
+    def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
+        """Returns whether the gate opens now; called once an epoch until it has opened.
+
+        Args:
+            epoch: Epochs completed.
+            loss_sum: Sum of the loss over the epoch's steps.
+            metric: The validation metric after the epoch, None where it was not evaluated.
+        """
+        raise NotImplementedError
+
+
+class NeverGate(Gate):
+    """Stays shut."""
+
+    def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
+        """Returns False."""
+        return False
+
+
+class EpochsGate(Gate):
+    """Opens after a fixed number of epochs; 0 opens it at the first step."""
+
+    def __init__(self, num_epochs: int) -> None:
+        super().__init__()
+        self.num_epochs = num_epochs
+
+    def opens_at_start(self) -> bool:
+        """Whether no epoch has to pass."""
+        return self.num_epochs == 0
+
+    def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
+        """Returns whether enough epochs have passed."""
+        return epoch >= self.num_epochs
+
+
+class PlateauGate(Gate):
+    """The authors': opens once an epoch's loss falls by less than a 200th of the first fall.
+
+    With epoch loss sums L1, L2, ...: open from the first step of epoch e >= 9 once
+    L[e-2] - L[e-1] < (L[1] - L[6]) / 200. Any rise of the loss opens it too.
+
+    Source: released code of arXiv 2208.04116.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = {"loss_sums": []}
+
+    def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
+        """Returns whether the loss has reached its plateau."""
+        sums = self.state["loss_sums"]
+        sums.append(loss_sum)
+        if len(sums) + 1 < FIRST_PLATEAU_EPOCH:
+            return False
+        return bool(sums[-2] - sums[-1] < (sums[0] - sums[5]) / 200)
+
+
+class ValidationGate(Gate):
+    """Opens when the validation metric has not risen for some evaluations.
+
+    Args:
+        patience: Evaluations in a row without a new best.
+    """
+
+    def __init__(self, patience: int) -> None:
+        super().__init__()
+        self.patience = patience
+        self.state = {"best": None, "num_without": 0}
+
+    def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
+        """Returns whether the metric has stopped rising."""
+        if metric is None:
+            return False
+        best = self.state["best"]
+        if best is None or metric > best:
+            self.state = {"best": metric, "num_without": 0}
+        else:
+            self.state["num_without"] += 1
+        return self.state["num_without"] >= self.patience
+
+
+GATES: dict[str, Callable[[Any], Gate]] = {
+    "never": lambda settings: NeverGate(),
+    "epochs": lambda settings: EpochsGate(settings.epochs),
+    "plateau": lambda settings: PlateauGate(),
+    "validation": lambda settings: ValidationGate(settings.patience),
+}
+"""Value of `gate.kind` to what makes the gate from the `gate` section."""

@@ -1,0 +1,61 @@
+"""Plain variables of a worker: when the gate opened, what the steps add up, what went wrong."""
+
+import tensorflow as tf
+
+SUM_NAMES = (
+    "steps",
+    "users",
+    "positions",
+    "negatives",
+    "loss",
+    "bce",
+    "consistency",
+    "l2",
+    "shown",
+    "flips",
+    "removals",
+    "hard",
+    "teacher_users",
+)
+"""What the steps add up in `HostState.sums`."""
+
+NEVER = 2**62
+"""Value of `HostState.active_since` while the gate is shut."""
+
+
+class HostState:
+    """Plain variables of a worker, which its replicas read and add to.
+
+    Make it outside the strategy's scope, like the memory.
+
+    Attributes:
+        active_since: int64 [], the number of steps done when the gate opened, or `NEVER`.
+        sums: float64 [len(SUM_NAMES)], sums over the steps since they were last cleared.
+        first_bad_step: int64 [], number from 0 of the first step whose loss was not finite.
+    """
+
+    def __init__(self) -> None:
+        self.active_since = tf.Variable(NEVER, dtype=tf.int64, trainable=False)
+        self.sums = tf.Variable(tf.zeros([len(SUM_NAMES)], tf.float64), trainable=False)
+        self.first_bad_step = tf.Variable(NEVER, dtype=tf.int64, trainable=False)
+
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """Name to variable, all that a checkpoint needs."""
+        return {"active_since": self.active_since, "sums": self.sums}
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the gate is open."""
+        return int(self.active_since) != NEVER
+
+    def open_gate(self, num_steps: int) -> None:
+        """Opens the gate; `num_steps` have been done, the next step is the activating one."""
+        self.active_since.assign(num_steps)
+
+    def read_sums(self, *, clear: bool = False) -> dict[str, float]:
+        """Returns the sums by name and, if asked, starts them again from zero."""
+        sums = dict(zip(SUM_NAMES, self.sums.numpy().tolist(), strict=True))
+        if clear:
+            self.sums.assign(tf.zeros_like(self.sums))
+        return sums

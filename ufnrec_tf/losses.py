@@ -1,0 +1,20 @@
+"""Losses as pure, unreduced functions of logits."""
+
+import tensorflow as tf
+
+
+def bce(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the binary cross-entropy of each logit against its label in [0, 1], same shape."""
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+def bernoulli_kl(student_logits: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Tensor:
+    """Returns KL(teacher || student) of two Bernoulli distributions, entry by entry.
+
+    Zero where they agree. Its gradient by the student's logit is sigmoid(student) -
+    sigmoid(teacher), that of BCE against the teacher's soft label.
+
+    Source: arXiv 2208.04116, section 3.3 (consistency).
+    """
+    soft_label = tf.nn.sigmoid(teacher_logits)
+    return bce(student_logits, soft_label) - bce(teacher_logits, soft_label)

@@ -1,0 +1,258 @@
+"""The false-negative memory: which negatives keep outscoring the true next item, how often."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.memory_rows import compact, flat_slots, keep_best, merge
+from ufnrec_tf.types import Lookup
+
+COUNTER_NAMES = ("shown", "ripe", "written", "evictions", "refusals")
+
+
+class MemoryUsage(NamedTuple):
+    """How full the tables are.
+
+    Attributes:
+        num_rows: Rows, one a training transition.
+        num_slots: Counted items a row can hold.
+        num_counted: Slots in use.
+        num_remembered: Items that would be shown at the next visit.
+        table_bytes: Bytes of all tables.
+        bytes_per_slot: Bytes of one slot.
+        count_histogram: int64 [64], how many slots hold each count, the last bin open.
+    """
+
+    num_rows: int
+    num_slots: int
+    num_counted: int
+    num_remembered: int
+    table_bytes: int
+    bytes_per_slot: int
+    count_histogram: list[int]
+
+
+class FalseNegativeMemory:
+    """Remembers hard negatives for each (user, index of the interaction) and counts them.
+
+    A row is a real transition, `row_offset[user] + index`, so that neither a crop nor another
+    window length moves it, and padding costs nothing. A row has `num_slots` slots, each an item
+    (int32) and a state (int32: twice the count, plus 1 while the item is remembered), sorted by
+    item with the empty ones first: 8 bytes a slot. In faithful mode (`allows_duplicates`) the
+    ordered list with its repeats stands beside it, 4 bytes an entry.
+
+    Eviction: a row with more items than slots keeps the remembered ones first, in the order in
+    which they were written, then the highest counts, ties by the lower item id. A counted item
+    that loses its slot is an eviction, one never counted a refusal; as long as there was
+    neither, counts are exact.
+
+    The tables are plain variables: make the memory outside any strategy's scope, on the host of
+    the worker that trains these users. `lookup` changes nothing, `record` commits.
+
+    Source: arXiv 2208.04116, section 3.1 and 3.2; deviations behind options, each named below.
+
+    Args:
+        num_rows: Training transitions.
+        num_items: Number of items.
+        num_slots: Counted items a row can hold.
+        num_negatives: N.
+        patience: m; an entry counted more than m times is ripe.
+        capacity: Entries remembered a row at most; 0 for `num_negatives`. The authors let replay
+            fill all negatives.
+        ripens: Whether entries ever become ripe.
+        allows_duplicates: Whether a row's list may hold an item more than once, each entry
+            counting, and a fresh draw equal to a shown item stays in the loss (the authors').
+            False: the list is a set, and such a draw is excluded.
+        is_cumulative: Whether a count outlives the item's stay in the list (the authors').
+            False: it starts again, so that the patience is one of consecutive visits.
+        is_sticky: Whether a ripe entry that is still hard stays remembered. False (the
+            authors'): it leaves the list, so that a flip lasts one step.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_rows: int,
+        num_items: int,
+        num_slots: int,
+        num_negatives: int,
+        patience: int,
+        capacity: int = 0,
+        ripens: bool = True,
+        allows_duplicates: bool = False,
+        is_cumulative: bool = True,
+        is_sticky: bool = False,
+    ) -> None:
+        self.num_rows = num_rows
+        self.num_items = num_items
+        self.num_slots = num_slots
+        self.patience = patience
+        self.ripens = ripens
+        self.allows_duplicates = allows_duplicates
+        self.is_cumulative = is_cumulative
+        self.is_sticky = is_sticky
+        self.capacity = min(capacity or num_negatives, num_negatives)
+        self._num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
+        shape = [max(num_rows, 1), num_slots]
+        self.items = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="items")
+        self.states = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="states")
+        self.lists: tf.Variable | None = None
+        if allows_duplicates:
+            entries = tf.zeros([shape[0], self.capacity], tf.int32)
+            self.lists = tf.Variable(entries, trainable=False, name="lists")
+        counters = tf.zeros([len(COUNTER_NAMES)], tf.int64)
+        self.counters = tf.Variable(counters, trainable=False, name="counters")
+
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """Name to variable, all that a checkpoint needs."""
+        tables = {"items": self.items, "states": self.states, "counters": self.counters}
+        return tables if self.lists is None else {**tables, "lists": self.lists}
+
+    def read_counters(self) -> dict[str, int]:
+        """Returns totals over the run: shown, ripe, written, evictions, refusals."""
+        return dict(zip(COUNTER_NAMES, self.counters.numpy().tolist(), strict=True))
+
+    def ripe_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
+        found = []
+        for begin in range(0, self.num_rows, _USAGE_CHUNK):
+            chunk = slice(begin, begin + _USAGE_CHUNK)
+            is_ripe = self.states[chunk] // 2 > self.patience
+            at = tf.where(is_ripe).numpy()
+            found.append((at[:, 0] + begin, tf.boolean_mask(self.items[chunk], is_ripe).numpy()))
+        rows, items = zip(*found, strict=True)
+        return np.concatenate(rows), np.concatenate(items)
+
+    def lookup(self, rows: tf.Tensor, fresh: tf.Tensor) -> Lookup:
+        """Returns what the memory shows at these rows; changes nothing.
+
+        Args:
+            rows: int64 [P], distinct.
+            fresh: int32 [P, N], the negatives as drawn, 0 where there is none.
+        """
+        items = tf.gather(self.items, rows)  # [P, S]
+        states = tf.gather(self.states, rows)
+        if self.lists is not None:
+            shown, counts, states = self._shown_from_lists(rows, items, states)
+        else:
+            shown, counts, states = self._shown_from_slots(items, states)
+        negatives, is_shown, padding = self._overlay(shown, fresh)
+        is_ripe = tf.pad(counts > self.patience, padding) if self.ripens else is_shown & False
+        is_excluded = negatives == 0
+        if not self.allows_duplicates:
+            slots, is_found = flat_slots(items, negatives)
+            is_again = is_found & (tf.gather(tf.reshape(states, [-1]), slots) % 2 == 1)
+            is_excluded |= is_again & ~is_shown
+        return Lookup(negatives, is_shown, is_ripe, is_excluded, items, states)
+
+    def record(self, rows: tf.Tensor, lookup: Lookup, is_hard: tf.Tensor) -> None:
+        """Commits a lookup's counts and replaces what the rows remember.
+
+        Args:
+            rows: int64 [P], those of the lookup.
+            lookup: What `lookup` returned in this step.
+            is_hard: bool [P, N], the student's logit is strictly above the positive's.
+        """
+        is_kept = ~lookup.is_excluded & (~lookup.is_ripe | self.is_sticky)
+        is_written = is_hard & is_kept
+        num_refused = tf.constant(0, tf.int64)
+        if self.allows_duplicates:
+            place = tf.cumsum(tf.cast(is_written, tf.int32), axis=1)
+            num_refused = tf.math.count_nonzero(is_written & (place > self.capacity))
+            is_written &= place <= self.capacity
+        entries = tf.where(is_written, lookup.negatives, 0)
+        merged = merge(
+            lookup.slot_items,
+            lookup.slot_states,
+            entries,
+            num_items=self.num_items,
+            capacity=self.capacity,
+            is_cumulative=self.is_cumulative,
+        )
+        kept = keep_best(merged, num_slots=self.num_slots, num_items=self.num_items)
+        index = rows[:, None]
+        self.items.scatter_nd_update(index, kept.items)
+        self.states.scatter_nd_update(index, kept.states)
+        if self.lists is not None:
+            _, has_slot = flat_slots(kept.items, entries)
+            order = compact(tf.where(has_slot, entries, 0), self.capacity)
+            self.lists.scatter_nd_update(index, order)
+        counts = [
+            tf.math.count_nonzero(lookup.is_shown),
+            tf.math.count_nonzero(lookup.is_ripe),
+            tf.math.count_nonzero(is_written),
+            kept.num_evicted,
+            kept.num_refused + num_refused,
+        ]
+        self.counters.assign_add(tf.stack(counts))
+
+    def usage(self) -> MemoryUsage:
+        """Returns how full the tables are, reading them once, in chunks."""
+        histogram = tf.zeros([64], tf.int64)
+        counted = remembered = 0
+        for begin in range(0, self.num_rows, _USAGE_CHUNK):
+            chunk = slice(begin, begin + _USAGE_CHUNK)
+            items, states = self.items[chunk], self.states[chunk]
+            used = tf.boolean_mask(states, items > 0)
+            counted += int(tf.size(used))
+            if self.lists is None:
+                remembered += int(tf.reduce_sum(used % 2))
+            else:
+                remembered += int(tf.math.count_nonzero(self.lists[chunk]))
+            histogram += tf.math.bincount(
+                tf.minimum(used // 2, 63), minlength=64, maxlength=64, dtype=tf.int64
+            )
+        tables = [table for name, table in self.variables.items() if name != "counters"]
+        return MemoryUsage(
+            num_rows=self.num_rows,
+            num_slots=self.num_slots,
+            num_counted=counted,
+            num_remembered=remembered,
+            table_bytes=sum(table.shape.num_elements() * 4 for table in tables),
+            bytes_per_slot=8,
+            count_histogram=histogram.numpy().tolist(),
+        )
+
+    def _shown_from_slots(
+        self, items: tf.Tensor, states: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns shown items [P, R] and their counts, highest id first, and the new states."""
+        is_listed = states % 2
+        # Whatever is remembered is shown, so the count of each such slot grows by one.
+        counted = states + 2 * is_listed
+        shown, slot = tf.math.top_k(items * is_listed, self._num_shown)
+        counts = tf.gather(counted, slot, batch_dims=1) // 2
+        return shown, tf.where(shown > 0, counts, 0), counted
+
+    def _shown_from_lists(
+        self, rows: tf.Tensor, items: tf.Tensor, states: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns listed items [P, R] in order, their counts one by one, and the new states."""
+        shown = tf.gather(self.lists, rows)
+        is_entry = shown > 0
+        slots, _ = flat_slots(items, shown)
+        flat = tf.reshape(states, [-1])
+        # Of two equal entries the first is judged with one showing less than the second.
+        is_same = (shown[:, :, None] == shown[:, None, :]) & is_entry[:, None, :]
+        showing = tf.reduce_sum(tf.linalg.band_part(tf.cast(is_same, tf.int32), -1, 0), axis=2)
+        counts = tf.where(is_entry, tf.gather(flat, slots) // 2 + showing, 0)
+        added = tf.tensor_scatter_nd_add(
+            flat,
+            tf.reshape(slots, [-1, 1]),
+            tf.reshape(2 * tf.cast(is_entry, tf.int32), [-1]),
+        )
+        return shown, counts, tf.reshape(added, tf.shape(states))
+
+    def _overlay(
+        self, shown: tf.Tensor, fresh: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[list[int]]]:
+        """Returns negatives [P, N], is_shown [P, N] and the padding from R to N columns."""
+        padding = [[0, 0], [0, fresh.shape[1] - self._num_shown]]
+        shown = tf.pad(shown, padding)
+        is_shown = shown > 0
+        return tf.where(is_shown, shown, fresh), is_shown, padding
+
+
+_USAGE_CHUNK = 65_536

@@ -1,0 +1,143 @@
+"""Rows of the memory as pure functions: finding items, merging a visit, choosing who stays."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class MergedRows(NamedTuple):
+    """Rows after a visit, before any is shortened to its slots; P rows, M places.
+
+    Attributes:
+        items: int32 [P, M], 0 in an unused place, otherwise ascending from left to right.
+        counts: int32 [P, M].
+        order: int32 [P, M], the column at which the item was written, `never` where it was not.
+        never: A number above every column.
+        num_refused: int64 [], hard items beyond the list's capacity.
+    """
+
+    items: tf.Tensor
+    counts: tf.Tensor
+    order: tf.Tensor
+    never: int
+    num_refused: tf.Tensor
+
+
+class KeptRows(NamedTuple):
+    """Rows as they are stored: items and states int32 [P, S]; int64 [] of who was dropped."""
+
+    items: tf.Tensor
+    states: tf.Tensor
+    num_evicted: tf.Tensor
+    num_refused: tf.Tensor
+
+
+def flat_slots(slot_items: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds items in their rows' slots.
+
+    Args:
+        slot_items: int32 [P, S], ascending, zeros first.
+        items: int32 [P, K], 0 for none.
+
+    Returns:
+        int32 [P, K], the slot's index in the flattened [P * S] table (some valid index where
+        the item is not found), and bool [P, K], True where it is found.
+    """
+    num_slots = slot_items.shape[1]
+    slots = tf.minimum(tf.searchsorted(slot_items, items), num_slots - 1)
+    slots += num_slots * tf.range(tf.shape(items)[0])[:, None]
+    is_found = (tf.gather(tf.reshape(slot_items, [-1]), slots) == items) & (items > 0)
+    return slots, is_found
+
+
+def merge(
+    slot_items: tf.Tensor,
+    slot_states: tf.Tensor,
+    entries: tf.Tensor,
+    *,
+    num_items: int,
+    capacity: int,
+    is_cumulative: bool,
+) -> MergedRows:
+    """Joins the rows' counted items with the entries that a visit writes.
+
+    One sort by (item, column) puts an item's slot before its entries, so that what has to be
+    known of an item stands in its first place and the one to the right of it.
+
+    Args:
+        slot_items: int32 [P, S], ascending, zeros first.
+        slot_states: int32 [P, S], the visit's showings counted.
+        entries: int32 [P, N], items to remember in the order of their columns, 0 for none.
+        num_items: Number of items.
+        capacity: Distinct items remembered at most.
+        is_cumulative: Whether items that are not written keep their count.
+    """
+    num_columns = entries.shape[1]
+    base = num_columns + 1
+    dtype = tf.int32 if (num_items + 1) * base < 2**31 else tf.int64
+    column = tf.range(1, base, dtype=dtype)
+    new_keys = tf.cast(entries, dtype) * base + tf.where(entries > 0, column, 0)
+    keys = tf.concat([tf.cast(slot_items, dtype) * base, new_keys], axis=1)
+    negated, source = tf.math.top_k(-keys, keys.shape[1])
+    items, order = tf.cast(-negated // base, tf.int32), tf.cast(-negated % base, tf.int32)
+    states = tf.concat([slot_states, tf.zeros_like(entries)], axis=1)
+    states = tf.gather(states, source, batch_dims=1)
+    is_first = (items > 0) & (items != tf.pad(items[:, :-1], [[0, 0], [1, 0]]))
+    has_entry = tf.pad(items[:, 1:], [[0, 0], [0, 1]]) == items
+    next_order = tf.pad(order[:, 1:], [[0, 0], [0, 1]])
+    written = tf.where(order > 0, order, tf.where(has_entry, next_order, base))
+    written = tf.where(is_first, written, base)
+    written, num_refused = _cut(written, base, capacity)
+    counts = tf.where(is_first, states // 2, 0)
+    if not is_cumulative:
+        counts = tf.where(written < base, counts, 0)
+    is_used = is_first & ((written < base) | (counts > 0))
+    return MergedRows(tf.where(is_used, items, 0), counts, written, base, num_refused)
+
+
+def _cut(order: tf.Tensor, never: int, capacity: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Lets the first `capacity` written items of each row through; int64 [] cut ones."""
+    if capacity >= never - 1:
+        return order, tf.constant(0, tf.int64)
+    last = -tf.math.top_k(-order, capacity).values[:, -1:]
+    is_cut = (order > last) & (order < never)
+    return tf.where(is_cut, never, order), tf.math.count_nonzero(is_cut)
+
+
+def keep_best(rows: MergedRows, *, num_slots: int, num_items: int) -> KeptRows:
+    """Shortens merged rows to their slots: remembered items first, then the highest counts."""
+    is_used = rows.items > 0
+    overflow = tf.reduce_max(tf.math.count_nonzero(is_used, axis=1)) > num_slots
+    is_kept = tf.cond(overflow, lambda: _is_among_best(rows, num_slots, num_items), lambda: is_used)
+    is_dropped = is_used & ~is_kept
+    is_counted = rows.counts > 0
+    items, place = tf.math.top_k(tf.where(is_kept, rows.items, 0), num_slots)
+    is_listed = tf.cast(rows.order < rows.never, tf.int32)
+    states = tf.gather(rows.counts * 2 + is_listed, place, batch_dims=1)
+    states = tf.where(items > 0, states, 0)
+    return KeptRows(
+        items=tf.reverse(items, [1]),
+        states=tf.reverse(states, [1]),
+        num_evicted=tf.math.count_nonzero(is_dropped & is_counted),
+        num_refused=rows.num_refused + tf.math.count_nonzero(is_dropped & ~is_counted),
+    )
+
+
+def _is_among_best(rows: MergedRows, num_slots: int, num_items: int) -> tf.Tensor:
+    """Returns bool [P, M]: the `num_slots` first by (remembered, column | count, item id)."""
+    span = num_items + 1
+    by_count = tf.cast(rows.counts, tf.int64) * span + tf.cast(num_items - rows.items, tf.int64)
+    # Counts stay below 2**30, so whatever is remembered comes before whatever is only counted.
+    by_order = (2**31 + tf.cast(rows.never - rows.order, tf.int64)) * span
+    priority = tf.where(rows.order < rows.never, by_order, by_count)
+    priority = tf.where(rows.items > 0, priority, -1)
+    last = tf.math.top_k(priority, num_slots).values[:, -1:]
+    return (priority >= last) & (rows.items > 0)
+
+
+def compact(entries: tf.Tensor, capacity: int) -> tf.Tensor:
+    """Moves the non-zero entries of int32 [P, N] to the left, order kept; int32 [P, capacity]."""
+    num_columns = entries.shape[1]
+    key = tf.where(entries > 0, tf.range(num_columns, 0, -1), 0)
+    place = tf.math.top_k(key, capacity).indices
+    return tf.gather(entries, place, batch_dims=1)

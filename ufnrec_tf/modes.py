@@ -1,0 +1,129 @@
+"""What each --mode does; TensorFlow is imported only once the input has been found good."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ufnrec_tf.config import load_config
+from ufnrec_tf.display import Display
+from ufnrec_tf.errors import UserError
+from ufnrec_tf.names import pick
+from ufnrec_tf.policies import POLICIES
+from ufnrec_tf.quiet import import_tensorflow
+from ufnrec_tf.workdir import Workdir, read_json
+
+Overrides = list[tuple[str, str]]
+DEMO_CONFIG = "configs/demo.py"
+DEMO_WORKDIR = "runs/demo"
+
+
+def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Trains; with neither --config nor --data on the embedded data set."""
+    names_data = flags.data or any(key == "data.name" for key, _ in overrides)
+    is_demo = not flags.config and not names_data
+    config = load_config(flags.config or (DEMO_CONFIG if is_demo else ""), overrides)
+    pick(POLICIES, config.memory.policy, key="memory.policy")
+    workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
+    display = Display()
+    from ufnrec_tf.sources import load
+
+    source = load(config, flags.data)
+    import_tensorflow()
+    from ufnrec_tf.experiment import check_names
+    from ufnrec_tf.training import train as train_run
+
+    check_names(config)
+    train_run(
+        config,
+        source,
+        workdir=workdir,
+        seed=flags.seed,
+        data_path=flags.data,
+        command=argv,
+        display=display,
+    )
+
+
+def _default_workdir(flags: Any, config: ConfigDict) -> str:
+    return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
+
+
+def _trained(flags: Any, overrides: Overrides) -> tuple[ConfigDict, dict[str, Any]]:
+    """Returns the configuration a work directory was trained with, overridden, and its record."""
+    record = read_json(Path(flags.workdir) / "config.json")
+    from ufnrec_tf.config import check_config, option_table
+
+    config = load_config("", [])
+    for section, values in record["config"].items():
+        for key, value in values.items():
+            if section in config and key in config[section]:
+                config[section][key] = tuple(value) if isinstance(value, list) else value
+    for key, _ in overrides:
+        if not key.startswith(("evaluation.", "export.")):
+            raise UserError(
+                f"--config.{key} cannot change a trained model. Only evaluation.* and export.* "
+                "can be set here."
+            )
+    changed = load_config("", overrides)
+    for key, _ in overrides:
+        section, _, name = key.partition(".")
+        config[section][name] = changed[section][name]
+    check_config(config, option_table())
+    return config, record
+
+
+def _need(flags: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(flags, name):
+            raise UserError(f"--mode={flags.mode} needs --{name}.")
+
+
+def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Scores a trained work directory on a split."""
+    _need(flags, "workdir")
+    if flags.split not in ("test", "validation"):
+        raise UserError(f"--split must be test or validation. Received: {flags.split!r}.")
+    with Workdir(flags.workdir, must_exist=True):
+        config, record = _trained(flags, overrides)
+        from ufnrec_tf.sources import load
+
+        source = load(config, flags.data or record["data_path"])
+        import_tensorflow()
+        from ufnrec_tf.trained import evaluate_workdir
+
+        evaluate_workdir(config, record, source, flags.workdir, flags.split, Display())
+
+
+def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Writes the SavedModel of a trained work directory again."""
+    _need(flags, "workdir")
+    with Workdir(flags.workdir, must_exist=True):
+        config, record = _trained(flags, overrides)
+        from ufnrec_tf.sources import load
+
+        source = load(config, flags.data or record["data_path"])
+        import_tensorflow()
+        from ufnrec_tf.trained import export_workdir
+
+        export_workdir(config, record, source, flags.workdir, Display())
+
+
+def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Recommends for the histories of a file, by the exported model."""
+    _need(flags, "workdir", "histories", "output")
+    if overrides:
+        raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=recommend.")
+    import_tensorflow()
+    from ufnrec_tf.recommend import recommend as recommend_file
+
+    summary = recommend_file(
+        Path(flags.workdir) / "export" / "1", flags.histories, flags.output, top_k=flags.top_k
+    )
+    display = Display()
+    display.line(
+        f"{flags.output}: "
+        + ", ".join(
+            f"{name.replace('_', ' ')} {value:,}" for name, value in summary._asdict().items()
+        )
+    )

@@ -1,0 +1,99 @@
+"""Adam with its epsilon where the authors' optimizer has it; schedules of the learning rate."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class TorchAdam(keras.optimizers.Adam):
+    """Keras's Adam, but epsilon is added after the bias correction.
+
+    step = learning_rate * m_hat / (sqrt(v_hat) + epsilon). Keras adds its epsilon to sqrt(v)
+    before the correction, so that early steps differ.
+
+    Source: Kingma & Ba, ICLR 2015, algorithm 1.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Changes one variable and its two moments; see `keras.optimizers.Optimizer`."""
+        gradient = tf.convert_to_tensor(gradient)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        correction_1 = 1.0 - tf.pow(tf.constant(self.beta_1, variable.dtype), step)
+        correction_2 = 1.0 - tf.pow(tf.constant(self.beta_2, variable.dtype), step)
+        index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        self.assign_add(momentum, (gradient - momentum) * (1.0 - self.beta_1))
+        self.assign_add(velocity, (tf.square(gradient) - velocity) * (1.0 - self.beta_2))
+        rate = tf.cast(learning_rate, variable.dtype) / correction_1
+        scale = tf.sqrt(tf.convert_to_tensor(velocity)) * tf.math.rsqrt(correction_2)
+        self.assign_sub(variable, rate * momentum / (scale + self.epsilon))
+
+
+@keras.saving.register_keras_serializable("ufnrec_tf")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to a constant rate.
+
+    Args:
+        learning_rate: The rate after the warm-up.
+        num_steps: Steps of the warm-up; step 0 has rate / num_steps.
+    """
+
+    def __init__(self, learning_rate: float, num_steps: int) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.num_steps = num_steps
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        """Returns the rate, float32 [], of int64 [] `step`, from 0."""
+        share = (tf.cast(step, tf.float32) + 1.0) / self.num_steps
+        return self.learning_rate * tf.minimum(share, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {"learning_rate": self.learning_rate, "num_steps": self.num_steps}
+
+
+def make_optimizer(
+    *,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
+    warm_up_steps: int = 0,
+    schedule: str = "constant",
+    num_steps: int = 0,
+) -> TorchAdam:
+    """Makes the optimizer; make it inside the strategy's scope.
+
+    Args:
+        learning_rate: Peak rate.
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the square root of the corrected second moment.
+        weight_decay: Decoupled weight decay (Keras's), 0 for none.
+        clip_norm: Norm to which the whole gradient is clipped, 0 for none.
+        warm_up_steps: Steps of linear warm-up, 0 for none.
+        schedule: `constant` or `cosine` (Keras's CosineDecay to 0 at `num_steps`).
+        num_steps: Steps of the whole run, read by `cosine`.
+    """
+    rate: Any = learning_rate
+    if schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warm_up_steps else learning_rate,
+            max(num_steps - warm_up_steps, 1),
+            warmup_target=learning_rate if warm_up_steps else None,
+            warmup_steps=warm_up_steps,
+        )
+    elif warm_up_steps:
+        rate = WarmUp(learning_rate, warm_up_steps)
+    return TorchAdam(
+        learning_rate=rate,
+        beta_1=beta_1,
+        beta_2=beta_2,
+        epsilon=epsilon,
+        weight_decay=weight_decay or None,
+        global_clipnorm=clip_norm or None,
+    )

@@ -1,0 +1,38 @@
+"""TensorFlow without its start-up noise, which no log level of its own keeps off the screen."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keeps what libraries write to the error stream, and shows it only if the block raises."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        saved = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(saved, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and Keras quietly."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with quiet_stderr():
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        # The first device call logs, too.
+        tf.config.list_physical_devices()

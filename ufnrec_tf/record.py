@@ -1,0 +1,75 @@
+"""What a run writes down of itself: configuration, identity, versions."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+import ufnrec_tf
+from ufnrec_tf.config import as_json
+from ufnrec_tf.sources import Source
+
+IDENTITY_SECTIONS = (
+    "split",
+    "backbone",
+    "loss",
+    "negatives",
+    "memory",
+    "teacher",
+    "gate",
+    "optimizer",
+)
+"""What must stay as it was for a run to go on in its work directory."""
+
+
+def describe(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
+    """Returns label to value of everything that a run cannot change half-way."""
+    identity: dict[str, Any] = {"data of sha256": source.interactions.sha256, "seed": seed}
+    values = as_json(config)
+    for section in IDENTITY_SECTIONS:
+        for key, value in values[section].items():
+            identity[f"{section}.{key}"] = value
+    for key in ("batch_size", "draw", "windows", "monitor"):
+        identity[f"training.{key}"] = values["training"][key]
+    return identity
+
+
+def _git_commit() -> str:
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()
+
+
+def run_record(
+    config: ConfigDict, source: Source, seed: int, *, data_path: str, command: list[str]
+) -> dict[str, Any]:
+    """Returns what config.json holds."""
+    return {
+        "config": as_json(config),
+        "seed": seed,
+        "data_path": str(Path(data_path).resolve()) if data_path else "",
+        "identity": describe(config, source, seed),
+        "versions": {
+            "ufnrec_tf": ufnrec_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "git_commit": _git_commit(),
+        "command_line": command,
+    }

@@ -1,0 +1,230 @@
+"""The end of a run: the test scored once, result.json, the export, what is shown."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.baselines import BASELINES, baseline_ranks
+from ufnrec_tf.callbacks import TrainingLoop
+from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.splits import Split
+from ufnrec_tf.display import Display
+from ufnrec_tf.evaluation import RankingEvaluator
+from ufnrec_tf.experiment import Experiment
+from ufnrec_tf.export import write_saved_model
+from ufnrec_tf.metrics import metrics_from_ranks
+from ufnrec_tf.names import pick
+from ufnrec_tf.run_state import Progress
+from ufnrec_tf.showing import SHOWN_METRICS, show_finished
+from ufnrec_tf.workdir import read_json, write_json
+
+BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
+BACKBONE_LABELS = {"sasrec": "SASRec"}
+
+
+def label_of(config: ConfigDict) -> str:
+    """Returns the name of a run's arm, such as `SASRec+UFNRec`."""
+    backbone = BACKBONE_LABELS.get(config.backbone.name, config.backbone.name)
+    policy = config.memory.policy
+    suffix = {"keep": "", "ufnrec": "+UFNRec"}.get(policy, f"+{policy}")
+    return backbone + suffix
+
+
+def finish(
+    *,
+    config: ConfigDict,
+    experiment: Experiment,
+    loop: TrainingLoop,
+    split: Split,
+    path: Path,
+    seed: int,
+    display: Display,
+    found: dict[str, Any],
+    ceiling: dict[str, float],
+    peak_rss_bytes: int,
+) -> None:
+    """Scores, writes and shows a trained run.
+
+    The weights are those that validation selected, or the last where nothing selects. The test
+    set is read here, once.
+    """
+    progress = loop.progress
+    backbone = _selected(config, loop)
+    scores = {part: loop.evaluators[part].evaluate(backbone) for part in ("validation", "test")}
+    for part, score in scores.items():
+        prefix = {f"best/{name}": value for name, value in score.metrics.items()}
+        loop.board.scalars(part, prefix, step=progress.step)
+    log = split.interactions
+    evaluation_cpu = sum(score.cpu_seconds for score in scores.values())
+    timing = dict(progress.timing)
+    for name, value in (
+        ("evaluation_cpu_seconds", evaluation_cpu),
+        ("evaluation_users", sum(score.num_users for score in scores.values())),
+    ):
+        timing[name] = timing.get(name, 0.0) + value
+    result = {
+        "label": label_of(config),
+        "test": scores["test"].metrics,
+        "validation": scores["validation"].metrics,
+        "protocol": {
+            **loop.evaluators["test"].protocol(),
+            "weights": progress.best_weights,
+            "selected_epoch": progress.best_epoch,
+            "selected_by": config.training.monitor or "nothing: the last weights",
+        },
+        "data": {
+            "source": log.source,
+            "sha256": log.sha256,
+            "users": log.num_users,
+            "items": log.num_items,
+            "interactions": log.num_events,
+        },
+        "seed": seed,
+        "steps": progress.step,
+        "epochs": progress.epoch,
+        "timing": timing,
+        "memory": _memory_record(experiment, peak_rss_bytes),
+        "false_negatives": found,
+        "ceiling": ceiling,
+        "table": _table(config, split, path, label_of(config), scores["test"].metrics),
+        "samples": _samples(config, split, loop.evaluators["test"], backbone),
+    }
+    _write_ranks(path, split, scores["test"].ranks)
+    export(config, backbone, log, path, progress, seed)
+    loop.board.hparams(_hparams(config, seed), _best(scores["validation"]), step=progress.step)
+    loop.board.close()
+    write_json(path / "result.json", result)
+    if path.parent.name != "baselines":
+        show_finished(path, display)
+
+
+def _best(score: Any) -> dict[str, float]:
+    return {f"selected/{name}": score.metrics[name] for name in SHOWN_METRICS}
+
+
+def _hparams(config: ConfigDict, seed: int) -> dict[str, Any]:
+    sections = ("backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
+    flat = {f"{s}.{key}": value for s in sections for key, value in config[s].items()}
+    return {**flat, "training.batch_size": config.training.batch_size, "seed": seed}
+
+
+def _selected(config: ConfigDict, loop: TrainingLoop) -> Backbone:
+    """Returns the backbone with the weights to report; writes them where they are the last."""
+    progress = loop.progress
+    if not config.training.monitor or progress.best is None:
+        progress.best_weights, backbone = loop.scored()
+        progress.best_step, progress.best_epoch = progress.step, progress.epoch
+        loop.best.set_weights_from(backbone)
+        loop.best_store.save("best", {"step": progress.step, "weights": progress.best_weights})
+    return loop.best
+
+
+def _memory_record(experiment: Experiment, peak_rss_bytes: int) -> dict[str, Any]:
+    memory = experiment.model.memory
+    if memory is None:
+        return {"table_bytes": 0, "slots": 0, "peak_rss_bytes": peak_rss_bytes}
+    usage, counters = memory.usage(), memory.read_counters()
+    return {
+        "table_bytes": usage.table_bytes,
+        "bytes_per_slot": usage.bytes_per_slot,
+        "rows": usage.num_rows,
+        "slots": usage.num_slots,
+        "fill": usage.num_counted / max(usage.num_rows * usage.num_slots, 1),
+        "counted": usage.num_counted,
+        "remembered": usage.num_remembered,
+        "evictions": counters["evictions"],
+        "refusals": counters["refusals"],
+        "peak_rss_bytes": peak_rss_bytes,
+    }
+
+
+def _table(
+    config: ConfigDict, split: Split, path: Path, label: str, metrics: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Returns the rows of the final table: simple baselines, trained ones, this run."""
+    rows = []
+    for name in config.comparison.baselines:
+        model = pick(BASELINES, name, key="comparison.baselines")().fit(split)
+        ranks = baseline_ranks(model, split, "test", mask=config.evaluation.mask)
+        rows.append({"label": BASELINE_LABELS.get(name, name), **metrics_from_ranks(ranks)})
+    for arm in config.comparison.arms:
+        arm_result = read_json(path / "baselines" / arm / "result.json")
+        rows.append({"label": arm_result["label"], **arm_result["test"]})
+    rows.append({"label": label, **metrics})
+    return rows
+
+
+def _samples(
+    config: ConfigDict, split: Split, evaluator: RankingEvaluator, backbone: Backbone
+) -> list[dict[str, Any]]:
+    """Returns histories and recommendations of a few users, in raw ids."""
+    count = min(config.comparison.sample_users, len(split.users))
+    if not count:
+        return []
+    items, _ = evaluator.top_k(backbone, 5)
+    log, ends = split.interactions, split.history_ends("test")
+    targets = split.targets("test")
+    samples = []
+    for place in np.linspace(0, len(split.users) - 1, count).astype(int):
+        user = split.users[place]
+        history = log.items[log.offsets[user] : ends[place]][-5:]
+        samples.append(
+            {
+                "user": str(log.user_ids[user]),
+                "history": [_name(log, item) for item in history],
+                "recommended": [_name(log, item) for item in items[place] if item],
+                "taken_next": _name(log, targets[place]),
+            }
+        )
+    return samples
+
+
+def _name(log: Interactions, item: int) -> str:
+    raw = str(log.item_ids[item])
+    if log.item_titles is None or not log.item_titles[item]:
+        return raw
+    return f"{raw} ({log.item_titles[item]})"
+
+
+def _write_ranks(path: Path, split: Split, ranks: np.ndarray) -> None:
+    log = split.interactions
+    frame = pd.DataFrame(
+        {
+            "user": log.user_ids[split.users].astype(str),
+            "item": log.item_ids[split.targets("test")].astype(str),
+            "rank": ranks,
+        }
+    )
+    new = path / ".ranks.parquet.new"
+    frame.to_parquet(new, index=False)
+    new.replace(path / "ranks.parquet")
+
+
+def export(
+    config: ConfigDict,
+    backbone: Backbone,
+    log: Interactions,
+    path: Path,
+    progress: Progress,
+    seed: int,
+) -> None:
+    """Writes the SavedModel of the selected weights as `export/1`."""
+    write_saved_model(
+        path / "export" / "1",
+        backbone,
+        log.item_ids,
+        max_length=config.backbone.max_length,
+        top_k=config.export.top_k,
+        mask_seen=config.export.mask_seen,
+        metadata={
+            "data_sha256": log.sha256,
+            "weights": progress.best_weights,
+            "step": progress.best_step,
+            "epoch": progress.best_epoch,
+            "seed": seed,
+        },
+    )

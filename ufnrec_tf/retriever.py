@@ -1,0 +1,196 @@
+"""Turns histories of raw item ids into the top-k items: what the SavedModel holds and serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.types import PAD
+
+# What stands in a place for which no item is left; the id there is "".
+EMPTY_SCORE = -1e30
+
+_ITEM_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="item_ids")
+_K_SPEC = tf.TensorSpec([], tf.int32, name="k")
+
+
+class Retriever(tf.Module):
+    """Maps raw histories to the best items by a backbone, vocabulary included.
+
+    A history is a row of raw item ids, the newest last. "" is padding wherever it stands, and
+    ids that the vocabulary lacks are dropped as if they were padding. The newest `max_length`
+    known ids, left-padded, are what the backbone sees. Every known item of the whole history,
+    also one older than that window, is never returned where `mask_seen`. A history without a
+    known id is scored as the backbone scores a window of padding alone: the same answer for
+    all of them, without meaning beyond what the model learnt as its bias.
+
+    The backbone's variables are shared, not copied: a retriever follows further training.
+    One call holds B * (num_items + 1) float32 scores.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        item_ids: np.ndarray,
+        *,
+        max_length: int,
+        default_k: int = 10,
+        mask_seen: bool = True,
+    ) -> None:
+        """Builds the vocabulary's table and takes hold of the backbone's variables.
+
+        Args:
+            backbone: A `Backbone`: `encode(histories, training)` and `item_embeddings()`.
+            item_ids: object (str) [num_items + 1], the raw id of each internal id; "" at 0.
+            max_length: Positions of the window that the backbone sees, 1 or more.
+            default_k: Items that `serve` returns, 1 or more.
+            mask_seen: True keeps the items of a history out of its answer; False allows
+                repeat consumption.
+
+        Raises:
+            ValueError: Where the vocabulary is malformed or does not fit the backbone, or a
+                number is not positive.
+        """
+        super().__init__(name="retriever")
+        for name, value in (("max_length", max_length), ("default_k", default_k)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {value}.")
+        # Builds a backbone that was never called; its variables do not exist before that.
+        backbone(np.zeros((1, max_length), np.int32), training=False)
+        raw_ids = _checked_vocabulary(item_ids, int(backbone.item_embeddings().shape[0]))
+        self.max_length = max_length
+        self.default_k = default_k
+        self.mask_seen = mask_seen
+        # Tracking the variables, and of the layer its methods alone, keeps Keras objects out of
+        # the SavedModel: it holds plain tf.Variables and graphs, which TensorFlow loads unaided.
+        self._variables = [variable.value for variable in backbone.variables]
+        self._encode_windows = backbone.encode
+        self._item_embeddings = backbone.item_embeddings
+        self._raw_ids = tf.constant(raw_ids, tf.string)
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(raw_ids[1:], tf.string),
+                tf.range(1, len(raw_ids), dtype=tf.int32),
+            ),
+            default_value=PAD,
+        )
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    def serve(self, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the best `default_k` items; see `recommend`.
+
+        Args:
+            item_ids: string [B, T].
+
+        Returns:
+            `item_ids` string [B, default_k] and `scores` float32 [B, default_k].
+        """
+        return self._top_k(item_ids, tf.constant(self.default_k))
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC, _K_SPEC])
+    def recommend(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the best k items of each history, best first, ties by lower internal id.
+
+        Args:
+            item_ids: string [B, T], raw ids, newest last, "" is padding; B and T may be 0.
+            k: int32 [], 1 or more; beyond the number of items the rest is "".
+
+        Returns:
+            `item_ids` string [B, k] and `scores` float32 [B, k]; where fewer than k items are
+            left, "" with score -1e30.
+
+        Raises:
+            tf.errors.InvalidArgumentError: Where k < 1, or the model gives NaN or infinity.
+        """
+        return self._top_k(item_ids, k)
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    def encode(self, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the vector of each history; a score is its dot product with an item's.
+
+        Args:
+            item_ids: string [B, T].
+
+        Returns:
+            `vectors` float32 [B, D].
+        """
+        return {"vectors": self._encode(self._table.lookup(item_ids))}
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    def lookup(self, item_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the internal ids, int32 [B, T]: 0 for padding and for what is unknown."""
+        return self._table.lookup(item_ids)
+
+    def _top_k(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Ranks all items; see `recommend`."""
+        tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
+        histories = self._table.lookup(item_ids)  # [B, T]
+        num_columns = tf.size(self._raw_ids)
+        # tf.math.top_k documents that of equal values the lower index comes first.
+        best = tf.math.top_k(self._scores(histories), tf.minimum(k, num_columns))
+        # -inf, which no checked score can be, tells what is not to be returned from what is.
+        is_item = tf.math.is_finite(best.values)
+        chosen = tf.where(is_item, tf.gather(self._raw_ids, best.indices), "")
+        scores = tf.where(is_item, best.values, EMPTY_SCORE)
+        missing = [[0, 0], [0, tf.maximum(k - num_columns, 0)]]
+        shape = [None, tf.get_static_value(k)]
+        padded_ids = tf.pad(chosen, missing, constant_values="")
+        padded_scores = tf.pad(scores, missing, constant_values=EMPTY_SCORE)
+        return {
+            "item_ids": tf.ensure_shape(padded_ids, shape),
+            "scores": tf.ensure_shape(padded_scores, shape),
+        }
+
+    def _scores(self, histories: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [B, V + 1], -inf at padding and at what must not be returned."""
+        items = tf.cast(self._item_embeddings(), tf.float32)
+        scores = tf.linalg.matmul(self._encode(histories), items, transpose_b=True)
+        scores = tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
+        # Masks padding alone by a column of zeros, and the histories (padded by 0) besides.
+        masked = histories if self.mask_seen else histories[:, :0]
+        masked = tf.pad(masked, [[0, 0], [1, 0]])  # [B, 1 + T]
+        rows = tf.broadcast_to(tf.range(tf.shape(masked)[0])[:, None], tf.shape(masked))
+        places = tf.stack([rows, masked], axis=-1)  # [B, 1 + T, 2]
+        return tf.tensor_scatter_nd_update(
+            scores, places, tf.fill(tf.shape(masked), tf.constant(-np.inf, tf.float32))
+        )
+
+    def _encode(self, histories: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [B, D] of internal ids int32 [B, T] with 0 anywhere."""
+        windows = self._windows(histories)  # [B, L]
+        num_histories = tf.shape(windows)[0]
+        # A backbone that reshapes by -1 fails on an empty batch: it gets one row of padding.
+        windows = tf.pad(windows, [[0, tf.cast(num_histories == 0, tf.int32)], [0, 0]])
+        windows = tf.ensure_shape(windows, [None, self.max_length])
+        vectors = self._encode_windows(windows, training=False)
+        return tf.cast(vectors[:num_histories], tf.float32)
+
+    def _windows(self, histories: tf.Tensor) -> tf.Tensor:
+        """Returns the newest `max_length` known items, left-padded: int32 [B, L]."""
+        is_item = tf.not_equal(histories, PAD)
+        # 1 at the newest known item, 2 at the one before, and so on.
+        age = tf.cumsum(tf.cast(is_item, tf.int32), axis=1, reverse=True)
+        source = tf.where(is_item & (age <= self.max_length))  # [P, 2]
+        column = self.max_length - tf.gather_nd(age, source)
+        places = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
+        shape = [tf.shape(histories)[0], self.max_length]
+        return tf.scatter_nd(places, tf.gather_nd(histories, source), shape)
+
+
+def _checked_vocabulary(item_ids: np.ndarray, num_rows: int) -> list[str]:
+    """Returns the raw ids as a list; raises ValueError where they cannot be a vocabulary."""
+    raw_ids = [str(item_id) for item_id in item_ids]
+    if len(raw_ids) < 2 or raw_ids[0] != "":
+        raise ValueError('`item_ids` must begin with "" (padding) and hold an item or more.')
+    if "" in raw_ids[1:]:
+        raise ValueError('`item_ids` may have "" at 0 alone, where it means padding.')
+    if len(set(raw_ids)) != len(raw_ids):
+        raise ValueError("`item_ids` must be unique.")
+    if len(raw_ids) != num_rows:
+        raise ValueError(
+            f"`item_ids` must have one id a row of the backbone's item embeddings, {num_rows}. "
+            f"Received: {len(raw_ids)}."
+        )
+    return raw_ids

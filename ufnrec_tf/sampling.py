@@ -1,0 +1,102 @@
+"""Negatives: exactly uniform over the items a user has not seen, drawn in the graph."""
+
+import numpy as np
+import tensorflow as tf
+
+# Constants of splitmix64 (Steele, Lea & Flood, OOPSLA 2014), as the signed int64 they are here.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15).astype(np.int64)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9).astype(np.int64)
+_MIX_2 = np.uint64(0x94D049BB133111EB).astype(np.int64)
+
+
+def _shift_right(bits: tf.Tensor, count: int) -> tf.Tensor:
+    """Logical right shift of int64 (TensorFlow's own is arithmetic)."""
+    mask = np.int64((1 << (64 - count)) - 1)
+    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, np.int64(count)), mask)
+
+
+def mix(bits: tf.Tensor) -> tf.Tensor:
+    """Returns a well-mixed int64 for each int64; the finaliser of splitmix64."""
+    bits = tf.bitwise.bitwise_xor(bits, _shift_right(bits, 30)) * _MIX_1
+    bits = tf.bitwise.bitwise_xor(bits, _shift_right(bits, 27)) * _MIX_2
+    return tf.bitwise.bitwise_xor(bits, _shift_right(bits, 31))
+
+
+class UniformNegativeSampler:
+    """Draws items uniformly, with replacement, outside each user's train items.
+
+    A draw is a function of (seed, visit, user, position in the user's history, column), so that
+    batching, placement and resuming change nothing. Nothing is rejected: r, uniform in
+    [0, items - seen), is shifted past the user's sorted seen items by one binary search in the
+    seen items of the batch. The remainder that maps 63 random bits to [0, items - seen) prefers
+    no item by more than items / 2**63.
+
+    Held-out items may be drawn: leaving them out would leak them.
+
+    Args:
+        num_items: Number of items; internal ids 1..num_items.
+        seen_offsets: int64 [U + 1], where each user's seen items start in `seen_items`.
+        seen_items: int32 [K], each user's distinct train items, ascending.
+        num_negatives: N, draws a position.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        seen_offsets: np.ndarray,
+        seen_items: np.ndarray,
+        num_negatives: int,
+        seed: int,
+    ) -> None:
+        self.num_items = num_items
+        self.num_negatives = num_negatives
+        self._seed = np.int64(seed)
+        self._offsets = tf.constant(seen_offsets, tf.int64)
+        # seen[k] - 1 - k: how many unseen items lie below the k-th seen one.
+        rank = np.arange(len(seen_items)) - np.repeat(seen_offsets[:-1], np.diff(seen_offsets))
+        self._unseen_below = tf.constant(seen_items - 1 - rank, tf.int64)
+
+    def __call__(
+        self, *, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns int32 [P, N] negatives, 0 throughout for a user who has seen every item.
+
+        Args:
+            users: int32 [B], internal user ids; -1 for an empty row of the batch.
+            visits: int64 [B], a number that tells this visit to the user from every other.
+            batch_index: int64 [P], the row of the batch that each position belongs to.
+            positions: int64 [P], index of the interaction in its user's history.
+        """
+        random = self._random(users, visits, batch_index, positions)  # [P, N]
+        starts, counts, keys = self._batch_seen(users)
+        num_unseen = self.num_items - tf.gather(counts, batch_index)  # [P]
+        draw = random % tf.maximum(num_unseen, 1)[:, None]
+        # Keys of a batch row lie in a range of their own, so that one search serves all rows.
+        base = batch_index * (self.num_items + 1)
+        found = tf.searchsorted(keys, tf.reshape(draw + base[:, None], [-1]), side="right")
+        found = tf.reshape(tf.cast(found, tf.int64), tf.shape(draw))
+        items = 1 + draw + found - tf.gather(starts, batch_index)[:, None]
+        return tf.cast(tf.where(num_unseen[:, None] > 0, items, 0), tf.int32)
+
+    def _batch_seen(self, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns where each row's keys start [B], how many it has [B], and all keys [K']."""
+        known = tf.maximum(users, 0)
+        begin = tf.gather(self._offsets, known)
+        end = tf.where(users >= 0, tf.gather(self._offsets, known + 1), begin)
+        flat = tf.ragged.range(begin, end)
+        base = flat.value_rowids() * (self.num_items + 1)
+        keys = tf.gather(self._unseen_below, flat.values) + base
+        counts = end - begin
+        return tf.cumsum(counts, exclusive=True), counts, keys
+
+    def _random(
+        self, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns non-negative int64 [P, N]."""
+        stream = mix(visits + mix(tf.constant(self._seed) + _GOLDEN))  # [B]
+        stream = mix(stream + tf.cast(users, tf.int64) * _GOLDEN)
+        stream = mix(tf.gather(stream, batch_index) + positions * _GOLDEN)  # [P]
+        column = tf.range(1, self.num_negatives + 1, dtype=tf.int64) * _GOLDEN  # [N]
+        return tf.bitwise.bitwise_and(mix(stream[:, None] + column), np.int64(2**63 - 1))

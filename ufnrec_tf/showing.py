@@ -1,0 +1,97 @@
+"""What the end of a run looks like on the screen; shown again when a finished run is called."""
+
+from pathlib import Path
+from typing import Any
+
+from ufnrec_tf.display import Display
+from ufnrec_tf.workdir import read_json
+
+SHOWN_METRICS = ("hr@10", "ndcg@10", "mrr")
+
+
+def show_finished(path: Path, display: Display) -> None:
+    """Shows the table, the sample recommendations, where things are, and what to do next."""
+    result = read_json(path / "result.json")
+    protocol = result["protocol"]
+    display.heading("Test, full ranking, each user's last item")
+    display.table(
+        ["", *(name.upper() for name in SHOWN_METRICS)],
+        [
+            [row["label"], *(f"{row[name]:.4f}" for name in SHOWN_METRICS)]
+            for row in result["table"]
+        ],
+    )
+    display.block(
+        [
+            f"{protocol['candidates']:,} candidates, masked: {protocol['masked']}; ties "
+            f"{protocol['ties']}; {result['label']}: {protocol['weights']} weights of epoch "
+            f"{protocol['selected_epoch']}, selected by {protocol['selected_by']}; "
+            f"seed {result['seed']}; data {result['data']['sha256'][:12]}",
+        ]
+    )
+    _show_ceiling(result, display)
+    _show_false_negatives(path, result, display)
+    if result["samples"]:
+        display.heading("Recommendations")
+    for sample in result["samples"]:
+        display.line(f"  user {sample['user']}: ... {', '.join(sample['history'])}")
+        display.line(f"    next: {', '.join(sample['recommended'])}")
+        display.line(f"    took: {sample['taken_next']}")
+    _show_next(path, display)
+
+
+def _show_ceiling(result: dict[str, Any], display: Display) -> None:
+    if result["ceiling"]:
+        values = ", ".join(
+            f"{name.upper()} {result['ceiling'][name]:.4f}" for name in SHOWN_METRICS
+        )
+        display.line(f"  ceiling, by the true probabilities: {values}")
+
+
+def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) -> None:
+    runs = [result]
+    for folder in sorted((path / "baselines").glob("*/result.json")):
+        runs.append(read_json(folder))
+    rows = []
+    for run in runs:
+        found = run["false_negatives"].get("detection")
+        if found:
+            rows.append(
+                [
+                    run["label"],
+                    f"{int(found['num_flagged']):,}",
+                    f"{found['precision']:.3f}",
+                    f"{found['recall']:.4f}",
+                    f"{found['base_rate']:.3f}",
+                    f"{found['lift']:.2f}",
+                ]
+            )
+    if rows:
+        display.heading("Planted false negatives: pairs whose count passed the patience")
+        display.table(["", "pairs", "precision", "recall", "base rate", "lift"], rows)
+    elif result["memory"]["slots"]:
+        found = result["false_negatives"]
+        opened = found["gate_epoch"]
+        when = "the gate stayed shut" if opened is None else f"gate opened after epoch {opened}"
+        display.line(
+            f"  {when}; {found['flips']:,.0f} labels flipped in {result['steps']:,} steps; "
+            f"{result['memory']['evictions']:,} evictions"
+        )
+
+
+def _show_next(path: Path, display: Display) -> None:
+    display.heading("Where things are")
+    display.block(
+        [
+            f"{path}/result.json, metrics.jsonl, ranks.parquet, checkpoints/",
+            f"{path}/export/1   SavedModel for serving",
+        ]
+    )
+    display.heading("Next")
+    display.block(
+        [
+            f"tensorboard --logdir {path}",
+            f"python main.py --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+            "python main.py --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
+        ]
+    )

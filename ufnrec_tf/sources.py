@@ -1,0 +1,70 @@
+"""Where a run's interactions come from: a file, or the planted log."""
+
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.readers import read_interactions
+from ufnrec_tf.data.synthetic import PlantedData, planted
+from ufnrec_tf.errors import UserError
+from ufnrec_tf.names import nearest
+
+PLANTED = "planted"
+
+
+class Source(NamedTuple):
+    """Interactions and, for the planted log, the truth behind them (never read in training)."""
+
+    interactions: Interactions
+    truth: PlantedData | None
+
+
+def load(config: ConfigDict, path: str) -> Source:
+    """Returns the interactions that the configuration and `--data` name.
+
+    Args:
+        config: The `data` section is read.
+        path: A file, or empty.
+
+    Raises:
+        UserError: If there is no data, too much of it, or the file is at fault.
+    """
+    data = config.data
+    if data.name and data.name != PLANTED:
+        raise UserError(
+            f"`data.name` must be empty or {PLANTED}. Received: {data.name!r}."
+            + nearest(data.name, [PLANTED])
+        )
+    if path and data.name:
+        raise UserError(
+            f"--data={path} and --config.data.name={data.name} both name the data. Leave one out."
+        )
+    if data.name == PLANTED:
+        prefix = f"{PLANTED}_"
+        settings = {
+            key.removeprefix(prefix).replace("users", "num_users").replace("items", "num_items"): v
+            for key, v in data.items()
+            if key.startswith(prefix)
+        }
+        try:
+            log = planted(**settings)
+        except ValueError as error:
+            raise UserError(f"--config.data.{prefix}*: {error}") from error
+        return Source(log.interactions, log)
+    if not path:
+        raise UserError(
+            "no data. Give --data=FILE, or --config.data.name=planted for the embedded data set."
+        )
+    interactions = read_interactions(
+        path,
+        format=data.format,
+        user_column=data.user_column,
+        item_column=data.item_column,
+        time_column=data.time_column,
+        rating_column=data.rating_column,
+        separator=data.separator,
+        repeats=data.repeats,
+        titles_path=data.titles,
+    )
+    return Source(interactions, None)

@@ -1,0 +1,69 @@
+"""The teacher: an exponential moving average of the student's weights."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.distribution import update_equally
+
+
+def warm_up_decay(decay: float, num_updates: tf.Tensor) -> tf.Tensor:
+    """Returns min(decay, (1 + n) / (10 + n)), float32 [], for update number n from 1.
+
+    Source: arXiv 2208.04116, released code; 2/11 at n = 1, 0.999 at n = 8,990.
+    """
+    count = tf.cast(num_updates, tf.float32)
+    return tf.minimum(tf.constant(decay, tf.float32), (1.0 + count) / (10.0 + count))
+
+
+class EmaTeacher:
+    """A copy of the student whose weights follow the student's, slowly.
+
+    Until it is made it is a plain copy of the student after each step, so that making it costs
+    nothing: the copy is then the weights before that step.
+
+    Make it inside the strategy's scope.
+
+    Args:
+        student: The backbone that is trained.
+        decay: d in [0, 1), the share of the old average kept by an update. Paper: 0.999.
+        uses_dropout: Whether the teacher scores with dropout on, as the authors' code does.
+    """
+
+    def __init__(self, student: Backbone, *, decay: float, uses_dropout: bool) -> None:
+        self.backbone = student.clone()
+        self.backbone.trainable = False
+        self.decay = decay
+        self.uses_dropout = uses_dropout
+        self._student_weights = _raw(student.trainable_variables)
+        self._weights = _raw(self.backbone.variables, like=len(self._student_weights))
+
+    def encode_all(self, histories: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [B, L, D] vectors of int32 [B, L] histories, without gradient."""
+        return tf.stop_gradient(self.backbone(histories, training=self.uses_dropout))
+
+    def score(self, vectors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Returns logits float32 [P, C] for float32 [P, D], int32 [P, C], without gradient."""
+        return tf.stop_gradient(self.backbone.score(vectors, candidates))
+
+    def update(self, num_updates: tf.Tensor) -> None:
+        """Moves the average towards the student.
+
+        Args:
+            num_updates: int64 [], this update's number from 1; 0 copies the student.
+        """
+        decay = warm_up_decay(self.decay, num_updates)
+        rate = tf.where(num_updates > 0, 1.0 - decay, 1.0)
+        update_equally(self._weights, self._student_weights, _move, rate)
+
+
+def _move(average: tf.Variable, student: tf.Variable, rate: tf.Tensor) -> None:
+    # As shadow - (1 - decay) * (shadow - parameter); exact for rate 1 only when written so.
+    average.assign(tf.where(rate < 1.0, average - rate * (average - student), student))
+
+
+def _raw(variables: list[Any], like: int | None = None) -> list[tf.Variable]:
+    """TensorFlow's own variables behind Keras's; the first `like` weights that are floats."""
+    raw = [variable.value for variable in variables if "float" in str(variable.dtype)]
+    return raw if like is None else raw[:like]

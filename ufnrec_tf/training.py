@@ -1,0 +1,283 @@
+"""--mode=train: from data to a trained, scored and exported work directory."""
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from ufnrec_tf.board import Board
+from ufnrec_tf.callbacks import TrainingLoop, with_signals
+from ufnrec_tf.config import as_json
+from ufnrec_tf.data.splits import Split, leave_one_out, summary, summary_lines
+from ufnrec_tf.data.synthetic import ceiling_ranks, detection
+from ufnrec_tf.display import Display, ProgressBar
+from ufnrec_tf.experiment import Experiment, build, make_evaluator, prepare_tensorflow
+from ufnrec_tf.gate import GATES
+from ufnrec_tf.metrics import metrics_from_ranks
+from ufnrec_tf.record import describe, run_record
+from ufnrec_tf.results import finish, label_of
+from ufnrec_tf.run_state import Interrupted, LoopSettings, Progress
+from ufnrec_tf.showing import show_finished
+from ufnrec_tf.sources import Source
+from ufnrec_tf.workdir import JsonLines, Workdir, read_json, write_json
+
+CHECKPOINT_SECONDS = 120.0
+
+
+def train(
+    config: ConfigDict,
+    source: Source,
+    *,
+    workdir: str,
+    seed: int,
+    data_path: str,
+    command: list[str],
+    display: Display,
+) -> None:
+    """Trains, selects on validation, scores the test set once, exports, shows.
+
+    A finished work directory is shown again; one that was stopped goes on.
+
+    Args:
+        config: Checked configuration.
+        source: The data.
+        workdir: Where everything goes.
+        seed: The run's seed.
+        data_path: The file the data came from, or empty.
+        command: The command line, for the record.
+        display: The screen.
+
+    Raises:
+        UserError: Whatever the user has to mend.
+        Interrupted: After a signal, once the checkpoint is written.
+    """
+    split = leave_one_out(source.interactions)
+    display.block(summary_lines(summary(split)))
+    with Workdir(workdir) as directory:
+        record = run_record(config, source, seed, data_path=data_path, command=command)
+        directory.check_same(record["identity"])
+        if (directory.path / "result.json").exists() and not _has_more(config, directory.path):
+            display.heading("This run is done; its results again:")
+            show_finished(directory.path, display)
+            return
+        strategy = prepare_tensorflow(config, seed)
+        for arm in config.comparison.arms:
+            _train_arm(arm, config, source, split, directory.path, seed, record, display, strategy)
+        _train_one(config, source, split, directory.path, seed, record, display, strategy)
+
+
+def _has_more(config: ConfigDict, path: Path) -> bool:
+    """Whether a finished run was asked for more epochs or steps than it had."""
+    before = read_json(path / "config.json")["config"]["training"]
+    after = config.training
+    return after.num_epochs > before["num_epochs"] or (
+        bool(before["max_steps"]) and (after.max_steps > before["max_steps"] or not after.max_steps)
+    )
+
+
+def _train_arm(
+    arm: str,
+    config: ConfigDict,
+    source: Source,
+    split: Split,
+    path: Path,
+    seed: int,
+    record: dict[str, Any],
+    display: Display,
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Trains one baseline policy into its own work directory, unless it is there."""
+    own = ConfigDict(config.to_dict())
+    own.memory.policy = arm
+    own.comparison.arms = ()
+    with Workdir(path / "baselines" / arm) as directory:
+        if (directory.path / "result.json").exists():
+            return
+        own_record = {**record, "config": as_json(own), "identity": describe(own, source, seed)}
+        directory.check_same(own_record["identity"])
+        _train_one(own, source, split, directory.path, seed, own_record, display, strategy)
+
+
+def _train_one(
+    config: ConfigDict,
+    source: Source,
+    split: Split,
+    path: Path,
+    seed: int,
+    record: dict[str, Any],
+    display: Display,
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Trains one run to its end and finishes its work directory."""
+    keras.utils.set_random_seed(seed)
+    experiment = build(config, split, seed, strategy=strategy)
+    write_json(path / "config.json", record)
+    store, best_store = experiment.stores(path)
+    progress = Progress()
+    log = JsonLines(path / "metrics.jsonl")
+    newest = store.newest()
+    if newest:
+        progress = Progress(**store.restore(newest)["progress"])
+        if progress.best is not None:
+            best_store.restore("best")
+        display.line(f"  going on from {newest} in {path}")
+    log.cut_after(progress.step)
+    _show_run(config, experiment, display)
+    loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
+    _fit(config, experiment, loop, path, display)
+    finish(
+        config=config,
+        experiment=experiment,
+        loop=loop,
+        split=split,
+        path=path,
+        seed=seed,
+        display=display,
+        ceiling=_ceiling(source, split),
+        found=_false_negatives(experiment, source, progress),
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def _show_run(config: ConfigDict, experiment: Experiment, display: Display) -> None:
+    model = experiment.model
+    weights = sum(int(np.prod(w.shape)) for w in model.backbone.trainable_variables)
+    display.heading(f"Training {label_of(config)}")
+    memory = "no memory"
+    if model.memory is not None:
+        usage = model.memory.usage()
+        memory = (
+            f"memory of {usage.num_rows:,} rows x {usage.num_slots} slots, "
+            f"{usage.table_bytes / 2**20:,.1f} MiB"
+        )
+    display.block(
+        [
+            f"{weights:,} weights, {memory}; {experiment.steps_per_epoch:,} steps an epoch of "
+            f"{config.training.batch_size} users; gate: {config.gate.kind}",
+        ]
+    )
+
+
+def _make_loop(
+    config: ConfigDict,
+    experiment: Experiment,
+    split: Split,
+    path: Path,
+    seed: int,
+    progress: Progress,
+    log: JsonLines,
+    display: Display,
+) -> TrainingLoop:
+    store, best_store = experiment.stores(path)
+    gate = GATES[config.gate.kind](config.gate)
+    if progress.gate_state:
+        gate.state = progress.gate_state
+    if progress.step == 0 and gate.opens_at_start():
+        experiment.host.open_gate(0)
+        progress.gate_epoch = 0
+    training, evaluation = config.training, config.evaluation
+    return TrainingLoop(
+        ufnrec=experiment.model,
+        host=experiment.host,
+        gate=gate,
+        evaluators={
+            part: make_evaluator(config, split, part, seed) for part in ("validation", "test")
+        },
+        best=experiment.best,
+        store=store,
+        best_store=best_store,
+        metrics_log=log,
+        board=Board(path / "tensorboard"),
+        bar=ProgressBar(
+            display, label=label_of(config), total=experiment.num_steps, done=progress.step
+        ),
+        settings=LoopSettings(
+            steps_per_epoch=experiment.steps_per_epoch,
+            max_steps=training.max_steps,
+            monitor=training.monitor,
+            patience=training.patience,
+            every=evaluation.every,
+            test_every=evaluation.test_every,
+            weights=evaluation.weights,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
+        ),
+        progress=progress,
+    )
+
+
+def _fit(
+    config: ConfigDict, experiment: Experiment, loop: TrainingLoop, path: Path, display: Display
+) -> None:
+    """Runs what is left of the epochs; the one that was cut short first, by itself."""
+    progress, steps = loop.progress, experiment.steps_per_epoch
+
+    def run() -> None:
+        if progress.stopped_early or progress.step >= experiment.num_steps:
+            return
+        model, epoch = experiment.model, progress.step // steps
+        model.stop_training = False
+        rest = steps - progress.step % steps
+        if rest < steps:
+            _fit_epochs(experiment, loop, epoch, epoch + 1, rest)
+            epoch += 1
+        if not model.stop_training and epoch < config.training.num_epochs:
+            _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps)
+        loop.save()
+
+    try:
+        with_signals(loop, run)
+    except Interrupted as stop:
+        display.line(
+            f"  stopped at step {stop.step:,}; checkpoint written. The same command goes on."
+        )
+        raise
+    finally:
+        loop.bar.close(progress.step)
+        loop.board.flush()
+
+
+def _fit_epochs(
+    experiment: Experiment, loop: TrainingLoop, first: int, last: int, steps: int
+) -> None:
+    experiment.model.fit(
+        experiment.dataset(loop.progress.step),
+        initial_epoch=first,
+        epochs=last,
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=0,
+        callbacks=[loop],
+    )
+
+
+def _ceiling(source: Source, split: Split) -> dict[str, float]:
+    """Returns what the true probabilities of planted data reach on test; empty on other data."""
+    if source.truth is None:
+        return {}
+    return metrics_from_ranks(ceiling_ranks(source.truth, split, "test"))
+
+
+def _false_negatives(experiment: Experiment, source: Source, progress: Progress) -> dict[str, Any]:
+    """Returns what the run did with suspects and, on planted data, how right it was."""
+    totals = progress.totals
+    found: dict[str, Any] = {
+        "flips": totals.get("flips", 0.0),
+        "removals": totals.get("removals", 0.0),
+        "flips_per_step": totals.get("flips", 0.0) / max(progress.step, 1),
+        "shown": totals.get("shown", 0.0),
+        "gate_epoch": progress.gate_epoch,
+    }
+    memory = experiment.model.memory
+    if memory is None:
+        return found
+    rows, items = memory.ripe_pairs()
+    samples = experiment.samples
+    users = np.repeat(samples.users, samples.lengths)[rows]
+    found["ripe_pairs"] = len(np.unique(users.astype(np.int64) * 2**32 + items))
+    if source.truth is not None and len(items):
+        found["detection"] = detection(source.truth, users, items)
+    return found

@@ -1,0 +1,41 @@
+"""Values that cross modules: the padding id and the tuples that the training step passes on."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+PAD = 0
+"""Internal item id of padding; items are 1..num_items."""
+
+
+class Lookup(NamedTuple):
+    """What the memory says of one step's positions; nothing is committed by it.
+
+    Attributes:
+        negatives: int32 [P, N], the fresh negatives with remembered items in the first columns.
+        is_shown: bool [P, N], True where the entry came from memory.
+        is_ripe: bool [P, N], True where a shown entry's count is now above the patience.
+        is_excluded: bool [P, N], True where the entry takes no part in loss and record.
+        slot_items: int32 [P, S], the rows' counted items, ascending, zeros first.
+        slot_states: int32 [P, S], their states if this visit is recorded; see
+            `FalseNegativeMemory`.
+    """
+
+    negatives: tf.Tensor
+    is_shown: tf.Tensor
+    is_ripe: tf.Tensor
+    is_excluded: tf.Tensor
+    slot_items: tf.Tensor
+    slot_states: tf.Tensor
+
+
+class LossTerms(NamedTuple):
+    """Scalar loss terms of a step, float32 []; `total` is what is minimised.
+
+    With replicas each holds this replica's share: their sum over replicas is the global value.
+    """
+
+    total: tf.Tensor
+    bce: tf.Tensor
+    consistency: tf.Tensor
+    l2: tf.Tensor

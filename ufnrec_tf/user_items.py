@@ -1,0 +1,97 @@
+"""Sets of items a row, flat and sorted, in NumPy: distinct, membership, draws from outside."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class RowItems(NamedTuple):
+    """The distinct items of each row: row m has `items[offsets[m]:offsets[m + 1]]`, ascending.
+
+    Attributes:
+        offsets: int64 [M + 1].
+        rows: int32 [K], the row of each entry.
+        items: int32 [K].
+    """
+
+    offsets: np.ndarray
+    rows: np.ndarray
+    items: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of items of each row, int64 [M]."""
+        return np.diff(self.offsets)
+
+
+def distinct_items(
+    items: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    *,
+    num_items: int,
+    extra: np.ndarray | None = None,
+) -> RowItems:
+    """Returns the distinct items of each range `items[starts[m]:ends[m]]`.
+
+    Args:
+        items: int [E], ids 1..num_items.
+        starts: int64 [M].
+        ends: int64 [M], not before `starts`.
+        num_items: Number of items.
+        extra: int [M], one more item of each row, or None.
+    """
+    lengths = ends - starts
+    rows = np.repeat(np.arange(len(starts)), lengths)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    keys = rows * (num_items + 1) + items[within + np.repeat(starts, lengths)]
+    if extra is not None:
+        keys = np.concatenate([keys, np.arange(len(starts)) * (num_items + 1) + extra])
+    rows, found = np.divmod(np.unique(keys), num_items + 1)
+    offsets = np.searchsorted(rows, np.arange(len(starts) + 1))
+    return RowItems(offsets.astype(np.int64), rows.astype(np.int32), found.astype(np.int32))
+
+
+def contains(row_items: RowItems, items: np.ndarray) -> np.ndarray:
+    """Returns bool [M], True where row m has `items[m]`.
+
+    Args:
+        row_items: M rows.
+        items: int [M].
+    """
+    is_equal = row_items.items == items[row_items.rows]
+    return np.bincount(row_items.rows[is_equal], minlength=len(items)) > 0
+
+
+def draw_outside(
+    excluded: RowItems,
+    num_draws: int,
+    generator: np.random.Generator,
+    *,
+    num_items: int,
+    fallback: np.ndarray,
+) -> np.ndarray:
+    """Returns items outside each row's, uniform, with replacement; int32 [M, num_draws].
+
+    r, uniform in [0, items - excluded), is shifted past the row's sorted items: as many as have
+    no more than r items left below them. One binary search does so for all rows.
+
+    Args:
+        excluded: M rows.
+        num_draws: Draws a row.
+        generator: Advanced by the draws.
+        num_items: Number of items.
+        fallback: int [M], drawn throughout by a row that excludes every item.
+    """
+    num_rows, counts = len(fallback), excluded.counts
+    num_left = num_items - counts
+    highs = np.maximum(num_left, 1)[:, None]
+    draws = generator.integers(0, highs, size=(num_rows, num_draws), dtype=np.int64)
+    # items[k] - 1 - k: how many items outside lie below the k-th excluded one.
+    order = np.arange(len(excluded.items)) - np.repeat(excluded.offsets[:-1], counts)
+    # Keys of a row lie in a range of their own, so that one search serves all rows.
+    keys = excluded.items - 1 - order + excluded.rows.astype(np.int64) * (num_items + 1)
+    base = np.arange(num_rows)[:, None] * (num_items + 1)
+    shift = np.searchsorted(keys, draws + base, side="right") - excluded.offsets[:-1, None]
+    drawn = np.where(num_left[:, None] > 0, 1 + draws + shift, fallback[:, None])
+    return drawn.astype(np.int32)

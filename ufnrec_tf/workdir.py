@@ -1,0 +1,143 @@
+"""A run's directory: made, locked, compared with what ran there before, written to whole."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from ufnrec_tf.errors import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file beside its place and renames it, so that it is there whole or not.
+
+    Raises:
+        UserError: If the disk is full or not writable.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise UserError(f"{path}: could not be written ({error.strerror}).") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON; see `write_text`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file of a work directory holds.
+
+    Raises:
+        UserError: If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: not found. Expected a work directory that --mode=train has finished with."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
+
+
+class Workdir:
+    """The directory of a run, held by one process at a time.
+
+    A context manager: entering makes and locks it, leaving lets it go.
+
+    Args:
+        path: The directory.
+        must_exist: Whether a missing one is an error rather than made.
+    """
+
+    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+        self.path = Path(path)
+        self._must_exist = must_exist
+        self._lock: TextIO | None = None
+
+    def __enter__(self) -> "Workdir":
+        if self._must_exist and not (self.path / "config.json").is_file():
+            raise UserError(
+                f"{self.path}: not a trained work directory (config.json is missing). "
+                "Run --mode=train with this --workdir first."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"--workdir={self.path}: cannot be made or written to ({error.strerror}). "
+                "Give another --workdir."
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(
+                f"--workdir={self.path}: another run is using it. Wait for it to end, or give "
+                "another --workdir."
+            ) from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def check_same(self, described: dict[str, Any]) -> None:
+        """Compares what would be trained with what was trained here before.
+
+        Args:
+            described: Label to value: what must be equal for a run to go on.
+
+        Raises:
+            UserError: Naming the first difference and the ways out.
+        """
+        path = self.path / "config.json"
+        if not path.exists():
+            return
+        before = read_json(path).get("identity", {})
+        for label, value in described.items():
+            if label in before and before[label] != value:
+                raise UserError(
+                    f"--workdir={self.path}: was trained with {label} {before[label]!r}, now "
+                    f"{value!r}. Give another --workdir, or remove this one to start again."
+                )
+
+
+class JsonLines:
+    """metrics.jsonl: a line an evaluation, cut back to the checkpoint when a run goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def cut_after(self, step: int) -> None:
+        """Removes the lines of steps after `step`, and a half-written last one."""
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                continue
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
+
+    def append(self, value: dict[str, Any]) -> None:
+        """Adds a line."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(value) + "\n")
+        except OSError as error:
+            raise UserError(f"{self.path}: could not be written ({error.strerror}).") from error

@@ -11,6 +11,9 @@ LOGDIR ?= runs
 
 RUN = $(VENV)/bin/python
 PIP_INSTALL = $(RUN) -m pip install --quiet --no-input --disable-pip-version-check
+# TensorBoard imports TensorFlow, which would fill the screen.
+BOARD = from ufnrec_tf.quiet import import_tensorflow; import_tensorflow(); \
+        from tensorboard.main import run_main; run_main()
 TYPED = ufnrec_tf configs main.py tests
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -26,6 +29,7 @@ help:
 	@echo 'make clean        removes environment, caches and packages; keeps runs/'
 
 setup: $(VENV)/.tools
+	@echo 'The environment $(VENV) is ready.'
 
 demo: $(VENV)/.packages
 	@$(RUN) main.py $(ARGS)
@@ -43,7 +47,7 @@ format: $(VENV)/.tools
 	@$(RUN) -m ruff format .
 
 tensorboard: $(VENV)/.packages
-	@$(RUN) -m tensorboard.main --logdir $(LOGDIR) $(ARGS)
+	@$(RUN) -c '$(BOARD)' --logdir $(LOGDIR) $(ARGS)
 
 clean:
 	@if [ -e "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi
@@ -60,7 +64,7 @@ IS_SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 1
 define make_environment
 set -e; \
 if $(RUN) -c 'import pip' 2>/dev/null; then \
-    echo 'Bringing the packages in $(VENV) up to date.'; exit 0; \
+    echo 'Bringing the packages in $(VENV) up to date; minutes, if many have changed.'; exit 0; \
 fi; \
 names='$(or $(PYTHON),$(CANDIDATES))'; found=; \
 for name in $$names; do \
@@ -76,13 +80,15 @@ if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
     exit 1; \
 fi; \
 version=$$("$$found" -c 'import platform; print(platform.python_version())'); \
-echo "Making the environment $(VENV) (Python $$version): MINUTES, once."; \
+echo "Making the environment $(VENV) (Python $$version), once:" \
+    "about 2 minutes, 750 MB of downloads."; \
 rm -rf '$(VENV)'; \
 "$$found" -m venv '$(VENV)'
 endef
 
 define explain_failure
-{ echo 'error: the packages could not be installed; pip says why above.' >&2; exit 1; }
+{ echo 'error: the packages could not be installed; pip says why above (is the package' >&2; \
+  echo '       index reached?). The same command goes on from here.' >&2; exit 1; }
 endef
 
 $(VENV)/.packages: requirements.txt requirements.lock

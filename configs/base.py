@@ -53,6 +53,7 @@ OPTIONS = {
             "authors",
             "authors: blocks as released, padded keys attended to; corrected: pre-norm blocks "
             "and a key-padding mask.",
+            choices=("authors", "corrected"),
         ),
         "width": Option(50, "Embedding size. Paper: d.", minimum=1),
         "num_blocks": Option(2, "Attention blocks.", minimum=0),
@@ -90,6 +91,11 @@ OPTIONS = {
             "Items remembered and shown again a row at most; 0: as many as there are negatives.",
             minimum=0,
         ),
+        "max_flips": Option(
+            1,
+            "Suspects a position in a step at most, highest counts first; 0 (authors): any.",
+            minimum=0,
+        ),
         "duplicates": Option(
             False,
             "true (authors): an item may be remembered twice and then counts twice, and a fresh "
@@ -112,6 +118,13 @@ OPTIONS = {
         ),
         "weight": Option(0.3, "Weight of the consistency term. Paper: alpha.", minimum=0),
         "always": Option(False, "Average the weights from the first step, in every policy."),
+        "agreement": Option(
+            "outranks",
+            "What the teacher must say of a suspect before its label is flipped. outranks: it is "
+            "above the positive; half: its probability is above 0.5; none (authors): nothing. "
+            "Policies without a teacher flip unasked.",
+            choices=("outranks", "half", "none"),
+        ),
         "dropout": Option(False, "Whether the teacher scores with dropout (authors: true)."),
         "consistency_mean": Option(
             "all",
@@ -134,7 +147,13 @@ OPTIONS = {
         "epochs": Option(
             20, "kind=epochs: epochs completed before it opens; 0: at the first step.", minimum=0
         ),
-        "patience": Option(3, "kind=validation: evaluations without a rise.", minimum=1),
+        "patience": Option(5, "kind=validation: evaluations without a rise.", minimum=1),
+        "popularity_lift": Option(
+            1.5,
+            "kind=validation: stay shut until the metric is this many times popularity's, since a "
+            "model first learns what is popular and rests there. Early stopping waits likewise.",
+            minimum=0,
+        ),
     },
     "optimizer": {
         "learning_rate": Option(1e-3, "Adam's rate.", minimum=0),

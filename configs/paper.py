@@ -16,11 +16,13 @@ def configure(config: Any) -> None:
     config.backbone.variant = "authors"
     config.memory.policy = "ufnrec"
     config.memory.duplicates = True
+    config.memory.max_flips = 0
     config.memory.counting = "cumulative"
     config.memory.flip = "once"
     # Counts of the authors' code are never forgotten: room for all that ml-100k makes.
     config.memory.slots = 1024
     config.teacher.dropout = True
+    config.teacher.agreement = "none"
     config.teacher.consistency_mean = "flipped"
     config.gate.kind = "plateau"
     config.training.draw = "with_replacement"

@@ -240,6 +240,14 @@ def test_what_is_not_finite_is_refused(where):
             call(backbone)
 
 
+def test_an_infinite_target_score_is_refused_and_another_item_may_have_one():
+    evaluator, backbone = one_user([1, 2, 3, 4], [1, 2, np.inf, 4])
+    with pytest.raises(NotFiniteError, match="validation targets"):
+        evaluator.ranks(backbone)
+    evaluator, backbone = one_user([1, 2, 3, 4], [1, 2, 3, np.inf])
+    assert evaluator.ranks(backbone).tolist() == [2]
+
+
 def test_large_but_finite_scores_are_ranked():
     """The bound that spares the look at every score is passed, and no score is NaN."""
     split = random_split(9)

@@ -1,12 +1,16 @@
 """What a run writes for TensorBoard: grouped scalars, a histogram of counts, HParams."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api as hparams_api
+
+from ufnrec_tf.workdir import not_written
 
 
 class Board:
@@ -25,9 +29,22 @@ class Board:
             self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
         return self._writers[part]
 
+    @contextmanager
+    def _writing(self, part: str, step: int) -> Iterator[None]:
+        """What is written inside goes to a part's file, at a step."""
+        with self._on_disk(), self._writer(part).as_default(step=step):
+            yield
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            raise not_written(self._folder, error) from error
+
     def scalars(self, part: str, values: dict[str, float], *, step: int) -> None:
         """Writes scalars `group/name` of a part at a step; what is not finite is left out."""
-        with self._writer(part).as_default(step=step):
+        with self._writing(part, step):
             for name, value in values.items():
                 if math.isfinite(value):
                     tf.summary.scalar(name, value)
@@ -36,7 +53,7 @@ class Board:
         """Writes a histogram of whole numbers, given how often each of 0, 1, ... occurs."""
         last = max((value for value, count in enumerate(counts) if count), default=0)
         buckets = [[value - 0.5, value + 0.5, float(counts[value])] for value in range(last + 1)]
-        with self._writer("train").as_default(step=step):
+        with self._writing("train", step):
             tf.summary.write(
                 name,
                 tf.constant(buckets, tf.float64),
@@ -45,7 +62,7 @@ class Board:
 
     def text(self, name: str, markdown: str) -> None:
         """Writes a text card."""
-        with self._writer("train").as_default(step=0):
+        with self._writing("train", 0):
             tf.summary.text(name, markdown)
 
     def hparams(self, settings: dict[str, Any], metrics: dict[str, float], *, step: int) -> None:
@@ -54,18 +71,20 @@ class Board:
             key: value if isinstance(value, bool | int | float | str) else str(value)
             for key, value in settings.items()
         }
-        with self._writer("validation").as_default(step=step):
+        with self._writing("validation", step):
             hparams_api.hparams(plain)
             for name, value in metrics.items():
                 tf.summary.scalar(name, value)
 
     def flush(self) -> None:
         """Puts what was written on the disk."""
-        for writer in self._writers.values():
-            writer.flush()
+        with self._on_disk():
+            for writer in self._writers.values():
+                writer.flush()
 
     def close(self) -> None:
         """Closes the files."""
-        for writer in self._writers.values():
-            writer.close()
+        with self._on_disk():
+            for writer in self._writers.values():
+                writer.close()
         self._writers = {}

@@ -95,8 +95,8 @@ class TrainingLoop(keras.callbacks.Callback):
         progress.step = self._epoch_base + batch + 1
         if not self._stopwatch.is_running and progress.step - self._fit_first >= WARM_UP_STEPS:
             self._start_stopwatch()
-        if self._signal:
-            self._stop_for_signal()
+        if progress.step % settings.steps_per_epoch:  # else once the epoch has been evaluated
+            self.stop_if_asked()
         if settings.max_steps and progress.step >= settings.max_steps:
             self.ufnrec.stop_training = True
         now = time.monotonic()
@@ -122,7 +122,10 @@ class TrainingLoop(keras.callbacks.Callback):
             sums["users"] - before["users"], sums["positions"] - before["positions"]
         )
 
-    def _stop_for_signal(self) -> None:
+    def stop_if_asked(self) -> None:
+        """Writes a checkpoint and raises `Interrupted` where a signal has come."""
+        if not self._signal:
+            return
         self._stop_stopwatch(self.host.read_sums())
         self._check_finite()
         self.save()
@@ -174,12 +177,12 @@ class TrainingLoop(keras.callbacks.Callback):
         if metric is not None and settings.monitor:
             self._select(metric)
         if progress.gate_epoch is None and is_whole:
-            self._ask_gate(sums["loss"], metric)
+            self._ask_gate(progress.epoch_loss + sums["loss"], metric)
+        progress.epoch_loss = 0.0 if is_whole else progress.epoch_loss + sums["loss"]
         self._write_scalars(sums)
         if settings.monitor and settings.patience and progress.num_without >= settings.patience:
             self.ufnrec.stop_training = progress.stopped_early = True
-        if self._signal:
-            self._stop_for_signal()
+        self.stop_if_asked()
         if time.monotonic() - self._saved >= settings.checkpoint_seconds:
             self.save()
         self.bar.update(progress.step, self._text_after(sums))
@@ -228,13 +231,13 @@ class TrainingLoop(keras.callbacks.Callback):
     def _select(self, metric: float) -> None:
         progress = self.progress
         if progress.best is not None and metric <= progress.best:
-            progress.num_without += 1
+            progress.num_without += int(progress.best >= self.settings.floor)
             return
         progress.best, progress.num_without = metric, 0
         progress.best_step, progress.best_epoch = progress.step, progress.epoch
         progress.best_weights, backbone = self.scored()
         self.best.set_weights_from(backbone)
-        self.best_store.save("best", {"step": progress.step, "weights": progress.best_weights})
+        self.save_best()
 
     def _ask_gate(self, loss_sum: float, metric: float | None) -> None:
         progress = self.progress
@@ -257,6 +260,18 @@ class TrainingLoop(keras.callbacks.Callback):
     def _num_teacher_updates(self) -> int:
         since = 0 if self.ufnrec.has_teacher_always else int(self.host.active_since) + 1
         return max(self.progress.step - since, 0)
+
+    def save_best(self) -> None:
+        """Writes the selected weights, and what they are."""
+        progress = self.progress
+        self.best_store.save(
+            "best",
+            {
+                "step": progress.best_step,
+                "epoch": progress.best_epoch,
+                "weights": progress.best_weights,
+            },
+        )
 
     def save(self) -> None:
         """Writes a checkpoint of the present step."""

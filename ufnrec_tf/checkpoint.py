@@ -7,11 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.errors import UserError, own_words
 
 FORMAT_VERSION = 1
 NUM_KEPT = 2
 _STATE_FILE = "state.json"
+_STEP = "step-"
 
 
 def named_variables(variables: list[Any]) -> dict[str, tf.Variable]:
@@ -52,6 +53,7 @@ class CheckpointStore:
         """
         new, old = self.folder / f".{name}.new", self.folder / f".{name}.old"
         try:
+            self._put_back(name)
             for leftover in (new, old):
                 shutil.rmtree(leftover, ignore_errors=True)
             new.mkdir(parents=True)
@@ -65,15 +67,15 @@ class CheckpointStore:
             shutil.rmtree(old, ignore_errors=True)
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(new, ignore_errors=True)
-            reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"{self.folder}: the checkpoint {name} could not be written ({reason}); earlier "
-                "ones are kept. Free some space and run the same command again."
+                f"{self.folder}: the checkpoint {name} could not be written "
+                f"({own_words(error)}); earlier ones are kept. Free some space and run the same "
+                "command again."
             ) from error
 
     def save_step(self, step: int, state: dict[str, Any]) -> None:
         """Writes the checkpoint of a step and removes all but the newest `NUM_KEPT`."""
-        self.save(f"step-{step:08d}", {"step": step, **state})
+        self.save(f"{_STEP}{step:08d}", {"step": step, **state})
         for name in self._steps()[:-NUM_KEPT]:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
@@ -90,10 +92,11 @@ class CheckpointStore:
         """
         path = self.folder / name / _STATE_FILE
         try:
+            self._put_back(name)
             state = json.loads(path.read_text(encoding="utf-8"))
-            version = state["format_version"]
+            version = int(state["format_version"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise self._damaged(name, str(error)) from error
+            raise self._damaged(name, error) from error
         if version > FORMAT_VERSION:
             raise UserError(
                 f"{path}: format {version} is newer than this program's {FORMAT_VERSION}. "
@@ -101,28 +104,44 @@ class CheckpointStore:
             )
         return state
 
-    def restore(self, name: str) -> dict[str, Any]:
+    def restore(self, name: str, *keys: str) -> dict[str, Any]:
         """Reads a checkpoint into the variables and returns its plain values.
+
+        Args:
+            name: Folder name.
+            *keys: Plain values that must be there.
 
         Raises:
             UserError: If it is damaged or belongs to another model.
         """
         state = self.state(name)
+        for key in keys:
+            if key not in state:
+                raise self._damaged(name, KeyError(key))
         prefix = str(self.folder / name / "variables")
         try:
             self._checkpoint.read(prefix).assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError, ValueError, OSError) as error:
-            raise self._damaged(name, str(error)) from error
+        # Which it raises depends on the byte that is damaged: OpError, IndexError, ValueError, ...
+        except Exception as error:
+            raise self._damaged(name, error) from error
         return state
 
-    def _damaged(self, name: str, reason: str) -> UserError:
-        first = (reason.strip().splitlines() or ["unreadable"])[0][:200]
+    def _put_back(self, name: str) -> None:
+        """Puts the earlier one back where a save was killed between its two renames."""
+        target, old = self.folder / name, self.folder / f".{name}.old"
+        if old.exists() and not target.exists():
+            old.rename(target)
+
+    def _damaged(self, name: str, error: Exception) -> UserError:
+        reason = own_words(error)[:200]
+        way = "Remove this folder to go on from the one before it, or give another --workdir."
+        if not name.startswith(_STEP):
+            way = "Train on, for more epochs, or again with another --workdir."
         return UserError(
-            f"{self.folder / name}: the checkpoint is damaged or of another model ({first}). "
-            "Remove this folder to go on from the one before it, or give another --workdir."
+            f"{self.folder / name}: the checkpoint is damaged or of another model ({reason}). {way}"
         )
 
     def _steps(self) -> list[str]:
         if not self.folder.is_dir():
             return []
-        return sorted(path.name for path in self.folder.glob("step-*") if path.is_dir())
+        return sorted(path.name for path in self.folder.glob(f"{_STEP}*") if path.is_dir())

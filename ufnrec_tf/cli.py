@@ -21,7 +21,6 @@ MODES = {
     "recommend": "recommend for a file of histories, by the exported model",
 }
 
-DEMO_CONFIG = "configs/demo.py"
 DEMO_WORKDIR = "runs/demo"
 
 
@@ -31,14 +30,21 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_string("config", "", "Configuration file.", flag_values=values)
     flags.DEFINE_string("data", "", "The log, a file.", flag_values=values)
     flags.DEFINE_string("workdir", "", "Where a run keeps everything.", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "Seed of everything random.", flag_values=values)
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Seed of everything random.",
+        lower_bound=0,
+        upper_bound=2**32 - 1,
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "histories", "", "recommend: one history a line, or user,item rows.", flag_values=values
     )
     flags.DEFINE_integer("top_k", 10, "recommend: items a history.", flag_values=values)
     flags.DEFINE_string("output", "", "recommend: CSV file to write.", flag_values=values)
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
-    flags.DEFINE_bool("help", False, "Show this.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)
     return values
 
 
@@ -52,8 +58,8 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
         if argument.startswith("--") and name.startswith("config."):
             key, equals, text = name.removeprefix("config.").partition("=")
             if not equals:
-                if not arguments:
-                    raise UserError(f"--config.{key} needs a value.", exit_code=2)
+                if not arguments or arguments[0].startswith("--"):
+                    raise UserError(f"--config.{key} needs a value.")
                 text = arguments.pop(0)
             overrides.append((key, text))
         else:
@@ -61,7 +67,8 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
     try:
         left = values(rest, known_only=True)[1:]
     except flags.Error as error:
-        raise UserError(f"{error} (`--help` lists the flags).", exit_code=2) from error
+        code = 2 if isinstance(error, flags.UnrecognizedFlagError) else 1
+        raise UserError(f"{error} (`--help` lists the flags).", exit_code=code) from error
     if left:
         name = left[0].lstrip("-").partition("=")[0]
         hint = nearest(name, [*values, "config.SECTION.KEY"])
@@ -77,7 +84,7 @@ def show_help() -> None:
         print(f"  {mode:10} {text}")
     print("\nflags")
     values = _define_flags()
-    for name in sorted(values):
+    for name in sorted(name for name in values if values[name].name == name):
         print(f"  --{name}={values[name].default}\n        {values[name].help}")
     print("\nconfiguration: configs/base.py < the --config file < these flags")
     print("\n".join(help_lines(option_table())))
@@ -132,6 +139,9 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # as by `--help | head`; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

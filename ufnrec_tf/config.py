@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,9 @@ class Option:
 
 Table = dict[str, dict[str, Option]]
 
+_LOCKED = re.compile(r"\W*(?:Key \W+)?(\w+)\W+(?:does not exist|n?Did you mean|$)")
+"""ml_collections' words, quoted once or twice, of a key that is not there."""
+
 
 def configs_folder() -> Path:
     """Returns the folder of the shipped configurations, of a checkout or of an installation."""
@@ -51,8 +56,25 @@ def _load_module(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises is the user's to mend
-        raise UserError(f"--config={path}: the file does not run: {error!r}.") from error
+        raise _does_not_run(path, error) from error
     return module
+
+
+def _does_not_run(path: Path, error: Exception) -> UserError:
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.resolve()]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    where = f"{path}, line {line}" if line else str(path)
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    unknown = _LOCKED.match(text) if isinstance(error, AttributeError | KeyError) else None
+    if unknown:
+        options = option_table()
+        known = [*options, *(key for section in options.values() for key in section)]
+        hint = nearest(unknown[1], known)
+        return UserError(
+            f"{where}: unknown key {unknown[1]!r}.{hint} `--help` lists the keys.", exit_code=2
+        )
+    return UserError(f"{where}: does not run ({type(error).__name__}: {text}). Mend the file.")
 
 
 def option_table() -> Table:
@@ -106,7 +128,11 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
             raise UserError(f"--config={path}: expected a function `configure(config)` in it.")
         try:
             configure(config)
-        except (AttributeError, KeyError, TypeError) as error:
+        except Exception as error:  # as in `_load_module`
+            raise _does_not_run(file, error) from error
+        try:
+            check_config(config, table)
+        except UserError as error:
             raise UserError(f"--config={path}: {error}") from error
     for key, text in overrides:
         _override(config, table, key, text)
@@ -156,6 +182,8 @@ def check_config(config: ml_collections.ConfigDict, table: Table) -> None:
         for name, option in options.items():
             value = config[section][name]
             key = f"`{section}.{name}`"
+            if value is None:
+                raise UserError(f"{key} must be of type {type(option.default).__name__}, not None.")
             if option.choices and value not in option.choices:
                 raise UserError(
                     f"{key} must be one of {', '.join(option.choices)}. Received: {value!r}."

@@ -16,7 +16,8 @@ class Display:
     """Prints to the screen; colour and a moving bar only on a terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        # No emoji: an item called :star: is shown as it is.
+        self.console = Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=True)
 
     def line(self, text: str = "") -> None:
         """Prints a line as it is."""

@@ -1,5 +1,7 @@
 """The one exception that is the user's to mend: printed as a single line, exit code 1."""
 
+import re
+
 
 class UserError(Exception):
     """Bad input, told in one line: what is wrong, where, what was expected, how to mend it.
@@ -11,3 +13,13 @@ class UserError(Exception):
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(" ".join(message.split()))
         self.exit_code = exit_code
+
+
+def own_words(error: BaseException) -> str:
+    """Returns a library's or the system's words on one line, without names of operations."""
+    text = str(getattr(error, "strerror", None) or error)
+    line = (text.strip().splitlines() or [type(error).__name__])[0]
+    if "{{" in line or "[Op:" in line:
+        # TensorFlow's, as in "{{node x}} FILE; No space left on device [Op:SaveV2]".
+        line = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", line).strip().rsplit("; ", 1)[-1]
+    return line.rstrip(".")

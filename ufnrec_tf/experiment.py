@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
 from ufnrec_tf import backbones
 from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.baselines import BASELINES
 from ufnrec_tf.checkpoint import CheckpointStore, named_variables
 from ufnrec_tf.data.pipeline import Samples, make_dataset, make_samples, steps_per_epoch
 from ufnrec_tf.data.splits import Split, seen_train_items
-from ufnrec_tf.distribution import make_strategy
+from ufnrec_tf.distribution import STRATEGIES, make_strategy
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.memory import FalseNegativeMemory
+from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.model import HostState, UFNRecModel
 from ufnrec_tf.names import pick
 from ufnrec_tf.objective import OBJECTIVES
@@ -57,6 +60,8 @@ class Experiment:
             "teacher": named_variables(model.teacher.backbone.variables) if model.teacher else {},
             "memory": model.memory.variables if model.memory else {},
             "host": self.host.variables,
+            # With the rest, so that a run that was killed goes on with those of its checkpoint.
+            "best": named_variables(self.best.trainable_variables),
         }
 
     def stores(self, workdir: Path) -> tuple[CheckpointStore, CheckpointStore]:
@@ -78,7 +83,20 @@ def check_names(config: ConfigDict) -> None:
     """
     pick(backbones.BACKBONES, config.backbone.name, key="backbone.name")
     pick(OBJECTIVES, config.loss.name, key="loss.name")
+    pick(STRATEGIES, config.distribution.strategy, key="distribution.strategy")
+    for name in config.comparison.baselines:
+        pick(BASELINES, name, key="comparison.baselines")
+    for name in config.comparison.arms:
+        pick(POLICIES, name, key="comparison.arms")
+    if config.training.monitor:
+        known = metrics_from_ranks(np.ones(1, np.int64))
+        pick(known, config.training.monitor, key="training.monitor")
     policy = pick(POLICIES, config.memory.policy, key="memory.policy")
+    _check_settings(config, policy)
+
+
+def _check_settings(config: ConfigDict, policy: Policy) -> None:
+    """Checks settings that must fit each other."""
     has_teacher = policy.is_softened or config.teacher.always
     if config.evaluation.weights == "teacher" and not has_teacher:
         raise UserError(
@@ -89,6 +107,23 @@ def check_names(config: ConfigDict) -> None:
         raise UserError(
             "`backbone.num_heads` must divide `backbone.width`. Received: "
             f"{config.backbone.num_heads} heads, width {config.backbone.width}."
+        )
+
+
+def check_steps(config: ConfigDict, split: Split) -> None:
+    """Checks that calls into the graph end where epochs and `training.max_steps` do.
+
+    Raises:
+        UserError: Where they do not: Keras would run on into the next epoch.
+    """
+    training = config.training
+    samples = make_samples(split, max_length=config.backbone.max_length, windows=training.windows)
+    steps = steps_per_epoch(len(samples.users), training.batch_size, draw=training.draw)
+    if steps % training.steps_per_execution or training.max_steps % training.steps_per_execution:
+        limit = f" and of {training.max_steps} (training.max_steps)" if training.max_steps else ""
+        raise UserError(
+            f"`training.steps_per_execution` must be a divisor of {steps} (steps an epoch){limit}. "
+            f"Received: {training.steps_per_execution}."
         )
 
 
@@ -124,6 +159,7 @@ def make_memory(config: ConfigDict, policy: Policy, samples: Samples, num_items:
         patience=settings.patience,
         capacity=settings.capacity,
         ripens=policy.ripens,
+        max_ripe=settings.max_flips,
         allows_duplicates=settings.duplicates,
         is_cumulative=settings.counting == "cumulative",
         is_sticky=settings.flip == "sticky",
@@ -165,6 +201,7 @@ def _make_model(
         memory=memory,
         teacher=teacher,
         has_teacher_always=settings.always,
+        agreement=settings.agreement,
     )
     names = "learning_rate beta_1 beta_2 epsilon weight_decay clip_norm warm_up_steps schedule"
     optimizer = make_optimizer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.retriever import Retriever
 
 # Raised when a reader of an older version could misread what is written.
@@ -82,7 +81,7 @@ def write_saved_model(
         _replace_folder(path, lambda folder: _write(folder, retriever, signatures, text))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"{path}: cannot write the exported model: {_first_line(error)}. "
+            f"{path}: cannot write the exported model: {own_words(error)}. "
             "Free space there or mend its permissions, then run --mode=export."
         ) from error
 
@@ -116,7 +115,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 def damaged(path: Path, error: Exception) -> UserError:
     """Returns the error to raise where an export cannot be read."""
     return UserError(
-        f"{path}: the exported model is damaged ({_first_line(error)}). "
+        f"{path}: the exported model is damaged ({own_words(error)}). "
         "Write it again by --mode=export with this --workdir."
     )
 
@@ -172,13 +171,3 @@ def _check_finite(path: Path, backbone: Any) -> None:
                 f"{path}: not written, as the weight `{variable.path}` has NaN or infinite values. "
                 "Train again with a lower --config.optimizer.learning_rate."
             )
-
-
-def _first_line(error: Exception) -> str:
-    """Returns the library's own words, on one line and without the names of its operations."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    line = (text.strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, tf.errors.OpError):
-        # As in "{{node x}} FILE; No space left on device [Op:SaveV2]".
-        line = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", line).strip().rsplit("; ", 1)[-1]
-    return line.rstrip(".")

@@ -83,11 +83,14 @@ class ValidationGate(Gate):
 
     Args:
         patience: Evaluations in a row without a new best.
+        floor: The metric must have been above this first. A model learns what is popular
+            before anything else and rests there; opened then, the gate does harm.
     """
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int, floor: float = 0.0) -> None:
         super().__init__()
         self.patience = patience
+        self.floor = floor
         self.state = {"best": None, "num_without": 0}
 
     def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
@@ -95,17 +98,17 @@ class ValidationGate(Gate):
         if metric is None:
             return False
         best = self.state["best"]
-        if best is None or metric > best:
-            self.state = {"best": metric, "num_without": 0}
+        if best is None or metric > best or best < self.floor:
+            self.state = {"best": max(metric, best or metric), "num_without": 0}
         else:
             self.state["num_without"] += 1
         return self.state["num_without"] >= self.patience
 
 
-GATES: dict[str, Callable[[Any], Gate]] = {
-    "never": lambda settings: NeverGate(),
-    "epochs": lambda settings: EpochsGate(settings.epochs),
-    "plateau": lambda settings: PlateauGate(),
-    "validation": lambda settings: ValidationGate(settings.patience),
+GATES: dict[str, Callable[[Any, float], Gate]] = {
+    "never": lambda settings, floor: NeverGate(),
+    "epochs": lambda settings, floor: EpochsGate(settings.epochs),
+    "plateau": lambda settings, floor: PlateauGate(),
+    "validation": lambda settings, floor: ValidationGate(settings.patience, floor),
 }
-"""Value of `gate.kind` to what makes the gate from the `gate` section."""
+"""Value of `gate.kind` to what makes the gate from the `gate` section and the metric's floor."""

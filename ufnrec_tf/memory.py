@@ -61,6 +61,8 @@ class FalseNegativeMemory:
         capacity: Entries remembered a row at most; 0 for `num_negatives`. The authors let replay
             fill all negatives.
         ripens: Whether entries ever become ripe.
+        max_ripe: Ripe entries of a row in a step at most, those with the highest counts; 0 for no
+            limit (the authors').
         allows_duplicates: Whether a row's list may hold an item more than once, each entry
             counting, and a fresh draw equal to a shown item stays in the loss (the authors').
             False: the list is a set, and such a draw is excluded.
@@ -80,6 +82,7 @@ class FalseNegativeMemory:
         patience: int,
         capacity: int = 0,
         ripens: bool = True,
+        max_ripe: int = 0,
         allows_duplicates: bool = False,
         is_cumulative: bool = True,
         is_sticky: bool = False,
@@ -89,6 +92,7 @@ class FalseNegativeMemory:
         self.num_slots = num_slots
         self.patience = patience
         self.ripens = ripens
+        self.max_ripe = max_ripe
         self.allows_duplicates = allows_duplicates
         self.is_cumulative = is_cumulative
         self.is_sticky = is_sticky
@@ -139,7 +143,7 @@ class FalseNegativeMemory:
         else:
             shown, counts, states = self._shown_from_slots(items, states)
         negatives, is_shown, padding = self._overlay(shown, fresh)
-        is_ripe = tf.pad(counts > self.patience, padding) if self.ripens else is_shown & False
+        is_ripe = tf.pad(self._is_ripe(counts), padding)
         is_excluded = negatives == 0
         if not self.allows_duplicates:
             slots, is_found = flat_slots(items, negatives)
@@ -147,15 +151,24 @@ class FalseNegativeMemory:
             is_excluded |= is_again & ~is_shown
         return Lookup(negatives, is_shown, is_ripe, is_excluded, items, states)
 
-    def record(self, rows: tf.Tensor, lookup: Lookup, is_hard: tf.Tensor) -> None:
+    def record(
+        self,
+        rows: tf.Tensor,
+        lookup: Lookup,
+        is_hard: tf.Tensor,
+        is_spent: tf.Tensor | None = None,
+    ) -> None:
         """Commits a lookup's counts and replaces what the rows remember.
 
         Args:
             rows: int64 [P], those of the lookup.
             lookup: What `lookup` returned in this step.
             is_hard: bool [P, N], the student's logit is strictly above the positive's.
+            is_spent: bool [P, N], ripe entries that were flipped or removed in this step; None
+                for all ripe ones.
         """
-        is_kept = ~lookup.is_excluded & (~lookup.is_ripe | self.is_sticky)
+        is_spent = lookup.is_ripe if is_spent is None else is_spent
+        is_kept = ~lookup.is_excluded & (~is_spent | self.is_sticky)
         is_written = is_hard & is_kept
         num_refused = tf.constant(0, tf.int64)
         if self.allows_duplicates:
@@ -214,6 +227,17 @@ class FalseNegativeMemory:
             bytes_per_slot=8,
             count_histogram=histogram.numpy().tolist(),
         )
+
+    def _is_ripe(self, counts: tf.Tensor) -> tf.Tensor:
+        """Returns bool [P, R] for the counts int32 [P, R] of the shown entries."""
+        is_ripe = counts > self.patience
+        if not self.ripens:
+            return tf.zeros_like(is_ripe)
+        if not self.max_ripe or self.max_ripe >= counts.shape[1]:
+            return is_ripe
+        best = tf.math.top_k(tf.where(is_ripe, counts, 0), self.max_ripe).indices
+        is_best = tf.reduce_any(best[:, :, None] == tf.range(counts.shape[1]), axis=1)
+        return is_ripe & is_best
 
     def _shown_from_slots(
         self, items: tf.Tensor, states: tf.Tensor

@@ -38,11 +38,13 @@ class Entries(NamedTuple):
     Attributes:
         candidates: int32, item ids.
         is_flipped: bool, a negative that is labelled 1 in this step.
+        is_removed: bool, a negative that is left out of the loss in this step.
         is_counted: bool, takes part in the loss.
     """
 
     candidates: tf.Tensor
     is_flipped: tf.Tensor
+    is_removed: tf.Tensor
     is_counted: tf.Tensor
 
 
@@ -62,6 +64,10 @@ class UFNRecModel(keras.Model):
         teacher: The EMA teacher, or None.
         has_teacher_always: Whether the teacher is made at the first step rather than in the
             step after the one that follows the gate's opening.
+        agreement: What the teacher must say for a label to be flipped, which is then never
+            before it scores: `outranks`, that the suspect is above the positive; `half`, that its
+            probability is above 0.5; `none`, nothing (the authors'). Without effect where the
+            policy has no teacher.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class UFNRecModel(keras.Model):
         memory: FalseNegativeMemory | None = None,
         teacher: EmaTeacher | None = None,
         has_teacher_always: bool = False,
+        agreement: str = "none",
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -85,6 +92,7 @@ class UFNRecModel(keras.Model):
         self.memory = memory
         self.teacher = teacher
         self.has_teacher_always = has_teacher_always
+        self.agreement = agreement
         self.built = True
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -110,7 +118,8 @@ class UFNRecModel(keras.Model):
         )
         lookup = self._lookup(positions.rows, fresh)
         entries = self._entries(positions.positives, lookup)
-        teacher_logits, is_softened, num_taught = self._teach(batch["history"], positions, entries)
+        teacher_logits, is_taught, num_taught = self._teach(batch["history"], positions, entries)
+        entries = self._judge(entries, is_taught)
         with tf.GradientTape() as tape:
             vectors = tf.gather_nd(self.backbone(batch["history"], training=True), positions.cells)
             logits = self.backbone.score(vectors, entries.candidates)
@@ -119,14 +128,14 @@ class UFNRecModel(keras.Model):
                 logits=logits,
                 labels=tf.where(entries.is_flipped, 1.0, labels),
                 is_counted=entries.is_counted,
-                is_softened=is_softened,
+                is_softened=is_taught & entries.is_flipped,
                 teacher_logits=teacher_logits,
                 item_table=self.backbone.item_embeddings(),
             )
         self._descend(tape, terms.total)
         self._follow()
         is_hard = logits[:, 1:] > logits[:, :1]
-        self._record(positions.rows, lookup, is_hard)
+        self._record(positions.rows, lookup, is_hard, entries)
         self._add_to_sums(batch["user"], lookup, entries, is_hard, terms, num_taught)
         loss = sum_over_replicas(terms.total)
         self._note_bad_step(loss)
@@ -177,13 +186,20 @@ class UFNRecModel(keras.Model):
         return Entries(
             candidates=tf.concat([positives[:, None], lookup.negatives], axis=1),
             is_flipped=tf.pad(is_flipped, [[0, 0], [1, 0]]),
+            is_removed=tf.pad(is_removed, [[0, 0], [1, 0]]),
             is_counted=tf.pad(is_counted, [[0, 0], [1, 0]], constant_values=True),
         )
+
+    def _judge(self, entries: Entries, is_taught: tf.Tensor) -> Entries:
+        """Lets only those flips stand to which the teacher, where it has a say, agrees."""
+        if self.agreement == "none" or self.teacher is None or not self.policy.is_softened:
+            return entries
+        return entries._replace(is_flipped=entries.is_flipped & is_taught)
 
     def _teach(
         self, histories: tf.Tensor, positions: Positions, entries: Entries
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns teacher logits [P, 1 + N], where they count, and the users it ran for.
+        """Returns teacher logits [P, 1 + N], where it agrees, and the users it ran for.
 
         The teacher reads only the users that have a flipped entry, and is not run in a step
         without one.
@@ -201,9 +217,11 @@ class UFNRecModel(keras.Model):
             vectors = teacher.encode_all(tf.gather(histories, taught))
             vectors = tf.gather_nd(vectors, tf.stack([tf.cast(row, tf.int64), cells[:, 1]], 1))
             items = tf.gather_nd(entries.candidates, at)
-            flat = teacher.score(vectors, items[:, None])[:, 0]  # [F]
-            logits = tf.scatter_nd(at, flat, tf.shape(nothing, tf.int64))
-            return logits, entries.is_flipped, tf.size(taught, tf.int64)
+            positives = tf.gather(entries.candidates[:, 0], at[:, 0])
+            pairs = teacher.score(vectors, tf.stack([positives, items], axis=1))  # [F, 2]
+            shape = tf.shape(nothing, tf.int64)
+            agrees = tf.scatter_nd(at, tf.cast(self._agrees(pairs), tf.int32), shape) > 0
+            return tf.scatter_nd(at, pairs[:, 1], shape), agrees, tf.size(taught, tf.int64)
 
         # Made in an earlier step, so that this is not its first update.
         is_there = self._num_teacher_updates() > 1
@@ -212,6 +230,14 @@ class UFNRecModel(keras.Model):
             score,
             lambda: (no_logits, nothing, tf.constant(0, tf.int64)),
         )
+
+    def _agrees(self, pairs: tf.Tensor) -> tf.Tensor:
+        """Returns bool [F] for the teacher's logits [F, 2] of positives and suspects."""
+        if self.agreement == "half":
+            return pairs[:, 1] > 0.0
+        if self.agreement == "outranks":
+            return pairs[:, 1] > pairs[:, 0]
+        return tf.ones(tf.shape(pairs)[:1], tf.bool)
 
     def _descend(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
         variables = self.backbone.trainable_variables
@@ -223,7 +249,9 @@ class UFNRecModel(keras.Model):
             # The optimizer has counted this step already.
             self.teacher.update(tf.maximum(self._num_teacher_updates() - 1, 0))
 
-    def _record(self, rows: tf.Tensor, lookup: Lookup, is_hard: tf.Tensor) -> None:
+    def _record(
+        self, rows: tf.Tensor, lookup: Lookup, is_hard: tf.Tensor, entries: Entries
+    ) -> None:
         memory = self.memory
         if memory is None:
             return
@@ -231,7 +259,8 @@ class UFNRecModel(keras.Model):
         is_active = tf.cast(self.optimizer.iterations, tf.int64) > self.host.active_since
 
         def commit() -> tf.Tensor:
-            memory.record(rows, lookup, is_hard)
+            is_spent = (entries.is_flipped | entries.is_removed)[:, 1:]
+            memory.record(rows, lookup, is_hard, is_spent)
             return tf.constant(True)
 
         tf.cond(is_active, commit, lambda: tf.constant(False))
@@ -245,7 +274,6 @@ class UFNRecModel(keras.Model):
         terms: LossTerms,
         num_taught: tf.Tensor,
     ) -> None:
-        removals = tf.math.count_nonzero(lookup.is_ripe) if self.policy.removes else 0
         is_negative = entries.is_counted[:, 1:] & ~entries.is_flipped[:, 1:]
         values: dict[str, Any] = {
             "steps": 1.0 / num_replicas(),
@@ -258,7 +286,7 @@ class UFNRecModel(keras.Model):
             "l2": terms.l2,
             "shown": tf.math.count_nonzero(lookup.is_shown),
             "flips": tf.math.count_nonzero(entries.is_flipped),
-            "removals": removals,
+            "removals": tf.math.count_nonzero(entries.is_removed),
             "hard": tf.math.count_nonzero(is_hard & is_negative),
             "teacher_users": num_taught,
         }

@@ -11,7 +11,7 @@ from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.quiet import import_tensorflow
-from ufnrec_tf.workdir import Workdir, read_json
+from ufnrec_tf.workdir import Workdir, read_record
 
 Overrides = list[tuple[str, str]]
 DEMO_CONFIG = "configs/demo.py"
@@ -51,7 +51,7 @@ def _default_workdir(flags: Any, config: ConfigDict) -> str:
 
 def _trained(flags: Any, overrides: Overrides) -> tuple[ConfigDict, dict[str, Any]]:
     """Returns the configuration a work directory was trained with, overridden, and its record."""
-    record = read_json(Path(flags.workdir) / "config.json")
+    record = read_record(Path(flags.workdir) / "config.json")
     from ufnrec_tf.config import check_config, option_table
 
     config = load_config("", [])

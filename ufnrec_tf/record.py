@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 import ufnrec_tf
 from ufnrec_tf.config import as_json
 from ufnrec_tf.sources import Source
+from ufnrec_tf.workdir import read_json
 
 IDENTITY_SECTIONS = (
     "split",
@@ -73,3 +74,16 @@ def run_record(
         "git_commit": _git_commit(),
         "command_line": command,
     }
+
+
+def is_done(config: ConfigDict, path: Path) -> bool:
+    """Whether a run has finished and is not asked for more epochs, steps or patience now."""
+    if not (path / "result.json").exists():
+        return False
+    result, now = read_json(path / "result.json"), config.training
+    # Not config.json: a run that was stopped while it went on has changed that.
+    before = result.get("asked", now.to_dict())
+    if result.get("stopped_early"):
+        return 0 < now.patience <= before["patience"]
+    is_longer = bool(before["max_steps"]) and not 0 < now.max_steps <= before["max_steps"]
+    return now.num_epochs <= before["num_epochs"] and not is_longer

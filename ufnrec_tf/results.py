@@ -18,9 +18,9 @@ from ufnrec_tf.experiment import Experiment
 from ufnrec_tf.export import write_saved_model
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
-from ufnrec_tf.run_state import Progress
+from ufnrec_tf.run_state import TRAIN_TIMES, Progress
 from ufnrec_tf.showing import SHOWN_METRICS, show_finished
-from ufnrec_tf.workdir import read_json, write_json
+from ufnrec_tf.workdir import not_written, read_json, write_json
 
 BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
 BACKBONE_LABELS = {"sasrec": "SASRec"}
@@ -60,7 +60,8 @@ def finish(
         loop.board.scalars(part, prefix, step=progress.step)
     log = split.interactions
     evaluation_cpu = sum(score.cpu_seconds for score in scores.values())
-    timing = dict(progress.timing)
+    # A run of a few steps has no timing of its own.
+    timing = {**dict.fromkeys(TRAIN_TIMES, 0.0), **progress.timing}
     for name, value in (
         ("evaluation_cpu_seconds", evaluation_cpu),
         ("evaluation_users", sum(score.num_users for score in scores.values())),
@@ -86,6 +87,8 @@ def finish(
         "seed": seed,
         "steps": progress.step,
         "epochs": progress.epoch,
+        "stopped_early": progress.stopped_early,
+        "asked": {key: config.training[key] for key in ("num_epochs", "max_steps", "patience")},
         "timing": timing,
         "memory": _memory_record(experiment, peak_rss_bytes),
         "false_negatives": found,
@@ -119,7 +122,8 @@ def _selected(config: ConfigDict, loop: TrainingLoop) -> Backbone:
         progress.best_weights, backbone = loop.scored()
         progress.best_step, progress.best_epoch = progress.step, progress.epoch
         loop.best.set_weights_from(backbone)
-        loop.best_store.save("best", {"step": progress.step, "weights": progress.best_weights})
+    # Where the run was killed and went on, the one on the disk may be ahead of its checkpoint.
+    loop.save_best()
     return loop.best
 
 
@@ -200,8 +204,12 @@ def _write_ranks(path: Path, split: Split, ranks: np.ndarray) -> None:
         }
     )
     new = path / ".ranks.parquet.new"
-    frame.to_parquet(new, index=False)
-    new.replace(path / "ranks.parquet")
+    try:
+        frame.to_parquet(new, index=False)
+        new.replace(path / "ranks.parquet")
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise not_written(path / "ranks.parquet", error) from error
 
 
 def export(

@@ -7,6 +7,9 @@ from typing import Any
 WARM_UP_STEPS = 10
 """Steps left out of the timing: tracing and first touches."""
 
+TRAIN_TIMES = ("train_seconds", "train_cpu_seconds", "train_users", "train_positions")
+"""What a `Stopwatch` adds up."""
+
 
 class Interrupted(Exception):
     """The run was asked to stop and has written its checkpoint.
@@ -35,6 +38,7 @@ class Progress:
         num_without: Evaluations since, or since the gate opened.
         gate_epoch: Epochs completed when the gate opened, None while it is shut.
         gate_state: The gate's own state.
+        epoch_loss: Sum of the loss over the steps of an epoch that max_steps cut short.
         stopped_early: Whether training ended before its last epoch.
         totals: Sums over the run: flips, removals, shown and others.
         timing: Seconds and counts; see interface of `result.json`.
@@ -49,6 +53,7 @@ class Progress:
     num_without: int = 0
     gate_epoch: int | None = None
     gate_state: dict[str, Any] = field(default_factory=dict)
+    epoch_loss: float = 0.0
     stopped_early: bool = False
     totals: dict[str, float] = field(default_factory=dict)
     timing: dict[str, float] = field(default_factory=dict)
@@ -63,6 +68,7 @@ class LoopSettings:
         max_steps: Steps at most, 0 for no limit.
         monitor: Validation metric that selects; empty for the last weights.
         patience: Evaluations without a better one before stopping, 0 for never.
+        floor: Best value of the metric below which the patience does not begin.
         every: Epochs between evaluations on validation.
         test_every: Epochs between evaluations on test, 0 for none before the end.
         weights: `auto`, `student` or `teacher`.
@@ -73,6 +79,7 @@ class LoopSettings:
     max_steps: int
     monitor: str
     patience: int
+    floor: float
     every: int
     test_every: int
     weights: str
@@ -95,13 +102,7 @@ class Stopwatch:
         if self._marks is None:
             return
         wall, cpu = time.perf_counter() - self._marks[0], time.process_time() - self._marks[1]
-        added = {
-            "train_seconds": wall,
-            "train_cpu_seconds": cpu,
-            "train_users": users,
-            "train_positions": positions,
-        }
-        for name, value in added.items():
+        for name, value in zip(TRAIN_TIMES, (wall, cpu, users, positions), strict=True):
             self._timing[name] = self._timing.get(name, 0.0) + value
         self._marks = None
 

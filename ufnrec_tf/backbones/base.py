@@ -69,6 +69,7 @@ class Backbone(keras.layers.Layer):
         return copy
 
     def set_weights_from(self, other: "Backbone") -> None:
-        """Copies the trainable weights of `other`, an equal backbone, into this one."""
-        for mine, theirs in zip(self.trainable_variables, other.trainable_variables, strict=True):
+        """Copies the weights of `other`, an equal backbone, into this one."""
+        # Not the trainable ones: a teacher is frozen, which empties that list.
+        for mine, theirs in zip(self.weights, other.weights, strict=True):
             mine.assign(theirs)

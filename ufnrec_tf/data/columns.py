@@ -116,7 +116,9 @@ def csv_table(file: TextFile, columns: Columns) -> Table:
     header = file.first_line()[1]
     separator = columns.separator or ("\t" if "\t" in header else ",")
     # Cut, because csv refuses a field of 128 KiB, and a long first line may be no header at all.
-    fields = next(csv.reader([header[:_MAX_HEADER]], delimiter=separator))
+    # Through StringIO, because a header may end in a lone carriage return.
+    start = io.StringIO(header[:_MAX_HEADER], newline="")
+    fields = next(csv.reader(start, delimiter=separator))
     return Table([field.strip() for field in fields], separator, is_quoted=True)
 
 
@@ -143,7 +145,11 @@ def read_table(file: TextFile, table: Table, columns: Columns) -> pd.DataFrame:
             pieces[role].append(values)
     if not pieces["user"]:
         raise file.error("a header and no events: expected one event a line below it.")
-    return pd.DataFrame({role: np.concatenate(parts) for role, parts in pieces.items()})
+    # The dtypes are told, or pandas would turn the ids into its own strings, at a cost.
+    whole = {role: np.concatenate(parts) for role, parts in pieces.items()}
+    return pd.DataFrame(
+        {role: pd.Series(array, dtype=array.dtype) for role, array in whole.items()}
+    )
 
 
 def rows(file: TextFile, table: Table) -> Iterator[Row]:
@@ -162,7 +168,7 @@ def rows(file: TextFile, table: Table) -> Iterator[Row]:
     line = 1
     try:
         for row in reader:
-            if len(row) > 1 or (row and row[0].strip()):
+            if not _is_blank(row, table.separator):
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
@@ -172,6 +178,11 @@ def rows(file: TextFile, table: Table) -> Iterator[Row]:
             "quotes.",
             line=line,
         ) from None
+
+
+def _is_blank(row: list[str], separator: str) -> bool:
+    """Whether a row's line is white space only, as `TextFile.first_line` sees it."""
+    return (len(row) < 2 or separator.isspace()) and not any(map(str.strip, row))
 
 
 def choose_columns(file: TextFile, header: Row, columns: Columns) -> dict[str, int]:

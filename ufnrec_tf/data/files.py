@@ -74,35 +74,40 @@ class TextFile:
         return line, text.decode().rstrip("\r")
 
 
-def load_text(path: str | os.PathLike[str]) -> TextFile:
+def load_text(path: str | os.PathLike[str], *, flag: str = "--data") -> TextFile:
     """Reads a whole file and checks that it is text.
+
+    Args:
+        path: The file.
+        flag: Where the user gave it, for the messages.
 
     Raises:
         UserError: If the file is missing, a directory, unreadable, empty, compressed, or is not
             UTF-8 text.
     """
     name = os.fspath(path)
-    data = _read_bytes(name)
+    data = _read_bytes(name, flag)
     sha256 = hashlib.sha256(data).hexdigest()
     for magic, what in _MAGIC.items():
-        if data.startswith(magic):
+        # An id may begin with the letters of parquet; text never has a NUL, parquet always.
+        if data.startswith(magic) and (magic != b"PAR1" or b"\0" in data):
             raise UserError(f"{name}: expected text, but it is {what.replace('FILE', name)}.")
-    data = data.removeprefix(_BOM)
-    if not data.strip(_SPACES):
-        raise UserError(f"{name}: the file is empty: expected one event or one user a line.")
+    if not data.removeprefix(_BOM).strip(_SPACES):
+        what = "one event or one user a line" if flag == "--data" else "a header and rows"
+        raise UserError(f"{name}: the file is empty: expected {what}; give another as {flag}.")
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")  # the lone line ends of old spreadsheets
-    _check_utf8(name, data)
-    return TextFile(path=name, data=data, sha256=sha256)
+    _check_utf8(name, data)  # byte order mark included, so that offsets are those on disk
+    return TextFile(path=name, data=data.removeprefix(_BOM), sha256=sha256)
 
 
-def _read_bytes(name: str) -> bytes:
+def _read_bytes(name: str, flag: str) -> bytes:
     if os.path.isdir(name):
         raise UserError(f"{name}: is a directory: expected a file; name one inside it.")
     try:
         return Path(name).read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{name}: no such file: check the path given as --data.") from None
+        raise UserError(f"{name}: no such file: check the path given as {flag}.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{name}: cannot be read ({reason}): check path and permissions.") from None

@@ -134,4 +134,5 @@ def pair_keys(users: np.ndarray, items: np.ndarray) -> np.ndarray:
 
 
 def _titles(titles: Mapping[str, str], item_ids: np.ndarray) -> np.ndarray:
-    return np.array([titles.get(item, "") for item in item_ids], dtype=object)
+    # Padding has no title, whatever the table says of an empty id.
+    return np.array(["", *(titles.get(item, "") for item in item_ids[1:])], dtype=object)

@@ -60,7 +60,7 @@ def read_pairs(file: TextFile, columns: Columns) -> pd.DataFrame:
             line=int(wrong[0]) + 1,
         )
     fields = file.fields()
-    return pd.DataFrame({"user": fields[0::2], "item": fields[1::2]})
+    return pd.DataFrame({"user": fields[0::2], "item": fields[1::2]}, dtype=object)
 
 
 def read_sequences(file: TextFile, columns: Columns) -> pd.DataFrame:
@@ -96,7 +96,8 @@ def read_sequences(file: TextFile, columns: Columns) -> pd.DataFrame:
     is_item = np.ones(counts.sum(), dtype=bool)
     is_item[np.cumsum(counts) - counts] = False
     items = file.fields()[is_item]
-    return pd.DataFrame({"user": np.repeat(users.to_numpy(), counts - 1), "item": items})
+    repeated = np.repeat(users.to_numpy(), counts - 1)
+    return pd.DataFrame({"user": repeated, "item": items}, dtype=object)
 
 
 def read_inter(file: TextFile, columns: Columns) -> pd.DataFrame:
@@ -201,13 +202,7 @@ def read_interactions(
     """
     pick({name: name for name in ("auto", *READERS)}, format, key="data.format")
     pick({name: name for name in REPEATS}, repeats, key="data.repeats")
-    separator = {"tab": "\t", "\\t": "\t"}.get(separator, separator)
-    if len(separator) > 1 or separator in ('"', "\n", "\r"):
-        raise UserError(
-            "`data.separator` must be one character other than a quote, or tab. "
-            f"Received: {separator!r}."
-        )
-    columns = Columns(user_column, item_column, time_column, rating_column, separator)
+    columns = Columns(user_column, item_column, time_column, rating_column, _character(separator))
     file = load_text(path)
     format = detect_format(file, columns) if format == "auto" else format
     frame = READERS[format](file, columns)
@@ -222,6 +217,16 @@ def read_interactions(
     )
 
 
+def _character(separator: str) -> str:
+    character = {"tab": "\t", "\\t": "\t"}.get(separator, separator)
+    if len(character) > 1 or character in ('"', "\n", "\r"):
+        raise UserError(
+            "`data.separator` must be one character other than a quote, or tab. "
+            f"Received: {separator!r}."
+        )
+    return character
+
+
 def _refuse_columns(file: TextFile, columns: Columns, format: str) -> None:
     if columns.is_named:
         raise file.error(
@@ -233,7 +238,10 @@ def _refuse_columns(file: TextFile, columns: Columns, format: str) -> None:
 def _refuse_header(file: TextFile) -> None:
     """An untold header would become an event: `user_id item_id` looks like a pair."""
     line, text = file.first_line()
-    fields = text.split()[:2]
+    fields = text.split()
+    counts = file.field_counts[file.field_counts > 0]
+    # Of a ragged file the start only: further on, words such as `book` may well be items.
+    fields = fields if (counts == counts[0]).all() else fields[:2]
     if all(find_role(fields, role) is not None for role in REQUIRED):
         raise file.error(
             f"{' '.join(fields)[:60]!r} looks like a header: expected events only; delete the "

@@ -22,12 +22,9 @@ def read_titles(
     Raises:
         UserError: If the table is no text or a row too short, or as told at `item_ids`.
     """
-    file = load_text(path)
+    file = load_text(path, flag="--config.data.titles")
     table = inter_table(file, Columns()) or csv_table(file, Columns())
-    item = find_role(table.names, "item")
-    title = next((i for i, name in enumerate(table.names) if "title" in name.lower()), None)
-    if title is None:
-        title = find_role(table.names, "item", "name")
+    item, title = find_role(table.names, "item"), _title_column(table.names)
     if item is None or title is None:
         if item_ids is None:
             return None
@@ -54,3 +51,8 @@ def read_titles(
             "--config.data.titles."
         )
     return titles
+
+
+def _title_column(names: list[str]) -> int | None:
+    found = (index for index, name in enumerate(names) if "title" in name.lower())
+    return next(found, find_role(names, "item", "name"))

@@ -154,7 +154,7 @@ def make_memory(config: ConfigDict, policy: Policy, samples: Samples, num_items:
     return FalseNegativeMemory(
         num_rows=samples.num_rows,
         num_items=num_items,
-        num_slots=settings.slots,
+        num_slots=min(settings.slots, num_items),
         num_negatives=config.negatives.count,
         patience=settings.patience,
         capacity=settings.capacity,

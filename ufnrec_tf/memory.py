@@ -1,36 +1,21 @@
 """The false-negative memory: which negatives keep outscoring the true next item, how often."""
 
-from typing import NamedTuple
-
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.memory_rows import compact, flat_slots, keep_best, merge
+from ufnrec_tf.memory_rows import (
+    KeptRows,
+    compact,
+    distinct_sorted,
+    flat_slots,
+    insert,
+    keep_best,
+    merge,
+)
+from ufnrec_tf.memory_usage import MemoryUsage, measure, ripe_pairs
 from ufnrec_tf.types import Lookup
 
 COUNTER_NAMES = ("shown", "ripe", "written", "evictions", "refusals")
-
-
-class MemoryUsage(NamedTuple):
-    """How full the tables are.
-
-    Attributes:
-        num_rows: Rows, one a training transition.
-        num_slots: Counted items a row can hold.
-        num_counted: Slots in use.
-        num_remembered: Items that would be shown at the next visit.
-        table_bytes: Bytes of all tables.
-        bytes_per_slot: Bytes of one slot.
-        count_histogram: int64 [64], how many slots hold each count, the last bin open.
-    """
-
-    num_rows: int
-    num_slots: int
-    num_counted: int
-    num_remembered: int
-    table_bytes: int
-    bytes_per_slot: int
-    count_histogram: list[int]
 
 
 class FalseNegativeMemory:
@@ -120,14 +105,7 @@ class FalseNegativeMemory:
 
     def ripe_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
-        found = []
-        for begin in range(0, self.num_rows, _USAGE_CHUNK):
-            chunk = slice(begin, begin + _USAGE_CHUNK)
-            is_ripe = self.states[chunk] // 2 > self.patience
-            at = tf.where(is_ripe).numpy()
-            found.append((at[:, 0] + begin, tf.boolean_mask(self.items[chunk], is_ripe).numpy()))
-        rows, items = zip(*found, strict=True)
-        return np.concatenate(rows), np.concatenate(items)
+        return ripe_pairs(self.items, self.states, self.patience, num_rows=self.num_rows)
 
     def lookup(self, rows: tf.Tensor, fresh: tf.Tensor) -> Lookup:
         """Returns what the memory shows at these rows; changes nothing.
@@ -176,15 +154,7 @@ class FalseNegativeMemory:
             num_refused = tf.math.count_nonzero(is_written & (place > self.capacity))
             is_written &= place <= self.capacity
         entries = tf.where(is_written, lookup.negatives, 0)
-        merged = merge(
-            lookup.slot_items,
-            lookup.slot_states,
-            entries,
-            num_items=self.num_items,
-            capacity=self.capacity,
-            is_cumulative=self.is_cumulative,
-        )
-        kept = keep_best(merged, num_slots=self.num_slots, num_items=self.num_items)
+        kept = self._replace(lookup.slot_items, lookup.slot_states, entries)
         index = rows[:, None]
         self.items.scatter_nd_update(index, kept.items)
         self.states.scatter_nd_update(index, kept.states)
@@ -201,32 +171,42 @@ class FalseNegativeMemory:
         ]
         self.counters.assign_add(tf.stack(counts))
 
-    def usage(self) -> MemoryUsage:
-        """Returns how full the tables are, reading them once, in chunks."""
-        histogram = tf.zeros([64], tf.int64)
-        counted = remembered = 0
-        for begin in range(0, self.num_rows, _USAGE_CHUNK):
-            chunk = slice(begin, begin + _USAGE_CHUNK)
-            items, states = self.items[chunk], self.states[chunk]
-            used = tf.boolean_mask(states, items > 0)
-            counted += int(tf.size(used))
-            if self.lists is None:
-                remembered += int(tf.reduce_sum(used % 2))
-            else:
-                remembered += int(tf.math.count_nonzero(self.lists[chunk]))
-            histogram += tf.math.bincount(
-                tf.minimum(used // 2, 63), minlength=64, maxlength=64, dtype=tf.int64
+    def _replace(self, items: tf.Tensor, states: tf.Tensor, entries: tf.Tensor) -> KeptRows:
+        """Returns the rows with their counts as they are and `entries` [P, N] remembered."""
+
+        def by_sorting() -> KeptRows:
+            merged = merge(
+                items,
+                states,
+                entries,
+                num_items=self.num_items,
+                capacity=self.capacity,
+                is_cumulative=self.is_cumulative,
             )
-        tables = [table for name, table in self.variables.items() if name != "counters"]
-        return MemoryUsage(
-            num_rows=self.num_rows,
-            num_slots=self.num_slots,
-            num_counted=counted,
-            num_remembered=remembered,
-            table_bytes=sum(table.shape.num_elements() * 4 for table in tables),
-            bytes_per_slot=8,
-            count_histogram=histogram.numpy().tolist(),
-        )
+            return keep_best(merged, num_slots=self.num_slots, num_items=self.num_items)
+
+        can_cut = self.capacity < entries.shape[1] and not self.allows_duplicates
+        if can_cut or not self.is_cumulative or self.num_slots <= entries.shape[1]:
+            return by_sorting()
+        # Many slots: rows are seldom full, and sorting them would cost more than all the rest.
+        slots, is_found = flat_slots(items, entries)
+        new = distinct_sorted(tf.where(is_found, 0, entries))
+        room = tf.math.count_nonzero(items == 0, axis=1, dtype=tf.int32)
+        needed = tf.math.count_nonzero(new, axis=1, dtype=tf.int32)
+
+        def by_inserting() -> KeptRows:
+            flat = tf.reshape(states - states % 2, [-1, 1])
+            listed = tf.cast(tf.reshape(is_found, [-1, 1]), tf.int32)
+            added = tf.tensor_scatter_nd_max(
+                tf.zeros_like(flat), tf.reshape(slots, [-1, 1]), listed
+            )
+            return insert(items, tf.reshape(flat + added, tf.shape(states)), new)
+
+        return tf.cond(tf.reduce_all(needed <= room), by_inserting, by_sorting)
+
+    def usage(self) -> MemoryUsage:
+        """Returns how full the tables are; reads them once."""
+        return measure(self.items, self.states, self.lists, num_rows=self.num_rows)
 
     def _is_ripe(self, counts: tf.Tensor) -> tf.Tensor:
         """Returns bool [P, R] for the counts int32 [P, R] of the shown entries."""
@@ -277,6 +257,3 @@ class FalseNegativeMemory:
         shown = tf.pad(shown, padding)
         is_shown = shown > 0
         return tf.where(is_shown, shown, fresh), is_shown, padding
-
-
-_USAGE_CHUNK = 65_536

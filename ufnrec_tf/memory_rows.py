@@ -135,6 +135,42 @@ def _is_among_best(rows: MergedRows, num_slots: int, num_items: int) -> tf.Tenso
     return (priority >= last) & (rows.items > 0)
 
 
+def insert(slot_items: tf.Tensor, slot_states: tf.Tensor, new_items: tf.Tensor) -> KeptRows:
+    """Inserts new items into rows that have room, at the cost of a merge, not of a sort.
+
+    For rows with many slots: two sorted lists are merged by looking up in each how many of the
+    other come before.
+
+    Args:
+        slot_items: int32 [P, S], ascending, zeros first.
+        slot_states: int32 [P, S].
+        new_items: int32 [P, N], distinct, ascending, zeros first, none of them in the slots; no
+            more than there are empty slots.
+    """
+    num_slots, num_new = slot_items.shape[1], new_items.shape[1]
+    width = num_slots + num_new
+    old_place = tf.range(num_slots) + tf.searchsorted(new_items, slot_items, side="left")
+    new_place = tf.range(num_new) + tf.searchsorted(slot_items, new_items, side="right")
+    row = width * tf.range(tf.shape(slot_items)[0])[:, None]
+    place = tf.reshape(tf.concat([old_place, new_place], axis=1) + row, [-1, 1])
+    shape = [width * tf.shape(slot_items)[0]]
+
+    def placed(old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+        values = tf.reshape(tf.concat([old, new], axis=1), [-1])
+        return tf.reshape(tf.scatter_nd(place, values, shape), [-1, width])[:, num_new:]
+
+    none = tf.constant(0, tf.int64)
+    new_states = tf.cast(new_items > 0, tf.int32)  # listed, not yet counted
+    return KeptRows(placed(slot_items, new_items), placed(slot_states, new_states), none, none)
+
+
+def distinct_sorted(items: tf.Tensor) -> tf.Tensor:
+    """Returns the distinct items of each row of int32 [P, N], ascending, zeros first."""
+    items = tf.sort(items, axis=1)
+    is_first = items != tf.pad(items[:, :-1], [[0, 0], [1, 0]])
+    return tf.sort(tf.where(is_first, items, 0), axis=1)
+
+
 def compact(entries: tf.Tensor, capacity: int) -> tf.Tensor:
     """Moves the non-zero entries of int32 [P, N] to the left, order kept; int32 [P, capacity]."""
     num_columns = entries.shape[1]

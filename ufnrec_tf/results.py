@@ -55,9 +55,9 @@ def finish(
     progress = loop.progress
     backbone = _selected(config, loop)
     scores = {part: loop.evaluators[part].evaluate(backbone) for part in ("validation", "test")}
-    for part, score in scores.items():
-        prefix = {f"best/{name}": value for name, value in score.metrics.items()}
-        loop.board.scalars(part, prefix, step=progress.step)
+    # In the chart of the validation curve, at the step that was selected.
+    test_point = {f"ranking/{name}": value for name, value in scores["test"].metrics.items()}
+    loop.board.scalars("test", test_point, step=progress.best_step)
     log = split.interactions
     evaluation_cpu = sum(score.cpu_seconds for score in scores.values())
     # A run of a few steps has no timing of its own.

@@ -1,0 +1,56 @@
+"""Run by test_end_to_end in a process of its own: runs that are stopped and go on, to the bit.
+
+Deterministic operations stay on for the rest of a process, hence not in that of the tests.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+from tests.runs import STEPS, train
+from ufnrec_tf.callbacks import TrainingLoop
+
+SETTINGS = (
+    "--config.training.deterministic=true",
+    "--config.backbone.dropout=0.3",
+    "--config.gate.kind=validation",
+    "--config.gate.patience=1",
+    "--config.gate.popularity_lift=0",
+    "--config.training.patience=0",
+    "--config.comparison.baselines=",
+    "--config.comparison.sample_users=0",
+)
+EPOCHS = "--config.training.num_epochs=7"
+
+
+def stop_at(step):
+    """Makes the next run get a Ctrl-C in the middle of a step."""
+    original = TrainingLoop.on_train_batch_end
+
+    def on_train_batch_end(loop, batch, logs=None):
+        if loop.progress.step + 1 == step:
+            TrainingLoop.on_train_batch_end = original
+            loop.ask_to_stop(signal.SIGINT)
+        original(loop, batch, logs)
+
+    TrainingLoop.on_train_batch_end = on_train_batch_end
+
+
+def main(folder):
+    codes = {"whole": [train(folder / "whole", *SETTINGS, EPOCHS)]}
+    codes["signals"] = []
+    for step in (2 * STEPS, 3 * STEPS + 2, 3 * STEPS + 3):  # an epoch's end, then within one
+        stop_at(step)
+        codes["signals"].append(train(folder / "signals", *SETTINGS, EPOCHS))
+    codes["signals"].append(train(folder / "signals", *SETTINGS, EPOCHS))
+    limit = f"--config.training.max_steps={3 * STEPS}"
+    codes["limit"] = [
+        train(folder / "limit", *SETTINGS, EPOCHS, limit),
+        train(folder / "limit", *SETTINGS, EPOCHS),
+    ]
+    (folder / "codes.json").write_text(json.dumps(codes), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

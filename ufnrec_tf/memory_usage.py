@@ -1,0 +1,79 @@
+"""Reading the memory's tables from outside a step: how full they are, what is ripe."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+BYTES_PER_SLOT = 8
+_CHUNK = 65_536
+_NUM_BINS = 64
+
+
+class MemoryUsage(NamedTuple):
+    """How full the tables are.
+
+    Attributes:
+        num_rows: Rows, one a training transition.
+        num_slots: Counted items a row can hold.
+        num_counted: Slots in use.
+        num_remembered: Items that would be shown at the next visit.
+        table_bytes: Bytes of all tables.
+        bytes_per_slot: Bytes of one slot.
+        count_histogram: int64 [64], how many slots hold each count, the last bin open.
+    """
+
+    num_rows: int
+    num_slots: int
+    num_counted: int
+    num_remembered: int
+    table_bytes: int
+    bytes_per_slot: int
+    count_histogram: list[int]
+
+
+def _chunks(num_rows: int) -> Iterator[slice]:
+    for begin in range(0, num_rows, _CHUNK):
+        yield slice(begin, begin + _CHUNK)
+
+
+def measure(
+    items: tf.Variable, states: tf.Variable, lists: tf.Variable | None, *, num_rows: int
+) -> MemoryUsage:
+    """Returns how full the tables of a `FalseNegativeMemory` are."""
+    histogram = tf.zeros([_NUM_BINS], tf.int64)
+    counted = remembered = 0
+    for chunk in _chunks(num_rows):
+        used = tf.boolean_mask(states[chunk], items[chunk] > 0)
+        counted += int(tf.size(used))
+        listed = used % 2 if lists is None else lists[chunk]
+        remembered += int(tf.math.count_nonzero(listed))
+        counts = tf.minimum(used // 2, _NUM_BINS - 1)
+        histogram += tf.math.bincount(
+            counts, minlength=_NUM_BINS, maxlength=_NUM_BINS, dtype=tf.int64
+        )
+    table_bytes = items.shape.num_elements() * BYTES_PER_SLOT
+    if lists is not None:
+        table_bytes += lists.shape.num_elements() * 4
+    return MemoryUsage(
+        num_rows=num_rows,
+        num_slots=items.shape[1],
+        num_counted=counted,
+        num_remembered=remembered,
+        table_bytes=table_bytes,
+        bytes_per_slot=BYTES_PER_SLOT,
+        count_histogram=histogram.numpy().tolist(),
+    )
+
+
+def ripe_pairs(
+    items: tf.Variable, states: tf.Variable, patience: int, *, num_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
+    rows, found = [np.zeros([0], np.int64)], [np.zeros([0], np.int32)]
+    for chunk in _chunks(num_rows):
+        is_ripe = states[chunk] // 2 > patience
+        rows.append(tf.where(is_ripe).numpy()[:, 0] + chunk.start)
+        found.append(tf.boolean_mask(items[chunk], is_ripe).numpy())
+    return np.concatenate(rows), np.concatenate(found)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.cases import Case, census, random_case
 from tests.oracle import Lookup as OracleLookup
-from tests.oracle import OracleMemory, hard_flags
+from tests.oracle import hard_flags
 from ufnrec_tf.memory import COUNTER_NAMES, FalseNegativeMemory
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -124,9 +124,6 @@ def test_clipping_is_by_the_norm_of_all_gradients_together():
     np.testing.assert_allclose(second[1], [-0.8 - step], rtol=1e-3)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Keras takes the norm of a sparse gradient before its repeats are added"
-)
 def test_clipping_of_an_index_that_stands_twice():
     """Its parts are one entry of the gradient: 3 + 1 = 4, so the norm is 5 with the other 3."""
     optimizer = make_optimizer(

@@ -86,8 +86,5 @@ def test_clipping_on_one_device_is_by_the_norm_of_the_whole_gradient():
     np.testing.assert_allclose(found, [-0.6, -0.8], atol=2e-3)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Keras clips each replica's share before the shares are summed"
-)
 def test_clipping_on_two_replicas_is_by_the_norm_of_the_whole_gradient(mirrored):
     np.testing.assert_allclose(mirrored["clipped"], [-0.6, -0.8], atol=2e-3)

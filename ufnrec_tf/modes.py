@@ -120,10 +120,9 @@ def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     summary = recommend_file(
         Path(flags.workdir) / "export" / "1", flags.histories, flags.output, top_k=flags.top_k
     )
-    display = Display()
-    display.line(
-        f"{flags.output}: "
-        + ", ".join(
-            f"{name.replace('_', ' ')} {value:,}" for name, value in summary._asdict().items()
-        )
+    Display().line(
+        f"{flags.output}: {summary.num_recommendations:,} recommendations for "
+        f"{summary.num_histories:,} histories ({summary.num_ids:,} item ids read, "
+        f"{summary.num_unknown_ids:,} unknown and dropped; {summary.num_empty:,} histories "
+        "without a known item)"
     )

@@ -15,6 +15,19 @@ class TorchAdam(keras.optimizers.Adam):
     Source: Kingma & Ba, ICLR 2015, algorithm 1.
     """
 
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        # Keras clips here: each replica's share by itself, and sparse gradients before repeated
+        # rows are added up. Both give another norm than that of the gradient; see below.
+        return grads
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
+        pairs = super()._all_reduce_sum_gradients(grads_and_vars)
+        if not self.global_clipnorm:
+            return pairs
+        gradients = [None if g is None else tf.convert_to_tensor(g) for g, _ in pairs]
+        clipped, _ = tf.clip_by_global_norm(gradients, self.global_clipnorm)
+        return [(g, variable) for g, (_, variable) in zip(clipped, pairs, strict=True)]
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Changes one variable and its two moments; see `keras.optimizers.Optimizer`."""
         gradient = tf.convert_to_tensor(gradient)

@@ -29,6 +29,7 @@ def show_finished(path: Path, display: Display) -> None:
             f"seed {result['seed']}; data {result['data']['sha256'][:12]}",
         ]
     )
+    display.block(masked_targets_lines(protocol))
     _show_ceiling(result, display)
     _show_false_negatives(path, result, display)
     if result["samples"]:
@@ -38,6 +39,17 @@ def show_finished(path: Path, display: Display) -> None:
         display.line(f"    next: {', '.join(sample['recommended'])}")
         display.line(f"    took: {sample['taken_next']}")
     _show_next(path, display)
+
+
+def masked_targets_lines(protocol: dict[str, Any]) -> list[str]:
+    """Returns what to say of targets that the mask hides, if there are any."""
+    count = protocol["masked_targets"]
+    if not count:
+        return []
+    return [
+        f"{count:,} targets are items the user has had before: masked, they count as misses. "
+        "--config.evaluation.mask=none scores them."
+    ]
 
 
 def _show_ceiling(result: dict[str, Any], display: Display) -> None:

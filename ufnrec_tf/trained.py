@@ -19,6 +19,7 @@ from ufnrec_tf.experiment import (
 )
 from ufnrec_tf.results import export
 from ufnrec_tf.run_state import Progress
+from ufnrec_tf.showing import masked_targets_lines
 from ufnrec_tf.sources import Source
 from ufnrec_tf.workdir import JsonLines
 
@@ -88,7 +89,8 @@ def evaluate_workdir(
         [
             f"{score.num_users:,} users, {protocol['candidates']:,} candidates, masked: "
             f"{protocol['masked']}; ties {protocol['ties']}; {state['weights']} weights of step "
-            f"{state['step']:,}; data {source.interactions.sha256[:12]}; seed {record['seed']}"
+            f"{state['step']:,}; data {source.interactions.sha256[:12]}; seed {record['seed']}",
+            *masked_targets_lines(protocol),
         ]
     )
     JsonLines(Path(workdir) / "metrics.jsonl").append(

@@ -1,5 +1,7 @@
 """What TensorBoard shows of training, from the sums of an epoch."""
 
+import keras
+
 from ufnrec_tf.board import Board
 from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.run_state import Progress
@@ -37,7 +39,7 @@ def write_scalars(
         "false_negatives/flips_per_positive": sums["flips"] / positions,
         "false_negatives/share_of_labels_flipped": sums["flips"] / negatives,
         "false_negatives/hard_share_of_negatives": sums["hard"] / negatives,
-        "optimizer/learning_rate": float(model.optimizer.learning_rate),
+        "optimizer/learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
         "speed/users_per_second": progress.timing["train_users"] / seconds if seconds else 0.0,
         "gate/is_open": float(progress.gate_epoch is not None),
     }

@@ -1,5 +1,7 @@
 """What the end of a run looks like on the screen; shown again when a finished run is called."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,17 @@ def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) 
         )
 
 
+def _command() -> str:
+    """Returns how to call this program again, from the same directory."""
+    program = Path(sys.argv[0]).name
+    if program != "main.py":
+        return program
+    # An environment that was not activated, such as the one of `make demo`, has to be named.
+    in_hidden_environment = sys.prefix != sys.base_prefix and "VIRTUAL_ENV" not in os.environ
+    python = os.path.relpath(sys.executable) if in_hidden_environment else "python"
+    return f"{python} {sys.argv[0]}"
+
+
 def _show_next(path: Path, display: Display) -> None:
     display.heading("Where things are")
     display.block(
@@ -102,8 +115,8 @@ def _show_next(path: Path, display: Display) -> None:
     display.heading("Next")
     display.block(
         [
-            f"tensorboard --logdir {path}",
-            f"python main.py --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
-            "python main.py --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
+            f"make tensorboard LOGDIR={path}",
+            f"{_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+            f"{_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
         ]
     )

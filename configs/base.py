@@ -133,7 +133,9 @@ OPTIONS = {
             choices=("all", "flipped"),
         ),
         "soft_label_only": Option(
-            False, "Leave a softened entry's hard label out, which the teacher may contradict."
+            True,
+            "A flipped entry that the teacher has scored learns from the teacher alone; false "
+            "(authors): from a hard 1 too, which the teacher may contradict.",
         ),
     },
     "gate": {

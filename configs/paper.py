@@ -24,6 +24,7 @@ def configure(config: Any) -> None:
     config.memory.slots = 2048
     config.teacher.dropout = True
     config.teacher.agreement = "none"
+    config.teacher.soft_label_only = False
     config.teacher.consistency_mean = "flipped"
     config.gate.kind = "plateau"
     config.training.draw = "with_replacement"

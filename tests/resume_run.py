@@ -21,7 +21,7 @@ SETTINGS = (
     "--config.comparison.baselines=",
     "--config.comparison.sample_users=0",
 )
-EPOCHS = "--config.training.num_epochs=7"
+EPOCHS = "--config.training.num_epochs=6"
 
 
 def stop_at(step):
@@ -38,17 +38,15 @@ def stop_at(step):
 
 
 def main(folder):
-    codes = {"whole": [train(folder / "whole", *SETTINGS, EPOCHS)]}
-    codes["signals"] = []
-    for step in (2 * STEPS, 3 * STEPS + 2, 3 * STEPS + 3):  # an epoch's end, then within one
-        stop_at(step)
-        codes["signals"].append(train(folder / "signals", *SETTINGS, EPOCHS))
-    codes["signals"].append(train(folder / "signals", *SETTINGS, EPOCHS))
-    limit = f"--config.training.max_steps={3 * STEPS}"
-    codes["limit"] = [
-        train(folder / "limit", *SETTINGS, EPOCHS, limit),
-        train(folder / "limit", *SETTINGS, EPOCHS),
+    limit = f"--config.training.max_steps={STEPS}"
+    codes = [
+        train(folder / "whole", *SETTINGS, EPOCHS),
+        train(folder / "stopped", *SETTINGS, EPOCHS, limit),  # finishes, and is asked for more
     ]
+    for step in (3 * STEPS, 4 * STEPS + 3):  # an epoch's end, then within one
+        stop_at(step)
+        codes.append(train(folder / "stopped", *SETTINGS, EPOCHS))
+    codes.append(train(folder / "stopped", *SETTINGS, EPOCHS))
     (folder / "codes.json").write_text(json.dumps(codes), encoding="utf-8")
 
 

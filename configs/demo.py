@@ -14,10 +14,10 @@ def configure(config: Any) -> None:
     config.backbone.dropout = 0.2
     config.backbone.variant = "corrected"
     config.optimizer.learning_rate = 0.003
-    config.training.num_epochs = 45
+    config.training.num_epochs = 36
     config.evaluation.every = 3
     # Long enough for the model to leave popularity behind, short enough for a demo.
     config.gate.kind = "epochs"
-    config.gate.epochs = 27
+    config.gate.epochs = 24
     config.comparison.baselines = ("popularity", "markov", "itemknn")
     config.comparison.arms = ("keep",)

@@ -26,15 +26,16 @@ EPOCHS = "--config.training.num_epochs=6"
 
 def stop_at(step):
     """Makes the next run get a Ctrl-C in the middle of a step."""
+    name = "on_train_batch_end"
     original = TrainingLoop.on_train_batch_end
 
     def on_train_batch_end(loop, batch, logs=None):
         if loop.progress.step + 1 == step:
-            TrainingLoop.on_train_batch_end = original
+            setattr(TrainingLoop, name, original)
             loop.ask_to_stop(signal.SIGINT)
         original(loop, batch, logs)
 
-    TrainingLoop.on_train_batch_end = on_train_batch_end
+    setattr(TrainingLoop, name, on_train_batch_end)
 
 
 def main(folder):

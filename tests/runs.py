@@ -28,6 +28,12 @@ TINY = (
     "--config.gate.kind=epochs",
     "--config.gate.epochs=1",
 )
+LIGHT = (
+    "--config.backbone.num_blocks=0",
+    "--config.comparison.baselines=",
+    "--config.comparison.sample_users=0",
+)
+"""For runs whose model does not matter: half the time, which goes into tracing."""
 
 
 def run(*arguments):

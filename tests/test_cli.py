@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs import (
+    LIGHT,
     PLANTED,
     TINY,
     command,
@@ -342,7 +343,7 @@ def test_a_second_run_at_the_same_time(workdir, capfd, mode):
 
 
 def test_a_loss_that_turns_nan_at_once(capfd):
-    got = train("w", "--config.optimizer.learning_rate=1e30", "--config.training.num_epochs=3")
+    got = train("w", "--config.optimizer.learning_rate=1e30", *LIGHT)
     line = refused(capfd, 1, "not a finite number", "no checkpoint", "learning_rate", got=got)
     assert "at step 2, epoch 1" in line or "at step 3, epoch 1" in line
     assert not Path("w/result.json").exists()
@@ -362,10 +363,10 @@ def test_a_loss_that_turns_nan_later(capfd, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
         patch.setattr(TrainingLoop, "on_epoch_begin", poison)
-        got = train("w", "--config.training.num_epochs=3")
+        got = train("w", "--config.training.num_epochs=3", *LIGHT)
     words = "step 9, epoch 3", "step-00000008 is kept", "--config.optimizer.learning_rate"
     refused(capfd, 1, *words, got=got)
-    assert train("w", "--config.training.num_epochs=3") == 0
+    assert train("w", "--config.training.num_epochs=3", *LIGHT) == 0
     assert "going on from step-00000008" in capfd.readouterr().out
     assert [line["step"] for line in metric_lines("w")] == [4, 8, 12]
 
@@ -386,17 +387,17 @@ class Disk:
 
 def test_a_full_disk_and_room_again(capsys, monkeypatch):
     # capsys keeps the screen in memory, where the limit does not reach.
-    epochs = "--config.training.num_epochs=2"
+    settings = ["--config.training.num_epochs=2", *LIGHT]
     for size, place in ((200, "config.json"), (9000, "checkpoint step")):
         with Disk(size):
-            got = train("w", epochs)
+            got = train("w", *settings)
         refused(capsys, 1, "w/", place, "File too large", "Free some space", got=got)
         assert not Path("w/result.json").exists()
     with monkeypatch.context() as patch:
         patch.setattr("ufnrec_tf.results.pd.DataFrame.to_parquet", no_space)
-        got = train("w", epochs)
+        got = train("w", *settings)
     refused(capsys, 1, "w/ranks.parquet", "No space left on device", got=got)
-    assert train("w", epochs) == 0
+    assert train("w", *settings) == 0
     assert [line["step"] for line in metric_lines("w")] == [4, 8]
     assert read("w/result.json")["steps"] == 8
 
@@ -439,6 +440,8 @@ def test_a_closed_pipe_is_no_bug(tmp_path):
     with subprocess.Popen(
         command("--help"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
     ) as process:
+        assert process.stdout
+        assert process.stderr
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode in (1, -signal.SIGPIPE)

@@ -16,7 +16,35 @@ from ufnrec_tf.errors import UserError
 TABLE = option_table()
 KEYS = [(section, key) for section, options in TABLE.items() for key in options]
 SHIPPED = sorted(path.name for path in configs_folder().glob("*.py") if path.stem != "base")
-CONTRACT = ["data.name", "data.format", "backbone.name", "backbone.width", "backbone.num_blocks", "backbone.num_heads", "backbone.dropout", "backbone.max_length", "loss.name", "negatives.count", "memory.policy", "memory.patience", "memory.slots", "teacher.decay", "teacher.weight", "teacher.always", "gate.kind", "gate.epochs", "optimizer.learning_rate", "training.batch_size", "training.num_epochs", "training.max_steps", "training.deterministic", "training.monitor", "evaluation.weights", "distribution.strategy", "comparison.arms"]
+CONTRACT = [
+    "data.name",
+    "data.format",
+    "backbone.name",
+    "backbone.width",
+    "backbone.num_blocks",
+    "backbone.num_heads",
+    "backbone.dropout",
+    "backbone.max_length",
+    "loss.name",
+    "negatives.count",
+    "memory.policy",
+    "memory.patience",
+    "memory.slots",
+    "teacher.decay",
+    "teacher.weight",
+    "teacher.always",
+    "gate.kind",
+    "gate.epochs",
+    "optimizer.learning_rate",
+    "training.batch_size",
+    "training.num_epochs",
+    "training.max_steps",
+    "training.deterministic",
+    "training.monitor",
+    "evaluation.weights",
+    "distribution.strategy",
+    "comparison.arms",
+]
 
 
 def refuse(path, overrides, *words, code=1):

@@ -103,7 +103,7 @@ class TrainingLoop(keras.callbacks.Callback):
         if now - self._shown >= SHOW_SECONDS:
             self._shown = now
             self._check_finite()
-            self.bar.update(progress.step, self._text())
+            self.bar.update(progress.step, self._text(progress.epoch + 1, self.host.read_sums()))
 
     def ask_to_stop(self, number: int, frame: Any = None) -> None:
         """Signal handler: stops at the next step; a second signal stops at once."""
@@ -132,15 +132,17 @@ class TrainingLoop(keras.callbacks.Callback):
         self.bar.close(self.progress.step)
         raise Interrupted(128 + self._signal, self.progress.step)
 
-    def _text(self) -> str:
-        sums = self.host.read_sums()
-        loss = sums["loss"] / max(sums["steps"], 1.0)
-        return f"epoch {self.progress.epoch + 1} loss {loss:.4f}{self._metric_text}{self._speed()}"
+    def _text(self, epoch: int, sums: dict[str, float]) -> str:
+        loss = f"{sums['loss'] / max(sums['steps'], 1.0):.4f}"
+        return f"epoch {epoch} loss {loss}{self._metric_text}{self._speed(sums)}"
 
-    def _speed(self) -> str:
-        timing = self.progress.timing
-        seconds = timing.get("train_seconds", 0.0)
-        return f", {timing['train_users'] / seconds:,.0f} users/s" if seconds else ""
+    def _speed(self, sums: dict[str, float]) -> str:
+        timing, watch = self.progress.timing, self._stopwatch
+        seconds, users = timing.get("train_seconds", 0.0), timing.get("train_users", 0.0)
+        if watch.is_running:
+            seconds, users = seconds + watch.seconds, users + sums["users"]
+            users -= self._read_at_start["users"]
+        return f", {users / seconds:,.0f} users/s" if seconds else ""
 
     def _check_finite(self) -> None:
         bad = int(self.host.first_bad_step)
@@ -152,7 +154,8 @@ class TrainingLoop(keras.callbacks.Callback):
         raise UserError(
             f"the loss was not a finite number at step {bad + 1}, epoch "
             f"{bad // self.settings.steps_per_epoch + 1}; {where}. Lower "
-            "--config.optimizer.learning_rate or set --config.optimizer.clip_norm=1."
+            "--config.optimizer.learning_rate or set --config.optimizer.clip_norm=1, with another "
+            "--workdir."
         )
 
     # After an epoch.
@@ -170,8 +173,9 @@ class TrainingLoop(keras.callbacks.Callback):
         is_last = self.ufnrec.stop_training
         metric = None
         if is_last or progress.epoch % settings.every == 0:
-            metric = self._evaluate("validation").get(settings.monitor or "ndcg@10")
-            self._metric_text = f", ndcg@10 {metric:.4f}" if metric is not None else ""
+            name = settings.monitor or "ndcg@10"
+            metric = self._evaluate("validation")[name]
+            self._metric_text = f", {name} {metric:.4f}"
         if settings.test_every and progress.epoch % settings.test_every == 0:
             self._evaluate("test")
         if metric is not None and settings.monitor:
@@ -185,11 +189,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self.stop_if_asked()
         if time.monotonic() - self._saved >= settings.checkpoint_seconds:
             self.save()
-        self.bar.update(progress.step, self._text_after(sums))
-
-    def _text_after(self, sums: dict[str, float]) -> str:
-        loss = sums["loss"] / max(sums["steps"], 1.0)
-        return f"epoch {self.progress.epoch} loss {loss:.4f}{self._metric_text}{self._speed()}"
+        self.bar.update(progress.step, self._text(progress.epoch, sums))
 
     def scored(self) -> tuple[str, Backbone]:
         """Returns which weights are scored now, `student` or `teacher`, and their backbone."""

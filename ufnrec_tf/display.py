@@ -5,8 +5,10 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 LINE_SECONDS = 15.0
 """Seconds between progress lines where the output is no terminal."""
@@ -19,19 +21,29 @@ class Display:
         # No emoji: an item called :star: is shown as it is.
         self.console = Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=True)
 
-    def line(self, text: str = "") -> None:
-        """Prints a line as it is."""
-        self.console.print(text, markup=False)
+    def line(self, text: str = "", *, wraps: bool = True) -> None:
+        """Prints a line; on a terminal too narrow for it, further ones, broken between words.
+
+        Args:
+            text: The line; how far it is indented, so are those that follow.
+            wraps: False for what is to be copied, such as a command.
+        """
+        if not wraps or not self.console.is_terminal:
+            self.console.print(text, markup=False)
+            return
+        indent = len(text) - len(text.lstrip())
+        padded = Padding(Text(text.lstrip()), (0, 0, 0, indent), expand=False)
+        self.console.print(padded, soft_wrap=False)
 
     def heading(self, text: str) -> None:
         """Prints a heading, after an empty line."""
         self.console.print()
         self.console.print(text, style="bold", markup=False)
 
-    def block(self, lines: Sequence[str]) -> None:
-        """Prints lines, indented."""
+    def block(self, lines: Sequence[str], *, wraps: bool = True) -> None:
+        """Prints lines, indented; see `line`."""
         for line in lines:
-            self.line(f"  {line}")
+            self.line(f"  {line}", wraps=wraps)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Prints a table; the first column is text, the others are numbers."""
@@ -95,9 +107,10 @@ class ProgressBar:
         """Prints a line above the bar."""
         self._display.line(f"  {text}")
 
-    def close(self, done: int) -> None:
-        """Ends the bar where it stands."""
+    def close(self, done: int, *, is_over: bool = False) -> None:
+        """Ends the bar where it stands, or as full where the run is over, early perhaps."""
         if self._bar is not None:
-            self._bar.update(self._task, total=done, completed=done)
+            total = done if is_over else self._total
+            self._bar.update(self._task, total=total, completed=done)
             self._bar.stop()
             self._bar = None

@@ -1,6 +1,6 @@
 """UFNRec's training step: the only file that knows the order in which things happen."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,39 +13,7 @@ from ufnrec_tf.objective import Objective
 from ufnrec_tf.policies import Policy
 from ufnrec_tf.sampling import UniformNegativeSampler
 from ufnrec_tf.teacher import EmaTeacher
-from ufnrec_tf.types import PAD, Lookup, LossTerms
-
-
-class Positions(NamedTuple):
-    """The real positions of a batch, one after the other.
-
-    Attributes:
-        cells: int64 [P, 2], (batch row, column).
-        positives: int32 [P], the next item.
-        indices: int64 [P], the transition's index in its user's history.
-        rows: int64 [P], the transition's memory row.
-    """
-
-    cells: tf.Tensor
-    positives: tf.Tensor
-    indices: tf.Tensor
-    rows: tf.Tensor
-
-
-class Entries(NamedTuple):
-    """What each candidate is to the loss, all [P, 1 + N], column 0 the positive.
-
-    Attributes:
-        candidates: int32, item ids.
-        is_flipped: bool, a negative that is labelled 1 in this step.
-        is_removed: bool, a negative that is left out of the loss in this step.
-        is_counted: bool, takes part in the loss.
-    """
-
-    candidates: tf.Tensor
-    is_flipped: tf.Tensor
-    is_removed: tf.Tensor
-    is_counted: tf.Tensor
+from ufnrec_tf.types import PAD, Entries, Lookup, LossTerms, Positions
 
 
 class UFNRecModel(keras.Model):

@@ -26,9 +26,12 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     pick(POLICIES, config.memory.policy, key="memory.policy")
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
     display = Display()
+    from ufnrec_tf.data.splits import leave_one_out, summary, summary_lines
     from ufnrec_tf.sources import load
 
     source = load(config, flags.data)
+    split = leave_one_out(source.interactions)
+    display.block(summary_lines(summary(split)))
     import_tensorflow()
     from ufnrec_tf.experiment import check_names
     from ufnrec_tf.training import train as train_run
@@ -37,6 +40,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     train_run(
         config,
         source,
+        split,
         workdir=workdir,
         seed=flags.seed,
         data_path=flags.data,

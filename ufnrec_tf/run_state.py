@@ -107,6 +107,11 @@ class Stopwatch:
         self._marks = None
 
     @property
+    def seconds(self) -> float:
+        """Wall seconds since `start`, 0 where it does not count."""
+        return time.perf_counter() - self._marks[0] if self._marks else 0.0
+
+    @property
     def is_running(self) -> bool:
         """Whether it counts."""
         return self._marks is not None

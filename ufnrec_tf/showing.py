@@ -110,7 +110,8 @@ def _show_next(path: Path, display: Display) -> None:
         [
             f"{path}/result.json, metrics.jsonl, ranks.parquet, checkpoints/",
             f"{path}/export/1   SavedModel for serving",
-        ]
+        ],
+        wraps=False,
     )
     display.heading("Next")
     display.block(
@@ -118,5 +119,6 @@ def _show_next(path: Path, display: Display) -> None:
             f"make tensorboard LOGDIR={path}",
             f"{_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
             f"{_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
-        ]
+        ],
+        wraps=False,
     )

@@ -13,7 +13,7 @@ from ufnrec_tf.baselines import Popularity, baseline_ranks
 from ufnrec_tf.board import Board
 from ufnrec_tf.callbacks import TrainingLoop, with_signals
 from ufnrec_tf.config import as_json
-from ufnrec_tf.data.splits import Split, leave_one_out, summary, summary_lines
+from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.synthetic import ceiling_ranks, detection
 from ufnrec_tf.display import Display, ProgressBar
 from ufnrec_tf.experiment import (
@@ -38,6 +38,7 @@ CHECKPOINT_SECONDS = 120.0
 def train(
     config: ConfigDict,
     source: Source,
+    split: Split,
     *,
     workdir: str,
     seed: int,
@@ -52,6 +53,7 @@ def train(
     Args:
         config: Checked configuration.
         source: The data.
+        split: Its split.
         workdir: Where everything goes.
         seed: The run's seed.
         data_path: The file the data came from, or empty.
@@ -62,9 +64,7 @@ def train(
         UserError: Whatever the user has to mend.
         Interrupted: After a signal, once the checkpoint is written.
     """
-    split = leave_one_out(source.interactions)
     check_steps(config, split)
-    display.block(summary_lines(summary(split)))
     with Workdir(workdir) as directory:
         record = run_record(config, source, seed, data_path=data_path, command=command)
         directory.check_same(record["identity"])
@@ -239,6 +239,7 @@ def _fit(
             _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps)
         loop.save()
         loop.stop_if_asked()
+        loop.bar.close(progress.step, is_over=True)
 
     try:
         with_signals(loop, run)

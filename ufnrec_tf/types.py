@@ -29,6 +29,38 @@ class Lookup(NamedTuple):
     slot_states: tf.Tensor
 
 
+class Positions(NamedTuple):
+    """The real positions of a batch, one after the other.
+
+    Attributes:
+        cells: int64 [P, 2], (batch row, column).
+        positives: int32 [P], the next item.
+        indices: int64 [P], the transition's index in its user's history.
+        rows: int64 [P], the transition's memory row.
+    """
+
+    cells: tf.Tensor
+    positives: tf.Tensor
+    indices: tf.Tensor
+    rows: tf.Tensor
+
+
+class Entries(NamedTuple):
+    """What each candidate is to the loss, all [P, 1 + N], column 0 the positive.
+
+    Attributes:
+        candidates: int32, item ids.
+        is_flipped: bool, a negative that is labelled 1 in this step.
+        is_removed: bool, a negative that is left out of the loss in this step.
+        is_counted: bool, takes part in the loss.
+    """
+
+    candidates: tf.Tensor
+    is_flipped: tf.Tensor
+    is_removed: tf.Tensor
+    is_counted: tf.Tensor
+
+
 class LossTerms(NamedTuple):
     """Scalar loss terms of a step, float32 []; `total` is what is minimised.
 

@@ -427,10 +427,15 @@ def test_a_bug_names_itself_and_keeps_its_traceback(workdir, capfd, monkeypatch)
 
 def test_the_process_says_one_line_before_tensorflow_and_after(tmp_path):
     write("log", PAIRS)
-    for argument, code in (("--config.bakbone.width=8", 2), ("--config.backbone.name=sasrek", 1)):
+    # Names of backbones are known only with TensorFlow, by when the data has been told.
+    for argument, code, num_lines in (
+        ("--config.bakbone.width=8", 2, 0),
+        ("--config.backbone.name=sasrek", 1, 5),
+    ):
         done = run_apart("--data=log", "--workdir=w", argument, cwd=tmp_path)
         assert done.returncode == code
-        assert done.stdout == ""
+        assert len(done.stdout.splitlines()) == num_lines
+        assert "error" not in done.stdout
         assert len(done.stderr.splitlines()) == 1
         assert done.stderr.startswith("error: ")
     assert os.listdir() == ["log"]

@@ -17,8 +17,13 @@ OPTIONS = {
         ),
         "user_column": Option("", "Name of the user column; empty: the usual names are tried."),
         "item_column": Option("", "Name of the item column."),
-        "time_column": Option("", "Name of the time column (a number); none: file order."),
-        "rating_column": Option("", "Name of the rating column, checked and not used."),
+        "time_column": Option(
+            "",
+            "Name of the time column, numbers; empty: the usual names; none: do not read one, file order.",
+        ),
+        "rating_column": Option(
+            "", "Name of the rating column, numbers, checked and not used; none: do not read it."
+        ),
         "separator": Option("", "Field separator of a csv file; empty: tab if the header has one."),
         "repeats": Option(
             "keep",

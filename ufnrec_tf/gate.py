@@ -1,5 +1,6 @@
 """The gate: when memory and teacher start."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ FIRST_PLATEAU_EPOCH = 9
 """The plateau gate's earliest epoch, numbered from 1."""
 
 
-class Gate:
+class Gate(ABC):
     """Decides, after each epoch, whether the gate opens before the next step.
 
     Attributes:
@@ -21,6 +22,7 @@ class Gate:
         """Whether the gate is open at the first step."""
         return False
 
+    @abstractmethod
     def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
         """Returns whether the gate opens now; called once an epoch until it has opened.
 
@@ -29,7 +31,6 @@ class Gate:
             loss_sum: Sum of the loss over the epoch's steps.
             metric: The validation metric after the epoch, None where it was not evaluated.
         """
-        raise NotImplementedError
 
 
 class NeverGate(Gate):

@@ -19,7 +19,7 @@ OPTIONS = {
         "item_column": Option("", "Name of the item column."),
         "time_column": Option(
             "",
-            "Name of the time column, numbers; empty: the usual names; none: do not read one, file order.",
+            "Name of the time column, numbers; empty: the usual names; none: file order.",
         ),
         "rating_column": Option(
             "", "Name of the rating column, numbers, checked and not used; none: do not read it."

@@ -1,6 +1,7 @@
-"""Quiet TensorFlow, before any test imports it; one trained work directory for all tests."""
+"""Quiet TensorFlow, before any test imports it; what several test files start from."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +17,15 @@ def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("trained") / "run"
     assert train(workdir, "--config.training.num_epochs=3") == 0
     return workdir
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of the given content into the test's folder and returns its path."""
+
+    def write_file(content: str | bytes, name: str = "log.txt") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write_file

@@ -69,21 +69,20 @@ def test_shapes_and_types(name, options):
 
 
 @every_backbone
-def test_a_column_does_not_see_later_ones(name, options):
+def test_a_column_does_not_see_later_ones_where_the_backbone_says_so(name, options):
     backbone = make(name, options)
-    if not backbone.is_causal:
-        pytest.skip("not causal by design")
     shake(backbone)
     before = backbone(tf.constant(HISTORIES)).numpy()
+    is_seen = False
     for column in range(1, LENGTH):
         changed = HISTORIES.copy()
         changed[:, column:] = changed[:, column:] % NUM_ITEMS + 1
         after = backbone(tf.constant(changed)).numpy()
         is_real = HISTORIES[:, :column] > 0
-        np.testing.assert_allclose(
-            after[:, :column][is_real], before[:, :column][is_real], rtol=0, atol=1e-6
-        )
+        earlier = np.abs(after[:, :column][is_real] - before[:, :column][is_real])
+        is_seen |= bool((earlier > 1e-6).any())
         assert not np.allclose(after[:, column:], before[:, column:], atol=1e-3)
+    assert is_seen == (not backbone.is_causal)
 
 
 @every_backbone

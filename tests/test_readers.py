@@ -18,16 +18,6 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_file(content: str | bytes, name: str = "log.txt") -> Path:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write_file
-
-
 def raw(data: Interactions) -> dict[str, list[str]]:
     return {
         user: list(data.item_ids[data.items[data.offsets[u] : data.offsets[u + 1]]])

@@ -5,9 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from ufnrec_tf.data.interactions import Interactions
+from tests.test_readers import message, raw
 from ufnrec_tf.data.readers import detect_format, read_interactions
-from ufnrec_tf.errors import UserError
 
 # What CSV, pandas or a careless reader might change in an id.
 ALPHABET = [
@@ -20,30 +19,6 @@ ALPHABET = [
     "\u00a0",
     "\u2028",
 ]
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_file(content: str | bytes, name: str = "log.txt"):
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write_file
-
-
-def raw(data: Interactions) -> dict[str, list[str]]:
-    return {
-        user: list(data.item_ids[data.items[data.offsets[u] : data.offsets[u + 1]]])
-        for u, user in enumerate(data.user_ids)
-    }
-
-
-def message(path, **settings) -> str:
-    with pytest.raises(UserError) as caught:
-        read_interactions(path, **settings)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def random_ids(rng: np.random.Generator, count: int) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ufnrec_tf.config import help_lines, option_table
+from ufnrec_tf.config import DEMO_WORKDIR, help_lines, option_table
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import nearest
 
@@ -20,8 +20,6 @@ MODES = {
     "export": "write the SavedModel again",
     "recommend": "recommend for a file of histories, by the exported model",
 }
-
-DEMO_WORKDIR = "runs/demo"
 
 
 def _define_flags() -> flags.FlagValues:

@@ -15,6 +15,9 @@ import ml_collections
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import nearest
 
+DEMO_CONFIG = "configs/demo.py"
+DEMO_WORKDIR = "runs/demo"
+
 
 @dataclass(frozen=True)
 class Option:

@@ -103,10 +103,6 @@ class ProgressBar:
         percent = 100 * done // max(self._total, 1)
         self._display.line(f"  {self._label}: {percent}% {text}, {left:.0f} s left")
 
-    def note(self, text: str) -> None:
-        """Prints a line above the bar."""
-        self._display.line(f"  {text}")
-
     def close(self, done: int, *, is_over: bool = False) -> None:
         """Ends the bar where it stands, or as full where the run is over, early perhaps."""
         if self._bar is not None:

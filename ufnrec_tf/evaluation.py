@@ -11,8 +11,8 @@ import numpy as np
 
 from ufnrec_tf.data.splits import PARTS, Split
 from ufnrec_tf.metrics import metrics_from_ranks
-from ufnrec_tf.ranking import NO_CANDIDATE_SCORE, CatalogueRanker
-from ufnrec_tf.types import PAD
+from ufnrec_tf.ranking import CatalogueRanker
+from ufnrec_tf.types import EMPTY_SCORE, PAD
 from ufnrec_tf.user_items import contains, distinct_items, draw_outside
 
 MASKS = ("seen", "train", "none")
@@ -171,7 +171,7 @@ class RankingEvaluator:
         items, scores, is_bad = self._ranker.top_k(backbone, min(k, self._num_items))
         self._refuse(is_bad)
         missing = ((0, 0), (0, k - items.shape[1]))
-        empty = np.float32(NO_CANDIDATE_SCORE)
+        empty = np.float32(EMPTY_SCORE)
         return (
             np.pad(items, missing, constant_values=PAD),
             np.pad(scores, missing, constant_values=empty),

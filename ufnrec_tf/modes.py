@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ufnrec_tf.config import load_config
+from ufnrec_tf.config import DEMO_CONFIG, DEMO_WORKDIR, load_config
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
@@ -14,8 +14,6 @@ from ufnrec_tf.quiet import import_tensorflow
 from ufnrec_tf.workdir import Workdir, read_record
 
 Overrides = list[tuple[str, str]]
-DEMO_CONFIG = "configs/demo.py"
-DEMO_WORKDIR = "runs/demo"
 
 
 def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -26,11 +24,11 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     pick(POLICIES, config.memory.policy, key="memory.policy")
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
     display = Display()
-    from ufnrec_tf.data.splits import leave_one_out, summary, summary_lines
+    from ufnrec_tf.data.splits import SPLITS, summary, summary_lines
     from ufnrec_tf.sources import load
 
     source = load(config, flags.data)
-    split = leave_one_out(source.interactions)
+    split = SPLITS[config.split.name](source.interactions)
     display.block(summary_lines(summary(split)))
     import_tensorflow()
     from ufnrec_tf.experiment import check_names

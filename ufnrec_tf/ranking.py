@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.types import PAD
+from ufnrec_tf.types import EMPTY_SCORE, PAD
 from ufnrec_tf.user_items import RowItems
-
-NO_CANDIDATE_SCORE = -1e30
-"""Score of an empty place in a top-k list; the exported model gives the same."""
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -226,7 +223,7 @@ def best_items(scores: tf.Tensor, masked: tf.Tensor, *, k: int) -> tuple[tf.Tens
     best = tf.math.top_k(tf.tensor_scatter_nd_update(scores, masked, hidden), k)
     is_candidate = best.values > -np.inf
     items = tf.where(is_candidate, best.indices + 1, PAD)
-    return items, tf.where(is_candidate, best.values, NO_CANDIDATE_SCORE)
+    return items, tf.where(is_candidate, best.values, EMPTY_SCORE)
 
 
 def _count(is_counted: tf.Tensor) -> tf.Tensor:

@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.types import PAD
-
-# What stands in a place for which no item is left; the id there is "".
-EMPTY_SCORE = -1e30
+from ufnrec_tf.types import EMPTY_SCORE, PAD
 
 _ITEM_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="item_ids")
 _K_SPEC = tf.TensorSpec([], tf.int32, name="k")

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.data.splits import leave_one_out
+from ufnrec_tf.data.splits import SPLITS
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.experiment import (
@@ -51,7 +51,7 @@ def _weights(
         return _selected(config, source, workdir)
     check_names(config)
     strategy = prepare_tensorflow(config, record["seed"])
-    split = leave_one_out(source.interactions)
+    split = SPLITS[config.split.name](source.interactions)
     experiment = build(config, split, record["seed"], strategy=strategy)
     store, _ = experiment.stores(Path(workdir))
     newest = store.newest()
@@ -80,7 +80,9 @@ def evaluate_workdir(
     """Scores a trained work directory on a part of the split; shows and records it."""
     _check_data(record, source, workdir)
     backbone, state = _weights(config, record, source, workdir)
-    evaluator = make_evaluator(config, leave_one_out(source.interactions), part, record["seed"])
+    evaluator = make_evaluator(
+        config, SPLITS[config.split.name](source.interactions), part, record["seed"]
+    )
     score = evaluator.evaluate(backbone)
     protocol = evaluator.protocol()
     display.heading(f"{part}, full ranking, {workdir}")

@@ -7,6 +7,9 @@ import tensorflow as tf
 PAD = 0
 """Internal item id of padding; items are 1..num_items."""
 
+EMPTY_SCORE = -1e30
+"""Score of an empty place, where fewer candidates are left than were asked for."""
+
 
 class Lookup(NamedTuple):
     """What the memory says of one step's positions; nothing is committed by it.

@@ -43,7 +43,7 @@ class Backbone(keras.layers.Layer):
         Column j's vector predicts the item that follows column j. What stands in padded
         columns is undefined.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `call`.")
 
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position of each history."""

@@ -198,6 +198,11 @@ OPTIONS = {
             10, "Evaluations without a better one before training stops; 0: never.", minimum=0
         ),
         "steps_per_execution": Option(1, "Steps a call into the graph.", minimum=1),
+        "jit_compile": Option(
+            True,
+            "XLA compiles the step but for lookup and record: a third of the cost, after some "
+            "seconds a program. false: for a few steps, or to look into one.",
+        ),
         "deterministic": Option(False, "TensorFlow's deterministic operations; slower."),
     },
     "evaluation": {
@@ -224,7 +229,7 @@ OPTIONS = {
             "Also the authors' metric, against this many random items (100): hr@10_uni100.",
             minimum=0,
         ),
-        "batch_size": Option(256, "Users a chunk.", minimum=1),
+        "batch_size": Option(512, "Users a chunk.", minimum=1),
     },
     "distribution": {
         "strategy": Option("one", "one, mirrored (all local GPUs) or auto."),

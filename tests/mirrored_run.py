@@ -4,6 +4,7 @@ python -m tests.mirrored_run
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,9 @@ def main() -> None:
     )
     dropped = train(make_run(with_dropout, split(), strategy))
     result["dropout"] = report(dropped)
+    compiled = train(make_run(replace(SETTINGS, compiles=True), split(), strategy))
+    result["compiled"] = report(compiled)
+    result["replicas"]["compiled"] = replica_differences(strategy, compiled)
     result["replicas"]["dropout"] = replica_differences(strategy, dropped)
     result["clipped"] = clipped_step(strategy, [[3.0, 0.0], [0.0, 4.0]])
     print(json.dumps(result))

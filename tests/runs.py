@@ -25,6 +25,8 @@ TINY = (
     "--config.memory.patience=1",
     "--config.optimizer.learning_rate=0.01",
     "--config.training.batch_size=16",
+    # Seconds a program; on again where it matters.
+    "--config.training.jit_compile=false",
     "--config.gate.kind=epochs",
     "--config.gate.epochs=1",
 )

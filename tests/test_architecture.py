@@ -18,8 +18,8 @@ LAYERS = [
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
-    "losses metrics policies memory_rows memory_usage user_items host_state gate optimizer "
-    "retriever histories",
+    "losses metrics policies positions memory_rows memory_usage user_items host_state gate "
+    "optimizer retriever histories",
     "memory teacher sampling objective ranking baselines export",
     "model evaluation recommend",
     # A run.

@@ -57,6 +57,10 @@ RUNS = {
     "shut": RunSettings(open_at=None, num_steps=6),
     "keep": RunSettings(policy="keep", has_teacher_always=True, num_steps=12),
 }
+RUNS |= {
+    f"compiled {name}": replace(RUNS[name], compiles=True)
+    for name in ("faithful", "default", "remove", "keep")
+}
 
 
 @functools.cache
@@ -67,6 +71,7 @@ def trained(name: str) -> Run:
 @pytest.mark.parametrize("name", list(RUNS))
 def test_run_equals_the_oracles(name):
     seen = OracleRun(trained(name)).compare()
+    name = name.removeprefix("compiled ")
     policy = RUNS[name].policy
     is_open = policy != "keep" and RUNS[name].open_at is not None
     assert (seen["shown"] > 100) == is_open

@@ -28,13 +28,15 @@ def make_objective(alpha=0.3, mean="flipped", soft_label_only=False, l2=0.0) -> 
 def run_objective(objective, logits, labels, weights, softened, teacher_logits):
     """Returns the terms and the gradient by the logits."""
     logits = tf.constant(logits, tf.float32)
+    is_counted, is_softened = tf.constant(np.asarray(weights) > 0), tf.constant(softened)
     with tf.GradientTape() as tape:
         tape.watch(logits)
         terms = objective(
             logits=logits,
             labels=tf.constant(labels, tf.float32),
-            is_counted=tf.constant(np.asarray(weights) > 0),
-            is_softened=tf.constant(softened),
+            is_counted=is_counted,
+            is_softened=is_softened,
+            divisors=objective.count(is_counted, is_softened),
             teacher_logits=tf.constant(teacher_logits, tf.float32),
             item_table=tf.constant(TABLE),
         )
@@ -137,6 +139,7 @@ def test_l2_is_the_norm_of_the_item_table_and_reaches_its_gradient():
             is_softened=tf.constant([[False, False]]),
             teacher_logits=tf.zeros([1, 2]),
             item_table=tf.convert_to_tensor(table),
+            divisors=tf.constant([2, 2, 0], tf.int64),
         )
     norm = np.sqrt(55.0)  # 0 + 1 + 4 + 9 + 16 + 25
     assert float(terms.l2) == pytest.approx(0.5 * norm, rel=1e-6)

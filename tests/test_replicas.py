@@ -42,9 +42,10 @@ def test_replicas_hold_the_same_weights(mirrored):
         assert differences == {"student": 0.0, "teacher": 0.0, "optimizer": 0.0}, name
 
 
-def test_losses_are_those_of_one_device(mirrored, single):
-    assert mirrored["plain"]["iterations"] == len(single["losses"]) == SETTINGS.num_steps
-    np.testing.assert_allclose(mirrored["plain"]["losses"], single["losses"], atol=1e-5)
+@pytest.mark.parametrize("kind", ["plain", "compiled"])
+def test_losses_are_those_of_one_device(kind, mirrored, single):
+    assert mirrored[kind]["iterations"] == len(single["losses"]) == SETTINGS.num_steps
+    np.testing.assert_allclose(mirrored[kind]["losses"], single["losses"], atol=1e-5)
 
 
 def test_sums_count_every_user_and_entry_once(mirrored, single):

@@ -86,6 +86,7 @@ class RunSettings:
     draw: str = "permutation"
     windows: str = "last"
     has_teacher_always: bool = False
+    compiles: bool = False
     # Far above the paper's: a gradient that is zero but for rounding must not move a weight.
     epsilon: float = 1e-3
     learning_rate: float = 1e-2
@@ -187,6 +188,8 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             teacher=teacher,
             has_teacher_always=settings.has_teacher_always,
             agreement=settings.agreement,
+            capacities=(8, 16, settings.batch_size * MAX_LENGTH) if settings.compiles else (),
+            compiles=settings.compiles,
         )
         optimizer = make_optimizer(
             learning_rate=settings.learning_rate,

@@ -15,16 +15,18 @@ from ufnrec_tf.baselines import BASELINES
 from ufnrec_tf.checkpoint import CheckpointStore, named_variables
 from ufnrec_tf.data.pipeline import Samples, make_dataset, make_samples, steps_per_epoch
 from ufnrec_tf.data.splits import Split, seen_train_items
-from ufnrec_tf.distribution import STRATEGIES, make_strategy
+from ufnrec_tf.distribution import STRATEGIES, make_strategy, num_replicas
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.evaluation import RankingEvaluator
+from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.metrics import metrics_from_ranks
-from ufnrec_tf.model import HostState, UFNRecModel
+from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.names import pick
 from ufnrec_tf.objective import OBJECTIVES
 from ufnrec_tf.optimizer import make_optimizer
 from ufnrec_tf.policies import POLICIES, Policy
+from ufnrec_tf.positions import choose_capacities
 from ufnrec_tf.sampling import UniformNegativeSampler
 from ufnrec_tf.teacher import EmaTeacher
 
@@ -178,7 +180,14 @@ def _make_sampler(config: ConfigDict, split: Split, seed: int) -> UniformNegativ
 
 
 def _make_model(
-    config: ConfigDict, split: Split, memory: Any, host: HostState, *, seed: int, num_steps: int
+    config: ConfigDict,
+    split: Split,
+    memory: Any,
+    host: HostState,
+    capacities: tuple[int, ...],
+    *,
+    seed: int,
+    num_steps: int,
 ) -> UFNRecModel:
     """Returns the compiled model; call it inside the strategy's scope."""
     policy = POLICIES[config.memory.policy]
@@ -202,6 +211,8 @@ def _make_model(
         teacher=teacher,
         has_teacher_always=settings.always,
         agreement=settings.agreement,
+        capacities=capacities,
+        compiles=config.training.jit_compile,
     )
     names = "learning_rate beta_1 beta_2 epsilon weight_decay clip_norm warm_up_steps schedule"
     optimizer = make_optimizer(
@@ -210,11 +221,23 @@ def _make_model(
     optimizer.build(backbone.trainable_variables)
     model.compile(
         optimizer=optimizer,
-        # Lookup and record touch host variables, which a compiled cluster cannot.
+        # The step compiles its parts: lookup and record, between them, touch host variables.
         jit_compile=False,
         steps_per_execution=config.training.steps_per_execution,
     )
     return model
+
+
+def _capacities(config: ConfigDict, samples: Samples, num_steps: int) -> tuple[int, ...]:
+    """Returns what batches are filled up to, the same however often a run is cut short."""
+    if not config.training.jit_compile:
+        return ()
+    return choose_capacities(
+        samples.lengths,
+        -(-config.training.batch_size // num_replicas()),
+        config.backbone.max_length,
+        num_steps=num_steps,
+    )
 
 
 def prepare_tensorflow(config: ConfigDict, seed: int) -> tf.distribute.Strategy:
@@ -242,7 +265,8 @@ def build(
     memory = make_memory(config, policy, samples, split.interactions.num_items)
     host = HostState()
     with strategy.scope():
-        model = _make_model(config, split, memory, host, seed=seed, num_steps=num_steps)
+        capacities = _capacities(config, samples, steps * training.num_epochs)
+        model = _make_model(config, split, memory, host, capacities, seed=seed, num_steps=num_steps)
 
     def dataset(first_step: int) -> tf.data.Dataset:
         return make_dataset(

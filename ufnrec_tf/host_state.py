@@ -53,6 +53,16 @@ class HostState:
         """Opens the gate; `num_steps` have been done, the next step is the activating one."""
         self.active_since.assign(num_steps)
 
+    def add(self, values: dict[str, tf.Tensor]) -> None:
+        """Adds a replica's values of a step, one for each of `SUM_NAMES`."""
+        row = tf.stack([tf.cast(values[name], tf.float64) for name in SUM_NAMES])
+        self.sums.assign_add(row)
+
+    def note_bad_step(self, loss: tf.Tensor, step: tf.Tensor) -> None:
+        """Notes int64 [] `step`, from 0, if its loss is the first that is not finite."""
+        bad = tf.where(tf.math.is_finite(loss), tf.constant(NEVER, tf.int64), step)
+        self.first_bad_step.assign(tf.minimum(self.first_bad_step, bad))
+
     def read_sums(self, *, clear: bool = False) -> dict[str, float]:
         """Returns the sums by name and, if asked, starts them again from zero."""
         sums = dict(zip(SUM_NAMES, self.sums.numpy().tolist(), strict=True))

@@ -1,19 +1,22 @@
 """UFNRec's training step: the only file that knows the order in which things happen."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.packing import PackedHistories
 from ufnrec_tf.distribution import num_replicas, sum_over_replicas
-from ufnrec_tf.host_state import NEVER, SUM_NAMES, HostState
+from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objective import Objective
 from ufnrec_tf.policies import Policy
+from ufnrec_tf.positions import Positions, choose_rows, pack_batch
 from ufnrec_tf.sampling import UniformNegativeSampler
 from ufnrec_tf.teacher import EmaTeacher
-from ufnrec_tf.types import PAD, Entries, Lookup, LossTerms, Positions
+from ufnrec_tf.types import PAD, Entries, Lookup, Student
 
 
 class UFNRecModel(keras.Model):
@@ -36,6 +39,10 @@ class UFNRecModel(keras.Model):
             before it scores: `outranks`, that the suspect is above the positive; `half`, that its
             probability is above 0.5; `none`, nothing (the authors'). Without effect where the
             policy has no teacher.
+        capacities: Numbers of positions that batches are filled up to; see `pack_batch`.
+        compiles: Whether XLA compiles what lies between lookup and record, once for each of the
+            capacities. The tables of memory and host stay outside: on a GPU a compiled program
+            cannot touch them.
     """
 
     def __init__(
@@ -50,6 +57,8 @@ class UFNRecModel(keras.Model):
         teacher: EmaTeacher | None = None,
         has_teacher_always: bool = False,
         agreement: str = "none",
+        capacities: Sequence[int] = (),
+        compiles: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -61,6 +70,12 @@ class UFNRecModel(keras.Model):
         self.teacher = teacher
         self.has_teacher_always = has_teacher_always
         self.agreement = agreement
+        self.capacities = tuple(capacities)
+        self._draw = tf.function(sampler.__call__, jit_compile=compiles)
+        self._learn = tf.function(self._differentiate, jit_compile=compiles)
+        self._follow = self._descend_and_follow
+        if num_replicas() == 1:  # else the optimizer sums over replicas, which XLA cannot
+            self._follow = tf.function(self._follow, jit_compile=compiles)
         self.built = True
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -77,50 +92,27 @@ class UFNRecModel(keras.Model):
         Returns:
             {"loss": float32 []}, the global loss.
         """
-        positions = self._positions(batch)
-        fresh = self.sampler(
+        positions = pack_batch(batch, self.capacities)
+        fresh = self._draw(
             users=batch["user"],
             visits=batch["visit"],
-            batch_index=positions.cells[:, 0],
+            batch_index=positions.packed.rows,
             positions=positions.indices,
         )
-        lookup = self._lookup(positions.rows, fresh)
-        entries = self._entries(positions.positives, lookup)
-        teacher_logits, is_taught, num_taught = self._teach(batch["history"], positions, entries)
+        lookup = self._lookup(positions, fresh)
+        entries = self._entries(positions, lookup)
+        teacher_logits, is_taught, num_taught = self._teach(positions, entries)
         entries = self._judge(entries, is_taught)
-        with tf.GradientTape() as tape:
-            vectors = tf.gather_nd(self.backbone(batch["history"], training=True), positions.cells)
-            logits = self.backbone.score(vectors, entries.candidates)
-            labels = tf.one_hot(0, entries.candidates.shape[1])[None, :]
-            terms = self.objective(
-                logits=logits,
-                labels=tf.where(entries.is_flipped, 1.0, labels),
-                is_counted=entries.is_counted,
-                is_softened=is_taught & entries.is_flipped,
-                teacher_logits=teacher_logits,
-                item_table=self.backbone.item_embeddings(),
-            )
-        self._descend(tape, terms.total)
-        self._follow()
-        is_hard = logits[:, 1:] > logits[:, :1]
-        self._record(positions.rows, lookup, is_hard, entries)
-        self._add_to_sums(batch["user"], lookup, entries, is_hard, terms, num_taught)
-        loss = sum_over_replicas(terms.total)
-        self._note_bad_step(loss)
+        is_softened = is_taught & entries.is_flipped
+        divisors = sum_over_replicas(self.objective.count(entries.is_counted, is_softened))
+        student = self._learn(positions.packed, entries, is_softened, teacher_logits, divisors)
+        self._follow(student.gradients)
+        self._record(positions, lookup, student.is_hard, entries)
+        self._add_to_sums(batch["user"], positions, lookup, student, num_taught)
+        loss = sum_over_replicas(student.terms.total)
+        done = tf.cast(self.optimizer.iterations, tf.int64) - 1
+        self.host.note_bad_step(loss, done)
         return {"loss": loss}
-
-    def _positions(self, batch: dict[str, tf.Tensor]) -> Positions:
-        cells = tf.where(batch["positives"] != PAD)  # [P, 2]
-        sample = cells[:, 0]
-        max_length = batch["positives"].shape[1]
-        begin = max_length - tf.gather(tf.cast(batch["length"], tf.int64), sample)
-        step = cells[:, 1] - begin
-        return Positions(
-            cells=cells,
-            positives=tf.gather_nd(batch["positives"], cells),
-            indices=tf.gather(tf.cast(batch["first_position"], tf.int64), sample) + step,
-            rows=tf.gather(batch["first_row"], sample) + step,
-        )
 
     def _is_active(self) -> tf.Tensor:
         return tf.cast(self.optimizer.iterations, tf.int64) >= self.host.active_since
@@ -132,30 +124,35 @@ class UFNRecModel(keras.Model):
             return done + 1
         return tf.maximum(done - self.host.active_since, 0)
 
-    def _lookup(self, rows: tf.Tensor, fresh: tf.Tensor) -> Lookup:
+    def _lookup(self, positions: Positions, fresh: tf.Tensor) -> Lookup:
+        """Returns what the memory says of the real positions, int32 [P, N] negatives and so on."""
         memory = self.memory
-        if memory is None:
-            nothing = tf.zeros_like(fresh, tf.bool)
-            empty = tf.zeros([tf.shape(fresh)[0], 1], tf.int32)
-            return Lookup(fresh, nothing, nothing, fresh == PAD, empty, empty)
+        fresh = positions.drop_fillers(fresh)
+        num_slots = 1 if memory is None else memory.num_slots
 
         def shut() -> Lookup:
             nothing = tf.zeros_like(fresh, tf.bool)
-            empty = tf.zeros([tf.shape(fresh)[0], memory.num_slots], tf.int32)
+            empty = tf.zeros([tf.shape(fresh)[0], num_slots], tf.int32)
             return Lookup(fresh, nothing, nothing, fresh == PAD, empty, empty)
 
-        return tf.cond(self._is_active(), lambda: memory.lookup(rows, fresh), shut)
+        if memory is None:
+            return shut()
+        return tf.cond(self._is_active(), lambda: memory.lookup(positions.rows, fresh), shut)
 
-    def _entries(self, positives: tf.Tensor, lookup: Lookup) -> Entries:
+    def _entries(self, positions: Positions, lookup: Lookup) -> Entries:
+        """Returns the candidates of all positions; fillers have none that counts."""
         nothing = tf.zeros_like(lookup.is_ripe)
         is_flipped = lookup.is_ripe if self.policy.flips else nothing
         is_removed = lookup.is_ripe if self.policy.removes else nothing
-        is_counted = ~(lookup.is_excluded | is_removed)
+        is_counted = tf.pad(
+            ~(lookup.is_excluded | is_removed), [[0, 0], [1, 0]], constant_values=True
+        )
+        negatives = positions.add_fillers(lookup.negatives, PAD)
         return Entries(
-            candidates=tf.concat([positives[:, None], lookup.negatives], axis=1),
-            is_flipped=tf.pad(is_flipped, [[0, 0], [1, 0]]),
-            is_removed=tf.pad(is_removed, [[0, 0], [1, 0]]),
-            is_counted=tf.pad(is_counted, [[0, 0], [1, 0]], constant_values=True),
+            candidates=tf.concat([positions.positives[:, None], negatives], axis=1),
+            is_flipped=positions.add_fillers(tf.pad(is_flipped, [[0, 0], [1, 0]]), False),
+            is_removed=positions.add_fillers(tf.pad(is_removed, [[0, 0], [1, 0]]), False),
+            is_counted=positions.add_fillers(is_counted, False),
         )
 
     def _judge(self, entries: Entries, is_taught: tf.Tensor) -> Entries:
@@ -165,9 +162,9 @@ class UFNRecModel(keras.Model):
         return entries._replace(is_flipped=entries.is_flipped & is_taught)
 
     def _teach(
-        self, histories: tf.Tensor, positions: Positions, entries: Entries
+        self, positions: Positions, entries: Entries
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns teacher logits [P, 1 + N], where it agrees, and the users it ran for.
+        """Returns teacher logits [C, 1 + N], where it agrees, and the users it ran for.
 
         The teacher reads only the users that have a flipped entry, and is not run in a step
         without one.
@@ -180,16 +177,14 @@ class UFNRecModel(keras.Model):
 
         def score() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             at = tf.where(entries.is_flipped)  # [F, 2]
-            cells = tf.gather(positions.cells, at[:, 0])
-            taught, row = tf.unique(cells[:, 0])
-            vectors = teacher.encode_all(tf.gather(histories, taught))
-            vectors = tf.gather_nd(vectors, tf.stack([tf.cast(row, tf.int64), cells[:, 1]], 1))
+            packed, place, num_taught = choose_rows(positions.packed, at[:, 0])
+            vectors = tf.gather(teacher.encode_all(packed), place)
             items = tf.gather_nd(entries.candidates, at)
             positives = tf.gather(entries.candidates[:, 0], at[:, 0])
             pairs = teacher.score(vectors, tf.stack([positives, items], axis=1))  # [F, 2]
             shape = tf.shape(nothing, tf.int64)
             agrees = tf.scatter_nd(at, tf.cast(self._agrees(pairs), tf.int32), shape) > 0
-            return tf.scatter_nd(at, pairs[:, 1], shape), agrees, tf.size(taught, tf.int64)
+            return tf.scatter_nd(at, pairs[:, 1], shape), agrees, num_taught
 
         # Made in an earlier step, so that this is not its first update.
         is_there = self._num_teacher_updates() > 1
@@ -207,18 +202,53 @@ class UFNRecModel(keras.Model):
             return pairs[:, 1] > pairs[:, 0]
         return tf.ones(tf.shape(pairs)[:1], tf.bool)
 
-    def _descend(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+    def _differentiate(
+        self,
+        packed: PackedHistories,
+        entries: Entries,
+        is_softened: tf.Tensor,
+        teacher_logits: tf.Tensor,
+        divisors: tf.Tensor,
+    ) -> Student:
+        """Scores the candidates; returns the loss, its gradients and what is hard."""
         variables = self.backbone.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        with tf.GradientTape() as tape:
+            vectors = self.backbone.call_packed(packed, training=True)
+            logits = self.backbone.score(vectors, entries.candidates)
+            labels = tf.one_hot(0, entries.candidates.shape[1])[None, :]
+            terms = self.objective(
+                logits=logits,
+                labels=tf.where(entries.is_flipped, 1.0, labels),
+                is_counted=entries.is_counted,
+                is_softened=is_softened,
+                teacher_logits=teacher_logits,
+                item_table=self.backbone.item_embeddings(),
+                divisors=divisors,
+            )
+        gradients = tape.gradient(terms.total, variables)
+        is_hard = logits[:, 1:] > logits[:, :1]
+        is_negative = entries.is_counted[:, 1:] & ~entries.is_flipped[:, 1:]
+        counts = [entries.is_counted[:, 1:], entries.is_flipped, entries.is_removed]
+        counts.append(is_hard & is_negative)
+        return Student(
+            terms=terms,
+            # Whole gradients, not rows of the table: the optimizer is dense.
+            gradients=[tf.convert_to_tensor(gradient) for gradient in gradients],
+            is_hard=is_hard,
+            counts=tf.stack([tf.math.count_nonzero(count) for count in counts]),
+        )
 
-    def _follow(self) -> None:
-        """Updates the teacher; `_num_teacher_updates` counts from the optimizer's step."""
+    def _descend_and_follow(self, gradients: list[tf.Tensor]) -> None:
+        """Changes the student, then the teacher; `_num_teacher_updates` counts from the step."""
+        self.optimizer.apply_gradients(
+            zip(gradients, self.backbone.trainable_variables, strict=True)
+        )
         if self.teacher is not None:
             # The optimizer has counted this step already.
             self.teacher.update(tf.maximum(self._num_teacher_updates() - 1, 0))
 
     def _record(
-        self, rows: tf.Tensor, lookup: Lookup, is_hard: tf.Tensor, entries: Entries
+        self, positions: Positions, lookup: Lookup, is_hard: tf.Tensor, entries: Entries
     ) -> None:
         memory = self.memory
         if memory is None:
@@ -228,7 +258,12 @@ class UFNRecModel(keras.Model):
 
         def commit() -> tf.Tensor:
             is_spent = (entries.is_flipped | entries.is_removed)[:, 1:]
-            memory.record(rows, lookup, is_hard, is_spent)
+            memory.record(
+                positions.rows,
+                lookup,
+                positions.drop_fillers(is_hard),
+                positions.drop_fillers(is_spent),
+            )
             return tf.constant(True)
 
         tf.cond(is_active, commit, lambda: tf.constant(False))
@@ -236,36 +271,28 @@ class UFNRecModel(keras.Model):
     def _add_to_sums(
         self,
         users: tf.Tensor,
+        positions: Positions,
         lookup: Lookup,
-        entries: Entries,
-        is_hard: tf.Tensor,
-        terms: LossTerms,
+        student: Student,
         num_taught: tf.Tensor,
     ) -> None:
-        is_negative = entries.is_counted[:, 1:] & ~entries.is_flipped[:, 1:]
-        values: dict[str, Any] = {
+        negatives, flips, removals, hard = tf.unstack(student.counts)
+        sums = {
             "steps": 1.0 / num_replicas(),
             "users": tf.math.count_nonzero(users >= 0),
-            "positions": tf.shape(is_hard)[0],
-            "negatives": tf.math.count_nonzero(entries.is_counted[:, 1:]),
-            "loss": terms.total,
-            "bce": terms.bce,
-            "consistency": terms.consistency,
-            "l2": terms.l2,
+            "positions": tf.size(positions.rows),
+            "negatives": negatives,
+            "loss": student.terms.total,
+            "bce": student.terms.bce,
+            "consistency": student.terms.consistency,
+            "l2": student.terms.l2,
             "shown": tf.math.count_nonzero(lookup.is_shown),
-            "flips": tf.math.count_nonzero(entries.is_flipped),
-            "removals": tf.math.count_nonzero(entries.is_removed),
-            "hard": tf.math.count_nonzero(is_hard & is_negative),
+            "flips": flips,
+            "removals": removals,
+            "hard": hard,
             "teacher_users": num_taught,
         }
-        self.host.sums.assign_add(
-            tf.stack([tf.cast(values[name], tf.float64) for name in SUM_NAMES])
-        )
-
-    def _note_bad_step(self, loss: tf.Tensor) -> None:
-        done = tf.cast(self.optimizer.iterations, tf.int64) - 1
-        bad = tf.where(tf.math.is_finite(loss), tf.constant(NEVER, tf.int64), done)
-        self.host.first_bad_step.assign(tf.minimum(self.host.first_bad_step, bad))
+        self.host.add(sums)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Does nothing: the model is built, and Keras's way takes a batch from the data."""

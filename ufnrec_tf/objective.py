@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ufnrec_tf.distribution import num_replicas, sum_over_replicas
+from ufnrec_tf.distribution import num_replicas
 from ufnrec_tf.losses import bce, bernoulli_kl
 from ufnrec_tf.types import LossTerms
 
@@ -16,8 +16,8 @@ class Objective:
             + alpha * mean over flipped entries of KL(teacher || student)
             + l2 * ||item table||
 
-    Means are over the entries of all replicas; each replica returns its share, since the
-    gradients are summed.
+    Means are over the entries of all replicas, whose numbers are given; each replica returns its
+    share, since the gradients are summed.
 
     Source: arXiv 2208.04116, section 3.3, and the released code.
 
@@ -45,6 +45,14 @@ class Objective:
         self.uses_soft_label_only = uses_soft_label_only
         self.l2 = l2
 
+    def count(self, is_counted: tf.Tensor, is_softened: tf.Tensor) -> tf.Tensor:
+        """Returns what this replica adds to the divisors, int64 [3]; arguments: see the call."""
+        has_label = self._has_label(is_counted, is_softened)
+        return tf.stack([tf.math.count_nonzero(x) for x in (has_label, is_counted, is_softened)])
+
+    def _has_label(self, is_counted: tf.Tensor, is_softened: tf.Tensor) -> tf.Tensor:
+        return is_counted & ~is_softened if self.uses_soft_label_only else is_counted
+
     def __call__(
         self,
         *,
@@ -54,6 +62,7 @@ class Objective:
         is_softened: tf.Tensor,
         teacher_logits: tf.Tensor,
         item_table: tf.Tensor,
+        divisors: tf.Tensor,
     ) -> LossTerms:
         """Returns this replica's share of each term.
 
@@ -64,10 +73,10 @@ class Objective:
             is_softened: bool [P, 1 + N], flipped entries that the teacher has scored.
             teacher_logits: float32 [P, 1 + N]; read only where `is_softened`.
             item_table: float32 [num_items + 1, D].
+            divisors: int64 [3], `count` summed over all replicas.
         """
-        has_label = is_counted & ~is_softened if self.uses_soft_label_only else is_counted
-        counts = tf.stack([tf.math.count_nonzero(x) for x in (has_label, is_counted, is_softened)])
-        counts = tf.maximum(tf.cast(sum_over_replicas(counts), tf.float32), 1.0)
+        has_label = self._has_label(is_counted, is_softened)
+        counts = tf.maximum(tf.cast(divisors, tf.float32), 1.0)
         num_labels, num_entries, num_softened = tf.unstack(counts)
         bce_term = 2.0 * tf.reduce_sum(tf.where(has_label, bce(logits, labels), 0.0)) / num_labels
         consistency = tf.constant(0.0)

@@ -27,8 +27,8 @@ class UniformNegativeSampler:
 
     A draw is a function of (seed, visit, user, position in the user's history, column), so that
     batching, placement and resuming change nothing. Nothing is rejected: r, uniform in
-    [0, items - seen), is shifted past the user's sorted seen items by one binary search in the
-    seen items of the batch. The remainder that maps 63 random bits to [0, items - seen) prefers
+    [0, items - seen), is shifted past the user's sorted seen items by one binary search. The
+    remainder that maps 63 random bits to [0, items - seen) prefers
     no item by more than items / 2**63.
 
     Held-out items may be drawn: leaving them out would leak them.
@@ -56,7 +56,9 @@ class UniformNegativeSampler:
         self._offsets = tf.constant(seen_offsets, tf.int64)
         # seen[k] - 1 - k: how many unseen items lie below the k-th seen one.
         rank = np.arange(len(seen_items)) - np.repeat(seen_offsets[:-1], np.diff(seen_offsets))
-        self._unseen_below = tf.constant(seen_items - 1 - rank, tf.int64)
+        self._unseen_below = tf.constant(np.append(seen_items - 1 - rank, 0), tf.int32)
+        self._last = np.int64(len(seen_items))
+        self._num_bits = int(np.diff(seen_offsets).max(initial=0)).bit_length()
 
     def __call__(
         self, *, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
@@ -70,26 +72,37 @@ class UniformNegativeSampler:
             positions: int64 [P], index of the interaction in its user's history.
         """
         random = self._random(users, visits, batch_index, positions)  # [P, N]
-        starts, counts, keys = self._batch_seen(users)
-        num_unseen = self.num_items - tf.gather(counts, batch_index)  # [P]
-        draw = random % tf.maximum(num_unseen, 1)[:, None]
-        # Keys of a batch row lie in a range of their own, so that one search serves all rows.
-        base = batch_index * (self.num_items + 1)
-        found = tf.searchsorted(keys, tf.reshape(draw + base[:, None], [-1]), side="right")
-        found = tf.reshape(tf.cast(found, tf.int64), tf.shape(draw))
-        items = 1 + draw + found - tf.gather(starts, batch_index)[:, None]
-        return tf.cast(tf.where(num_unseen[:, None] > 0, items, 0), tf.int32)
-
-    def _batch_seen(self, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns where each row's keys start [B], how many it has [B], and all keys [K']."""
         known = tf.maximum(users, 0)
         begin = tf.gather(self._offsets, known)
-        end = tf.where(users >= 0, tf.gather(self._offsets, known + 1), begin)
-        flat = tf.ragged.range(begin, end)
-        base = flat.value_rowids() * (self.num_items + 1)
-        keys = tf.gather(self._unseen_below, flat.values) + base
-        counts = end - begin
-        return tf.cumsum(counts, exclusive=True), counts, keys
+        count = tf.where(users >= 0, tf.gather(self._offsets, known + 1) - begin, 0)  # [B]
+        num_unseen = self.num_items - tf.gather(count, batch_index)[:, None]  # [P, 1]
+        draw = tf.cast(random % tf.maximum(num_unseen, 1), tf.int32)
+        skipped = self._seen_below(
+            draw,
+            tf.gather(begin, batch_index)[:, None],
+            tf.cast(tf.gather(count, batch_index), tf.int32)[:, None],
+        )
+        return tf.where(num_unseen > 0, 1 + draw + skipped, 0)
+
+    def _seen_below(self, draw: tf.Tensor, begin: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """Returns int32 [P, N], how many seen items each draw has to be shifted past.
+
+        A bisection of as many gathers as the longest list needs: no shape depends on the data.
+
+        Args:
+            draw: int32 [P, N], how many unseen items lie below the drawn one.
+            begin: int64 [P, 1], where the user's seen items start.
+            count: int32 [P, 1], how many there are.
+        """
+        found = tf.zeros_like(draw)
+        for bit in reversed(range(self._num_bits)):
+            further = found + (1 << bit)
+            is_inside = further <= count
+            place = begin + tf.cast(tf.where(is_inside, further - 1, 0), begin.dtype)
+            place = tf.minimum(place, self._last)
+            is_past = is_inside & (tf.gather(self._unseen_below, place) <= draw)
+            found = tf.where(is_past, further, found)
+        return found
 
     def _random(
         self, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor

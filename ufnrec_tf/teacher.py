@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.packing import PackedHistories
 from ufnrec_tf.distribution import update_equally
 
 
@@ -39,9 +40,9 @@ class EmaTeacher:
         self._student_weights = _raw(student.trainable_variables)
         self._weights = _raw(self.backbone.variables, like=len(self._student_weights))
 
-    def encode_all(self, histories: tf.Tensor) -> tf.Tensor:
-        """Returns float32 [B, L, D] vectors of int32 [B, L] histories, without gradient."""
-        return tf.stop_gradient(self.backbone(histories, training=self.uses_dropout))
+    def encode_all(self, packed: PackedHistories) -> tf.Tensor:
+        """Returns float32 [P, D] vectors of packed histories, without gradient."""
+        return tf.stop_gradient(self.backbone.call_packed(packed, training=self.uses_dropout))
 
     def score(self, vectors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Returns logits float32 [P, C] for float32 [P, D], int32 [P, C], without gradient."""

@@ -32,24 +32,8 @@ class Lookup(NamedTuple):
     slot_states: tf.Tensor
 
 
-class Positions(NamedTuple):
-    """The real positions of a batch, one after the other.
-
-    Attributes:
-        cells: int64 [P, 2], (batch row, column).
-        positives: int32 [P], the next item.
-        indices: int64 [P], the transition's index in its user's history.
-        rows: int64 [P], the transition's memory row.
-    """
-
-    cells: tf.Tensor
-    positives: tf.Tensor
-    indices: tf.Tensor
-    rows: tf.Tensor
-
-
 class Entries(NamedTuple):
-    """What each candidate is to the loss, all [P, 1 + N], column 0 the positive.
+    """What each candidate is to the loss, all [C, 1 + N], column 0 the positive.
 
     Attributes:
         candidates: int32, item ids.
@@ -62,6 +46,22 @@ class Entries(NamedTuple):
     is_flipped: tf.Tensor
     is_removed: tf.Tensor
     is_counted: tf.Tensor
+
+
+class Student(NamedTuple):
+    """What the student made of a step's candidates.
+
+    Attributes:
+        terms: The loss, this replica's share.
+        gradients: As many as there are trainable variables, shaped as they are.
+        is_hard: bool [C, N], the negative's logit is strictly above the positive's.
+        counts: int64 [4], negatives in the loss, flipped, removed, and hard ones of label 0.
+    """
+
+    terms: "LossTerms"
+    gradients: list[tf.Tensor]
+    is_hard: tf.Tensor
+    counts: tf.Tensor
 
 
 class LossTerms(NamedTuple):

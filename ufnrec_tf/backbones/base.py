@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ufnrec_tf.backbones.packing import PackedHistories, unpack
+
 
 class Backbone(keras.layers.Layer):
     """A network from histories to one vector a position, with a tied item table.
@@ -44,6 +46,15 @@ class Backbone(keras.layers.Layer):
         columns is undefined.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `call`.")
+
+    def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
+        """Returns float32 [P, D], what `call` returns for the real columns of the histories.
+
+        What stands in fillers is undefined but finite. A backbone that can leave the padding
+        out overrides this; here the histories are padded and `call` is asked.
+        """
+        vectors = self(unpack(packed, self.max_length), training=training)
+        return tf.gather_nd(vectors, tf.stack([packed.rows, packed.columns], axis=1))
 
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position of each history."""

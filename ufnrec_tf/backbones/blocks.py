@@ -1,7 +1,10 @@
 """Layers that backbones share: attention, feed-forward, the input embedding."""
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from ufnrec_tf.backbones.packing import Neighbourhood
 
 
 def xavier_normal(fan_in: int, fan_out: int) -> keras.initializers.Initializer:
@@ -13,6 +16,65 @@ def fan_in_uniform(fan_in: int) -> keras.initializers.Initializer:
     """Uniform initializer within +-1/sqrt(fan_in), as torch gives to a convolution's bias."""
     bound = fan_in**-0.5
     return keras.initializers.RandomUniform(-bound, bound)
+
+
+class PooledDropout(keras.layers.Layer):
+    """Dropout of n equal weights of which only the sum is kept.
+
+    Multiplies by Binomial(n, 1 - rate) / (n (1 - rate)): the distribution of the sum when each of
+    the n weights is dropped by itself.
+
+    Args:
+        rate: Dropout rate in [0, 1).
+        max_count: The largest n.
+    """
+
+    def __init__(self, rate: float, *, max_count: int) -> None:
+        super().__init__()
+        self.rate = rate
+        self.max_count = max_count
+        self.seed_generator = keras.random.SeedGenerator()
+        # Row n: P(Binomial(n, 1 - rate) <= k), k = 0..n - 1; then 1.
+        self._distribution = _binomial_distribution(max_count, 1.0 - rate)
+        self.built = True
+
+    def call(self, sums: tf.Tensor, counts: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns `sums` with dropout.
+
+        Args:
+            sums: float [...].
+            counts: int32, broadcastable to `sums`, 0..max_count.
+            training: Whether dropout acts.
+        """
+        if not training or not self.rate:
+            return sums
+        draws = keras.random.uniform(tf.shape(sums), seed=self.seed_generator, dtype="float32")
+        counts = tf.broadcast_to(counts, tf.shape(sums))
+        kept = tf.cast(self._search(draws, counts), tf.float32)
+        factor = kept / (tf.cast(tf.maximum(counts, 1), tf.float32) * (1.0 - self.rate))
+        return sums * tf.cast(factor, sums.dtype)
+
+    def _search(self, draws: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        """Returns int32, how many entries of row `counts` are at most the draw; by bisection."""
+        table = tf.constant(self._distribution.ravel())
+        begin = counts * self._distribution.shape[1]
+        found = tf.zeros_like(counts)
+        for bit in reversed(range(self.max_count.bit_length())):
+            further = found + (1 << bit)
+            place = tf.minimum(begin + further - 1, table.shape[0] - 1)
+            is_below = (further <= counts) & (tf.gather(table, place) <= draws)
+            found = tf.where(is_below, further, found)
+        return found
+
+
+def _binomial_distribution(max_count: int, chance: float) -> np.ndarray:
+    """Returns float32 [max_count + 1, max_count + 1], P(Binomial(n, chance) <= k) at [n, k]."""
+    masses = np.zeros([max_count + 1, max_count + 1])
+    masses[0, 0] = 1.0
+    for count in range(1, max_count + 1):
+        masses[count] = (1.0 - chance) * masses[count - 1]
+        masses[count, 1:] += chance * masses[count - 1, :-1]
+    return np.minimum(np.cumsum(masses, axis=1), 1.0).astype(np.float32)
 
 
 class CausalAttention(keras.layers.Layer):
@@ -28,14 +90,19 @@ class CausalAttention(keras.layers.Layer):
         dropout: Rate on the attention weights.
         masks_padding: Whether padded keys are left out. False is the authors' behaviour: a
             query then also attends to the zero vectors of the padding.
+        max_length: L, the longest history.
     """
 
-    def __init__(self, *, width: int, num_heads: int, dropout: float, masks_padding: bool) -> None:
+    def __init__(
+        self, *, width: int, num_heads: int, dropout: float, masks_padding: bool, max_length: int
+    ) -> None:
         super().__init__()
         self.width = width
         self.num_heads = num_heads
         self.masks_padding = masks_padding
         self.dropout = keras.layers.Dropout(dropout)
+        if not masks_padding:
+            self.pooled_dropout = PooledDropout(dropout, max_count=max_length)
         fused = xavier_normal(3 * width, width)
         self.query_kernel = self.add_weight(
             shape=(width, width), initializer=fused, name="query_kernel"
@@ -67,14 +134,66 @@ class CausalAttention(keras.layers.Layer):
             is_real: bool [B, L], True where the column is not padding.
             training: Whether dropout acts.
         """
-        query = self._split(tf.matmul(queries, self.query_kernel) + self.query_bias)
-        key, value = tf.split(tf.matmul(values, self.key_value_kernel) + self.key_value_bias, 2, -1)
-        scale = (self.width // self.num_heads) ** -0.5
-        logits = tf.matmul(query * scale, self._split(key), transpose_b=True)  # [B, H, L, L]
+        query, key, value = self._project(queries, values)
+        logits = tf.matmul(self._split(query), self._split(key), transpose_b=True)  # [B, H, L, L]
         weights = tf.nn.softmax(tf.where(self._is_visible(is_real), logits, logits.dtype.min))
         weights = self.dropout(weights, training=training)
         mixed = self._merge(tf.matmul(weights, self._split(value)))
         return tf.matmul(mixed, self.output_kernel) + self.output_bias
+
+    def call_packed(
+        self, queries: tf.Tensor, values: tf.Tensor, near: Neighbourhood, training: bool = False
+    ) -> tf.Tensor:
+        """Returns float32 [P, D], what `call` returns for the real columns.
+
+        Args:
+            queries: float32 [P, D], P a multiple of the block size.
+            values: float32 [P, D], zero in a padded column of the padded form.
+            near: Who sees whom.
+            training: Whether dropout acts.
+        """
+        query, key, value = self._project(queries, values)
+        blocks = self._split(near.blocks(query))  # [P / W, H, W, D / H]
+        logits = tf.matmul(blocks, self._split(near.windows(key)), transpose_b=True)
+        logits = tf.where(near.is_visible[:, None], logits, logits.dtype.min)  # [P/W, H, W, K]
+        values = self._split(near.windows(value))  # [P / W, H, K, D / H]
+        if self.masks_padding:
+            weights = self.dropout(tf.nn.softmax(logits), training=training)
+        else:
+            weights = tf.nn.softmax(tf.concat([logits, self._padding_logits(blocks, near)], -1))
+            counts = near.blocks(near.num_padding)[:, None, :, None]
+            share = self.pooled_dropout(weights[..., -1:], counts, training=training)
+            weights = self.dropout(weights[..., :-1], training=training)
+            weights = tf.concat([weights, share], axis=-1)
+            values = tf.concat([values, self._padding_value(values)], axis=2)
+        mixed = tf.reshape(self._merge(tf.matmul(weights, values)), [-1, self.width])
+        return tf.matmul(mixed, self.output_kernel) + self.output_bias
+
+    def _padding_logits(self, blocks: tf.Tensor, near: Neighbourhood) -> tf.Tensor:
+        """Returns [P / W, H, W, 1], the logit of all padded keys together.
+
+        Padding is a zero vector: its key is the key's bias, the same in every column, so that n
+        such keys weigh what one with log(n) added to its logit does.
+        """
+        bias = tf.reshape(self.key_value_bias[: self.width], [1, self.num_heads, 1, -1])
+        counts = near.blocks(near.num_padding)[:, None, :, None]
+        # Not a matmul: one that is followed by this sum crashes where oneDNN fuses the two.
+        logits = tf.reduce_sum(blocks * bias, axis=-1, keepdims=True)
+        logits += tf.cast(tf.math.log(tf.cast(tf.maximum(counts, 1), tf.float32)), logits.dtype)
+        return tf.where(counts > 0, logits, logits.dtype.min)
+
+    def _padding_value(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns [P / W, H, 1, D / H], the value of a padded column: its bias."""
+        bias = tf.reshape(self.key_value_bias[self.width :], [1, self.num_heads, 1, -1])
+        return tf.repeat(bias, tf.shape(values)[0], axis=0)
+
+    def _project(
+        self, queries: tf.Tensor, values: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns scaled queries, keys and values, all [..., D]."""
+        query = tf.matmul(queries, self.query_kernel) + self.query_bias
+        key, value = tf.split(tf.matmul(values, self.key_value_kernel) + self.key_value_bias, 2, -1)
+        return query * (self.width // self.num_heads) ** -0.5, key, value
 
     def _is_visible(self, is_real: tf.Tensor) -> tf.Tensor:
         length = tf.shape(is_real)[1]

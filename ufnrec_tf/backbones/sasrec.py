@@ -5,6 +5,14 @@ import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.blocks import CausalAttention, FeedForward, xavier_normal
+from ufnrec_tf.backbones.packing import (
+    Neighbourhood,
+    PackedHistories,
+    block_size,
+    fill_up,
+    neighbourhood,
+    pack,
+)
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
 from ufnrec_tf.types import PAD
@@ -74,7 +82,11 @@ class SASRec(Backbone):
         self.input_dropout = keras.layers.Dropout(dropout)
         self.blocks = [
             SASRecBlock(
-                width=width, num_heads=num_heads, dropout=dropout, is_corrected=self.is_corrected
+                width=width,
+                num_heads=num_heads,
+                dropout=dropout,
+                is_corrected=self.is_corrected,
+                max_length=max_length,
             )
             for _ in range(num_blocks)
         ]
@@ -89,30 +101,69 @@ class SASRec(Backbone):
         hidden = hidden * self.width**0.5 + tf.convert_to_tensor(self.position_table)
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
-            hidden = block(hidden, is_real, training=training) * keep
+            hidden = block(hidden, where=is_real, training=training) * keep
         return self.final_norm(hidden)
+
+    def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
+        packed = pack(histories)
+        vectors = self.call_packed(packed, training=training)
+        ends = tf.cumsum(packed.lengths)
+        # A window of padding alone stays zero up to the last norm.
+        nothing = self.final_norm(tf.zeros([1, self.width], vectors.dtype))
+        vectors = tf.concat([nothing, vectors], axis=0)
+        return tf.gather(vectors, tf.where(packed.lengths > 0, ends, 0))
+
+    def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
+        """Returns float32 [P, D] for packed histories; see `Backbone.call_packed`."""
+        num_positions = tf.shape(packed.items)[0]
+        packed = fill_up(packed, block_size(self.max_length))
+        near = neighbourhood(packed, self.max_length)
+        keep = tf.cast(packed.items != PAD, self.compute_dtype)[:, None]
+        hidden = tf.gather(tf.convert_to_tensor(self.item_table), packed.items) * self.width**0.5
+        hidden += tf.gather(tf.convert_to_tensor(self.position_table), packed.columns)
+        hidden = self.input_dropout(hidden, training=training) * keep
+        for block in self.blocks:
+            hidden = block(hidden, where=near, training=training) * keep
+        return self.final_norm(hidden)[:num_positions]
 
 
 class SASRecBlock(keras.layers.Layer):
     """One attention block; the caller zeroes the padded columns of what it returns."""
 
-    def __init__(self, *, width: int, num_heads: int, dropout: float, is_corrected: bool) -> None:
+    def __init__(
+        self, *, width: int, num_heads: int, dropout: float, is_corrected: bool, max_length: int
+    ) -> None:
         super().__init__()
         self.is_corrected = is_corrected
         self.attention_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON)
         self.attention = CausalAttention(
-            width=width, num_heads=num_heads, dropout=dropout, masks_padding=is_corrected
+            width=width,
+            num_heads=num_heads,
+            dropout=dropout,
+            masks_padding=is_corrected,
+            max_length=max_length,
         )
         self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON)
         self.feed_forward = FeedForward(width=width, dropout=dropout)
 
-    def call(self, inputs: tf.Tensor, is_real: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns float32 [B, L, D] for inputs float32 [B, L, D], is_real bool [B, L]."""
+    def call(
+        self, inputs: tf.Tensor, where: tf.Tensor | Neighbourhood, training: bool = False
+    ) -> tf.Tensor:
+        """Returns the block's output, shaped as its input.
+
+        Args:
+            inputs: float32 [B, L, D] histories, or [P, D] packed ones.
+            where: bool [B, L], True where a column is real, or who sees whom of the packed ones.
+            training: Whether dropout acts.
+        """
+        is_packed = isinstance(where, Neighbourhood)
+        attend = self.attention.call_packed if is_packed else self.attention
         normed = self.attention_norm(inputs)
         if self.is_corrected:
-            hidden = inputs + self.attention(normed, normed, is_real, training=training)
+            hidden = inputs + attend(normed, normed, where, training=training)
             fed = self.feed_forward(self.feed_forward_norm(hidden), training=training)
             return hidden + fed
-        hidden = normed + self.attention(normed, inputs, is_real, training=training)
+        hidden = normed + attend(normed, inputs, where, training=training)
         hidden = self.feed_forward_norm(hidden)
         return hidden + self.feed_forward(hidden, training=training)

@@ -1,0 +1,116 @@
+"""Histories without their padding: one after the other, and attention among neighbours."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ufnrec_tf.types import PAD
+
+FILLER = -1
+"""Row of a filler in `Neighbourhood.rows`: it sees other fillers alone, and nobody sees it."""
+
+
+class PackedHistories(NamedTuple):
+    """The real columns of left-padded histories [B, L], row by row, fillers at the end.
+
+    Fillers bring the number of positions to one that has been compiled. They hold item 0 in
+    row 0, column 0.
+
+    Attributes:
+        items: int32 [P], 0 in a filler.
+        rows: int32 [P], the row of the batch.
+        columns: int32 [P], the column of the window; L - 1 is the newest.
+        lengths: int32 [B], real columns of each row.
+    """
+
+    items: tf.Tensor
+    rows: tf.Tensor
+    columns: tf.Tensor
+    lengths: tf.Tensor
+
+
+def pack(histories: tf.Tensor) -> PackedHistories:
+    """Returns the packed form, without fillers, of int32 [B, L] histories left-padded with 0."""
+    is_real = histories != PAD
+    cells = tf.cast(tf.where(is_real), tf.int32)  # [P, 2]
+    return PackedHistories(
+        items=tf.gather_nd(histories, cells),
+        rows=cells[:, 0],
+        columns=cells[:, 1],
+        lengths=tf.reduce_sum(tf.cast(is_real, tf.int32), axis=1),
+    )
+
+
+def unpack(packed: PackedHistories, max_length: int) -> tf.Tensor:
+    """Returns int32 [B, L] histories, left-padded with 0."""
+    cells = tf.stack([packed.rows, packed.columns], axis=1)
+    # A filler adds nothing to the cell that it names.
+    return tf.scatter_nd(cells, packed.items, [tf.shape(packed.lengths)[0], max_length])
+
+
+class Neighbourhood(NamedTuple):
+    """Who sees whom when packed positions are cut into blocks of W.
+
+    No history is longer than L, so that what a block's positions may see stands in the block
+    itself and the ceil((L - 1) / W) blocks before it: K = W * (1 + that many) positions.
+
+    Attributes:
+        is_visible: bool [P / W, W, K], True where the key is of the query's history and not
+            later than it.
+        num_padding: int32 [P], padded columns to the left of the position's history.
+    """
+
+    is_visible: tf.Tensor
+    num_padding: tf.Tensor
+
+    def blocks(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns [P, ...] as [P / W, W, ...]; P a multiple of W."""
+        return tf.reshape(tensor, [-1, self.is_visible.shape[1], *tensor.shape[1:]])
+
+    def windows(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns [P / W, K, ...]: each block after the blocks that it looks into."""
+        _, size, num_keys = self.is_visible.shape
+        return _windows(tensor, size, num_keys // size - 1)
+
+
+def _windows(tensor: tf.Tensor, size: int, num_previous: int) -> tf.Tensor:
+    before = [[num_previous * size, 0]] + [[0, 0]] * (tensor.shape.rank - 1)
+    padded = tf.reshape(tf.pad(tensor, before), [-1, size, *tensor.shape[1:]])
+    count = tf.shape(tensor)[0] // size
+    parts = [padded[first : first + count] for first in range(num_previous + 1)]
+    return tf.concat(parts, axis=1)
+
+
+def block_size(max_length: int) -> int:
+    """Returns W for histories of at most L positions.
+
+    Half of L looks into two blocks before its own, 1.5 L keys a query; shorter blocks see fewer
+    keys, but are more of them.
+    """
+    return max(min(max_length, 8), -(-max_length // 2))
+
+
+def neighbourhood(packed: PackedHistories, max_length: int) -> Neighbourhood:
+    """Returns who sees whom; the number of packed positions is a multiple of `block_size`."""
+    size = block_size(max_length)
+    num_previous = -(-(max_length - 1) // size)
+    # Shifted by one, so that the zeros before the first block are of no row.
+    rows = tf.where(packed.items != PAD, packed.rows, FILLER) + 2
+    queries = tf.reshape(rows, [-1, size, 1])
+    keys = _windows(rows, size, num_previous)[:, None, :]
+    place = tf.range(size * (num_previous + 1))
+    is_earlier = place[None, :] <= tf.range(size)[:, None] + num_previous * size
+    return Neighbourhood(
+        is_visible=(queries == keys) & is_earlier,
+        num_padding=max_length - tf.gather(packed.lengths, packed.rows),
+    )
+
+
+def fill_up(packed: PackedHistories, size: int) -> PackedHistories:
+    """Returns the histories with fillers up to the next multiple of `size`."""
+    missing = [[0, -tf.shape(packed.items)[0] % size]]
+    return packed._replace(
+        items=tf.pad(packed.items, missing),
+        rows=tf.pad(packed.rows, missing),
+        columns=tf.pad(packed.columns, missing),
+    )

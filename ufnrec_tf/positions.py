@@ -1,0 +1,148 @@
+"""The real positions of a batch, one after the other, filled up to a size that is compiled."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.backbones.packing import PackedHistories
+from ufnrec_tf.types import PAD
+
+_COMPILE_STEPS = 150
+"""What it costs to compile a step, in steps (Beauty, two cores: 3.5 CPU seconds, 0.02 a step)."""
+
+_NUM_DRAWS = 2000
+_GRAIN = 16
+_MOST_CAPACITIES = 6
+
+
+class Positions(NamedTuple):
+    """The positions of a batch, history by history; C of them, P real, fillers at the end.
+
+    Attributes:
+        packed: The inputs, C positions.
+        positives: int32 [C], the next item, 0 in a filler.
+        indices: int64 [C], the transition's index in its user's history.
+        rows: int64 [P], the transition's memory row; fillers have none.
+    """
+
+    packed: PackedHistories
+    positives: tf.Tensor
+    indices: tf.Tensor
+    rows: tf.Tensor
+
+    def is_real(self) -> tf.Tensor:
+        """Returns bool [C], False in fillers."""
+        return self.positives != PAD
+
+    def drop_fillers(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns the first P rows of a tensor [C, ...]."""
+        return tensor[: tf.size(self.rows)]
+
+    def add_fillers(self, tensor: tf.Tensor, value: int | bool) -> tf.Tensor:
+        """Returns a tensor [P, ...] with rows of `value` up to C."""
+        missing = tf.size(self.positives) - tf.shape(tensor)[0]
+        padding = [[0, missing]] + [[0, 0]] * (tensor.shape.rank - 1)
+        return tf.pad(tensor, padding, constant_values=value)
+
+
+def pack_batch(batch: dict[str, tf.Tensor], capacities: Sequence[int] = ()) -> Positions:
+    """Returns the positions of a batch of `data.pipeline.make_dataset`.
+
+    Args:
+        batch: See there.
+        capacities: Ascending; C is the first that is large enough. Empty: C = P.
+    """
+    positives = batch["positives"]
+    max_length = positives.shape[1]
+    cells = tf.where(positives != PAD)  # [P, 2]
+    num_real = tf.shape(cells)[0]
+    if capacities:
+        sizes = tf.constant(capacities, tf.int32)
+        size = tf.gather(sizes, tf.searchsorted(sizes, [num_real])[0])
+        cells = tf.pad(cells, [[0, size - num_real], [0, 0]])
+    is_real = tf.range(tf.shape(cells)[0]) < num_real
+    sample = cells[:, 0]
+    begin = max_length - tf.gather(tf.cast(batch["length"], tf.int64), sample)
+    step = cells[:, 1] - begin
+    return Positions(
+        packed=PackedHistories(
+            items=tf.where(is_real, tf.gather_nd(batch["history"], cells), PAD),
+            rows=tf.cast(sample, tf.int32),
+            columns=tf.cast(cells[:, 1], tf.int32),
+            lengths=batch["length"],
+        ),
+        positives=tf.where(is_real, tf.gather_nd(positives, cells), PAD),
+        indices=tf.gather(tf.cast(batch["first_position"], tf.int64), sample) + step,
+        rows=(tf.gather(batch["first_row"], sample) + step)[:num_real],
+    )
+
+
+def choose_capacities(
+    lengths: np.ndarray, batch_size: int, max_length: int, *, num_steps: int
+) -> tuple[int, ...]:
+    """Returns numbers of positions that batches are filled up to, ascending.
+
+    A program is compiled for each that occurs, which costs about `_COMPILE_STEPS` steps; fillers
+    cost what positions do. The numbers are those for which both together cost least over the
+    run, for the sums of some batches drawn from the lengths; above the largest of them a few more
+    follow, so that every batch fits.
+
+    Args:
+        lengths: int [W], positions of each window.
+        batch_size: B, windows a batch (of one replica).
+        max_length: L.
+        num_steps: Steps of the run.
+    """
+    drawn = np.random.default_rng(0).choice(lengths, [_NUM_DRAWS, batch_size]).sum(axis=1)
+    sizes = np.unique(-(-np.sort(drawn) // _GRAIN) * _GRAIN)
+    # below[j]: batches that fit into sizes[j].
+    below = np.searchsorted(np.sort(drawn), sizes, side="right")
+    # cost[j]: least positions computed for the batches of at most sizes[j], with k sizes.
+    cost = sizes * below.astype(np.float64)
+    chosen = [[int(size)] for size in sizes]
+    best = (cost[-1] / len(drawn) * num_steps + _COMPILE_STEPS * drawn.mean(), chosen[-1])
+    for count in range(2, _MOST_CAPACITIES + 1):
+        # [j, i]: sizes[j] on top of the best with k - 1 sizes up to sizes[i].
+        total = cost[None, :] + sizes[:, None] * (below[:, None] - below[None, :])
+        total = np.where(np.tri(len(sizes), k=-1, dtype=bool), total, np.inf)
+        before = total[1:].argmin(axis=1)
+        cost = np.concatenate([[np.inf], total[1:].min(axis=1)])
+        chosen = [[], *([*chosen[i], int(sizes[j + 1])] for j, i in enumerate(before))]
+        if not np.isfinite(cost[-1]):
+            break
+        whole = cost[-1] / len(drawn) * num_steps + count * _COMPILE_STEPS * drawn.mean()
+        best = min(best, (whole, chosen[-1]))
+    ladder, most = best[1], batch_size * max_length
+    while ladder[-1] < most:
+        ladder.append(-(-ladder[-1] * 3 // 2 // _GRAIN) * _GRAIN)
+    return tuple(sorted({min(size, most) for size in ladder}))
+
+
+def choose_rows(
+    packed: PackedHistories, chosen: tf.Tensor
+) -> tuple[PackedHistories, tf.Tensor, tf.Tensor]:
+    """Returns the histories, whole, to which some of their positions belong.
+
+    Args:
+        packed: C positions.
+        chosen: int64 [F], positions, repeats allowed.
+
+    Returns:
+        The packed histories of all rows that have a chosen position, without fillers; int64 [F],
+        where in them each chosen position is; int64 [], how many rows they are.
+    """
+    num_rows = tf.shape(packed.lengths)[0]
+    rows = tf.gather(packed.rows, chosen)
+    is_row = tf.scatter_nd(rows[:, None], tf.ones_like(rows), [num_rows]) > 0
+    is_taken = tf.gather(is_row, packed.rows) & (packed.items != PAD)
+    place = tf.cumsum(tf.cast(is_taken, tf.int64), exclusive=True)
+    taken = tf.where(is_taken)[:, 0]
+    some = PackedHistories(
+        items=tf.gather(packed.items, taken),
+        rows=tf.gather(packed.rows, taken),
+        columns=tf.gather(packed.columns, taken),
+        lengths=packed.lengths,
+    )
+    return some, tf.gather(place, chosen), tf.math.count_nonzero(is_row)

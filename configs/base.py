@@ -71,7 +71,11 @@ OPTIONS = {
         ),
     },
     "loss": {
-        "name": Option("pooled_bce", "The loss; pooled_bce is the authors'."),
+        "name": Option(
+            "pooled_bce",
+            "The loss. pooled_bce (authors): BCE of positives and negatives alike; cross_entropy: "
+            "of the positive in the whole catalogue, without negatives (memory.policy=keep).",
+        ),
     },
     "negatives": {
         "count": Option(100, "Negatives a position. Paper: N.", minimum=1, maximum=60000),

@@ -194,7 +194,7 @@ class OracleRun:
             "flips": int(flipped.sum()),
             "removals": ripe if settings.policy == "remove" else 0,
             "hard": int((is_hard & (weights > 0) & (flipped == 0)).sum()),
-            "bce": loss.bce,
+            "ranking": loss.bce,
             "consistency": loss.consistency_kl,
             "l2": norm,
             "loss": loss.loss_kl + norm,

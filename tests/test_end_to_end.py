@@ -166,7 +166,7 @@ def test_tensorboard_has_what_the_run_did(trained):
     }
     assert {
         "loss/total",
-        "loss/bce",
+        "loss/ranking",
         "loss/consistency",
         "false_negatives/flips_per_step",
         "false_negatives/flips_per_epoch",
@@ -368,6 +368,19 @@ def test_policies_run(policy, capfd):
     assert (found["removals"] > 0) == (policy == "remove")
     assert (found["shown"] > 0) == (policy != "keep")
     assert bool(read("w/result.json")["memory"]["slots"]) == (policy != "keep")
+
+
+def test_cross_entropy_trains_without_negatives(capfd):
+    settings = ["--config.loss.name=cross_entropy", "--config.training.num_epochs=8"]
+    assert train("w", *LIGHT, *settings) == 1  # there is nothing to remember
+    error = capfd.readouterr().err
+    assert "memory.policy=keep" in error and error.count("\n") == 1
+    settings += ["--config.memory.policy=keep", "--config.training.jit_compile=true"]
+    assert train("w", *LIGHT, *settings) == 0
+    result = read("w/result.json")
+    # Above the worst by far: it learns that repeats come, and what is popular.
+    assert result["test"]["ndcg@10"] > 0.1
+    assert result["timing"]["train_users"] > 0
 
 
 def test_arms_train_beside_the_run_and_go_on_with_it(capfd):

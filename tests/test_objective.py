@@ -9,15 +9,15 @@ import tensorflow as tf
 
 from tests.oracle import oracle_loss
 from ufnrec_tf.losses import bce, bernoulli_kl
-from ufnrec_tf.objective import Objective
+from ufnrec_tf.objective import CrossEntropy, PooledBCE
 
 GOLDEN = Path(__file__).parent / "golden"
 NUM_CASES = 240
 TABLE = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 
-def make_objective(alpha=0.3, mean="flipped", soft_label_only=False, l2=0.0) -> Objective:
-    return Objective(
+def make_objective(alpha=0.3, mean="flipped", soft_label_only=False, l2=0.0) -> PooledBCE:
+    return PooledBCE(
         consistency_weight=alpha,
         averages_over_flipped=mean == "flipped",
         uses_soft_label_only=soft_label_only,
@@ -38,6 +38,7 @@ def run_objective(objective, logits, labels, weights, softened, teacher_logits):
             is_softened=is_softened,
             divisors=objective.count(is_counted, is_softened),
             teacher_logits=tf.constant(teacher_logits, tf.float32),
+            vectors=tf.zeros([logits.shape[0], TABLE.shape[1]]),
             item_table=tf.constant(TABLE),
         )
     return terms, tape.gradient(terms.total, logits).numpy()
@@ -80,7 +81,7 @@ def test_objective_equals_the_oracle_on_random_cases():
         terms, gradient = run_objective(
             objective, case["logits"], case["labels"], case["weights"], softened, teacher_logits
         )
-        for name, value in (("bce", expected.bce), ("total", expected.loss_kl)):
+        for name, value in (("ranking", expected.bce), ("total", expected.loss_kl)):
             found = float(getattr(terms, name))
             np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-5, err_msg=str(seed))
         if case["alpha"]:
@@ -120,7 +121,7 @@ def test_objective_matches_golden(number):
     share = 1 / (1 + np.exp(-teacher_logits[flipped]))
     entropies = -share * np.log(share) - (1 - share) * np.log(1 - share)
     entropy = entropies.mean() if flipped.any() else 0.0
-    assert float(terms.bce) == pytest.approx(case["bce_times_2"], rel=1e-6)
+    assert float(terms.ranking) == pytest.approx(case["bce_times_2"], rel=1e-6)
     assert float(terms.consistency) + entropy == pytest.approx(
         case["consistency_unweighted"], rel=1e-6
     )
@@ -138,12 +139,13 @@ def test_l2_is_the_norm_of_the_item_table_and_reaches_its_gradient():
             is_counted=tf.constant([[True, True]]),
             is_softened=tf.constant([[False, False]]),
             teacher_logits=tf.zeros([1, 2]),
+            vectors=tf.zeros([1, TABLE.shape[1]]),
             item_table=tf.convert_to_tensor(table),
             divisors=tf.constant([2, 2, 0], tf.int64),
         )
     norm = np.sqrt(55.0)  # 0 + 1 + 4 + 9 + 16 + 25
     assert float(terms.l2) == pytest.approx(0.5 * norm, rel=1e-6)
-    assert float(terms.total) == pytest.approx(float(terms.bce) + 0.5 * norm, rel=1e-6)
+    assert float(terms.total) == pytest.approx(float(terms.ranking) + 0.5 * norm, rel=1e-6)
     np.testing.assert_allclose(
         tape.gradient(terms.total, table), 0.5 * TABLE / norm, rtol=0, atol=1e-6
     )
@@ -175,3 +177,37 @@ def test_divergence_is_zero_at_agreement_and_finite_far_out():
     np.testing.assert_allclose(far, [80.0, 80.0], rtol=1e-5)
     assert (bernoulli_kl(logits, tf.reverse(logits, [0])).numpy() >= -1e-6).all()
     np.testing.assert_allclose(bce(tf.constant([0.0]), tf.constant([0.3])), [np.log(2)], rtol=1e-6)
+
+
+def test_cross_entropy_is_over_the_whole_catalogue_without_padding():
+    rng = np.random.default_rng(0)
+    vectors, table = rng.normal(size=(3, 2)), rng.normal(size=(6, 2))
+    positives, is_counted = np.array([2, 5, 1]), np.array([[True], [False], [True]])
+    objective = CrossEntropy(
+        consistency_weight=0.3, averages_over_flipped=False, uses_soft_label_only=False, l2=0.0
+    )
+    nothing = tf.zeros([3, 1], tf.bool)
+    vectors_in, table_in = (tf.Variable(part, dtype=tf.float32) for part in (vectors, table))
+    with tf.GradientTape() as tape:
+        logits = tf.reduce_sum(vectors_in * tf.gather(table_in, positives), axis=1)[:, None]
+        terms = objective(
+            logits=logits,
+            labels=tf.ones([3, 1]),
+            is_counted=tf.constant(is_counted),
+            is_softened=nothing,
+            teacher_logits=tf.zeros([3, 1]),
+            vectors=vectors_in,
+            item_table=tf.convert_to_tensor(table_in),
+            divisors=objective.count(tf.constant(is_counted), nothing),
+        )
+    scores = vectors @ table[1:].T
+    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    expected = -np.log(chances[np.arange(3), positives - 1])
+    assert float(terms.total) == pytest.approx(expected[[0, 2]].mean(), rel=1e-5)
+    assert float(terms.ranking) == float(terms.total)
+    # The gradient by a counted vector: the mean item less the positive, halved for two positions.
+    found = tape.gradient(terms.total, [vectors_in, table_in])
+    by_vector = (chances @ table[1:] - table[positives]) / 2
+    by_vector[1] = 0.0
+    np.testing.assert_allclose(found[0], by_vector, rtol=0, atol=1e-6)
+    assert not tf.convert_to_tensor(found[1]).numpy()[0].any()  # padding is no candidate

@@ -148,8 +148,9 @@ class PaddedRun:
         run = make_run(settings, split_of(tiny_histories(), NUM_ITEMS))
         if is_padded:
             assert run.model.teacher is not None
+            name = "call_packed"
             for backbone in (run.model.backbone, run.model.teacher.backbone):
-                setattr(backbone, "call_packed", MethodType(Backbone.call_packed, backbone))
+                setattr(backbone, name, MethodType(Backbone.call_packed, backbone))
         train(run)
         self.losses = run.losses
         self.weights = run.steps[-1].weights_after

@@ -14,7 +14,7 @@ from ufnrec_tf.data.splits import Split, leave_one_out, seen_train_items
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.model import UFNRecModel
-from ufnrec_tf.objective import Objective
+from ufnrec_tf.objective import PooledBCE
 from ufnrec_tf.optimizer import make_optimizer
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.sampling import UniformNegativeSampler
@@ -176,7 +176,7 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
         model = UFNRecModel(
             backbone=backbone,
             sampler=sampler,
-            objective=Objective(
+            objective=PooledBCE(
                 consistency_weight=settings.alpha,
                 averages_over_flipped=settings.consistency_mean == "flipped",
                 uses_soft_label_only=settings.soft_label_only,

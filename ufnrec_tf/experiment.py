@@ -105,6 +105,12 @@ def _check_settings(config: ConfigDict, policy: Policy) -> None:
             f"`evaluation.weights` is teacher, but policy {config.memory.policy!r} has none. "
             "Set --config.teacher.always=true, or --config.evaluation.weights=auto."
         )
+    if policy.remembers and not OBJECTIVES[config.loss.name].needs_negatives:
+        raise UserError(
+            f"`loss.name` is {config.loss.name}, which draws no negatives: policy "
+            f"{config.memory.policy!r} has nothing to remember. Set --config.memory.policy=keep, "
+            "or --config.loss.name=pooled_bce."
+        )
     if config.backbone.width % config.backbone.num_heads:
         raise UserError(
             "`backbone.num_heads` must divide `backbone.width`. Received: "
@@ -168,13 +174,17 @@ def make_memory(config: ConfigDict, policy: Policy, samples: Samples, num_items:
     )
 
 
+def _num_negatives(config: ConfigDict) -> int:
+    return config.negatives.count if OBJECTIVES[config.loss.name].needs_negatives else 0
+
+
 def _make_sampler(config: ConfigDict, split: Split, seed: int) -> UniformNegativeSampler:
     offsets, items = seen_train_items(split)
     return UniformNegativeSampler(
         num_items=split.interactions.num_items,
         seen_offsets=offsets,
         seen_items=items,
-        num_negatives=config.negatives.count,
+        num_negatives=_num_negatives(config),
         seed=seed,
     )
 

@@ -8,7 +8,7 @@ SUM_NAMES = (
     "positions",
     "negatives",
     "loss",
-    "bce",
+    "ranking",
     "consistency",
     "l2",
     "shown",

@@ -18,3 +18,17 @@ def bernoulli_kl(student_logits: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Ten
     """
     soft_label = tf.nn.sigmoid(teacher_logits)
     return bce(student_logits, soft_label) - bce(teacher_logits, soft_label)
+
+
+def catalogue_cross_entropy(
+    vectors: tf.Tensor, catalogue: tf.Tensor, positive_logits: tf.Tensor
+) -> tf.Tensor:
+    """Returns -log softmax of each positive among all items, float32 [P].
+
+    Args:
+        vectors: float32 [P, D].
+        catalogue: float32 [V, D], all items; the [P, V] logits are their dot products.
+        positive_logits: float32 [P], the positives' dot products.
+    """
+    logits = tf.matmul(vectors, catalogue, transpose_b=True)  # [P, V]
+    return tf.reduce_logsumexp(tf.cast(logits, tf.float32), axis=1) - positive_logits

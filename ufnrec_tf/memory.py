@@ -10,6 +10,7 @@ from ufnrec_tf.memory_rows import (
     flat_slots,
     insert,
     keep_best,
+    later_repeats,
     merge,
 )
 from ufnrec_tf.memory_usage import MemoryUsage, measure, ripe_pairs
@@ -238,15 +239,15 @@ class FalseNegativeMemory:
         is_entry = shown > 0
         slots, _ = flat_slots(items, shown)
         flat = tf.reshape(states, [-1])
-        # Of two equal entries the first is judged with one showing less than the second.
-        is_same = (shown[:, :, None] == shown[:, None, :]) & is_entry[:, None, :]
-        showing = tf.reduce_sum(tf.linalg.band_part(tf.cast(is_same, tf.int32), -1, 0), axis=2)
-        counts = tf.where(is_entry, tf.gather(flat, slots) // 2 + showing, 0)
         added = tf.tensor_scatter_nd_add(
             flat,
             tf.reshape(slots, [-1, 1]),
             tf.reshape(2 * tf.cast(is_entry, tf.int32), [-1]),
         )
+        after = tf.gather(added, slots) // 2
+        # Of two equal entries the first is judged with one showing less than the second.
+        is_repeated = is_entry & (after > tf.gather(flat, slots) // 2 + 1)
+        counts = tf.where(is_entry, after, 0) - later_repeats(shown, is_repeated)
         return shown, counts, tf.reshape(added, tf.shape(states))
 
     def _overlay(

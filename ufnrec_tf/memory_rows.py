@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -169,6 +170,23 @@ def distinct_sorted(items: tf.Tensor) -> tf.Tensor:
     items = tf.sort(items, axis=1)
     is_first = items != tf.pad(items[:, :-1], [[0, 0], [1, 0]])
     return tf.sort(tf.where(is_first, items, 0), axis=1)
+
+
+def later_repeats(entries: tf.Tensor, is_repeated: tf.Tensor) -> tf.Tensor:
+    """Returns int32 [P, N], how many entries to the right of each are equal to it.
+
+    Args:
+        entries: int32 [P, N].
+        is_repeated: bool [P, N], entries that their row holds more than once; 0 is returned for
+            the others, and only rows that have some are compared.
+    """
+    rows = tf.where(tf.reduce_any(is_repeated, axis=1))  # [R, 1]
+    some = tf.gather_nd(tf.where(is_repeated, entries, 0), rows)  # [R, N]
+    num_columns = entries.shape[1]
+    is_later = np.triu(np.ones([num_columns, num_columns], bool), k=1)
+    is_same = (some[:, :, None] == some[:, None, :]) & (some > 0)[:, None, :] & is_later
+    later = tf.reduce_sum(tf.cast(is_same, tf.int32), axis=2)
+    return tf.scatter_nd(rows, later, tf.shape(entries, tf.int64))
 
 
 def compact(entries: tf.Tensor, capacity: int) -> tf.Tensor:

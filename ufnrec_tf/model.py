@@ -222,6 +222,7 @@ class UFNRecModel(keras.Model):
                 is_counted=entries.is_counted,
                 is_softened=is_softened,
                 teacher_logits=teacher_logits,
+                vectors=vectors,
                 item_table=self.backbone.item_embeddings(),
                 divisors=divisors,
             )
@@ -283,7 +284,7 @@ class UFNRecModel(keras.Model):
             "positions": tf.size(positions.rows),
             "negatives": negatives,
             "loss": student.terms.total,
-            "bce": student.terms.bce,
+            "ranking": student.terms.ranking,
             "consistency": student.terms.consistency,
             "l2": student.terms.l2,
             "shown": tf.math.count_nonzero(lookup.is_shown),

@@ -1,23 +1,21 @@
 """From logits to named loss terms: masking, weighting, means over all replicas."""
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from ufnrec_tf.distribution import num_replicas
-from ufnrec_tf.losses import bce, bernoulli_kl
-from ufnrec_tf.types import LossTerms
+from ufnrec_tf.losses import bce, bernoulli_kl, catalogue_cross_entropy
+from ufnrec_tf.types import PAD, LossTerms
 
 
 class Objective:
-    """The authors' objective.
+    """Ranking loss, consistency with the teacher, and the norm of the item table.
 
-    total = 2 * mean over counted entries of BCE(logit, label)
+    total = ranking term
             + alpha * mean over flipped entries of KL(teacher || student)
             + l2 * ||item table||
 
-    Means are over the entries of all replicas, whose numbers are given; each replica returns its
-    share, since the gradients are summed.
+    A subclass gives the ranking term. Means are over the entries of all replicas, whose numbers
+    are given; each replica returns its share, since the gradients are summed.
 
     Source: arXiv 2208.04116, section 3.3, and the released code.
 
@@ -26,11 +24,14 @@ class Objective:
         averages_over_flipped: Whether alpha's mean is over flipped entries alone (the
             authors'), so that one of F flipped entries weighs alpha * entries / (2 F) times
             an ordinary one; False divides by the number of counted entries instead.
-        uses_soft_label_only: Whether a flipped entry that the teacher scores leaves the BCE, so
-            that a teacher who says less than 0.5 does not contradict a hard 1. False: both (the
-            authors').
+        uses_soft_label_only: Whether a flipped entry that the teacher scores leaves the ranking
+            term, so that a teacher who says less than 0.5 does not contradict a hard 1. False:
+            both (the authors').
         l2: Weight of the item table's norm (not squared).
     """
+
+    needs_negatives = True
+    """Whether the ranking term reads negatives; where not, none are drawn."""
 
     def __init__(
         self,
@@ -53,6 +54,27 @@ class Objective:
     def _has_label(self, is_counted: tf.Tensor, is_softened: tf.Tensor) -> tf.Tensor:
         return is_counted & ~is_softened if self.uses_soft_label_only else is_counted
 
+    def ranking_term(
+        self,
+        logits: tf.Tensor,
+        labels: tf.Tensor,
+        has_label: tf.Tensor,
+        num_labels: tf.Tensor,
+        vectors: tf.Tensor,
+        item_table: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns this replica's share of the ranking term, float32 [].
+
+        Args:
+            logits: float32 [P, 1 + N].
+            labels: float32 [P, 1 + N].
+            has_label: bool [P, 1 + N], entries that the term is over.
+            num_labels: float32 [], how many such entries all replicas have together.
+            vectors: float32 [P, D], the positions' vectors.
+            item_table: float32 [num_items + 1, D].
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `ranking_term`.")
+
     def __call__(
         self,
         *,
@@ -61,6 +83,7 @@ class Objective:
         is_counted: tf.Tensor,
         is_softened: tf.Tensor,
         teacher_logits: tf.Tensor,
+        vectors: tf.Tensor,
         item_table: tf.Tensor,
         divisors: tf.Tensor,
     ) -> LossTerms:
@@ -72,13 +95,14 @@ class Objective:
             is_counted: bool [P, 1 + N], entries in the loss.
             is_softened: bool [P, 1 + N], flipped entries that the teacher has scored.
             teacher_logits: float32 [P, 1 + N]; read only where `is_softened`.
+            vectors: float32 [P, D], the student's vectors of the positions.
             item_table: float32 [num_items + 1, D].
             divisors: int64 [3], `count` summed over all replicas.
         """
         has_label = self._has_label(is_counted, is_softened)
         counts = tf.maximum(tf.cast(divisors, tf.float32), 1.0)
         num_labels, num_entries, num_softened = tf.unstack(counts)
-        bce_term = 2.0 * tf.reduce_sum(tf.where(has_label, bce(logits, labels), 0.0)) / num_labels
+        ranking = self.ranking_term(logits, labels, has_label, num_labels, vectors, item_table)
         consistency = tf.constant(0.0)
         if self.consistency_weight:
             divergence = tf.where(is_softened, bernoulli_kl(logits, teacher_logits), 0.0)
@@ -87,11 +111,55 @@ class Objective:
         l2 = tf.constant(0.0)
         if self.l2:
             l2 = self.l2 * tf.norm(item_table) / num_replicas()
-        total = bce_term + self.consistency_weight * consistency + l2
-        return LossTerms(total=total, bce=bce_term, consistency=consistency, l2=l2)
+        total = ranking + self.consistency_weight * consistency + l2
+        return LossTerms(total=total, ranking=ranking, consistency=consistency, l2=l2)
 
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {
-    "pooled_bce": Objective,
+class PooledBCE(Objective):
+    """Ranking term: 2 * mean over counted entries of BCE(logit, label), the authors'.
+
+    The pooled mean gives a positive 1 / N of the weight of its negatives together.
+    """
+
+    def ranking_term(
+        self,
+        logits: tf.Tensor,
+        labels: tf.Tensor,
+        has_label: tf.Tensor,
+        num_labels: tf.Tensor,
+        vectors: tf.Tensor,
+        item_table: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns the term; see the base class."""
+        return 2.0 * tf.reduce_sum(tf.where(has_label, bce(logits, labels), 0.0)) / num_labels
+
+
+class CrossEntropy(Objective):
+    """Ranking term: mean over positions of -log softmax(positive) in the whole catalogue.
+
+    Nothing is masked: items that the user has seen are in the softmax too, as is usual.
+
+    Source: Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023.
+    """
+
+    needs_negatives = False
+
+    def ranking_term(
+        self,
+        logits: tf.Tensor,
+        labels: tf.Tensor,
+        has_label: tf.Tensor,
+        num_labels: tf.Tensor,
+        vectors: tf.Tensor,
+        item_table: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns the term; see the base class."""
+        loss = catalogue_cross_entropy(vectors, item_table[PAD + 1 :], logits[:, 0])
+        return tf.reduce_sum(tf.where(has_label[:, 0], loss, 0.0)) / num_labels
+
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "pooled_bce": PooledBCE,
+    "cross_entropy": CrossEntropy,
 }
 """Loss name to the objective that computes it."""

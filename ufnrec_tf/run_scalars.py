@@ -30,7 +30,7 @@ def write_scalars(
     seconds = progress.timing.get("train_seconds", 0.0)
     values = {
         "loss/total": sums["loss"] / steps,
-        "loss/bce": sums["bce"] / steps,
+        "loss/ranking": sums["ranking"] / steps,
         "loss/consistency": sums["consistency"] / steps,
         "loss/l2": sums["l2"] / steps,
         "false_negatives/flips_per_step": sums["flips"] / steps,

@@ -71,6 +71,6 @@ class LossTerms(NamedTuple):
     """
 
     total: tf.Tensor
-    bce: tf.Tensor
+    ranking: tf.Tensor
     consistency: tf.Tensor
     l2: tf.Tensor

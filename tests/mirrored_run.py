@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.tiny import NUM_ITEMS, Run, RunSettings, make_run, split_of, tiny_histories, train
+from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.distribution import make_strategy
 from ufnrec_tf.optimizer import make_optimizer
 
@@ -85,6 +86,18 @@ def clipped_step(strategy: tf.distribute.Strategy, shares: list[list[float]]) ->
     return np.asarray(variable).tolist()
 
 
+def masks(strategy: tf.distribute.Strategy) -> list[list[float]]:
+    """What dropout makes of ones on each replica."""
+    with strategy.scope():
+        layer = Dropout(0.5)
+
+    @tf.function
+    def call() -> Any:
+        return strategy.run(lambda: layer(tf.ones([64]), training=True))
+
+    return [mask.numpy().tolist() for mask in strategy.experimental_local_results(call())]
+
+
 def main() -> None:
     strategy = make_strategy("mirrored", num_virtual_devices=2)
     assert strategy.num_replicas_in_sync == 2
@@ -102,6 +115,7 @@ def main() -> None:
     result["compiled"] = report(compiled)
     result["replicas"]["compiled"] = replica_differences(strategy, compiled)
     result["replicas"]["dropout"] = replica_differences(strategy, dropped)
+    result["masks"] = masks(strategy)
     result["clipped"] = clipped_step(strategy, [[3.0, 0.0], [0.0, 4.0]])
     print(json.dumps(result))
 

@@ -11,9 +11,10 @@ import tensorflow as tf
 from tests.test_conformance import every_backbone, make, shake
 from tests.tiny import NUM_ITEMS, RunSettings, make_run, split_of, tiny_histories, train
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.backbones.blocks import PooledDropout
+from ufnrec_tf.backbones.dropout import Dropout, PooledDropout
 from ufnrec_tf.backbones.packing import block_size, fill_up, neighbourhood, pack, unpack
 from ufnrec_tf.positions import choose_capacities, choose_rows, pack_batch
+from ufnrec_tf.random_bits import bits_like
 
 LENGTHS = {1: [1, 0, 1], 2: [2, 1, 0], 7: [7, 4, 0, 1, 7], 33: [33, 1, 20, 33, 2], 50: [50, 3, 26]}
 
@@ -120,6 +121,36 @@ def test_pooled_dropout_is_the_sum_of_dropped_weights(rate):
         freedom = is_common.sum() - 1
         assert (chi - freedom) / np.sqrt(2 * freedom) < 5, (rate, count)
         assert seen[~is_common].sum() < 10 + 3 * expected[~is_common].sum()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
+def test_dropout_keeps_each_element_by_itself(rate):
+    layer = Dropout(rate)
+    ones = tf.ones([300, 50])
+    np.testing.assert_array_equal(layer(ones), ones)
+    calls = np.stack([layer(ones, training=True).numpy() for _ in range(40)])  # [T, P, D]
+    np.testing.assert_allclose(calls[calls > 0], 1 / (1 - rate), rtol=1e-6)
+    kept = (calls > 0) - (1 - rate)
+    spread = (rate * (1 - rate)) ** 0.5
+    for axes in ((0, 1, 2), (0, 1), (1, 2), (0, 2)):  # overall, a column, a call, a row
+        count = np.prod([kept.shape[axis] for axis in axes])
+        assert np.abs(kept.mean(axis=axes)).max() < 5 * spread / count**0.5
+    # Neighbours of any kind, and the same place of later calls, know nothing of each other.
+    for first, second in (
+        (kept[:, :, 1:], kept[:, :, :-1]),
+        (kept[:, 1:], kept[:, :-1]),
+        (kept[1:], kept[:-1]),
+        (kept[8:], kept[:-8]),
+    ):
+        assert abs((first * second).mean()) < 5 * spread**2 / first.size**0.5
+
+
+def test_fillers_change_no_bit():
+    short, long = tf.zeros([10, 5]), tf.zeros([333, 5])
+    for key in (0, -1, 2**40 + 7):
+        found = [bits_like(tensor, tf.constant(key, tf.int64)).numpy() for tensor in (short, long)]
+        np.testing.assert_array_equal(found[0], found[1][:10])
+        assert len(np.unique(found[1])) > 1660  # of 1,665 draws from 2**32
 
 
 def test_pooled_dropout_equals_many_dropped_columns():

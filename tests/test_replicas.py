@@ -42,6 +42,12 @@ def test_replicas_hold_the_same_weights(mirrored):
         assert differences == {"student": 0.0, "teacher": 0.0, "optimizer": 0.0}, name
 
 
+def test_replicas_drop_different_elements(mirrored):
+    first, second = mirrored["masks"]
+    assert set(first) == set(second) == {0.0, 2.0}
+    assert 16 < sum(a != b for a, b in zip(first, second, strict=True)) < 48
+
+
 @pytest.mark.parametrize("kind", ["plain", "compiled"])
 def test_losses_are_those_of_one_device(kind, mirrored, single):
     assert mirrored[kind]["iterations"] == len(single["losses"]) == SETTINGS.num_steps

@@ -24,6 +24,10 @@ from ufnrec_tf.workdir import JsonLines
 SHOW_SECONDS = 0.5
 
 
+TOTALS = ["users", "positions", "negatives", "shown", "hard", "flips", "removals", "teacher_users"]
+"""What of the steps' sums a run adds up from its first step to its last."""
+
+
 class TrainingLoop(keras.callbacks.Callback):
     """Everything around the steps of one `keras.Model.fit`.
 
@@ -93,6 +97,8 @@ class TrainingLoop(keras.callbacks.Callback):
         """Counts the step; shows progress, stops where asked to."""
         progress, settings = self.progress, self.settings
         progress.step = self._epoch_base + batch + 1
+        # Unix time, from which a caller can tell how long the start took.
+        progress.timing.setdefault("first_step_at", time.time())
         if not self._stopwatch.is_running and progress.step - self._fit_first >= WARM_UP_STEPS:
             self._start_stopwatch()
         if progress.step % settings.steps_per_epoch:  # else once the epoch has been evaluated
@@ -168,7 +174,7 @@ class TrainingLoop(keras.callbacks.Callback):
         progress, settings = self.progress, self.settings
         is_whole = progress.step % settings.steps_per_epoch == 0
         progress.epoch = progress.step // settings.steps_per_epoch
-        for name in ("flips", "removals", "shown", "hard", "positions", "negatives", "users"):
+        for name in TOTALS:
             progress.totals[name] = progress.totals.get(name, 0.0) + sums[name]
         is_last = self.ufnrec.stop_training
         metric = None

@@ -65,6 +65,14 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def replica_number() -> tf.Tensor:
+    """Returns the number of the replica that runs this, int32 []; 0 outside of one."""
+    context = tf.distribute.get_replica_context()
+    if context is None or num_replicas() == 1:
+        return tf.constant(0)
+    return tf.convert_to_tensor(context.replica_id_in_sync_group)
+
+
 def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
     """Returns the sum of a replica's tensor over all replicas, the same on each."""
     if num_replicas() == 1:

@@ -90,6 +90,7 @@ def finish(
         "stopped_early": progress.stopped_early,
         "asked": {key: config.training[key] for key in ("num_epochs", "max_steps", "patience")},
         "timing": timing,
+        "totals": progress.totals,
         "memory": _memory_record(experiment, peak_rss_bytes),
         "false_negatives": found,
         "ceiling": ceiling,

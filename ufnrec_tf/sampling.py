@@ -3,23 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-# Constants of splitmix64 (Steele, Lea & Flood, OOPSLA 2014), as the signed int64 they are here.
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15).astype(np.int64)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9).astype(np.int64)
-_MIX_2 = np.uint64(0x94D049BB133111EB).astype(np.int64)
-
-
-def _shift_right(bits: tf.Tensor, count: int) -> tf.Tensor:
-    """Logical right shift of int64 (TensorFlow's own is arithmetic)."""
-    mask = np.int64((1 << (64 - count)) - 1)
-    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, np.int64(count)), mask)
-
-
-def mix(bits: tf.Tensor) -> tf.Tensor:
-    """Returns a well-mixed int64 for each int64; the finaliser of splitmix64."""
-    bits = tf.bitwise.bitwise_xor(bits, _shift_right(bits, 30)) * _MIX_1
-    bits = tf.bitwise.bitwise_xor(bits, _shift_right(bits, 27)) * _MIX_2
-    return tf.bitwise.bitwise_xor(bits, _shift_right(bits, 31))
+from ufnrec_tf.random_bits import GOLDEN, mix
 
 
 class UniformNegativeSampler:
@@ -108,8 +92,8 @@ class UniformNegativeSampler:
         self, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
     ) -> tf.Tensor:
         """Returns non-negative int64 [P, N]."""
-        stream = mix(visits + mix(tf.constant(self._seed) + _GOLDEN))  # [B]
-        stream = mix(stream + tf.cast(users, tf.int64) * _GOLDEN)
-        stream = mix(tf.gather(stream, batch_index) + positions * _GOLDEN)  # [P]
-        column = tf.range(1, self.num_negatives + 1, dtype=tf.int64) * _GOLDEN  # [N]
+        stream = mix(visits + mix(tf.constant(self._seed) + GOLDEN))  # [B]
+        stream = mix(stream + tf.cast(users, tf.int64) * GOLDEN)
+        stream = mix(tf.gather(stream, batch_index) + positions * GOLDEN)  # [P]
+        column = tf.range(1, self.num_negatives + 1, dtype=tf.int64) * GOLDEN  # [N]
         return tf.bitwise.bitwise_and(mix(stream[:, None] + column), np.int64(2**63 - 1))

@@ -7,6 +7,10 @@ import tensorflow as tf
 
 from ufnrec_tf.backbones.packing import PackedHistories, unpack
 
+_CATALOGUE_SHARE = 16
+"""Items a candidate below which scoring the whole catalogue is cheaper than gathering rows, and
+takes less memory (measured: 1,682 items, 101 candidates: equal in time)."""
+
 
 class Backbone(keras.layers.Layer):
     """A network from histories to one vector a position, with a tied item table.
@@ -66,6 +70,9 @@ class Backbone(keras.layers.Layer):
 
     def score(self, vectors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Returns logits float32 [P, C] of int32 [P, C] candidates for float32 [P, D] vectors."""
+        if self.num_items < _CATALOGUE_SHARE * candidates.shape[1]:
+            logits = tf.matmul(vectors, self.item_embeddings(), transpose_b=True)  # [P, V + 1]
+            return tf.gather(logits, candidates, batch_dims=1)
         rows = tf.gather(self.item_embeddings(), candidates)  # [P, C, D]
         return tf.squeeze(tf.matmul(rows, vectors[:, :, None]), axis=2)  # [P, C]
 

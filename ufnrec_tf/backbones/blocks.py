@@ -1,9 +1,9 @@
 """Layers that backbones share: attention, feed-forward, the input embedding."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.backbones.dropout import Dropout, PooledDropout
 from ufnrec_tf.backbones.packing import Neighbourhood
 
 
@@ -16,65 +16,6 @@ def fan_in_uniform(fan_in: int) -> keras.initializers.Initializer:
     """Uniform initializer within +-1/sqrt(fan_in), as torch gives to a convolution's bias."""
     bound = fan_in**-0.5
     return keras.initializers.RandomUniform(-bound, bound)
-
-
-class PooledDropout(keras.layers.Layer):
-    """Dropout of n equal weights of which only the sum is kept.
-
-    Multiplies by Binomial(n, 1 - rate) / (n (1 - rate)): the distribution of the sum when each of
-    the n weights is dropped by itself.
-
-    Args:
-        rate: Dropout rate in [0, 1).
-        max_count: The largest n.
-    """
-
-    def __init__(self, rate: float, *, max_count: int) -> None:
-        super().__init__()
-        self.rate = rate
-        self.max_count = max_count
-        self.seed_generator = keras.random.SeedGenerator()
-        # Row n: P(Binomial(n, 1 - rate) <= k), k = 0..n - 1; then 1.
-        self._distribution = _binomial_distribution(max_count, 1.0 - rate)
-        self.built = True
-
-    def call(self, sums: tf.Tensor, counts: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns `sums` with dropout.
-
-        Args:
-            sums: float [...].
-            counts: int32, broadcastable to `sums`, 0..max_count.
-            training: Whether dropout acts.
-        """
-        if not training or not self.rate:
-            return sums
-        draws = keras.random.uniform(tf.shape(sums), seed=self.seed_generator, dtype="float32")
-        counts = tf.broadcast_to(counts, tf.shape(sums))
-        kept = tf.cast(self._search(draws, counts), tf.float32)
-        factor = kept / (tf.cast(tf.maximum(counts, 1), tf.float32) * (1.0 - self.rate))
-        return sums * tf.cast(factor, sums.dtype)
-
-    def _search(self, draws: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-        """Returns int32, how many entries of row `counts` are at most the draw; by bisection."""
-        table = tf.constant(self._distribution.ravel())
-        begin = counts * self._distribution.shape[1]
-        found = tf.zeros_like(counts)
-        for bit in reversed(range(self.max_count.bit_length())):
-            further = found + (1 << bit)
-            place = tf.minimum(begin + further - 1, table.shape[0] - 1)
-            is_below = (further <= counts) & (tf.gather(table, place) <= draws)
-            found = tf.where(is_below, further, found)
-        return found
-
-
-def _binomial_distribution(max_count: int, chance: float) -> np.ndarray:
-    """Returns float32 [max_count + 1, max_count + 1], P(Binomial(n, chance) <= k) at [n, k]."""
-    masses = np.zeros([max_count + 1, max_count + 1])
-    masses[0, 0] = 1.0
-    for count in range(1, max_count + 1):
-        masses[count] = (1.0 - chance) * masses[count - 1]
-        masses[count, 1:] += chance * masses[count - 1, :-1]
-    return np.minimum(np.cumsum(masses, axis=1), 1.0).astype(np.float32)
 
 
 class CausalAttention(keras.layers.Layer):
@@ -100,7 +41,7 @@ class CausalAttention(keras.layers.Layer):
         self.width = width
         self.num_heads = num_heads
         self.masks_padding = masks_padding
-        self.dropout = keras.layers.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         if not masks_padding:
             self.pooled_dropout = PooledDropout(dropout, max_count=max_length)
         fused = xavier_normal(3 * width, width)
@@ -235,8 +176,8 @@ class FeedForward(keras.layers.Layer):
             )
             setattr(self, f"{name}_kernel", kernel)
             setattr(self, f"{name}_bias", bias)
-        self.inner_dropout = keras.layers.Dropout(dropout)
-        self.outer_dropout = keras.layers.Dropout(dropout)
+        self.inner_dropout = Dropout(dropout)
+        self.outer_dropout = Dropout(dropout)
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.blocks import CausalAttention, FeedForward, xavier_normal
+from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
     Neighbourhood,
     PackedHistories,
@@ -79,7 +80,7 @@ class SASRec(Backbone):
             initializer=xavier_normal(max_length, width),
             name="position_table",
         )
-        self.input_dropout = keras.layers.Dropout(dropout)
+        self.input_dropout = Dropout(dropout)
         self.blocks = [
             SASRecBlock(
                 width=width,

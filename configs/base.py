@@ -64,6 +64,12 @@ OPTIONS = {
         "num_blocks": Option(2, "Attention blocks.", minimum=0),
         "num_heads": Option(1, "Attention heads; divides the width.", minimum=1),
         "dropout": Option(0.5, "Dropout rate.", minimum=0, maximum=0.99),
+        "precision": Option(
+            "float32",
+            "mixed_bfloat16: the network computes in bfloat16; weights, scores and loss stay "
+            "float32. For GPUs; slower on most CPUs.",
+            choices=("float32", "mixed_bfloat16"),
+        ),
         "max_length": Option(
             50,
             "Newest items of a history that are read; older transitions wait for windows=all.",

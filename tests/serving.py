@@ -48,8 +48,7 @@ def make_backbone(kind):
     if kind in ("fake", "tied"):
         return FakeBackbone(tied=kind == "tied")
     keras.utils.set_random_seed(3)
-    settings = {"num_items": NUM_ITEMS, "width": WIDTH, "max_length": LENGTH, "num_blocks": 1}
-    return SASRec(**settings, variant=kind)
+    return SASRec(num_items=NUM_ITEMS, width=WIDTH, max_length=LENGTH, num_blocks=1, variant=kind)
 
 
 def pad(histories):

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "ufnrec_tf"
 
 LAYERS = [
     # Below all.
-    "types errors names quiet random_bits workdir display config distribution checkpoint board "
-    "run_state",
+    "types errors names quiet release random_bits workdir display config distribution checkpoint "
+    "board run_state",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",

@@ -201,6 +201,45 @@ def test_fifty_steps_agree_with_the_plain_padded_path(variant):
             np.testing.assert_array_equal(packed.tables[name], table)
 
 
+@pytest.mark.parametrize("variant", ["authors", "corrected"])
+def test_bfloat16_is_near_float32_and_keeps_float32_weights(variant):
+    settings = {"variant": variant, "num_heads": 2, "max_length": 33}
+    exact, rough = (
+        make("sasrec", settings, precision=name) for name in ("float32", "mixed_bfloat16")
+    )
+    shake(exact)
+    rough.set_weights_from(exact)
+    histories = tf.constant(random_histories(33))
+    is_real = histories.numpy() > 0
+    for call in ("padded", "packed", "encode"):
+        found = []
+        for backbone in (exact, rough.clone()):
+            assert {str(weight.dtype) for weight in backbone.trainable_variables} == {"float32"}
+            if call == "padded":
+                found.append(backbone(histories).numpy()[is_real])
+            elif call == "packed":
+                found.append(backbone.call_packed(pack(histories)).numpy())
+            else:
+                found.append(backbone.encode(histories).numpy()[[0, 1, 2, 3, 4]])
+        assert found[1].dtype == np.float32
+        error = np.abs(found[1] - found[0]).mean() / np.abs(found[0]).mean()
+        assert 1e-4 < error < 0.03, call
+
+
+def test_a_run_in_bfloat16_learns_as_one_in_float32_does():
+    settings = RunSettings(policy="keep", num_steps=36, compiles=True)
+    losses = [
+        train(
+            make_run(replace(settings, precision=name), split_of(tiny_histories(), NUM_ITEMS))
+        ).losses
+        for name in ("float32", "mixed_bfloat16")
+    ]
+    exact, rough = np.array(losses)
+    assert exact[-3:].mean() < 0.8 * exact[:3].mean()
+    np.testing.assert_allclose(rough, exact, rtol=0.05)
+    assert np.abs(rough - exact).max() > 1e-6
+
+
 def batch_of(lengths: list[int], max_length: int) -> dict[str, tf.Tensor]:
     histories = np.zeros((len(lengths), max_length), np.int32)
     for row, length in zip(histories, lengths, strict=True):
@@ -253,7 +292,7 @@ def test_capacities_hold_every_batch_and_waste_little():
         for sizes in (few, many)
     ]
     used = [len(np.unique(np.searchsorted(sizes, sums))) for sizes in (few, many)]
-    assert waste[1] < 0.05 < waste[0] < 0.4
-    assert used[0] <= 2 < used[1] <= 7
+    assert waste[1] < 0.07 < waste[0] < 0.4
+    assert used[0] <= 2 < used[1] <= 4
     assert choose_capacities(np.full(9, 50), 128, 50, num_steps=100) == (6400,)
     assert choose_capacities(np.array([1]), 3, 4, num_steps=10)[-1] == 12

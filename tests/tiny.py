@@ -87,6 +87,7 @@ class RunSettings:
     windows: str = "last"
     has_teacher_always: bool = False
     compiles: bool = False
+    precision: str = "float32"
     # Far above the paper's: a gradient that is zero but for rounding must not move a weight.
     epsilon: float = 1e-3
     learning_rate: float = 1e-2
@@ -169,6 +170,7 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             num_heads=settings.num_heads,
             dropout=settings.dropout,
             variant=settings.variant,
+            precision=settings.precision,
         )
         teacher = None
         if policy.is_softened or settings.has_teacher_always:

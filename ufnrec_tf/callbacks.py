@@ -17,12 +17,12 @@ from ufnrec_tf.evaluation import NotFiniteError, RankingEvaluator
 from ufnrec_tf.gate import Gate
 from ufnrec_tf.host_state import NEVER, HostState
 from ufnrec_tf.model import UFNRecModel
+from ufnrec_tf.release import give_back
 from ufnrec_tf.run_scalars import write_scalars
 from ufnrec_tf.run_state import WARM_UP_STEPS, Interrupted, LoopSettings, Progress, Stopwatch
 from ufnrec_tf.workdir import JsonLines
 
 SHOW_SECONDS = 0.5
-
 
 TOTALS = ["users", "positions", "negatives", "shown", "hard", "flips", "removals", "teacher_users"]
 """What of the steps' sums a run adds up from its first step to its last."""
@@ -101,6 +101,8 @@ class TrainingLoop(keras.callbacks.Callback):
         progress.timing.setdefault("first_step_at", time.time())
         if not self._stopwatch.is_running and progress.step - self._fit_first >= WARM_UP_STEPS:
             self._start_stopwatch()
+        if progress.step == self._fit_first + 1:
+            give_back()  # what compiling took
         if progress.step % settings.steps_per_epoch:  # else once the epoch has been evaluated
             self.stop_if_asked()
         if settings.max_steps and progress.step >= settings.max_steps:
@@ -171,6 +173,7 @@ class TrainingLoop(keras.callbacks.Callback):
         sums = self.host.read_sums(clear=True)
         self._stop_stopwatch(sums)
         self._check_finite()
+        give_back()
         progress, settings = self.progress, self.settings
         is_whole = progress.step % settings.steps_per_epoch == 0
         progress.epoch = progress.step // settings.steps_per_epoch

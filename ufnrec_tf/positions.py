@@ -14,7 +14,8 @@ _COMPILE_STEPS = 150
 
 _NUM_DRAWS = 2000
 _GRAIN = 16
-_MOST_CAPACITIES = 6
+_MOST_CAPACITIES = 3
+"""Each program also takes about 80 MB."""
 
 
 class Positions(NamedTuple):

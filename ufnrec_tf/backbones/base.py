@@ -24,6 +24,14 @@ class Backbone(keras.layers.Layer):
         width: D, the size of a vector.
         max_length: L, the longest history read; shorter ones are left-padded with 0.
         settings: The constructor's arguments, from which `clone` makes an equal one.
+
+    Args:
+        num_items: See above.
+        width: See above.
+        max_length: See above.
+        precision: Keras's dtype policy, `float32` or `mixed_bfloat16`: weights, and what `call`
+            returns, are float32 either way. A subclass hands `self.dtype_policy` to its layers.
+        **settings: The subclass's own arguments.
     """
 
     is_causal = True
@@ -31,8 +39,16 @@ class Backbone(keras.layers.Layer):
 
     item_table: Any
 
-    def __init__(self, *, num_items: int, width: int, max_length: int, **settings: Any) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        width: int,
+        max_length: int,
+        precision: str = "float32",
+        **settings: Any,
+    ) -> None:
+        super().__init__(dtype=precision)
         self.num_items = num_items
         self.width = width
         self.max_length = max_length
@@ -40,6 +56,7 @@ class Backbone(keras.layers.Layer):
             "num_items": num_items,
             "width": width,
             "max_length": max_length,
+            "precision": precision,
             **settings,
         }
 

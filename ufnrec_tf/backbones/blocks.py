@@ -1,5 +1,7 @@
 """Layers that backbones share: attention, feed-forward, the input embedding."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -18,6 +20,11 @@ def fan_in_uniform(fan_in: int) -> keras.initializers.Initializer:
     return keras.initializers.RandomUniform(-bound, bound)
 
 
+def softmax(logits: tf.Tensor) -> tf.Tensor:
+    """Returns the softmax by the last axis, summed in float32, in the dtype of the logits."""
+    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)), logits.dtype)
+
+
 class CausalAttention(keras.layers.Layer):
     """Multi-head attention in which a query sees its own and earlier columns.
 
@@ -32,18 +39,26 @@ class CausalAttention(keras.layers.Layer):
         masks_padding: Whether padded keys are left out. False is the authors' behaviour: a
             query then also attends to the zero vectors of the padding.
         max_length: L, the longest history.
+        dtype: Keras's dtype policy.
     """
 
     def __init__(
-        self, *, width: int, num_heads: int, dropout: float, masks_padding: bool, max_length: int
+        self,
+        *,
+        width: int,
+        num_heads: int,
+        dropout: float,
+        masks_padding: bool,
+        max_length: int,
+        dtype: Any = None,
     ) -> None:
-        super().__init__()
+        super().__init__(dtype=dtype)
         self.width = width
         self.num_heads = num_heads
         self.masks_padding = masks_padding
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, dtype=dtype)
         if not masks_padding:
-            self.pooled_dropout = PooledDropout(dropout, max_count=max_length)
+            self.pooled_dropout = PooledDropout(dropout, max_count=max_length, dtype=dtype)
         fused = xavier_normal(3 * width, width)
         self.query_kernel = self.add_weight(
             shape=(width, width), initializer=fused, name="query_kernel"
@@ -77,7 +92,7 @@ class CausalAttention(keras.layers.Layer):
         """
         query, key, value = self._project(queries, values)
         logits = tf.matmul(self._split(query), self._split(key), transpose_b=True)  # [B, H, L, L]
-        weights = tf.nn.softmax(tf.where(self._is_visible(is_real), logits, logits.dtype.min))
+        weights = softmax(tf.where(self._is_visible(is_real), logits, logits.dtype.min))
         weights = self.dropout(weights, training=training)
         mixed = self._merge(tf.matmul(weights, self._split(value)))
         return tf.matmul(mixed, self.output_kernel) + self.output_bias
@@ -99,9 +114,9 @@ class CausalAttention(keras.layers.Layer):
         logits = tf.where(near.is_visible[:, None], logits, logits.dtype.min)  # [P/W, H, W, K]
         values = self._split(near.windows(value))  # [P / W, H, K, D / H]
         if self.masks_padding:
-            weights = self.dropout(tf.nn.softmax(logits), training=training)
+            weights = self.dropout(softmax(logits), training=training)
         else:
-            weights = tf.nn.softmax(tf.concat([logits, self._padding_logits(blocks, near)], -1))
+            weights = softmax(tf.concat([logits, self._padding_logits(blocks, near)], -1))
             counts = near.blocks(near.num_padding)[:, None, :, None]
             share = self.pooled_dropout(weights[..., -1:], counts, training=training)
             weights = self.dropout(weights[..., :-1], training=training)
@@ -163,8 +178,8 @@ class FeedForward(keras.layers.Layer):
     authors' code leaves them at.
     """
 
-    def __init__(self, *, width: int, dropout: float) -> None:
-        super().__init__()
+    def __init__(self, *, width: int, dropout: float, dtype: Any = None) -> None:
+        super().__init__(dtype=dtype)
         for name in ("inner", "outer"):
             kernel = self.add_weight(
                 shape=(width, width),
@@ -176,8 +191,8 @@ class FeedForward(keras.layers.Layer):
             )
             setattr(self, f"{name}_kernel", kernel)
             setattr(self, f"{name}_bias", bias)
-        self.inner_dropout = Dropout(dropout)
-        self.outer_dropout = Dropout(dropout)
+        self.inner_dropout = Dropout(dropout, dtype=dtype)
+        self.outer_dropout = Dropout(dropout, dtype=dtype)
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

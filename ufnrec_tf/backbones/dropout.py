@@ -1,5 +1,7 @@
 """Dropout whose random numbers cost next to nothing, alone and for sums of many weights."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,10 +15,11 @@ class _Keyed(keras.layers.Layer):
 
     Args:
         rate: Dropout rate in [0, 1).
+        dtype: Keras's dtype policy.
     """
 
-    def __init__(self, rate: float) -> None:
-        super().__init__()
+    def __init__(self, rate: float, *, dtype: Any = None) -> None:
+        super().__init__(dtype=dtype)
         self.rate = rate
         self.seed_generator = keras.random.SeedGenerator()
         self.built = True
@@ -38,7 +41,7 @@ class Dropout(_Keyed):
         if not training or not self.rate:
             return inputs
         is_kept = bits_like(inputs, self._key()) >= np.uint32(self.rate * 2**32)
-        return tf.where(is_kept, inputs / (1.0 - self.rate), 0.0)
+        return tf.where(is_kept, inputs / (1.0 - self.rate), tf.zeros([], inputs.dtype))
 
 
 class PooledDropout(_Keyed):
@@ -50,10 +53,11 @@ class PooledDropout(_Keyed):
     Args:
         rate: Dropout rate in [0, 1).
         max_count: The largest n.
+        dtype: Keras's dtype policy.
     """
 
-    def __init__(self, rate: float, *, max_count: int) -> None:
-        super().__init__(rate)
+    def __init__(self, rate: float, *, max_count: int, dtype: Any = None) -> None:
+        super().__init__(rate, dtype=dtype)
         self.max_count = max_count
         # Row n: P(Binomial(n, 1 - rate) <= k), k = 0..n - 1; then 1.
         self._distribution = _binomial_distribution(max_count, 1.0 - rate)

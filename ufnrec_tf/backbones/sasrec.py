@@ -1,5 +1,7 @@
 """SASRec: causal self-attention over the history, as released with UFNRec, or corrected."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -24,6 +26,11 @@ VARIANTS = {"authors": False, "corrected": True}
 """Variant name to whether it is the corrected one."""
 
 
+def layer_norm(dtype: Any) -> keras.layers.Layer:
+    """Returns the authors' layer normalisation."""
+    return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=dtype)
+
+
 class SASRec(Backbone):
     """Self-attentive sequential recommendation with a tied item table.
 
@@ -42,6 +49,7 @@ class SASRec(Backbone):
         num_heads: Heads; divides `width`.
         dropout: Rate in [0, 1).
         variant: `authors` or `corrected`.
+        precision: See `Backbone`.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class SASRec(Backbone):
         num_heads: int = 1,
         dropout: float = 0.5,
         variant: str = "authors",
+        precision: str = "float32",
     ) -> None:
         super().__init__(
             num_items=num_items,
@@ -63,7 +72,9 @@ class SASRec(Backbone):
             num_heads=num_heads,
             dropout=dropout,
             variant=variant,
+            precision=precision,
         )
+        policy = self.dtype_policy
         if width % num_heads:
             raise UserError(
                 f"`backbone.num_heads` must divide `backbone.width`. "
@@ -80,7 +91,7 @@ class SASRec(Backbone):
             initializer=xavier_normal(max_length, width),
             name="position_table",
         )
-        self.input_dropout = Dropout(dropout)
+        self.input_dropout = Dropout(dropout, dtype=policy)
         self.blocks = [
             SASRecBlock(
                 width=width,
@@ -88,10 +99,11 @@ class SASRec(Backbone):
                 dropout=dropout,
                 is_corrected=self.is_corrected,
                 max_length=max_length,
+                dtype=policy,
             )
             for _ in range(num_blocks)
         ]
-        self.final_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON)
+        self.final_norm = layer_norm(policy)
         self.build_now()
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -103,7 +115,7 @@ class SASRec(Backbone):
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, where=is_real, training=training) * keep
-        return self.final_norm(hidden)
+        return tf.cast(self.final_norm(hidden), tf.float32)
 
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
@@ -111,7 +123,7 @@ class SASRec(Backbone):
         vectors = self.call_packed(packed, training=training)
         ends = tf.cumsum(packed.lengths)
         # A window of padding alone stays zero up to the last norm.
-        nothing = self.final_norm(tf.zeros([1, self.width], vectors.dtype))
+        nothing = tf.cast(self.final_norm(tf.zeros([1, self.width])), tf.float32)
         vectors = tf.concat([nothing, vectors], axis=0)
         return tf.gather(vectors, tf.where(packed.lengths > 0, ends, 0))
 
@@ -126,27 +138,35 @@ class SASRec(Backbone):
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, where=near, training=training) * keep
-        return self.final_norm(hidden)[:num_positions]
+        return tf.cast(self.final_norm(hidden), tf.float32)[:num_positions]
 
 
 class SASRecBlock(keras.layers.Layer):
     """One attention block; the caller zeroes the padded columns of what it returns."""
 
     def __init__(
-        self, *, width: int, num_heads: int, dropout: float, is_corrected: bool, max_length: int
+        self,
+        *,
+        width: int,
+        num_heads: int,
+        dropout: float,
+        is_corrected: bool,
+        max_length: int,
+        dtype: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(dtype=dtype)
         self.is_corrected = is_corrected
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON)
+        self.attention_norm = layer_norm(dtype)
         self.attention = CausalAttention(
             width=width,
             num_heads=num_heads,
             dropout=dropout,
             masks_padding=is_corrected,
             max_length=max_length,
+            dtype=dtype,
         )
-        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON)
-        self.feed_forward = FeedForward(width=width, dropout=dropout)
+        self.feed_forward_norm = layer_norm(dtype)
+        self.feed_forward = FeedForward(width=width, dropout=dropout, dtype=dtype)
 
     def call(
         self, inputs: tf.Tensor, where: tf.Tensor | Neighbourhood, training: bool = False

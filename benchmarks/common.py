@@ -6,7 +6,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,20 +84,6 @@ def train_command(
     }
     options = [f"--config.{name}={value}" for name, value in values.items()]
     return [sys.executable, "main.py", f"--data={data}", f"--workdir={workdir}", *options]
-
-
-def differenced(cost_of: Callable[[int], float], num_steps: int) -> tuple[float, float]:
-    """Returns what `num_steps` steps cost, start-up and end taken out, and how well it agrees.
-
-    Args:
-        cost_of: Steps to the cost of a process that does so many.
-        num_steps: N.
-
-    Returns:
-        cost(2 N) - cost(N), and the ratio of that to cost(3 N) - cost(2 N).
-    """
-    once, twice, thrice = (cost_of(times * num_steps) for times in (1, 2, 3))
-    return twice - once, (twice - once) / (thrice - twice)
 
 
 def machine() -> dict[str, object]:

@@ -14,10 +14,10 @@ PIP_INSTALL = $(RUN) -m pip install --quiet --no-input --disable-pip-version-che
 # TensorBoard imports TensorFlow, which would fill the screen.
 BOARD = from ufnrec_tf.quiet import import_tensorflow; import_tensorflow(); \
         from tensorboard.main import run_main; run_main()
-TYPED = ufnrec_tf configs main.py tests
+TYPED = ufnrec_tf configs main.py tests benchmarks
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help setup demo test lint format tensorboard clean
+.PHONY: help setup demo test lint format tensorboard bench growth check-gpu clean
 
 help:
 	@echo 'make demo         SASRec with and without UFNRec on the embedded data set'
@@ -25,6 +25,9 @@ help:
 	@echo 'make lint         ruff and mypy, changing nothing'
 	@echo 'make format       ruff, mending what it can'
 	@echo 'make tensorboard  curves of all runs  (LOGDIR=runs)'
+	@echo 'make bench        speed and memory on real logs, about an hour (ARGS="--data=DIR --repeats=1")'
+	@echo 'make growth       how cost grows with users, items, length, negatives, slots'
+	@echo 'make check-gpu    on a machine with GPUs: correctness, speed, memory'
 	@echo 'make setup        the environment of all of these, without running anything'
 	@echo 'make clean        removes environment, caches and packages; keeps runs/'
 
@@ -48,6 +51,15 @@ format: $(VENV)/.tools
 
 tensorboard: $(VENV)/.packages
 	@$(RUN) -c '$(BOARD)' --logdir $(LOGDIR) $(ARGS)
+
+bench: $(VENV)/.packages
+	@$(RUN) -m benchmarks.bench $(ARGS)
+
+growth: $(VENV)/.packages
+	@$(RUN) -m benchmarks.growth $(ARGS)
+
+check-gpu: $(VENV)/.packages
+	@$(RUN) -m benchmarks.check_gpu $(ARGS)
 
 clean:
 	@if [ -e "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi

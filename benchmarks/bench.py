@@ -151,7 +151,7 @@ def parse_flags(arguments: list[str] | None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--rows", default=",".join([*ROWS, "evaluation", "run"]))
+    parser.add_argument("--rows", default=",".join(["evaluation", "run", *ROWS]))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "bench.json")
     flags = parser.parse_args(arguments)
@@ -199,6 +199,7 @@ def run(flags: argparse.Namespace) -> Json:
                 row = measure_training(ROWS[key], scratch, data=flags.data, repeats=flags.repeats)
                 show_training(ROWS[key], row)
             found["rows"][key] = row
+            flags.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 
@@ -206,12 +207,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code."""
     try:
         flags = parse_flags(arguments)
-        found = run(flags)
+        flags.output.parent.mkdir(parents=True, exist_ok=True)
+        run(flags)
     except (UserError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    flags.output.parent.mkdir(parents=True, exist_ok=True)
-    flags.output.write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(f"written to {flags.output}")
     return 0
 

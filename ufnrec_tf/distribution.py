@@ -65,6 +65,11 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def on_host() -> Any:
+    """Returns a context in which variables and operations are placed on the worker's CPU."""
+    return tf.device("/device:CPU:0")
+
+
 def replica_number() -> tf.Tensor:
     """Returns the number of the replica that runs this, int32 []; 0 outside of one."""
     context = tf.distribute.get_replica_context()

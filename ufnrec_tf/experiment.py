@@ -15,7 +15,7 @@ from ufnrec_tf.baselines import BASELINES
 from ufnrec_tf.checkpoint import CheckpointStore, named_variables
 from ufnrec_tf.data.pipeline import Samples, make_dataset, make_samples, steps_per_epoch
 from ufnrec_tf.data.splits import Split, seen_train_items
-from ufnrec_tf.distribution import STRATEGIES, make_strategy, num_replicas
+from ufnrec_tf.distribution import STRATEGIES, make_strategy, num_replicas, on_host
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.host_state import HostState
@@ -272,8 +272,9 @@ def build(
     if training.max_steps:
         num_steps = min(num_steps, training.max_steps)
     policy = POLICIES[config.memory.policy]
-    memory = make_memory(config, policy, samples, split.interactions.num_items)
-    host = HostState()
+    with on_host():
+        memory = make_memory(config, policy, samples, split.interactions.num_items)
+        host = HostState()
     with strategy.scope():
         capacities = _capacities(config, samples, steps * training.num_epochs)
         model = _make_model(config, split, memory, host, capacities, seed=seed, num_steps=num_steps)

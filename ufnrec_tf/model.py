@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.packing import PackedHistories
-from ufnrec_tf.distribution import num_replicas, sum_over_replicas
+from ufnrec_tf.distribution import num_replicas, on_host, sum_over_replicas
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objective import Objective
@@ -137,7 +137,8 @@ class UFNRecModel(keras.Model):
 
         if memory is None:
             return shut()
-        return tf.cond(self._is_active(), lambda: memory.lookup(positions.rows, fresh), shut)
+        with on_host():
+            return tf.cond(self._is_active(), lambda: memory.lookup(positions.rows, fresh), shut)
 
     def _entries(self, positions: Positions, lookup: Lookup) -> Entries:
         """Returns the candidates of all positions; fillers have none that counts."""
@@ -229,14 +230,13 @@ class UFNRecModel(keras.Model):
         gradients = tape.gradient(terms.total, variables)
         is_hard = logits[:, 1:] > logits[:, :1]
         is_negative = entries.is_counted[:, 1:] & ~entries.is_flipped[:, 1:]
-        counts = [entries.is_counted[:, 1:], entries.is_flipped, entries.is_removed]
-        counts.append(is_hard & is_negative)
+        flags = entries.is_counted[:, 1:], entries.is_flipped, entries.is_removed
         return Student(
             terms=terms,
             # Whole gradients, not rows of the table: the optimizer is dense.
             gradients=[tf.convert_to_tensor(gradient) for gradient in gradients],
             is_hard=is_hard,
-            counts=tf.stack([tf.math.count_nonzero(count) for count in counts]),
+            counts=tf.stack([tf.math.count_nonzero(x) for x in (*flags, is_hard & is_negative)]),
         )
 
     def _descend_and_follow(self, gradients: list[tf.Tensor]) -> None:
@@ -267,7 +267,8 @@ class UFNRecModel(keras.Model):
             )
             return tf.constant(True)
 
-        tf.cond(is_active, commit, lambda: tf.constant(False))
+        with on_host():
+            tf.cond(is_active, commit, lambda: tf.constant(False))
 
     def _add_to_sums(
         self,

@@ -13,8 +13,8 @@ from ufnrec_tf.data.splits import Split, seen_train_items
 MASKS = ("seen", "train", "none")
 # Far below a co-occurrence of one in any log that fits a machine; only orders what ties.
 _TIE_BREAK = 1e-6
-_MAX_EXPANSIONS = 1 << 22  # co-occurrences counted at a time
-_MAX_SCORES = 1 << 24  # scores held at a time
+_MAX_EXPANSIONS = 1 << 20  # co-occurrences counted at a time
+_MAX_SCORES = 1 << 22  # scores held at a time
 
 
 class Baseline(Protocol):

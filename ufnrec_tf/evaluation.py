@@ -17,8 +17,8 @@ from ufnrec_tf.user_items import contains, distinct_items, draw_outside
 
 MASKS = ("seen", "train", "none")
 
-_MAX_CHUNK_SCORES = 1 << 26
-"""Scores held at once (256 MB): chunks shrink where batch_size x items would pass it."""
+_MAX_CHUNK_SCORES = 1 << 27
+"""Scores held at once (512 MB): chunks shrink where batch_size x items would pass it."""
 
 
 class NotFiniteError(FloatingPointError):
@@ -80,7 +80,7 @@ class RankingEvaluator:
             max_length: L, the newest items of the history that the backbone is given.
             mask: Items that are no candidates: "seen" masks the history (train; at test also
                 the validation item), "train" the train items, "none" nothing.
-            batch_size: Users scored at once; fewer where their scores would pass 256 MB.
+            batch_size: Users scored at once; fewer where their scores would pass 512 MB.
             sampled_negatives: Uniform negatives a target for the sampled metric, 100 in the
                 authors' code; 0 leaves the metric out. Each is held in 4 bytes.
             seed: Of the sampled negatives.

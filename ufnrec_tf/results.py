@@ -18,6 +18,7 @@ from ufnrec_tf.experiment import Experiment
 from ufnrec_tf.export import write_saved_model
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
+from ufnrec_tf.release import give_back
 from ufnrec_tf.run_state import TRAIN_TIMES, Progress
 from ufnrec_tf.showing import SHOWN_METRICS, show_finished
 from ufnrec_tf.workdir import not_written, read_json, write_json
@@ -54,6 +55,7 @@ def finish(
     """
     progress = loop.progress
     backbone = _selected(config, loop)
+    give_back()
     scores = {part: loop.evaluators[part].evaluate(backbone) for part in ("validation", "test")}
     # In the chart of the validation curve, at the step that was selected.
     test_point = {f"ranking/{name}": value for name, value in scores["test"].metrics.items()}
@@ -97,6 +99,7 @@ def finish(
         "table": _table(config, split, path, label_of(config), scores["test"].metrics),
         "samples": _samples(config, split, loop.evaluators["test"], backbone),
     }
+    give_back()  # what the baselines took
     _write_ranks(path, split, scores["test"].ranks)
     export(config, backbone, log, path, progress, seed)
     loop.board.hparams(_hparams(config, seed), _best(scores["validation"]), step=progress.step)

@@ -231,10 +231,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return flags
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Compares and prints; what the user can put right is one line and exit code 1."""
     try:
-        flags = parse()
+        flags = parse(arguments)
         _check_driver(flags)
         about = {
             **machine(),
@@ -250,10 +250,12 @@ def main() -> None:
         cases = [case for case in CASES[flags.peer] if flags.case in case.theirs]
         results = [compare(case, flags=flags) for case in cases]
     except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if flags.output:
         text = json.dumps({"about": about, "cases": results}, indent=2)
         flags.output.write_text(text + "\n", encoding="utf-8")
+    return 0
 
 
 def _check_driver(flags: argparse.Namespace) -> None:
@@ -270,4 +272,4 @@ def _check_driver(flags: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The benchmarks' own arithmetic and answers; nothing here is timed."""
+
+import sys
+
+import pytest
+
+from benchmarks import bench, check_gpu, growth, peers
+from benchmarks.common import machine, measure, median, train_command
+from benchmarks.rows import ROWS
+from ufnrec_tf.config import load_config
+
+
+def test_cost_of_a_process_is_its_own():
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint('done')"
+    cost = measure([sys.executable, "-c", burn])
+    assert cost.output == "done\n"
+    assert 0.3 <= cost.cpu_seconds < 3.0
+    idle = measure([sys.executable, "-c", "x = bytearray(200_000_000)"])
+    assert idle.cpu_seconds < cost.cpu_seconds + 1.0  # not the sum over all children
+    assert idle.peak_rss_bytes > 200_000_000 > cost.peak_rss_bytes
+
+
+def test_a_failed_process_is_an_error_that_shows_what_it_printed():
+    with pytest.raises(RuntimeError, match="nothing works"):
+        measure([sys.executable, "-c", "raise SystemExit('nothing works')"])
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_rows_are_settings_that_exist(name, tmp_path):
+    row = ROWS[name]
+    command = train_command(
+        tmp_path, data=tmp_path, num_steps=5, settings={**bench.SHAPE, **row.settings}
+    )
+    pairs = [option.removeprefix("--config.").split("=", 1) for option in command[4:]]
+    config = load_config(row.config, [(key, value) for key, value in pairs])
+    assert config.training.max_steps == 5
+    assert config.training.batch_size == 128 and config.backbone.width == 50
+    assert config.memory.policy == row.settings.get("memory.policy", "ufnrec")
+    assert (config.gate.epochs == 0) == (row.visits == 8)  # timed in its working state
+    assert row.stretch < row.reach
+
+
+def test_steps_before_the_clock_are_whole_epochs(tmp_path):
+    (tmp_path / "beauty.txt").write_text("u i j\n" * 300, encoding="utf-8")
+    assert bench._steps_of(ROWS["ufnrec"], tmp_path) == 8 * 3
+    assert bench._steps_of(ROWS["plain"], tmp_path) == 0
+    lines = ["user_id:token\titem_id:token", *(f"{n % 129}\t{n}" for n in range(500))]
+    (tmp_path / "ml-100k.inter").write_text("\n".join(lines), encoding="utf-8")
+    assert bench._steps_of(ROWS["long"], tmp_path) == 8 * 2
+
+
+def test_bad_flags_get_one_line(capsys, tmp_path):
+    assert bench.main(["--rows=nothing"]) == 1
+    assert bench.main([f"--data={tmp_path}"]) == 1
+    assert growth.main(["--axes=nothing"]) == 1
+    assert peers.main(["--peer=authors", f"--path={tmp_path / 'no'}", "--data=x"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 4 and all(line.startswith("error: ") for line in errors)
+
+
+def test_exponent_is_the_slope_of_the_last_two_points():
+    points = [{"items": 10, "cost": 7.0}, {"items": 100, "cost": 3.0}, {"items": 400, "cost": 48.0}]
+    assert growth.exponent(points, "items", "cost") == pytest.approx(2.0)
+
+
+def test_a_gpu_that_disagrees_is_told():
+    cpu = {"losses": [1.0, 0.5], "flips": 100.0, "remembered": 1000, "ndcg@10": 0.1}
+    good = {**cpu, "losses": [1.0, 0.5005], "memory_on": "/device:CPU:0"}
+    assert check_gpu.compare(cpu, good) == []
+    bad = {**good, "losses": [1.0, float("nan")], "flips": 200.0, "memory_on": "/device:GPU:0"}
+    assert len(check_gpu.compare(cpu, bad)) == 3
+
+
+def test_machine_and_median():
+    assert machine()["cores"] and median([3.0, 1.0, 9.0]) == 3.0

@@ -292,7 +292,7 @@ def test_capacities_hold_every_batch_and_waste_little():
         for sizes in (few, many)
     ]
     used = [len(np.unique(np.searchsorted(sizes, sums))) for sizes in (few, many)]
-    assert waste[1] < 0.07 < waste[0] < 0.4
+    assert waste[1] < 0.08 < waste[0] < 0.4
     assert used[0] <= 2 < used[1] <= 4
     assert choose_capacities(np.full(9, 50), 128, 50, num_steps=100) == (6400,)
     assert choose_capacities(np.array([1]), 3, 4, num_steps=10)[-1] == 12

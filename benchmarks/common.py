@@ -18,7 +18,8 @@ class Cost(NamedTuple):
     Attributes:
         cpu_seconds: User and system time of all threads, from the start of the interpreter on.
         wall_seconds: Wall time.
-        peak_rss_bytes: Largest resident set of the process.
+        peak_rss_bytes: Largest resident set of the process; Linux counts that of the caller, from
+            which it forks, so callers should be small.
         output: What it printed, errors included.
     """
 

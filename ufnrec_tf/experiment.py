@@ -174,17 +174,14 @@ def make_memory(config: ConfigDict, policy: Policy, samples: Samples, num_items:
     )
 
 
-def _num_negatives(config: ConfigDict) -> int:
-    return config.negatives.count if OBJECTIVES[config.loss.name].needs_negatives else 0
-
-
 def _make_sampler(config: ConfigDict, split: Split, seed: int) -> UniformNegativeSampler:
     offsets, items = seen_train_items(split)
+    needs_negatives = OBJECTIVES[config.loss.name].needs_negatives
     return UniformNegativeSampler(
         num_items=split.interactions.num_items,
         seen_offsets=offsets,
         seen_items=items,
-        num_negatives=_num_negatives(config),
+        num_negatives=config.negatives.count if needs_negatives else 0,
         seed=seed,
     )
 

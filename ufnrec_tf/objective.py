@@ -1,5 +1,8 @@
 """From logits to named loss terms: masking, weighting, means over all replicas."""
 
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from ufnrec_tf.distribution import num_replicas
@@ -7,7 +10,27 @@ from ufnrec_tf.losses import bce, bernoulli_kl, catalogue_cross_entropy
 from ufnrec_tf.types import PAD, LossTerms
 
 
-class Objective:
+class Scored(NamedTuple):
+    """What a ranking term may read.
+
+    Attributes:
+        logits: float32 [P, 1 + N], the student's; column 0 the positive.
+        labels: float32 [P, 1 + N].
+        has_label: bool [P, 1 + N], entries that the term is over.
+        num_labels: float32 [], how many such entries all replicas have together.
+        vectors: float32 [P, D], the positions' vectors.
+        item_table: float32 [num_items + 1, D].
+    """
+
+    logits: tf.Tensor
+    labels: tf.Tensor
+    has_label: tf.Tensor
+    num_labels: tf.Tensor
+    vectors: tf.Tensor
+    item_table: tf.Tensor
+
+
+class Objective(ABC):
     """Ranking loss, consistency with the teacher, and the norm of the item table.
 
     total = ranking term
@@ -54,26 +77,9 @@ class Objective:
     def _has_label(self, is_counted: tf.Tensor, is_softened: tf.Tensor) -> tf.Tensor:
         return is_counted & ~is_softened if self.uses_soft_label_only else is_counted
 
-    def ranking_term(
-        self,
-        logits: tf.Tensor,
-        labels: tf.Tensor,
-        has_label: tf.Tensor,
-        num_labels: tf.Tensor,
-        vectors: tf.Tensor,
-        item_table: tf.Tensor,
-    ) -> tf.Tensor:
-        """Returns this replica's share of the ranking term, float32 [].
-
-        Args:
-            logits: float32 [P, 1 + N].
-            labels: float32 [P, 1 + N].
-            has_label: bool [P, 1 + N], entries that the term is over.
-            num_labels: float32 [], how many such entries all replicas have together.
-            vectors: float32 [P, D], the positions' vectors.
-            item_table: float32 [num_items + 1, D].
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no `ranking_term`.")
+    @abstractmethod
+    def ranking_term(self, scored: Scored) -> tf.Tensor:
+        """Returns this replica's share of the ranking term, float32 []."""
 
     def __call__(
         self,
@@ -102,7 +108,9 @@ class Objective:
         has_label = self._has_label(is_counted, is_softened)
         counts = tf.maximum(tf.cast(divisors, tf.float32), 1.0)
         num_labels, num_entries, num_softened = tf.unstack(counts)
-        ranking = self.ranking_term(logits, labels, has_label, num_labels, vectors, item_table)
+        ranking = self.ranking_term(
+            Scored(logits, labels, has_label, num_labels, vectors, item_table)
+        )
         consistency = tf.constant(0.0)
         if self.consistency_weight:
             divergence = tf.where(is_softened, bernoulli_kl(logits, teacher_logits), 0.0)
@@ -121,17 +129,10 @@ class PooledBCE(Objective):
     The pooled mean gives a positive 1 / N of the weight of its negatives together.
     """
 
-    def ranking_term(
-        self,
-        logits: tf.Tensor,
-        labels: tf.Tensor,
-        has_label: tf.Tensor,
-        num_labels: tf.Tensor,
-        vectors: tf.Tensor,
-        item_table: tf.Tensor,
-    ) -> tf.Tensor:
+    def ranking_term(self, scored: Scored) -> tf.Tensor:
         """Returns the term; see the base class."""
-        return 2.0 * tf.reduce_sum(tf.where(has_label, bce(logits, labels), 0.0)) / num_labels
+        losses = bce(scored.logits, scored.labels)
+        return 2.0 * tf.reduce_sum(tf.where(scored.has_label, losses, 0.0)) / scored.num_labels
 
 
 class CrossEntropy(Objective):
@@ -144,18 +145,11 @@ class CrossEntropy(Objective):
 
     needs_negatives = False
 
-    def ranking_term(
-        self,
-        logits: tf.Tensor,
-        labels: tf.Tensor,
-        has_label: tf.Tensor,
-        num_labels: tf.Tensor,
-        vectors: tf.Tensor,
-        item_table: tf.Tensor,
-    ) -> tf.Tensor:
+    def ranking_term(self, scored: Scored) -> tf.Tensor:
         """Returns the term; see the base class."""
-        loss = catalogue_cross_entropy(vectors, item_table[PAD + 1 :], logits[:, 0])
-        return tf.reduce_sum(tf.where(has_label[:, 0], loss, 0.0)) / num_labels
+        catalogue, positives = scored.item_table[PAD + 1 :], scored.logits[:, 0]
+        losses = catalogue_cross_entropy(scored.vectors, catalogue, positives)
+        return tf.reduce_sum(tf.where(scored.has_label[:, 0], losses, 0.0)) / scored.num_labels
 
 
 OBJECTIVES: dict[str, type[Objective]] = {

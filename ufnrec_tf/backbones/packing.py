@@ -7,7 +7,7 @@ import tensorflow as tf
 from ufnrec_tf.types import PAD
 
 FILLER = -1
-"""Row of a filler in `Neighbourhood.rows`: it sees other fillers alone, and nobody sees it."""
+"""Row given to fillers when it is asked who sees whom: they see each other, nobody sees them."""
 
 
 class PackedHistories(NamedTuple):

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf import sources
 from ufnrec_tf.data.splits import SPLITS
+from ufnrec_tf.entries import propose
 from ufnrec_tf.experiment import Experiment, build, prepare_tensorflow
 from ufnrec_tf.positions import pack_batch
 from ufnrec_tf.workdir import read_json
@@ -72,16 +73,18 @@ def parts(experiment: Experiment, batches: list[dict[str, tf.Tensor]]) -> dict[s
     found["draw negatives"], fresh = cpu_ms(draw, pairs)
     look = graph(lambda pair: model._lookup(*pair))
     found["memory lookup"], lookups = cpu_ms(look, list(zip(packed, fresh, strict=True)))
-    enter = graph(lambda pair: model._entries(*pair))
-    _, entries = cpu_ms(enter, list(zip(packed, lookups, strict=True)))
+    enter = graph(lambda pair: propose(model.policy, *pair))
+    _, proposals = cpu_ms(enter, list(zip(packed, lookups, strict=True)))
     teach = graph(lambda pair: model._teach(*pair))
-    found["teacher"], taught = cpu_ms(teach, list(zip(packed, entries, strict=True)))
+    found["teacher"], taught = cpu_ms(teach, list(zip(packed, proposals, strict=True)))
+    judge = graph(lambda pair: model._judge(pair[0], pair[1][1]))
+    _, entries = cpu_ms(judge, list(zip(proposals, taught, strict=True)))
 
     @graph
     def learn(value: Any) -> Any:
         where, entry, (logits, is_taught, _) = value
         is_softened = is_taught & entry.is_flipped
-        divisors = model.objective.count(entry.is_counted, is_softened)
+        divisors = model.objective.count(entry, is_softened)
         return model._learn(where.packed, entry, is_softened, logits, divisors)
 
     found["encode, score, gradients"], students = cpu_ms(

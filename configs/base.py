@@ -79,18 +79,36 @@ OPTIONS = {
     "loss": {
         "name": Option(
             "pooled_bce",
-            "The loss. pooled_bce (authors): BCE of positives and negatives alike; cross_entropy: "
-            "of the positive in the whole catalogue, without negatives (memory.policy=keep).",
+            "The loss. pooled_bce (authors): BCE of positives and negatives alike; bce: one "
+            "negative a positive; nce: summed negatives, shifted logits; gbce: calibrated; "
+            "sampled_softmax, sampled_softmax_logq; scaled_cross_entropy; cross_entropy: the "
+            "whole catalogue.",
+        ),
+        "calibration": Option(0.75, "gbce: t, 0 for plain BCE, 1 fully.", minimum=0, maximum=1),
+        "scale": Option(
+            100.0, "scaled_cross_entropy: factor of the negatives. Paper: alpha.", minimum=0.001
         ),
     },
     "negatives": {
-        "count": Option(100, "Negatives a position. Paper: N.", minimum=1, maximum=60000),
+        "count": Option(
+            100,
+            "Negatives a position, as many as the loss takes (bce 1, cross_entropy 0). Paper: N.",
+            minimum=1,
+            maximum=60000,
+        ),
+        "probes": Option(
+            32,
+            "Candidates a position drawn for the memory alone, where the loss takes none or one.",
+            minimum=1,
+            maximum=60000,
+        ),
     },
     "memory": {
         "policy": Option(
             "ufnrec",
-            "keep: plain training; replay: remember, never flip; remove: leave ripe negatives out; "
-            "flip: label them 1; ufnrec: flip and let the teacher soften it.",
+            "keep: plain training; replay: remember, never flip; remove: leave ripe negatives out "
+            "for the step; neutral: for good; flip: label them 1; ufnrec: flip and let the teacher "
+            "soften it; random: as many flips as flip, of random negatives, a control.",
         ),
         "patience": Option(
             5, "A negative shown more often than this is ripe. Paper: m.", minimum=0

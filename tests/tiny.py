@@ -14,7 +14,7 @@ from ufnrec_tf.data.splits import Split, leave_one_out, seen_train_items
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.model import UFNRecModel
-from ufnrec_tf.objective import PooledBCE
+from ufnrec_tf.objectives import OBJECTIVES, LossSettings
 from ufnrec_tf.optimizer import make_optimizer
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.sampling import UniformNegativeSampler
@@ -67,7 +67,9 @@ class RunSettings:
     open_at: int | None = 0  # steps done when the gate opens, None for never
     num_steps: int = 36
     batch_size: int = 4  # ten windows: 4, 4 and 2 an epoch
+    loss: str = "pooled_bce"
     num_negatives: int = 6
+    num_probes: int = 0  # for losses that take one negative, or none
     patience: int = 1
     num_slots: int = 16
     capacity: int = 0
@@ -143,13 +145,14 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             num_rows=samples.num_rows,
             num_items=num_items,
             num_slots=settings.num_slots,
-            num_negatives=settings.num_negatives,
+            num_negatives=settings.num_probes or settings.num_negatives,
             patience=settings.patience,
             capacity=settings.capacity,
             ripens=policy.ripens,
             allows_duplicates=settings.duplicates,
             is_cumulative=settings.is_cumulative,
-            is_sticky=settings.is_sticky,
+            is_sticky=settings.is_sticky or policy.is_lasting,
+            is_lasting=policy.is_lasting,
             max_ripe=settings.max_flips,
         )
     host = HostState()
@@ -157,7 +160,7 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
         num_items=num_items,
         seen_offsets=offsets,
         seen_items=items,
-        num_negatives=settings.num_negatives,
+        num_negatives=settings.num_probes + settings.num_negatives,
         seed=settings.seed,
     )
     with strategy.scope():
@@ -178,7 +181,8 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
         model = UFNRecModel(
             backbone=backbone,
             sampler=sampler,
-            objective=PooledBCE(
+            objective=OBJECTIVES[settings.loss](
+                LossSettings(num_items=num_items, num_negatives=max(settings.num_negatives, 1)),
                 consistency_weight=settings.alpha,
                 averages_over_flipped=settings.consistency_mean == "flipped",
                 uses_soft_label_only=settings.soft_label_only,
@@ -192,6 +196,7 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             agreement=settings.agreement,
             capacities=(8, 16, settings.batch_size * MAX_LENGTH) if settings.compiles else (),
             compiles=settings.compiles,
+            num_probes=settings.num_probes,
         )
         optimizer = make_optimizer(
             learning_rate=settings.learning_rate,

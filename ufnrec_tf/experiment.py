@@ -14,20 +14,19 @@ from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.baselines import BASELINES
 from ufnrec_tf.checkpoint import CheckpointStore, named_variables
 from ufnrec_tf.data.pipeline import Samples, make_dataset, make_samples, steps_per_epoch
-from ufnrec_tf.data.splits import Split, seen_train_items
+from ufnrec_tf.data.splits import Split
 from ufnrec_tf.distribution import STRATEGIES, make_strategy, num_replicas, on_host
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.host_state import HostState
-from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.names import pick
-from ufnrec_tf.objective import OBJECTIVES
+from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.optimizer import make_optimizer
+from ufnrec_tf.parts import draws_of, make_memory, make_objective, make_sampler
 from ufnrec_tf.policies import POLICIES, Policy
 from ufnrec_tf.positions import choose_capacities
-from ufnrec_tf.sampling import UniformNegativeSampler
 from ufnrec_tf.teacher import EmaTeacher
 
 
@@ -105,12 +104,6 @@ def _check_settings(config: ConfigDict, policy: Policy) -> None:
             f"`evaluation.weights` is teacher, but policy {config.memory.policy!r} has none. "
             "Set --config.teacher.always=true, or --config.evaluation.weights=auto."
         )
-    if policy.remembers and not OBJECTIVES[config.loss.name].needs_negatives:
-        raise UserError(
-            f"`loss.name` is {config.loss.name}, which draws no negatives: policy "
-            f"{config.memory.policy!r} has nothing to remember. Set --config.memory.policy=keep, "
-            "or --config.loss.name=pooled_bce."
-        )
     if config.backbone.width % config.backbone.num_heads:
         raise UserError(
             "`backbone.num_heads` must divide `backbone.width`. Received: "
@@ -154,38 +147,6 @@ def make_evaluator(config: ConfigDict, split: Split, part: str, seed: int) -> Ra
     )
 
 
-def make_memory(config: ConfigDict, policy: Policy, samples: Samples, num_items: int) -> Any:
-    """Returns the memory, or None for a policy that does not remember."""
-    if not policy.remembers:
-        return None
-    settings = config.memory
-    return FalseNegativeMemory(
-        num_rows=samples.num_rows,
-        num_items=num_items,
-        num_slots=min(settings.slots, num_items),
-        num_negatives=config.negatives.count,
-        patience=settings.patience,
-        capacity=settings.capacity,
-        ripens=policy.ripens,
-        max_ripe=settings.max_flips,
-        allows_duplicates=settings.duplicates,
-        is_cumulative=settings.counting == "cumulative",
-        is_sticky=settings.flip == "sticky",
-    )
-
-
-def _make_sampler(config: ConfigDict, split: Split, seed: int) -> UniformNegativeSampler:
-    offsets, items = seen_train_items(split)
-    needs_negatives = OBJECTIVES[config.loss.name].needs_negatives
-    return UniformNegativeSampler(
-        num_items=split.interactions.num_items,
-        seen_offsets=offsets,
-        seen_items=items,
-        num_negatives=config.negatives.count if needs_negatives else 0,
-        seed=seed,
-    )
-
-
 def _make_model(
     config: ConfigDict,
     split: Split,
@@ -205,13 +166,8 @@ def _make_model(
         teacher = EmaTeacher(backbone, decay=settings.decay, uses_dropout=settings.dropout)
     model = UFNRecModel(
         backbone=backbone,
-        sampler=_make_sampler(config, split, seed),
-        objective=OBJECTIVES[config.loss.name](
-            consistency_weight=settings.weight,
-            averages_over_flipped=settings.consistency_mean == "flipped",
-            uses_soft_label_only=settings.soft_label_only,
-            l2=config.optimizer.l2,
-        ),
+        sampler=make_sampler(config, split, seed),
+        objective=make_objective(config, split.interactions.num_items),
         policy=policy,
         host=host,
         memory=memory,
@@ -220,6 +176,7 @@ def _make_model(
         agreement=settings.agreement,
         capacities=capacities,
         compiles=config.training.jit_compile,
+        num_probes=draws_of(config).num_probes,
     )
     names = "learning_rate beta_1 beta_2 epsilon weight_decay clip_norm warm_up_steps schedule"
     optimizer = make_optimizer(

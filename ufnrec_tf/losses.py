@@ -2,6 +2,12 @@
 
 import tensorflow as tf
 
+CHUNK_ITEMS = 16384
+"""Items of a catalogue that are scored at once in the full softmax."""
+
+_MINUS_INFINITY = -1e30
+"""Stands for minus infinity, whose difference from itself is not a number."""
+
 
 def bce(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns the binary cross-entropy of each logit against its label in [0, 1], same shape."""
@@ -20,15 +26,91 @@ def bernoulli_kl(student_logits: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Ten
     return bce(student_logits, soft_label) - bce(teacher_logits, soft_label)
 
 
-def catalogue_cross_entropy(
-    vectors: tf.Tensor, catalogue: tf.Tensor, positive_logits: tf.Tensor
+def masked_softmax_kl(
+    student_logits: tf.Tensor, teacher_logits: tf.Tensor, is_inside: tf.Tensor
 ) -> tf.Tensor:
-    """Returns -log softmax of each positive among all items, float32 [P].
+    """Returns KL(softmax of teacher || of student) over the marked entries of each row, [P].
+
+    Zero where they agree, and where one entry or none is marked. What stands in unmarked
+    entries has no effect.
+
+    Args:
+        student_logits: float32 [P, K].
+        teacher_logits: float32 [P, K].
+        is_inside: bool [P, K].
+    """
+    teacher = _masked_log_softmax(teacher_logits, is_inside)
+    student = _masked_log_softmax(student_logits, is_inside)
+    return tf.reduce_sum(tf.where(is_inside, tf.exp(teacher) * (teacher - student), 0.0), axis=1)
+
+
+def _masked_log_softmax(logits: tf.Tensor, is_inside: tf.Tensor) -> tf.Tensor:
+    inside = tf.where(is_inside, logits, _MINUS_INFINITY)
+    return tf.where(is_inside, tf.nn.log_softmax(inside, axis=1), 0.0)
+
+
+def catalogue_logsumexp(
+    vectors: tf.Tensor, catalogue: tf.Tensor, chunk_items: int = CHUNK_ITEMS
+) -> tf.Tensor:
+    """Returns log sum exp of each vector's dot products with all items, float32 [P].
+
+    Where the catalogue is larger than `chunk_items` it is taken in pieces, in the gradient too,
+    which computes them again: [P, chunk_items] logits are held at once.
 
     Args:
         vectors: float32 [P, D].
-        catalogue: float32 [V, D], all items; the [P, V] logits are their dot products.
-        positive_logits: float32 [P], the positives' dot products.
+        catalogue: float32 [V, D], all items.
+        chunk_items: Items of a piece.
     """
-    logits = tf.matmul(vectors, catalogue, transpose_b=True)  # [P, V]
-    return tf.reduce_logsumexp(tf.cast(logits, tf.float32), axis=1) - positive_logits
+    num_items = catalogue.shape[0]
+    if num_items <= chunk_items:
+        return tf.reduce_logsumexp(tf.matmul(vectors, catalogue, transpose_b=True), axis=1)
+    return _chunked_logsumexp(vectors, catalogue, chunk_items)
+
+
+def _chunked_logsumexp(vectors: tf.Tensor, catalogue: tf.Tensor, chunk_items: int) -> tf.Tensor:
+    """Returns what `catalogue_logsumexp` does, piece by piece."""
+    num_items, width = catalogue.shape
+    num_chunks = -(-num_items // chunk_items)
+    is_item = tf.reshape(tf.range(num_chunks * chunk_items) < num_items, [num_chunks, chunk_items])
+
+    def logits_of(number: tf.Tensor, vectors: tf.Tensor, chunks: tf.Tensor) -> tf.Tensor:
+        logits = tf.matmul(vectors, chunks[number], transpose_b=True)  # [P, chunk_items]
+        return tf.where(is_item[number][None, :], logits, _MINUS_INFINITY)
+
+    def add(total: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        part = tf.reduce_logsumexp(logits, axis=1)
+        return tf.maximum(total, part) + tf.math.log1p(tf.exp(-tf.abs(total - part)))
+
+    @tf.custom_gradient
+    def logsumexp(vectors: tf.Tensor, catalogue: tf.Tensor) -> tuple[tf.Tensor, object]:
+        padded = tf.pad(catalogue, [[0, num_chunks * chunk_items - num_items], [0, 0]])
+        chunks = tf.reshape(padded, [num_chunks, chunk_items, width])
+        total = tf.while_loop(
+            lambda number, _: number < num_chunks,
+            lambda number, total: (number + 1, add(total, logits_of(number, vectors, chunks))),
+            (tf.constant(1), tf.reduce_logsumexp(logits_of(tf.constant(0), vectors, chunks), 1)),
+        )[1]
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            def step(number: tf.Tensor, by_vectors: tf.Tensor, by_chunks: tf.Tensor) -> tuple:
+                logits = logits_of(number, vectors, chunks)
+                share = tf.exp(logits - total[:, None]) * upstream[:, None]
+                by_vectors += tf.matmul(share, chunks[number])
+                piece = tf.matmul(share, vectors, transpose_a=True)
+                return (
+                    number + 1,
+                    by_vectors,
+                    tf.tensor_scatter_nd_update(by_chunks, [[number]], piece[None]),
+                )
+
+            _, by_vectors, by_chunks = tf.while_loop(
+                lambda number, *_: number < num_chunks,
+                step,
+                (tf.constant(0), tf.zeros_like(vectors), tf.zeros_like(chunks)),
+            )
+            return by_vectors, tf.reshape(by_chunks, [-1, width])[:num_items]
+
+        return total, gradient
+
+    return logsumexp(vectors, catalogue)

@@ -56,6 +56,8 @@ class FalseNegativeMemory:
             False: it starts again, so that the patience is one of consecutive visits.
         is_sticky: Whether a ripe entry that is still hard stays remembered. False (the
             authors'): it leaves the list, so that a flip lasts one step.
+        is_lasting: Whether a draw is ripe wherever its count is above the patience, remembered
+            or not.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class FalseNegativeMemory:
         allows_duplicates: bool = False,
         is_cumulative: bool = True,
         is_sticky: bool = False,
+        is_lasting: bool = False,
     ) -> None:
         self.num_rows = num_rows
         self.num_items = num_items
@@ -82,6 +85,7 @@ class FalseNegativeMemory:
         self.allows_duplicates = allows_duplicates
         self.is_cumulative = is_cumulative
         self.is_sticky = is_sticky
+        self.is_lasting = is_lasting
         self.capacity = min(capacity or num_negatives, num_negatives)
         self._num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
         shape = [max(num_rows, 1), num_slots]
@@ -124,10 +128,13 @@ class FalseNegativeMemory:
         negatives, is_shown, padding = self._overlay(shown, fresh)
         is_ripe = tf.pad(self._is_ripe(counts), padding)
         is_excluded = negatives == 0
-        if not self.allows_duplicates:
+        if self.is_lasting or not self.allows_duplicates:
             slots, is_found = flat_slots(items, negatives)
-            is_again = is_found & (tf.gather(tf.reshape(states, [-1]), slots) % 2 == 1)
-            is_excluded |= is_again & ~is_shown
+            found = tf.where(is_found, tf.gather(tf.reshape(states, [-1]), slots), 0)
+            if not self.allows_duplicates:
+                is_excluded |= (found % 2 == 1) & ~is_shown
+            if self.is_lasting and self.ripens:
+                is_ripe |= (found // 2 > self.patience) & ~is_excluded
         return Lookup(negatives, is_shown, is_ripe, is_excluded, items, states)
 
     def record(

@@ -9,9 +9,10 @@ import tensorflow as tf
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.packing import PackedHistories
 from ufnrec_tf.distribution import num_replicas, on_host, sum_over_replicas
+from ufnrec_tf.entries import Proposal, agrees, decide, propose
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
-from ufnrec_tf.objective import Objective
+from ufnrec_tf.objectives import Objective
 from ufnrec_tf.policies import Policy
 from ufnrec_tf.positions import Positions, choose_rows, pack_batch
 from ufnrec_tf.sampling import UniformNegativeSampler
@@ -43,6 +44,7 @@ class UFNRecModel(keras.Model):
         compiles: Whether XLA compiles what lies between lookup and record, once for each of the
             capacities. The tables of memory and host stay outside: on a GPU a compiled program
             cannot touch them.
+        num_probes: How many of the sampler's draws, the first, are for the memory alone.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class UFNRecModel(keras.Model):
         agreement: str = "none",
         capacities: Sequence[int] = (),
         compiles: bool = False,
+        num_probes: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -71,6 +74,7 @@ class UFNRecModel(keras.Model):
         self.has_teacher_always = has_teacher_always
         self.agreement = agreement
         self.capacities = tuple(capacities)
+        self.num_probes = num_probes
         self._draw = tf.function(sampler.__call__, jit_compile=compiles)
         self._learn = tf.function(self._differentiate, jit_compile=compiles)
         self._follow = self._descend_and_follow
@@ -100,11 +104,11 @@ class UFNRecModel(keras.Model):
             positions=positions.indices,
         )
         lookup = self._lookup(positions, fresh)
-        entries = self._entries(positions, lookup)
-        teacher_logits, is_taught, num_taught = self._teach(positions, entries)
-        entries = self._judge(entries, is_taught)
+        proposal = propose(self.policy, positions, lookup)
+        teacher_logits, is_taught, num_taught = self._teach(positions, proposal)
+        entries = self._judge(proposal, is_taught)
         is_softened = is_taught & entries.is_flipped
-        divisors = sum_over_replicas(self.objective.count(entries.is_counted, is_softened))
+        divisors = sum_over_replicas(self.objective.count(entries, is_softened))
         student = self._learn(positions.packed, entries, is_softened, teacher_logits, divisors)
         self._follow(student.gradients)
         self._record(positions, lookup, student.is_hard, entries)
@@ -140,32 +144,16 @@ class UFNRecModel(keras.Model):
         with on_host():
             return tf.cond(self._is_active(), lambda: memory.lookup(positions.rows, fresh), shut)
 
-    def _entries(self, positions: Positions, lookup: Lookup) -> Entries:
-        """Returns the candidates of all positions; fillers have none that counts."""
-        nothing = tf.zeros_like(lookup.is_ripe)
-        is_flipped = lookup.is_ripe if self.policy.flips else nothing
-        is_removed = lookup.is_ripe if self.policy.removes else nothing
-        is_counted = tf.pad(
-            ~(lookup.is_excluded | is_removed), [[0, 0], [1, 0]], constant_values=True
-        )
-        negatives = positions.add_fillers(lookup.negatives, PAD)
-        return Entries(
-            candidates=tf.concat([positions.positives[:, None], negatives], axis=1),
-            is_flipped=positions.add_fillers(tf.pad(is_flipped, [[0, 0], [1, 0]]), False),
-            is_removed=positions.add_fillers(tf.pad(is_removed, [[0, 0], [1, 0]]), False),
-            is_counted=positions.add_fillers(is_counted, False),
-        )
-
-    def _judge(self, entries: Entries, is_taught: tf.Tensor) -> Entries:
+    def _judge(self, proposal: Proposal, is_taught: tf.Tensor) -> Entries:
         """Lets only those flips stand to which the teacher, where it has a say, agrees."""
         if self.agreement == "none" or self.teacher is None or not self.policy.is_softened:
-            return entries
-        return entries._replace(is_flipped=entries.is_flipped & is_taught)
+            return decide(proposal, self.num_probes)
+        return decide(proposal, self.num_probes, is_taught)
 
     def _teach(
-        self, positions: Positions, entries: Entries
+        self, positions: Positions, entries: Proposal
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns teacher logits [C, 1 + N], where it agrees, and the users it ran for.
+        """Returns teacher logits [C, K], where it agrees, and the users it ran for.
 
         The teacher reads only the users that have a flipped entry, and is not run in a step
         without one.
@@ -184,8 +172,12 @@ class UFNRecModel(keras.Model):
             positives = tf.gather(entries.candidates[:, 0], at[:, 0])
             pairs = teacher.score(vectors, tf.stack([positives, items], axis=1))  # [F, 2]
             shape = tf.shape(nothing, tf.int64)
-            agrees = tf.scatter_nd(at, tf.cast(self._agrees(pairs), tf.int32), shape) > 0
-            return tf.scatter_nd(at, pairs[:, 1], shape), agrees, num_taught
+            is_agreed = tf.cast(agrees(self.agreement, pairs), tf.int32)
+            # The positive's stands in column 0, the same however many suspects a row has.
+            own = tf.stack([at[:, 0], tf.zeros_like(at[:, 0])], axis=1)
+            logits = tf.scatter_nd(at, pairs[:, 1], shape)
+            logits = tf.tensor_scatter_nd_update(logits, own, pairs[:, 0])
+            return logits, tf.scatter_nd(at, is_agreed, shape) > 0, num_taught
 
         # Made in an earlier step, so that this is not its first update.
         is_there = self._num_teacher_updates() > 1
@@ -194,14 +186,6 @@ class UFNRecModel(keras.Model):
             score,
             lambda: (no_logits, nothing, tf.constant(0, tf.int64)),
         )
-
-    def _agrees(self, pairs: tf.Tensor) -> tf.Tensor:
-        """Returns bool [F] for the teacher's logits [F, 2] of positives and suspects."""
-        if self.agreement == "half":
-            return pairs[:, 1] > 0.0
-        if self.agreement == "outranks":
-            return pairs[:, 1] > pairs[:, 0]
-        return tf.ones(tf.shape(pairs)[:1], tf.bool)
 
     def _differentiate(
         self,
@@ -216,11 +200,9 @@ class UFNRecModel(keras.Model):
         with tf.GradientTape() as tape:
             vectors = self.backbone.call_packed(packed, training=True)
             logits = self.backbone.score(vectors, entries.candidates)
-            labels = tf.one_hot(0, entries.candidates.shape[1])[None, :]
             terms = self.objective(
                 logits=logits,
-                labels=tf.where(entries.is_flipped, 1.0, labels),
-                is_counted=entries.is_counted,
+                entries=entries,
                 is_softened=is_softened,
                 teacher_logits=teacher_logits,
                 vectors=vectors,
@@ -258,13 +240,10 @@ class UFNRecModel(keras.Model):
         is_active = tf.cast(self.optimizer.iterations, tf.int64) > self.host.active_since
 
         def commit() -> tf.Tensor:
-            is_spent = (entries.is_flipped | entries.is_removed)[:, 1:]
-            memory.record(
-                positions.rows,
-                lookup,
-                positions.drop_fillers(is_hard),
-                positions.drop_fillers(is_spent),
-            )
+            is_spent = positions.drop_fillers((entries.is_flipped | entries.is_removed)[:, 1:])
+            if self.policy.is_random:  # others were flipped in their place
+                is_spent |= lookup.is_ripe
+            memory.record(positions.rows, lookup, positions.drop_fillers(is_hard), is_spent)
             return tf.constant(True)
 
         with on_host():

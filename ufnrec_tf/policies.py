@@ -12,20 +12,28 @@ class Policy(NamedTuple):
         flips: A suspect gets label 1 for the step.
         removes: A suspect is left out of the loss for the step.
         is_softened: A suspect's label is softened by the teacher (the consistency term).
+        is_random: As many negatives are flipped as there are suspects, but fresh draws.
+        is_lasting: A suspect stays one: it is left out at every visit as long as its count
+            stands, drawn afresh or remembered, rather than for the step in which it ripens.
     """
 
     remembers: bool
-    ripens: bool
-    flips: bool
-    removes: bool
-    is_softened: bool
+    ripens: bool = False
+    flips: bool = False
+    removes: bool = False
+    is_softened: bool = False
+    is_random: bool = False
+    is_lasting: bool = False
 
 
 POLICIES: dict[str, Policy] = {
-    "keep": Policy(False, False, False, False, False),
-    "replay": Policy(True, False, False, False, False),
-    "remove": Policy(True, True, False, True, False),
-    "flip": Policy(True, True, True, False, False),
-    "ufnrec": Policy(True, True, True, False, True),
+    "keep": Policy(remembers=False),
+    "replay": Policy(remembers=True),
+    "remove": Policy(remembers=True, ripens=True, removes=True),
+    "flip": Policy(remembers=True, ripens=True, flips=True),
+    "ufnrec": Policy(remembers=True, ripens=True, flips=True, is_softened=True),
+    "random": Policy(remembers=True, ripens=True, flips=True, is_random=True),
+    "neutral": Policy(remembers=True, ripens=True, removes=True, is_lasting=True),
 }
-"""`keep` is plain training; the others remember. `ufnrec` is the paper's (section 3)."""
+"""`keep` is plain training; the others remember. `ufnrec` is the paper's (section 3); `random` is
+its control. What removing, flipping and softening mean to a loss stands with the losses."""

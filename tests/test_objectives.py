@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from tests.oracle import oracle_loss
 from ufnrec_tf.losses import bce, bernoulli_kl
-from ufnrec_tf.objective import CrossEntropy, PooledBCE
+from ufnrec_tf.objectives import LossSettings
+from ufnrec_tf.objectives.binary import PooledBCE
+from ufnrec_tf.types import Entries
 
 GOLDEN = Path(__file__).parent / "golden"
 NUM_CASES = 240
@@ -18,6 +20,7 @@ TABLE = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 def make_objective(alpha=0.3, mean="flipped", soft_label_only=False, l2=0.0) -> PooledBCE:
     return PooledBCE(
+        LossSettings(num_items=2, num_negatives=2),
         consistency_weight=alpha,
         averages_over_flipped=mean == "flipped",
         uses_soft_label_only=soft_label_only,
@@ -28,15 +31,22 @@ def make_objective(alpha=0.3, mean="flipped", soft_label_only=False, l2=0.0) -> 
 def run_objective(objective, logits, labels, weights, softened, teacher_logits):
     """Returns the terms and the gradient by the logits."""
     logits = tf.constant(logits, tf.float32)
-    is_counted, is_softened = tf.constant(np.asarray(weights) > 0), tf.constant(softened)
+    is_softened = tf.constant(softened)
+    is_flipped = np.asarray(labels) > 0
+    is_flipped[:, :1] = False
+    entries = Entries(
+        candidates=tf.zeros(logits.shape, tf.int32),
+        is_flipped=tf.constant(is_flipped),
+        is_removed=tf.zeros(logits.shape, tf.bool),
+        is_counted=tf.constant(np.asarray(weights) > 0),
+    )
     with tf.GradientTape() as tape:
         tape.watch(logits)
         terms = objective(
             logits=logits,
-            labels=tf.constant(labels, tf.float32),
-            is_counted=is_counted,
+            entries=entries,
             is_softened=is_softened,
-            divisors=objective.count(is_counted, is_softened),
+            divisors=objective.count(entries, is_softened),
             teacher_logits=tf.constant(teacher_logits, tf.float32),
             vectors=tf.zeros([logits.shape[0], TABLE.shape[1]]),
             item_table=tf.constant(TABLE),
@@ -132,16 +142,17 @@ def test_objective_matches_golden(number):
 def test_l2_is_the_norm_of_the_item_table_and_reaches_its_gradient():
     table = tf.Variable(TABLE)
     objective = make_objective(l2=0.5)
+    nothing = tf.zeros([1, 2], tf.bool)
+    entries = Entries(tf.constant([[1, 2]]), nothing, nothing, ~nothing)
     with tf.GradientTape() as tape:
         terms = objective(
             logits=tf.constant([[1.0, -1.0]]),
-            labels=tf.constant([[1.0, 0.0]]),
-            is_counted=tf.constant([[True, True]]),
-            is_softened=tf.constant([[False, False]]),
+            entries=entries,
+            is_softened=nothing,
             teacher_logits=tf.zeros([1, 2]),
             vectors=tf.zeros([1, TABLE.shape[1]]),
             item_table=tf.convert_to_tensor(table),
-            divisors=tf.constant([2, 2, 0], tf.int64),
+            divisors=objective.count(entries, nothing),
         )
     norm = np.sqrt(55.0)  # 0 + 1 + 4 + 9 + 16 + 25
     assert float(terms.l2) == pytest.approx(0.5 * norm, rel=1e-6)
@@ -177,37 +188,3 @@ def test_divergence_is_zero_at_agreement_and_finite_far_out():
     np.testing.assert_allclose(far, [80.0, 80.0], rtol=1e-5)
     assert (bernoulli_kl(logits, tf.reverse(logits, [0])).numpy() >= -1e-6).all()
     np.testing.assert_allclose(bce(tf.constant([0.0]), tf.constant([0.3])), [np.log(2)], rtol=1e-6)
-
-
-def test_cross_entropy_is_over_the_whole_catalogue_without_padding():
-    rng = np.random.default_rng(0)
-    vectors, table = rng.normal(size=(3, 2)), rng.normal(size=(6, 2))
-    positives, is_counted = np.array([2, 5, 1]), np.array([[True], [False], [True]])
-    objective = CrossEntropy(
-        consistency_weight=0.3, averages_over_flipped=False, uses_soft_label_only=False, l2=0.0
-    )
-    nothing = tf.zeros([3, 1], tf.bool)
-    vectors_in, table_in = (tf.Variable(part, dtype=tf.float32) for part in (vectors, table))
-    with tf.GradientTape() as tape:
-        logits = tf.reduce_sum(vectors_in * tf.gather(table_in, positives), axis=1)[:, None]
-        terms = objective(
-            logits=logits,
-            labels=tf.ones([3, 1]),
-            is_counted=tf.constant(is_counted),
-            is_softened=nothing,
-            teacher_logits=tf.zeros([3, 1]),
-            vectors=vectors_in,
-            item_table=tf.convert_to_tensor(table_in),
-            divisors=objective.count(tf.constant(is_counted), nothing),
-        )
-    scores = vectors @ table[1:].T
-    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    expected = -np.log(chances[np.arange(3), positives - 1])
-    assert float(terms.total) == pytest.approx(expected[[0, 2]].mean(), rel=1e-5)
-    assert float(terms.ranking) == float(terms.total)
-    # The gradient by a counted vector: the mean item less the positive, halved for two positions.
-    found = tape.gradient(terms.total, [vectors_in, table_in])
-    by_vector = (chances @ table[1:] - table[positives]) / 2
-    by_vector[1] = 0.0
-    np.testing.assert_allclose(found[0], by_vector, rtol=0, atol=1e-6)
-    assert not tf.convert_to_tensor(found[1]).numpy()[0].any()  # padding is no candidate

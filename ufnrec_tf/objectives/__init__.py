@@ -1,0 +1,24 @@
+"""Losses by name."""
+
+from ufnrec_tf.objectives.base import LossSettings, Objective
+from ufnrec_tf.objectives.binary import NCE, CalibratedBCE, OneNegativeBCE, PooledBCE
+from ufnrec_tf.objectives.softmax import (
+    CrossEntropy,
+    SampledSoftmax,
+    SampledSoftmaxLogQ,
+    ScaledCrossEntropy,
+)
+
+__all__ = ["OBJECTIVES", "LossSettings", "Objective"]
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "pooled_bce": PooledBCE,
+    "bce": OneNegativeBCE,
+    "nce": NCE,
+    "gbce": CalibratedBCE,
+    "sampled_softmax": SampledSoftmax,
+    "sampled_softmax_logq": SampledSoftmaxLogQ,
+    "scaled_cross_entropy": ScaledCrossEntropy,
+    "cross_entropy": CrossEntropy,
+}
+"""Loss name to the objective that computes it."""

@@ -1,0 +1,183 @@
+"""What every loss shares: what it may read, the consistency term, divisors over all replicas."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ufnrec_tf.distribution import num_replicas
+from ufnrec_tf.types import Entries, LossTerms
+
+
+class LossSettings(NamedTuple):
+    """What losses need to know beside logits; each reads its own.
+
+    Attributes:
+        num_items: Number of items of the catalogue.
+        num_negatives: Negatives that the loss draws a position.
+        calibration: t of gBCE, in [0, 1].
+        scale: alpha of the scaled cross-entropy.
+    """
+
+    num_items: int
+    num_negatives: int
+    calibration: float = 0.75
+    scale: float = 100.0
+
+
+class Scored(NamedTuple):
+    """What a loss may read; P positions, K = 1 + probes + negatives, column 0 the positive.
+
+    Attributes:
+        logits: float32 [P, K], the student's.
+        is_counted: bool [P, K], entries that take part; False throughout in fillers.
+        is_flipped: bool [P, K], suspects whose label is 1.
+        is_removed: bool [P, K], suspects that are to be left out.
+        is_softened: bool [P, K], flipped entries that the teacher has scored.
+        is_hard_flip: bool [P, K], flipped entries with a hard label: all, or, where the soft
+            label stands alone, those that are not softened.
+        teacher_logits: float32 [P, K], read only where `is_softened`, and in column 0 of the rows
+            that have such an entry.
+        vectors: float32 [P, D], the positions' vectors.
+        item_table: float32 [num_items + 1, D].
+        counts: `Counts` over all replicas, float32, at least 1 each.
+    """
+
+    logits: tf.Tensor
+    is_counted: tf.Tensor
+    is_flipped: tf.Tensor
+    is_removed: tf.Tensor
+    is_softened: tf.Tensor
+    is_hard_flip: tf.Tensor
+    teacher_logits: tf.Tensor
+    vectors: tf.Tensor
+    item_table: tf.Tensor
+    counts: "Counts"
+
+    def labels(self) -> tf.Tensor:
+        """Returns float32 [P, K], 1 for the positive and for flipped entries, else 0."""
+        positive = tf.one_hot(0, self.logits.shape[1])[None, :]
+        return tf.where(self.is_flipped, 1.0, positive)
+
+
+class Counts(NamedTuple):
+    """How many there are, over all replicas.
+
+    Attributes:
+        labels: Entries with a hard label.
+        entries: Counted entries.
+        softened: Softened entries.
+        positions: Real positions.
+        softened_positions: Positions with a softened entry.
+    """
+
+    labels: tf.Tensor
+    entries: tf.Tensor
+    softened: tf.Tensor
+    positions: tf.Tensor
+    softened_positions: tf.Tensor
+
+
+class Objective(ABC):
+    """Ranking loss, consistency with the teacher, and the norm of the item table.
+
+    total = ranking term + alpha * consistency term + l2 * ||item table||
+
+    A subclass gives the first two. Means are over all replicas, whose counts are given; each
+    replica returns its share, since the gradients are summed.
+
+    Source: arXiv 2208.04116, section 3.3, and the released code.
+
+    Args:
+        settings: See `LossSettings`.
+        consistency_weight: alpha. Paper: 0.3.
+        averages_over_flipped: Whether alpha's mean is over what is flipped alone (the authors'),
+            so that one of F flipped entries weighs alpha * entries / (2 F) times an ordinary
+            one; False divides by the number of all.
+        uses_soft_label_only: Whether a flipped entry that the teacher scores leaves the ranking
+            term, so that a teacher who says less than 0.5 does not contradict a hard 1. False:
+            both (the authors').
+        l2: Weight of the item table's norm (not squared).
+    """
+
+    most_negatives: int | None = None
+    """Negatives that the ranking term reads at most; None for as many as are asked for. Where it
+    is 0 or 1 the memory lives on probes: candidates drawn for it alone, which the loss does not
+    see before they are flipped."""
+
+    def __init__(
+        self,
+        settings: LossSettings,
+        *,
+        consistency_weight: float,
+        averages_over_flipped: bool,
+        uses_soft_label_only: bool,
+        l2: float,
+    ) -> None:
+        self.settings = settings
+        self.consistency_weight = consistency_weight
+        self.averages_over_flipped = averages_over_flipped
+        self.uses_soft_label_only = uses_soft_label_only
+        self.l2 = l2
+
+    def count(self, entries: Entries, is_softened: tf.Tensor) -> tf.Tensor:
+        """Returns what this replica adds to `Counts`, int64 [5]; arguments: see the call."""
+        counted = entries.is_counted
+        has_label = counted & ~is_softened if self.uses_soft_label_only else counted
+        of_rows = [counted[:, 0], tf.reduce_any(is_softened, axis=1)]
+        flags = [has_label, counted, is_softened, *of_rows]
+        return tf.stack([tf.math.count_nonzero(flag) for flag in flags])
+
+    @abstractmethod
+    def ranking_term(self, scored: Scored) -> tf.Tensor:
+        """Returns this replica's share of the ranking term, float32 []."""
+
+    @abstractmethod
+    def consistency_term(self, scored: Scored) -> tf.Tensor:
+        """Returns this replica's share of the consistency term, before alpha, float32 []."""
+
+    def __call__(
+        self,
+        *,
+        logits: tf.Tensor,
+        entries: Entries,
+        is_softened: tf.Tensor,
+        teacher_logits: tf.Tensor,
+        vectors: tf.Tensor,
+        item_table: tf.Tensor,
+        divisors: tf.Tensor,
+    ) -> LossTerms:
+        """Returns this replica's share of each term.
+
+        Args:
+            logits: float32 [P, K], the student's.
+            entries: What each candidate is to the loss, each [P, K].
+            is_softened: bool [P, K], flipped entries that the teacher has scored.
+            teacher_logits: float32 [P, K]; see `Scored`.
+            vectors: float32 [P, D], the student's vectors of the positions.
+            item_table: float32 [num_items + 1, D].
+            divisors: int64 [5], `count` summed over all replicas.
+        """
+        is_hard_flip = entries.is_flipped
+        if self.uses_soft_label_only:
+            is_hard_flip &= ~is_softened
+        scored = Scored(
+            logits=logits,
+            is_counted=entries.is_counted,
+            is_flipped=entries.is_flipped,
+            is_removed=entries.is_removed,
+            is_softened=is_softened,
+            is_hard_flip=is_hard_flip,
+            teacher_logits=teacher_logits,
+            vectors=vectors,
+            item_table=item_table,
+            counts=Counts(*tf.unstack(tf.maximum(tf.cast(divisors, tf.float32), 1.0))),
+        )
+        ranking = self.ranking_term(scored)
+        consistency, l2 = tf.constant(0.0), tf.constant(0.0)
+        if self.consistency_weight:
+            consistency = self.consistency_term(scored)
+        if self.l2:
+            l2 = self.l2 * tf.norm(item_table) / num_replicas()
+        total = ranking + self.consistency_weight * consistency + l2
+        return LossTerms(total=total, ranking=ranking, consistency=consistency, l2=l2)

@@ -1,0 +1,129 @@
+"""Losses that ask which of the candidates is the positive.
+
+Let p be the softmax of the adjusted logits over the denominator's candidates C, F the flipped
+suspects of a position and R the removed ones. The ranking term is the mean over positions of
+
+    -sum over i in {positive} and F of q_i * log p_i,   q_i = 1 / (1 + |F|),   C without R:
+
+`remove` leaves a suspect out of the denominator, `flip` gives it as much target mass as the
+positive, `ufnrec` adds alpha times the consistency term, the mean over positions of
+
+    KL(softmax of the teacher's || of the student's logits over {positive} and F).
+
+With the soft label alone (`uses_soft_label_only`) softened suspects get no target mass; the
+teacher then says how the mass of positive and suspects is shared among them.
+"""
+
+import math
+
+import tensorflow as tf
+
+from ufnrec_tf.losses import catalogue_logsumexp, masked_softmax_kl
+from ufnrec_tf.objectives.base import Objective, Scored
+from ufnrec_tf.types import PAD
+
+_EXCLUDED = -1e30
+"""Stands for minus infinity, whose difference from itself is not a number."""
+
+_LEAST_SHARE = 1e-6
+"""What removed suspects leave of the denominator at least; the positive is never removed."""
+
+
+class SoftmaxObjective(Objective):
+    """Mean over positions of cross-entropy against positive and flipped suspects; see the module.
+
+    The mean of the consistency term is over positions with a softened suspect, or
+    (`averages_over_flipped` False) over all.
+    """
+
+    def log_denominator(self, scored: Scored) -> tf.Tensor:
+        """Returns float32 [P], the log of the denominator; see the module."""
+        adjusted = scored.logits + self.adjustment(scored)
+        is_inside = scored.is_counted & ~scored.is_removed
+        return tf.reduce_logsumexp(tf.where(is_inside, adjusted, _EXCLUDED), axis=1)
+
+    def adjustment(self, scored: Scored) -> tf.Tensor:
+        """Returns float32 [P, K], what is added to the logits of drawn negatives of label 0."""
+        is_positive = tf.one_hot(0, scored.logits.shape[1])[None, :] > 0
+        return tf.where(is_positive | scored.is_flipped, 0.0, self.negative_shift())
+
+    def negative_shift(self) -> float:
+        """Returns what is added to every negative's logit."""
+        return 0.0
+
+    def ranking_term(self, scored: Scored) -> tf.Tensor:
+        """Returns the term; see the module."""
+        is_positive = tf.one_hot(0, scored.logits.shape[1])[None, :] > 0
+        is_target = (is_positive | scored.is_hard_flip) & scored.is_counted
+        mass = tf.cast(is_target, tf.float32)
+        num_targets = tf.maximum(tf.reduce_sum(mass, axis=1), 1.0)
+        targets = tf.reduce_sum(mass * scored.logits, axis=1) / num_targets
+        losses = self.log_denominator(scored) - targets
+        is_real = scored.is_counted[:, 0]
+        return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
+
+    def consistency_term(self, scored: Scored) -> tf.Tensor:
+        """Returns the term; see the module."""
+        is_positive = tf.one_hot(0, scored.logits.shape[1])[None, :] > 0
+        has_suspect = tf.reduce_any(scored.is_softened, axis=1)
+        divergence = masked_softmax_kl(
+            scored.logits, scored.teacher_logits, is_positive | scored.is_softened
+        )
+        counts = scored.counts
+        divisor = counts.softened_positions if self.averages_over_flipped else counts.positions
+        return tf.reduce_sum(tf.where(has_suspect, divergence, 0.0)) / divisor
+
+
+class SampledSoftmax(SoftmaxObjective):
+    """Cross-entropy of the positive among itself and N uniform negatives, uncorrected.
+
+    Source: Jean et al., ACL 2015, without the correction.
+    """
+
+
+class SampledSoftmaxLogQ(SoftmaxObjective):
+    """Sampled softmax whose denominator estimates the whole catalogue's.
+
+    A negative stands for (I - 1) / N items, hence + log((I - 1) / N) on its logit (logQ with a
+    uniform proposal); the positive stands for itself.
+
+    Source: Bengio & Senecal, 2008; Yi et al., RecSys 2019; the positive's own term as in
+    Khrylchenko et al., arXiv 2507.09331.
+    """
+
+    def negative_shift(self) -> float:
+        """Returns log((I - 1) / N)."""
+        settings = self.settings
+        return math.log(max(settings.num_items - 1, 1) / settings.num_negatives)
+
+
+class ScaledCrossEntropy(SoftmaxObjective):
+    """Sampled softmax with the negatives' part of the denominator multiplied by alpha.
+
+    Source: Xu et al., arXiv 2402.06216, section 4 (alpha 100 with 500 negatives on Beauty).
+    """
+
+    def negative_shift(self) -> float:
+        """Returns log(alpha)."""
+        return math.log(self.settings.scale)
+
+
+class CrossEntropy(SoftmaxObjective):
+    """Mean over positions of -log softmax(positive) in the whole catalogue.
+
+    Nothing is masked: items that the user has seen are in the softmax too, as is usual. It
+    draws no negatives: what is remembered, removed and flipped are probes. The catalogue is taken
+    in pieces, so that memory is bounded by positions times `losses.CHUNK_ITEMS`.
+
+    Source: Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023.
+    """
+
+    most_negatives = 0
+
+    def log_denominator(self, scored: Scored) -> tf.Tensor:
+        """Returns float32 [P], over all items but the removed ones."""
+        everything = catalogue_logsumexp(scored.vectors, scored.item_table[PAD + 1 :])
+        # Exactly as if they were not in the sum, its gradient too.
+        shares = tf.exp(tf.minimum(scored.logits - everything[:, None], 0.0))
+        removed = tf.reduce_sum(tf.where(scored.is_removed, shares, 0.0), axis=1)
+        return everything + tf.math.log1p(-tf.minimum(removed, 1.0 - _LEAST_SHARE))

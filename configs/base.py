@@ -108,7 +108,23 @@ OPTIONS = {
             "ufnrec",
             "keep: plain training; replay: remember, never flip; remove: leave ripe negatives out "
             "for the step; neutral: for good; flip: label them 1; ufnrec: flip and let the teacher "
-            "soften it; random: as many flips as flip, of random negatives, a control.",
+            "soften it; random: as many flips as flip, of random negatives, a control; "
+            "ufnrec_safe: a bounded share of positives gives way to proven suspects (safe_*).",
+        ),
+        "safe_patience": Option(
+            2, "ufnrec_safe: looks in a row that a suspect has survived, more than.", minimum=0
+        ),
+        "safe_period": Option(
+            8, "ufnrec_safe: the teacher looks at the users of one step in so many.", minimum=1
+        ),
+        "safe_probes": Option(
+            32, "ufnrec_safe: candidates a position that a look draws.", minimum=1, maximum=60000
+        ),
+        "safe_slots": Option(
+            8, "ufnrec_safe: items that a row remembers, 8 bytes each.", minimum=1
+        ),
+        "safe_budget": Option(
+            0.1, "ufnrec_safe: largest share of positives replaced.", minimum=0, maximum=1
         ),
         "patience": Option(
             5, "A negative shown more often than this is ripe. Paper: m.", minimum=0
@@ -243,8 +259,9 @@ OPTIONS = {
         ),
         "weights": Option(
             "auto",
-            "auto: the teacher's where there is one.",
-            choices=("auto", "student", "teacher"),
+            "auto: the teacher's where there is one (ufnrec_safe: better); better: whichever of "
+            "the two validates better, both are scored.",
+            choices=("auto", "student", "teacher", "better"),
         ),
         "mask": Option(
             "seen",

@@ -22,11 +22,13 @@ LAYERS = [
     "losses metrics policies positions memory_rows memory_usage user_items host_state gate "
     "optimizer retriever histories",
     "memory teacher sampling objectives entries ranking baselines export",
+    "safe_flips",
     "model evaluation recommend",
     # A run.
     "parts",
-    "sources experiment run_scalars showing",
+    "sources experiment run_scalars run_scores showing",
     "callbacks record",
+    "signals",
     "results",
     "training trained",
     "modes",

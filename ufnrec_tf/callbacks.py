@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -13,12 +12,13 @@ from ufnrec_tf.board import Board
 from ufnrec_tf.checkpoint import CheckpointStore
 from ufnrec_tf.display import ProgressBar
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.evaluation import NotFiniteError, RankingEvaluator
+from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.gate import Gate
 from ufnrec_tf.host_state import NEVER, HostState
 from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.release import give_back
 from ufnrec_tf.run_scalars import write_scalars
+from ufnrec_tf.run_scores import RunScores
 from ufnrec_tf.run_state import WARM_UP_STEPS, Interrupted, LoopSettings, Progress, Stopwatch
 from ufnrec_tf.workdir import JsonLines
 
@@ -72,11 +72,17 @@ class TrainingLoop(keras.callbacks.Callback):
         self.best = best
         self.store = store
         self.best_store = best_store
-        self.metrics_log = metrics_log
         self.board = board
         self.bar = bar
         self.settings = settings
         self.progress = progress
+        self.scores = RunScores(
+            evaluators=evaluators,
+            metrics_log=metrics_log,
+            board=board,
+            settings=settings,
+            progress=progress,
+        )
         self._stopwatch = Stopwatch(progress.timing)
         self._epoch_base = progress.step
         self._fit_first = progress.step
@@ -183,10 +189,10 @@ class TrainingLoop(keras.callbacks.Callback):
         metric = None
         if is_last or progress.epoch % settings.every == 0:
             name = settings.monitor or "ndcg@10"
-            metric = self._evaluate("validation")[name]
+            metric = self.scores.validate(self.scored)[name]
             self._metric_text = f", {name} {metric:.4f}"
         if settings.test_every and progress.epoch % settings.test_every == 0:
-            self._evaluate("test")
+            self.scores.evaluate("test", *self.scored())
         if metric is not None and settings.monitor:
             self._select(metric)
         if progress.gate_epoch is None and is_whole:
@@ -201,41 +207,14 @@ class TrainingLoop(keras.callbacks.Callback):
         self.bar.update(progress.step, self._text(progress.epoch, sums))
 
     def scored(self) -> tuple[str, Backbone]:
-        """Returns which weights are scored now, `student` or `teacher`, and their backbone."""
+        """Returns which weights stand for the run, `student` or `teacher`, and their backbone."""
         teacher, choice = self.ufnrec.teacher, self.settings.weights
         is_made = self._num_teacher_updates() > 0
+        if choice == "better":
+            choice = self.progress.better_weights
         if teacher is not None and (choice == "teacher" or (choice == "auto" and is_made)):
             return "teacher", teacher.backbone
         return "student", self.ufnrec.backbone
-
-    def _evaluate(self, part: str) -> dict[str, float]:
-        weights, backbone = self.scored()
-        try:
-            result = self.evaluators[part].evaluate(backbone)
-        except NotFiniteError as error:
-            raise UserError(
-                f"evaluation after step {self.progress.step}: {error} Lower "
-                "--config.optimizer.learning_rate."
-            ) from error
-        timing = self.progress.timing
-        for name, value in (
-            ("evaluation_cpu_seconds", result.cpu_seconds),
-            ("evaluation_users", float(result.num_users)),
-        ):
-            timing[name] = timing.get(name, 0.0) + value
-        self.metrics_log.append(
-            {
-                "step": self.progress.step,
-                "epoch": self.progress.epoch,
-                "split": part,
-                "weights": weights,
-                "protocol": self.evaluators[part].protocol(),
-                **result.metrics,
-            }
-        )
-        scalars = {f"ranking/{name}": value for name, value in result.metrics.items()}
-        self.board.scalars(part, scalars, step=self.progress.step)
-        return result.metrics
 
     def _select(self, metric: float) -> None:
         progress = self.progress
@@ -286,15 +265,3 @@ class TrainingLoop(keras.callbacks.Callback):
         """Writes a checkpoint of the present step."""
         self.store.save_step(self.progress.step, {"progress": asdict(self.progress)})
         self._saved = time.monotonic()
-
-
-def with_signals(loop: TrainingLoop, run: Callable[[], None]) -> None:
-    """Calls `run` with Ctrl-C and termination handled by `loop`; puts the handlers back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, loop.ask_to_stop)
-    try:
-        run()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ufnrec_tf.policies import Policy
-from ufnrec_tf.positions import Positions
+from ufnrec_tf.positions import Positions, choose_rows
+from ufnrec_tf.teacher import EmaTeacher
 from ufnrec_tf.types import PAD, Entries, Lookup
 
 
@@ -64,6 +65,35 @@ def decide(proposal: Proposal, num_probes: int, is_approved: tf.Tensor | None = 
         is_removed=proposal.is_removed,
         is_counted=proposal.is_eligible & (~is_probe | is_flipped),
     )
+
+
+def ask_teacher(
+    teacher: EmaTeacher, positions: Positions, proposal: Proposal, agreement: str
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Lets the teacher score what is to be flipped; it reads the users concerned alone.
+
+    Args:
+        teacher: The teacher.
+        positions: Of the batch.
+        proposal: At least one entry is to be flipped.
+        agreement: See `agrees`.
+
+    Returns:
+        The teacher's logits float32 [C, K] of entries to be flipped and, in column 0, of their
+        positives, else 0; bool [C, K], to which of them it agrees; int64 [], users it read.
+    """
+    at = tf.where(proposal.is_flipped)  # [F, 2]
+    packed, place, num_taught = choose_rows(positions.packed, at[:, 0])
+    vectors = tf.gather(teacher.encode_all(packed), place)
+    items = tf.gather_nd(proposal.candidates, at)
+    positives = tf.gather(proposal.candidates[:, 0], at[:, 0])
+    pairs = teacher.score(vectors, tf.stack([positives, items], axis=1))  # [F, 2]
+    shape = tf.shape(proposal.is_flipped, tf.int64)
+    is_agreed = tf.scatter_nd(at, tf.cast(agrees(agreement, pairs), tf.int32), shape) > 0
+    # The positive's is the same however many suspects a row has.
+    own = tf.stack([at[:, 0], tf.zeros_like(at[:, 0])], axis=1)
+    logits = tf.tensor_scatter_nd_update(tf.scatter_nd(at, pairs[:, 1], shape), own, pairs[:, 0])
+    return logits, is_agreed, num_taught
 
 
 def agrees(agreement: str, pairs: tf.Tensor) -> tf.Tensor:

@@ -19,14 +19,16 @@ from ufnrec_tf.distribution import STRATEGIES, make_strategy, num_replicas, on_h
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.host_state import HostState
+from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.names import pick
 from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.optimizer import make_optimizer
-from ufnrec_tf.parts import draws_of, make_memory, make_objective, make_sampler
+from ufnrec_tf.parts import draws_of, make_memory, make_objective, make_safe_flips, make_sampler
 from ufnrec_tf.policies import POLICIES, Policy
 from ufnrec_tf.positions import choose_capacities
+from ufnrec_tf.safe_flips import SafeFlips
 from ufnrec_tf.teacher import EmaTeacher
 
 
@@ -59,7 +61,7 @@ class Experiment:
             "student": named_variables(model.backbone.variables),
             "optimizer": named_variables(model.optimizer.variables),
             "teacher": named_variables(model.teacher.backbone.variables) if model.teacher else {},
-            "memory": model.memory.variables if model.memory else {},
+            "memory": (model.safe_flips or model.memory).variables if model.memory else {},
             "host": self.host.variables,
             # With the rest, so that a run that was killed goes on with those of its checkpoint.
             "best": named_variables(self.best.trainable_variables),
@@ -98,7 +100,7 @@ def check_names(config: ConfigDict) -> None:
 
 def _check_settings(config: ConfigDict, policy: Policy) -> None:
     """Checks settings that must fit each other."""
-    has_teacher = policy.is_softened or config.teacher.always
+    has_teacher = policy.has_teacher or config.teacher.always
     if config.evaluation.weights == "teacher" and not has_teacher:
         raise UserError(
             f"`evaluation.weights` is teacher, but policy {config.memory.policy!r} has none. "
@@ -134,6 +136,14 @@ def make_backbone(config: ConfigDict, num_items: int) -> Backbone:
     return backbones.create(settings.pop("name"), num_items=num_items, **settings)
 
 
+def scored_weights(config: ConfigDict) -> str:
+    """Returns what `evaluation.weights` means to the policy."""
+    is_safe = POLICIES[config.memory.policy].is_safe
+    if config.evaluation.weights == "auto" and is_safe:
+        return "better"
+    return config.evaluation.weights
+
+
 def make_evaluator(config: ConfigDict, split: Split, part: str, seed: int) -> RankingEvaluator:
     """Returns the evaluator of a part of the split."""
     return RankingEvaluator(
@@ -150,7 +160,8 @@ def make_evaluator(config: ConfigDict, split: Split, part: str, seed: int) -> Ra
 def _make_model(
     config: ConfigDict,
     split: Split,
-    memory: Any,
+    memory: FalseNegativeMemory | None,
+    safe_flips: SafeFlips | None,
     host: HostState,
     capacities: tuple[int, ...],
     *,
@@ -162,21 +173,22 @@ def _make_model(
     backbone = make_backbone(config, split.interactions.num_items)
     settings = config.teacher
     teacher = None
-    if policy.is_softened or settings.always:
+    if policy.has_teacher or settings.always:
         teacher = EmaTeacher(backbone, decay=settings.decay, uses_dropout=settings.dropout)
     model = UFNRecModel(
         backbone=backbone,
-        sampler=make_sampler(config, split, seed),
+        sampler=make_sampler(split, seed, num_negatives=sum(draws_of(config))),
         objective=make_objective(config, split.interactions.num_items),
         policy=policy,
         host=host,
         memory=memory,
         teacher=teacher,
-        has_teacher_always=settings.always,
+        has_teacher_always=settings.always or policy.is_safe,
         agreement=settings.agreement,
         capacities=capacities,
         compiles=config.training.jit_compile,
         num_probes=draws_of(config).num_probes,
+        safe_flips=safe_flips,
     )
     names = "learning_rate beta_1 beta_2 epsilon weight_decay clip_norm warm_up_steps schedule"
     optimizer = make_optimizer(
@@ -228,10 +240,13 @@ def build(
     policy = POLICIES[config.memory.policy]
     with on_host():
         memory = make_memory(config, policy, samples, split.interactions.num_items)
+        safe_flips = make_safe_flips(config, split, memory, seed)
         host = HostState()
     with strategy.scope():
         capacities = _capacities(config, samples, steps * training.num_epochs)
-        model = _make_model(config, split, memory, host, capacities, seed=seed, num_steps=num_steps)
+        model = _make_model(
+            config, split, memory, safe_flips, host, capacities, seed=seed, num_steps=num_steps
+        )
 
     def dataset(first_step: int) -> tf.data.Dataset:
         return make_dataset(

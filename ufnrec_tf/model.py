@@ -9,12 +9,13 @@ import tensorflow as tf
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.packing import PackedHistories
 from ufnrec_tf.distribution import num_replicas, on_host, sum_over_replicas
-from ufnrec_tf.entries import Proposal, agrees, decide, propose
+from ufnrec_tf.entries import Proposal, ask_teacher, decide, propose
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objectives import Objective
 from ufnrec_tf.policies import Policy
-from ufnrec_tf.positions import Positions, choose_rows, pack_batch
+from ufnrec_tf.positions import Positions, pack_batch
+from ufnrec_tf.safe_flips import SafeFlips
 from ufnrec_tf.sampling import UniformNegativeSampler
 from ufnrec_tf.teacher import EmaTeacher
 from ufnrec_tf.types import PAD, Entries, Lookup, Student
@@ -45,6 +46,7 @@ class UFNRecModel(keras.Model):
             capacities. The tables of memory and host stay outside: on a GPU a compiled program
             cannot touch them.
         num_probes: How many of the sampler's draws, the first, are for the memory alone.
+        safe_flips: Takes over memory and flips where the policy is `ufnrec_safe`.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class UFNRecModel(keras.Model):
         capacities: Sequence[int] = (),
         compiles: bool = False,
         num_probes: int = 0,
+        safe_flips: SafeFlips | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -75,6 +78,7 @@ class UFNRecModel(keras.Model):
         self.agreement = agreement
         self.capacities = tuple(capacities)
         self.num_probes = num_probes
+        self.safe_flips = safe_flips
         self._draw = tf.function(sampler.__call__, jit_compile=compiles)
         self._learn = tf.function(self._differentiate, jit_compile=compiles)
         self._follow = self._descend_and_follow
@@ -97,6 +101,7 @@ class UFNRecModel(keras.Model):
             {"loss": float32 []}, the global loss.
         """
         positions = pack_batch(batch, self.capacities)
+        positions, safe_counts = self._exchange(batch, positions)
         fresh = self._draw(
             users=batch["user"],
             visits=batch["visit"],
@@ -112,7 +117,7 @@ class UFNRecModel(keras.Model):
         student = self._learn(positions.packed, entries, is_softened, teacher_logits, divisors)
         self._follow(student.gradients)
         self._record(positions, lookup, student.is_hard, entries)
-        self._add_to_sums(batch["user"], positions, lookup, student, num_taught)
+        self._add_to_sums(batch["user"], positions, lookup, student, num_taught, safe_counts)
         loss = sum_over_replicas(student.terms.total)
         done = tf.cast(self.optimizer.iterations, tf.int64) - 1
         self.host.note_bad_step(loss, done)
@@ -128,6 +133,23 @@ class UFNRecModel(keras.Model):
             return done + 1
         return tf.maximum(done - self.host.active_since, 0)
 
+    def _exchange(
+        self, batch: dict[str, tf.Tensor], positions: Positions
+    ) -> tuple[Positions, tuple[tf.Tensor, ...]]:
+        """Lets `safe_flips`, where there are, look and replace positives.
+
+        Returns:
+            The positions; int64 [] each: replaced positives, remembered items shown, users read.
+        """
+        if self.safe_flips is None or self.teacher is None:
+            nothing = tf.constant(0, tf.int64)
+            return positions, (nothing, nothing, nothing)
+        done = tf.cast(self.optimizer.iterations, tf.int64)
+        looked = self.safe_flips.look(batch, positions, self.teacher, done)
+        positions, is_replaced = self.safe_flips.substitute(batch, positions, self._is_active())
+        num_replaced = tf.math.count_nonzero(is_replaced)
+        return positions, (num_replaced, looked.num_shown, looked.num_users)
+
     def _lookup(self, positions: Positions, fresh: tf.Tensor) -> Lookup:
         """Returns what the memory says of the real positions, int32 [P, N] negatives and so on."""
         memory = self.memory
@@ -137,9 +159,12 @@ class UFNRecModel(keras.Model):
         def shut() -> Lookup:
             nothing = tf.zeros_like(fresh, tf.bool)
             empty = tf.zeros([tf.shape(fresh)[0], num_slots], tf.int32)
-            return Lookup(fresh, nothing, nothing, fresh == PAD, empty, empty)
+            is_excluded = fresh == PAD
+            if self.safe_flips is not None:  # a positive that was put there may be drawn
+                is_excluded |= fresh == positions.drop_fillers(positions.positives)[:, None]
+            return Lookup(fresh, nothing, nothing, is_excluded, empty, empty)
 
-        if memory is None:
+        if memory is None or self.safe_flips is not None:
             return shut()
         with on_host():
             return tf.cond(self._is_active(), lambda: memory.lookup(positions.rows, fresh), shut)
@@ -151,39 +176,24 @@ class UFNRecModel(keras.Model):
         return decide(proposal, self.num_probes, is_taught)
 
     def _teach(
-        self, positions: Positions, entries: Proposal
+        self, positions: Positions, proposal: Proposal
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns teacher logits [C, K], where it agrees, and the users it ran for.
 
         The teacher reads only the users that have a flipped entry, and is not run in a step
         without one.
         """
-        nothing = tf.zeros_like(entries.is_flipped)
+        nothing = tf.zeros_like(proposal.is_flipped)
         no_logits = tf.zeros(tf.shape(nothing), tf.float32)
         teacher = self.teacher
         if teacher is None or not self.policy.is_softened:
             return no_logits, nothing, tf.constant(0, tf.int64)
 
-        def score() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            at = tf.where(entries.is_flipped)  # [F, 2]
-            packed, place, num_taught = choose_rows(positions.packed, at[:, 0])
-            vectors = tf.gather(teacher.encode_all(packed), place)
-            items = tf.gather_nd(entries.candidates, at)
-            positives = tf.gather(entries.candidates[:, 0], at[:, 0])
-            pairs = teacher.score(vectors, tf.stack([positives, items], axis=1))  # [F, 2]
-            shape = tf.shape(nothing, tf.int64)
-            is_agreed = tf.cast(agrees(self.agreement, pairs), tf.int32)
-            # The positive's stands in column 0, the same however many suspects a row has.
-            own = tf.stack([at[:, 0], tf.zeros_like(at[:, 0])], axis=1)
-            logits = tf.scatter_nd(at, pairs[:, 1], shape)
-            logits = tf.tensor_scatter_nd_update(logits, own, pairs[:, 0])
-            return logits, tf.scatter_nd(at, is_agreed, shape) > 0, num_taught
-
         # Made in an earlier step, so that this is not its first update.
         is_there = self._num_teacher_updates() > 1
         return tf.cond(
-            is_there & tf.reduce_any(entries.is_flipped),
-            score,
+            is_there & tf.reduce_any(proposal.is_flipped),
+            lambda: ask_teacher(teacher, positions, proposal, self.agreement),
             lambda: (no_logits, nothing, tf.constant(0, tf.int64)),
         )
 
@@ -234,7 +244,7 @@ class UFNRecModel(keras.Model):
         self, positions: Positions, lookup: Lookup, is_hard: tf.Tensor, entries: Entries
     ) -> None:
         memory = self.memory
-        if memory is None:
+        if memory is None or self.safe_flips is not None:
             return
         # The optimizer has counted this step already, hence "above".
         is_active = tf.cast(self.optimizer.iterations, tf.int64) > self.host.active_since
@@ -256,7 +266,9 @@ class UFNRecModel(keras.Model):
         lookup: Lookup,
         student: Student,
         num_taught: tf.Tensor,
+        safe_counts: tuple[tf.Tensor, ...],
     ) -> None:
+        num_replaced, num_shown, num_read = safe_counts
         negatives, flips, removals, hard = tf.unstack(student.counts)
         sums = {
             "steps": 1.0 / num_replicas(),
@@ -267,11 +279,11 @@ class UFNRecModel(keras.Model):
             "ranking": student.terms.ranking,
             "consistency": student.terms.consistency,
             "l2": student.terms.l2,
-            "shown": tf.math.count_nonzero(lookup.is_shown),
-            "flips": flips,
+            "shown": tf.math.count_nonzero(lookup.is_shown) + num_shown,
+            "flips": flips + num_replaced,
             "removals": removals,
             "hard": hard,
-            "teacher_users": num_taught,
+            "teacher_users": num_taught + num_read,
         }
         self.host.add(sums)
 

@@ -9,7 +9,11 @@ from ufnrec_tf.data.splits import Split, seen_train_items
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objectives import OBJECTIVES, LossSettings, Objective
 from ufnrec_tf.policies import POLICIES, Policy
+from ufnrec_tf.safe_flips import SafeFlips
 from ufnrec_tf.sampling import UniformNegativeSampler
+
+_PROBE_SEED = 0x9B0BE5
+"""Keeps the probes apart from the negatives of the same seed."""
 
 
 class Draws(NamedTuple):
@@ -29,8 +33,9 @@ def draws_of(config: ConfigDict) -> Draws:
     negatives, most = config.negatives.count, OBJECTIVES[config.loss.name].most_negatives
     if most is None:
         return Draws(0, negatives)
-    remembers = POLICIES[config.memory.policy].remembers
-    return Draws(config.negatives.probes if remembers else 0, min(negatives, most))
+    policy = POLICIES[config.memory.policy]
+    has_probes = policy.remembers and not policy.is_safe  # those draw their own
+    return Draws(config.negatives.probes if has_probes else 0, min(negatives, most))
 
 
 def make_memory(
@@ -40,6 +45,17 @@ def make_memory(
     if not policy.remembers:
         return None
     settings, draws = config.memory, draws_of(config)
+    if policy.is_safe:
+        return FalseNegativeMemory(
+            num_rows=samples.num_rows,
+            num_items=num_items,
+            num_slots=min(settings.safe_slots, num_items),
+            num_negatives=settings.safe_probes + settings.safe_slots,
+            patience=settings.safe_patience,
+            capacity=min(settings.safe_slots, num_items),
+            is_cumulative=False,
+            is_sticky=True,
+        )
     return FalseNegativeMemory(
         num_rows=samples.num_rows,
         num_items=num_items,
@@ -56,14 +72,31 @@ def make_memory(
     )
 
 
-def make_sampler(config: ConfigDict, split: Split, seed: int) -> UniformNegativeSampler:
-    """Returns the sampler of probes and negatives, in this order."""
+def make_sampler(split: Split, seed: int, *, num_negatives: int) -> UniformNegativeSampler:
+    """Returns a sampler outside each user's train items."""
     offsets, items = seen_train_items(split)
     return UniformNegativeSampler(
         num_items=split.interactions.num_items,
         seen_offsets=offsets,
         seen_items=items,
-        num_negatives=sum(draws_of(config)),
+        num_negatives=num_negatives,
+        seed=seed,
+    )
+
+
+def make_safe_flips(
+    config: ConfigDict, split: Split, memory: FalseNegativeMemory | None, seed: int
+) -> SafeFlips | None:
+    """Returns what `ufnrec_safe` needs beside the memory; call it on the worker's host."""
+    settings = config.memory
+    if memory is None or not POLICIES[settings.policy].is_safe:
+        return None
+    num_probes = settings.safe_probes + settings.safe_slots
+    return SafeFlips(
+        memory=memory,
+        sampler=make_sampler(split, seed + _PROBE_SEED, num_negatives=num_probes),
+        period=settings.safe_period,
+        budget=settings.safe_budget,
         seed=seed,
     )
 

@@ -24,6 +24,12 @@ class Policy(NamedTuple):
     is_softened: bool = False
     is_random: bool = False
     is_lasting: bool = False
+    is_safe: bool = False
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the policy cannot do without a teacher."""
+        return self.is_softened or self.is_safe
 
 
 POLICIES: dict[str, Policy] = {
@@ -34,6 +40,8 @@ POLICIES: dict[str, Policy] = {
     "ufnrec": Policy(remembers=True, ripens=True, flips=True, is_softened=True),
     "random": Policy(remembers=True, ripens=True, flips=True, is_random=True),
     "neutral": Policy(remembers=True, ripens=True, removes=True, is_lasting=True),
+    "ufnrec_safe": Policy(remembers=True, ripens=True, is_safe=True),
 }
 """`keep` is plain training; the others remember. `ufnrec` is the paper's (section 3); `random` is
-its control. What removing, flipping and softening mean to a loss stands with the losses."""
+its control; `ufnrec_safe` is ours. What removing, flipping and softening mean to a loss stands with
+the losses."""

@@ -35,6 +35,7 @@ class Progress:
         best_step: Step at which it was seen.
         best_epoch: Epoch after which it was seen.
         best_weights: `student` or `teacher`.
+        better_weights: Of student and teacher those that validated better last.
         num_without: Evaluations since, or since the gate opened.
         gate_epoch: Epochs completed when the gate opened, None while it is shut.
         gate_state: The gate's own state.
@@ -50,6 +51,7 @@ class Progress:
     best_step: int = 0
     best_epoch: int = 0
     best_weights: str = "student"
+    better_weights: str = "student"
     num_without: int = 0
     gate_epoch: int | None = None
     gate_state: dict[str, Any] = field(default_factory=dict)
@@ -71,7 +73,7 @@ class LoopSettings:
         floor: Best value of the metric below which the patience does not begin.
         every: Epochs between evaluations on validation.
         test_every: Epochs between evaluations on test, 0 for none before the end.
-        weights: `auto`, `student` or `teacher`.
+        weights: `auto`, `student`, `teacher` or `better`.
         checkpoint_seconds: Least time between two checkpoints.
     """
 

@@ -45,9 +45,9 @@ def _weights(
 ) -> tuple[Backbone, dict[str, Any]]:
     """Returns the weights that `evaluation.weights` asks for.
 
-    `auto`: those that were selected. `student` and `teacher`: of the newest checkpoint.
+    `auto`, `better`: those that were selected. `student`, `teacher`: of the newest checkpoint.
     """
-    if config.evaluation.weights == "auto":
+    if config.evaluation.weights in ("auto", "better"):
         return _selected(config, source, workdir)
     check_names(config)
     strategy = prepare_tensorflow(config, record["seed"])

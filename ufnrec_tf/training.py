@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.baselines import Popularity, baseline_ranks
 from ufnrec_tf.board import Board
-from ufnrec_tf.callbacks import TrainingLoop, with_signals
+from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.synthetic import ceiling_ranks, detection
@@ -22,6 +22,7 @@ from ufnrec_tf.experiment import (
     check_steps,
     make_evaluator,
     prepare_tensorflow,
+    scored_weights,
 )
 from ufnrec_tf.gate import GATES
 from ufnrec_tf.metrics import metrics_from_ranks
@@ -29,6 +30,7 @@ from ufnrec_tf.record import describe, is_done, run_record
 from ufnrec_tf.results import finish, label_of
 from ufnrec_tf.run_state import Interrupted, LoopSettings, Progress
 from ufnrec_tf.showing import show_finished
+from ufnrec_tf.signals import with_signals
 from ufnrec_tf.sources import Source
 from ufnrec_tf.workdir import JsonLines, Workdir, write_json
 
@@ -204,7 +206,7 @@ def _make_loop(
             floor=floor,
             every=evaluation.every,
             test_every=evaluation.test_every,
-            weights=evaluation.weights,
+            weights=scored_weights(config),
             checkpoint_seconds=CHECKPOINT_SECONDS,
         ),
         progress=progress,

@@ -145,7 +145,8 @@ class SafeFlips:
         positives = positions.drop_fillers(positions.positives)[:, None]
         vectors = tf.gather(teacher.encode_all(packed), place)
         logits = teacher.score(vectors, tf.concat([positives, found.negatives], axis=1))
-        margins = tf.where(found.is_excluded, tf.float32.min, logits[:, 1:] - logits[:, :1])
+        is_barred = found.is_excluded | repeats_earlier(found.negatives)
+        margins = tf.where(is_barred, tf.float32.min, logits[:, 1:] - logits[:, :1])
         # The best first: a row keeps the columns that come first.
         margins, order = tf.math.top_k(margins, self.memory.capacity)
         best = found._replace(
@@ -179,6 +180,13 @@ class SafeFlips:
         bits = mix(tf.gather(key, batch_rows) + indices * GOLDEN)
         bits = tf.bitwise.bitwise_and(bits, np.int64(2**24 - 1))
         return tf.cast(bits, tf.float32) / 2.0**24
+
+
+def repeats_earlier(items: tf.Tensor) -> tf.Tensor:
+    """Returns bool [P, K], True where an item stands in an earlier column of its row too."""
+    column = tf.range(items.shape[1])
+    is_earlier = (column[None, :] < column[:, None])[None]
+    return tf.reduce_any((items[:, :, None] == items[:, None, :]) & is_earlier, axis=2)
 
 
 def draw_from_softmax(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:

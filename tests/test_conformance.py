@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.numpy_sasrec import encode
 from ufnrec_tf import backbones
+from ufnrec_tf.backbones.filtering import FILTERS
 from ufnrec_tf.backbones.sasrec import VARIANTS
 from ufnrec_tf.checkpoint import CheckpointStore, named_variables
 from ufnrec_tf.errors import UserError
@@ -16,6 +17,12 @@ from ufnrec_tf.errors import UserError
 NUM_ITEMS, WIDTH, LENGTH = 12, 8, 7
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "sasrec": [{"variant": variant, "num_heads": 2} for variant in VARIANTS],
+    "gru4rec": [{"num_blocks": 1}, {"num_blocks": 2, "hidden_width": 5}],
+    "fmlp": [{"filter": name, "num_blocks": 1} for name in FILTERS],
+    "bsarec": [
+        {"filter": name, "num_blocks": 1, "num_heads": 2, "low_frequencies": 3} for name in FILTERS
+    ],
+    "hstu": [{"num_blocks": 1, "num_heads": 2}],
 }
 """Settings to try beside the common ones; a backbone that is not here is tried with none."""
 CASES = [

@@ -3,11 +3,19 @@
 from typing import Any
 
 from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.bsarec import BSARec
+from ufnrec_tf.backbones.fmlp import FMLPRec
+from ufnrec_tf.backbones.gru4rec import GRU4Rec
+from ufnrec_tf.backbones.hstu import HSTU
 from ufnrec_tf.backbones.sasrec import SASRec
 from ufnrec_tf.names import pick
 
 BACKBONES: dict[str, type[Backbone]] = {
     "sasrec": SASRec,
+    "gru4rec": GRU4Rec,
+    "fmlp": FMLPRec,
+    "bsarec": BSARec,
+    "hstu": HSTU,
 }
 
 

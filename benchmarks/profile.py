@@ -82,7 +82,7 @@ def parts(experiment: Experiment, batches: list[dict[str, tf.Tensor]]) -> dict[s
         where, entry, (logits, is_taught, _) = value
         is_softened = is_taught & entry.is_flipped
         divisors = model.objective.count(entry.is_counted, is_softened)
-        return model._learn(where.packed, entry, is_softened, logits, divisors)
+        return model._learn(where.inputs, entry, is_softened, logits, divisors)
 
     found["encode, score, gradients"], students = cpu_ms(
         learn, list(zip(packed, entries, taught, strict=True))

@@ -24,7 +24,7 @@ LAYERS = [
     "memory teacher sampling objective ranking baselines export",
     "model evaluation recommend",
     # A run.
-    "sources experiment run_scalars showing",
+    "sources backbone_setup experiment run_scalars showing",
     "callbacks record",
     "results",
     "training trained",

@@ -7,13 +7,12 @@ import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.backbones.packing import PackedHistories
 from ufnrec_tf.distribution import num_replicas, on_host, sum_over_replicas
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objective import Objective
 from ufnrec_tf.policies import Policy
-from ufnrec_tf.positions import Positions, choose_rows, pack_batch
+from ufnrec_tf.positions import Inputs, Positions, choose_rows, pack_batch
 from ufnrec_tf.sampling import UniformNegativeSampler
 from ufnrec_tf.teacher import EmaTeacher
 from ufnrec_tf.types import PAD, Entries, Lookup, Student
@@ -96,7 +95,7 @@ class UFNRecModel(keras.Model):
         fresh = self._draw(
             users=batch["user"],
             visits=batch["visit"],
-            batch_index=positions.packed.rows,
+            batch_index=positions.batch_rows(),
             positions=positions.indices,
         )
         lookup = self._lookup(positions, fresh)
@@ -105,7 +104,7 @@ class UFNRecModel(keras.Model):
         entries = self._judge(entries, is_taught)
         is_softened = is_taught & entries.is_flipped
         divisors = sum_over_replicas(self.objective.count(entries.is_counted, is_softened))
-        student = self._learn(positions.packed, entries, is_softened, teacher_logits, divisors)
+        student = self._learn(positions.inputs, entries, is_softened, teacher_logits, divisors)
         self._follow(student.gradients)
         self._record(positions, lookup, student.is_hard, entries)
         self._add_to_sums(batch["user"], positions, lookup, student, num_taught)
@@ -178,7 +177,8 @@ class UFNRecModel(keras.Model):
 
         def score() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             at = tf.where(entries.is_flipped)  # [F, 2]
-            packed, place, num_taught = choose_rows(positions.packed, at[:, 0])
+            inputs = positions.inputs
+            packed, place, num_taught = choose_rows(inputs.packed, inputs.places(at[:, 0]))
             vectors = tf.gather(teacher.encode_all(packed), place)
             items = tf.gather_nd(entries.candidates, at)
             positives = tf.gather(entries.candidates[:, 0], at[:, 0])
@@ -205,16 +205,15 @@ class UFNRecModel(keras.Model):
 
     def _differentiate(
         self,
-        packed: PackedHistories,
+        inputs: Inputs,
         entries: Entries,
         is_softened: tf.Tensor,
         teacher_logits: tf.Tensor,
         divisors: tf.Tensor,
     ) -> Student:
         """Scores the candidates; returns the loss, its gradients and what is hard."""
-        variables = self.backbone.trainable_variables
         with tf.GradientTape() as tape:
-            vectors = self.backbone.call_packed(packed, training=True)
+            vectors = inputs.choose(self.backbone.call_packed(inputs.packed, training=True))
             logits = self.backbone.score(vectors, entries.candidates)
             labels = tf.one_hot(0, entries.candidates.shape[1])[None, :]
             terms = self.objective(
@@ -227,7 +226,7 @@ class UFNRecModel(keras.Model):
                 item_table=self.backbone.item_embeddings(),
                 divisors=divisors,
             )
-        gradients = tape.gradient(terms.total, variables)
+        gradients = tape.gradient(terms.total, self.backbone.trainable_variables)
         is_hard = logits[:, 1:] > logits[:, :1]
         is_negative = entries.is_counted[:, 1:] & ~entries.is_flipped[:, 1:]
         flags = entries.is_counted[:, 1:], entries.is_flipped, entries.is_removed

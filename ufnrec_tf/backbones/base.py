@@ -1,5 +1,6 @@
 """What every backbone promises: histories in, a vector a position out, no knowledge of a loss."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -10,6 +11,13 @@ from ufnrec_tf.backbones.packing import PackedHistories, pack, unpack
 _CATALOGUE_SHARE = 16
 """Items a candidate below which scoring the whole catalogue is cheaper than gathering rows, and
 takes less memory (measured: 1,682 items, 101 candidates: equal in time)."""
+
+
+def setting_names(kind: type["Backbone"]) -> list[str]:
+    """Returns the arguments that a backbone's constructor names."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters if p.kind in named and p.name != "self"]
 
 
 class Backbone(keras.layers.Layer):
@@ -53,13 +61,14 @@ class Backbone(keras.layers.Layer):
         self.num_items = num_items
         self.width = width
         self.max_length = max_length
-        self.settings = {
+        settings |= {
             "num_items": num_items,
             "width": width,
             "max_length": max_length,
             "precision": precision,
-            **settings,
         }
+        named = setting_names(type(self))
+        self.settings = {key: value for key, value in settings.items() if key in named}
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories, left-padded with 0.

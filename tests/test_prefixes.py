@@ -8,7 +8,7 @@ from tests.runs import run, train
 from tests.tiny import MAX_LENGTH, NUM_ITEMS, Run, RunSettings, make_run, split_of, tiny_histories
 from tests.tiny import train as train_tiny
 from ufnrec_tf import backbones
-from ufnrec_tf.backbone_setup import check_windows, make_backbone
+from ufnrec_tf.backbone_setup import check_backbone, check_windows, make_backbone
 from ufnrec_tf.config import load_config
 from ufnrec_tf.errors import UserError
 
@@ -20,7 +20,7 @@ def short_run(backbone: str, windows: str) -> Run:
         backbone=backbone,
         windows=windows,
         batch_size=80,
-        num_steps=6,
+        num_steps=4,
         patience=0,
         max_flips=0,
         agreement="none",
@@ -64,10 +64,8 @@ def test_who_sees_later_items_is_trained_on_prefixes_alone(name, windows):
 
 
 def test_settings_of_another_backbone_are_refused():
+    config = config_of(("backbone.name", "hstu"), ("backbone.variant", "corrected"))
     with pytest.raises(UserError, match=r"'corrected'.*'hstu'.*--config.backbone.variant=authors"):
-        config = config_of(("backbone.name", "hstu"), ("backbone.variant", "corrected"))
-        from ufnrec_tf.backbone_setup import check_backbone
-
         check_backbone(config)
 
 

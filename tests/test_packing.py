@@ -58,7 +58,7 @@ def test_a_position_sees_its_own_history_up_to_itself(max_length):
 
 @every_backbone
 @pytest.mark.parametrize(
-    ("max_length", "compiles"), [*((length, False) for length in LENGTHS), (7, True), (33, True)]
+    ("max_length", "compiles"), [*((length, False) for length in LENGTHS), (33, True)]
 )
 def test_packed_vectors_are_those_of_the_padded_histories(name, options, max_length, compiles):
     backbone = make(name, options, max_length=max_length)
@@ -86,13 +86,14 @@ def test_gradients_are_those_of_the_padded_path(name, options):
     weights = tf.random.stateless_normal([packed.items.shape[0], 8], [1, 2])
     weights *= tf.cast(packed.items > 0, tf.float32)[:, None]
 
-    def gradients(call) -> list[np.ndarray]:
+    def gradients(call) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(call(packed) * weights)
         found = tape.gradient(loss, backbone.trainable_variables)
-        return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+        return [tf.convert_to_tensor(gradient) for gradient in found]
 
-    mine = gradients(backbone.call_packed)
+    # Compiled, as in training.
+    mine = tf.function(lambda: gradients(backbone.call_packed), jit_compile=True)()
     theirs = gradients(lambda packed: Backbone.call_packed(backbone, packed))
     for found, expected in zip(mine, theirs, strict=True):
         assert np.abs(expected).max() > 1e-3

@@ -65,7 +65,7 @@ def parts(experiment: Experiment, batches: list[dict[str, tf.Tensor]]) -> dict[s
         lambda pair: model._draw(
             users=pair[0]["user"],
             visits=pair[0]["visit"],
-            batch_index=pair[1].packed.rows,
+            batch_index=pair[1].batch_rows(),
             positions=pair[1].indices,
         )
     )

@@ -95,7 +95,8 @@ OPTIONS = {
         ),
         "max_length": Option(
             50,
-            "Newest items of a history that are read; older transitions wait for windows=all.",
+            "Newest items of a history that are read; older transitions are trained with "
+            "training.windows=all or prefixes alone.",
             minimum=1,
         ),
     },

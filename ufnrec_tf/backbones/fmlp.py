@@ -26,8 +26,8 @@ class FMLPRec(FilteringBackbone):
     weights. Multiplying transforms is a convolution that wraps around the window, so that every
     column sees all others, later ones too; the paper trains on prefixes and reads the last column.
     `causal` is not the paper's: it learns the convolution itself, one weight a distance and
-    feature, with zeros before the window instead of a wrap. It has as many weights, sees the same
-    from the newest column, and trains at every position at once.
+    feature, with zeros before the window instead of a wrap. It has about as many weights, and
+    trains at every position at once.
 
     Source: Zhou et al., "Filter-enhanced MLP is All You Need for Sequential Recommendation", WWW
     2022, arXiv 2202.13556, section 3; GELU, its inner size and the start after the released code.

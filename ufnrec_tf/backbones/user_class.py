@@ -1,5 +1,6 @@
 """A user's own backbone: its class read from a file, made, and held against the contract."""
 
+import functools
 import importlib.util
 import inspect
 import sys
@@ -35,7 +36,7 @@ def load_class(name: str) -> type[Backbone]:
         raise UserError(f"`backbone.name` of a file must be {FORM}. Received: {name!r}.")
     if not path.is_file():
         raise UserError(f"`backbone.name`: {path}: no such file. It must be {FORM}.")
-    module = _run(path)
+    module = _run(path.resolve(), path.stat().st_mtime_ns)
     known = [
         key
         for key, value in vars(module).items()
@@ -52,7 +53,9 @@ def load_class(name: str) -> type[Backbone]:
     return getattr(module, class_name)
 
 
-def _run(path: Path) -> ModuleType:
+@functools.cache
+def _run(path: Path, changed: int) -> ModuleType:
+    """Returns the module of a file, which is run once for each time at which it was changed."""
     spec = importlib.util.spec_from_file_location(f"ufnrec_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: expected a Python file (.py).")

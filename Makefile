@@ -14,7 +14,7 @@ PIP_INSTALL = $(RUN) -m pip install --quiet --no-input --disable-pip-version-che
 # TensorBoard imports TensorFlow, which would fill the screen.
 BOARD = from ufnrec_tf.quiet import import_tensorflow; import_tensorflow(); \
         from tensorboard.main import run_main; run_main()
-TYPED = ufnrec_tf configs main.py tests benchmarks
+TYPED = ufnrec_tf configs examples main.py tests benchmarks
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 .PHONY: help setup demo test lint format tensorboard bench growth check-gpu clean

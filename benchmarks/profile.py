@@ -66,7 +66,7 @@ def parts(experiment: Experiment, batches: list[dict[str, tf.Tensor]]) -> dict[s
         lambda pair: model._draw(
             users=pair[0]["user"],
             visits=pair[0]["visit"],
-            batch_index=pair[1].packed.rows,
+            batch_index=pair[1].batch_rows(),
             positions=pair[1].indices,
         )
     )
@@ -85,7 +85,7 @@ def parts(experiment: Experiment, batches: list[dict[str, tf.Tensor]]) -> dict[s
         where, entry, (logits, is_taught, _) = value
         is_softened = is_taught & entry.is_flipped
         divisors = model.objective.count(entry, is_softened)
-        return model._learn(where.packed, entry, is_softened, logits, divisors)
+        return model._learn(where.inputs, entry, is_softened, logits, divisors)
 
     found["encode, score, gradients"], students = cpu_ms(
         learn, list(zip(packed, entries, taught, strict=True))

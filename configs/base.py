@@ -53,16 +53,39 @@ OPTIONS = {
         ),
     },
     "backbone": {
-        "name": Option("sasrec", "The network."),
+        "name": Option(
+            "sasrec",
+            "The network: sasrec, gru4rec, fmlp, bsarec, hstu, or your own class as "
+            "path/to/file.py:ClassName (BUILD.md has the contract).",
+        ),
         "variant": Option(
             "authors",
-            "authors: blocks as released, padded keys attended to; corrected: pre-norm blocks "
-            "and a key-padding mask.",
+            "sasrec alone. authors: blocks as released, padded keys attended to; corrected: "
+            "pre-norm blocks and a key-padding mask.",
             choices=("authors", "corrected"),
         ),
         "width": Option(50, "Embedding size. Paper: d.", minimum=1),
-        "num_blocks": Option(2, "Attention blocks.", minimum=0),
+        "num_blocks": Option(2, "Blocks; of gru4rec, recurrent layers.", minimum=0),
         "num_heads": Option(1, "Attention heads; divides the width.", minimum=1),
+        "hidden_width": Option(
+            0, "gru4rec alone: size of the recurrent state; 0: the width.", minimum=0
+        ),
+        "filter": Option(
+            "circular",
+            "fmlp and bsarec alone. circular (the papers): over the whole window, later items "
+            "too, which needs training.windows=prefixes; causal: over earlier items, which trains "
+            "every position at once, at a fraction of the cost.",
+            choices=("circular", "causal"),
+        ),
+        "frequency_share": Option(
+            0.7,
+            "bsarec alone: share of the filter, the rest is attention's. Paper: alpha.",
+            minimum=0,
+            maximum=1,
+        ),
+        "low_frequencies": Option(
+            5, "bsarec alone: frequencies of the window that count as low. Paper: c.", minimum=1
+        ),
         "dropout": Option(0.5, "Dropout rate.", minimum=0, maximum=0.99),
         "precision": Option(
             "float32",
@@ -72,7 +95,8 @@ OPTIONS = {
         ),
         "max_length": Option(
             50,
-            "Newest items of a history that are read; older transitions wait for windows=all.",
+            "Newest items of a history that are read; older transitions are trained with "
+            "training.windows=all or prefixes alone.",
             minimum=1,
         ),
     },
@@ -232,8 +256,9 @@ OPTIONS = {
         "windows": Option(
             "last",
             "last (authors): the newest max_length transitions of a user; all: every transition, "
-            "in windows that do not overlap.",
-            choices=("last", "all"),
+            "in windows that do not overlap; prefixes: every transition as the last of its own "
+            "window, many more steps, for backbones that see later items.",
+            choices=("last", "all", "prefixes"),
         ),
         "monitor": Option(
             "ndcg@10", "Validation metric that selects and stops; empty: the last weights."

@@ -20,6 +20,15 @@ SETTINGS = RunSettings(
     num_steps=24, consistency_mean="flipped", max_flips=0, agreement="none", l2=0.01
 )
 NUM_USERS = 11
+# Another backbone, on prefixes: four windows a step, the newest position of each.
+PREFIXES = RunSettings(
+    backbone="bsarec",
+    options={"filter": "circular", "low_frequencies": 3},
+    windows="prefixes",
+    max_flips=0,
+    agreement="none",
+    num_steps=12,
+)
 
 
 def split() -> Any:
@@ -111,6 +120,9 @@ def main() -> None:
     )
     dropped = train(make_run(with_dropout, split(), strategy))
     result["dropout"] = report(dropped)
+    prefixes = train(make_run(PREFIXES, split(), strategy))
+    result["prefixes"] = report(prefixes)
+    result["replicas"]["prefixes"] = replica_differences(strategy, prefixes)
     compiled = train(make_run(replace(SETTINGS, compiles=True), split(), strategy))
     result["compiled"] = report(compiled)
     result["replicas"]["compiled"] = replica_differences(strategy, compiled)

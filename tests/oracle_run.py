@@ -39,15 +39,16 @@ def batch_keys(run: Run, batch: dict[str, np.ndarray]) -> tuple[list[Key], list[
         begin, end = int(data.offsets[user]), int(split.train_ends[user])
         train = data.items[begin:end].tolist()
         num_rows = len(train) - 1
-        if run.settings.windows == "all":
+        if run.settings.windows != "last":
             first, length = int(batch["first_position"][row]), int(batch["length"][row])
         else:
             length = min(num_rows, MAX_LENGTH)
             first = num_rows - length
-        for step in range(length):
+        oldest = length - 1 if run.settings.windows == "prefixes" else 0
+        for step in range(oldest, length):
             column = MAX_LENGTH - length + step
             assert batch["history"][row, column] == train[first + step]
-            assert batch["positives"][row, column] == train[first + step + 1]
+            assert batch["positives"][row, column - MAX_LENGTH] == train[first + step + 1]
             keys.append((user, first + step))
             cells.append((row, column))
     return keys, cells
@@ -56,6 +57,8 @@ def batch_keys(run: Run, batch: dict[str, np.ndarray]) -> tuple[list[Key], list[
 def memory_row(run: Run, key: Key) -> int:
     """The row of a transition: windows in order of user, then of time."""
     samples, (user, index) = run.samples, key
+    if run.settings.windows == "prefixes":
+        return int((samples.users < user).sum()) + index
     for window in np.flatnonzero(samples.users == user):
         step = index - samples.first_positions[window]
         if 0 <= step < samples.lengths[window]:
@@ -138,7 +141,7 @@ class OracleRun:
         ).numpy()
         lookups = self.memory.lookup_batch(keys, fresh.tolist())
         lookups = [limited(found, settings.max_flips, settings.policy) for found in lookups]
-        positives = [int(batch["positives"][cell]) for cell in cells]
+        positives = [int(batch["positives"][row, column - MAX_LENGTH]) for row, column in cells]
         return lookups, np.array(
             [[positive, *own.items] for positive, own in zip(positives, lookups, strict=True)]
         )

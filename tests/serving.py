@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf import backbones
 from ufnrec_tf.backbones.sasrec import SASRec
 
 NUM_ITEMS, WIDTH, LENGTH = 30, 8, 5
@@ -48,6 +49,10 @@ def make_backbone(kind):
     if kind in ("fake", "tied"):
         return FakeBackbone(tied=kind == "tied")
     keras.utils.set_random_seed(3)
+    if kind in backbones.BACKBONES:
+        return backbones.create(
+            kind, num_items=NUM_ITEMS, width=WIDTH, max_length=LENGTH, num_blocks=1
+        )
     return SASRec(num_items=NUM_ITEMS, width=WIDTH, max_length=LENGTH, num_blocks=1, variant=kind)
 
 

@@ -25,8 +25,7 @@ LAYERS = [
     "safe_flips",
     "model evaluation recommend",
     # A run.
-    "parts",
-    "sources experiment run_scalars run_scores showing",
+    "parts backbone_setup sources experiment run_scalars run_scores showing",
     "callbacks record",
     "signals",
     "results",

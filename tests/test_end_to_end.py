@@ -32,9 +32,10 @@ from tests.runs import (
     run_apart,
     train,
 )
+from ufnrec_tf.backbone_setup import make_backbone
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.splits import leave_one_out
-from ufnrec_tf.experiment import best_store, make_backbone, make_evaluator
+from ufnrec_tf.experiment import best_store, make_evaluator
 from ufnrec_tf.sources import load
 
 METRICS = [f"{name}@{cutoff}" for name in ("hr", "ndcg") for cutoff in (1, 5, 10, 20)] + ["mrr"]

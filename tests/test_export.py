@@ -23,7 +23,7 @@ from tests.serving import (
     pad,
     random_histories,
 )
-from ufnrec_tf import export
+from ufnrec_tf import backbones, export
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.export import read_metadata, write_saved_model
 
@@ -42,8 +42,13 @@ def exported(tmp_path_factory):
     return backbone, path, tf.saved_model.load(str(path))
 
 
-@pytest.mark.parametrize("kind", ["fake", "authors", "corrected"])
-@pytest.mark.parametrize("mask_seen", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "mask_seen"),
+    [
+        *((kind, mask) for kind in ("fake", "authors", "corrected") for mask in (True, False)),
+        *((kind, True) for kind in backbones.BACKBONES if kind != "sasrec"),
+    ],
+)
 def test_same_top_k_as_brute_force(tmp_path, kind, mask_seen):
     backbone = make_backbone(kind)
     write(tmp_path / "1", backbone, mask_seen=mask_seen)

@@ -44,6 +44,7 @@ RUNS = {
     "flip": RunSettings(policy="flip", num_slots=2, is_sticky=True, max_flips=0),
     "remove": RunSettings(policy="remove", duplicates=True, max_flips=2, num_steps=24),
     "replay": RunSettings(policy="replay", num_steps=24),
+    "prefixes": RunSettings(windows="prefixes", batch_size=16, max_flips=0),
     # Every step visits everybody and one showing is enough, so that flips come at once.
     "timing": RunSettings(
         open_at=2,
@@ -59,7 +60,7 @@ RUNS = {
 }
 RUNS |= {
     f"compiled {name}": replace(RUNS[name], compiles=True)
-    for name in ("faithful", "default", "remove", "keep")
+    for name in ("faithful", "default", "remove", "keep", "prefixes")
 }
 
 
@@ -80,8 +81,10 @@ def test_run_equals_the_oracles(name):
     assert (seen["taught_steps"] > 1) == (is_open and policy == "ufnrec")
     assert (seen["evictions"] > 10) == (name == "flip")
     assert (seen["fresh_excluded"] > 0) == (is_open and not RUNS[name].duplicates)
-    assert (seen["vetoes"] > 5) == (name in ("default", "corrected"))
-    assert (seen["over_limit"] > 20) == (name in ("default", "remove", "corrected", "replay"))
+    assert (seen["vetoes"] > 5) == (name in ("default", "corrected", "prefixes"))
+    assert (seen["over_limit"] > 20) == (
+        name in ("default", "remove", "corrected", "replay", "prefixes")
+    )
 
 
 def is_empty(step: StepTrace) -> bool:

@@ -57,8 +57,9 @@ def test_a_position_sees_its_own_history_up_to_itself(max_length):
 
 
 @every_backbone
-@pytest.mark.parametrize("max_length", list(LENGTHS))
-@pytest.mark.parametrize("compiles", [False, True])
+@pytest.mark.parametrize(
+    ("max_length", "compiles"), [*((length, False) for length in LENGTHS), (33, True)]
+)
 def test_packed_vectors_are_those_of_the_padded_histories(name, options, max_length, compiles):
     backbone = make(name, options, max_length=max_length)
     shake(backbone)
@@ -85,13 +86,14 @@ def test_gradients_are_those_of_the_padded_path(name, options):
     weights = tf.random.stateless_normal([packed.items.shape[0], 8], [1, 2])
     weights *= tf.cast(packed.items > 0, tf.float32)[:, None]
 
-    def gradients(call) -> list[np.ndarray]:
+    def gradients(call) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(call(packed) * weights)
         found = tape.gradient(loss, backbone.trainable_variables)
-        return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+        return [tf.convert_to_tensor(gradient) for gradient in found]
 
-    mine = gradients(backbone.call_packed)
+    # Compiled, as in training.
+    mine = tf.function(lambda: gradients(backbone.call_packed), jit_compile=True)()
     theirs = gradients(lambda packed: Backbone.call_packed(backbone, packed))
     for found, expected in zip(mine, theirs, strict=True):
         assert np.abs(expected).max() > 1e-3
@@ -256,22 +258,45 @@ def batch_of(lengths: list[int], max_length: int) -> dict[str, tf.Tensor]:
 
 def test_positions_of_a_batch():
     positions = pack_batch(batch_of([2, 0, 3], 4), capacities=(4, 8, 12))
-    assert positions.packed.items.shape == (8,)
-    np.testing.assert_array_equal(positions.packed.items, [1, 2, 1, 2, 3, 0, 0, 0])
-    np.testing.assert_array_equal(positions.packed.rows[:5], [0, 0, 2, 2, 2])
-    np.testing.assert_array_equal(positions.packed.columns[:5], [2, 3, 1, 2, 3])
+    assert positions.inputs.packed.items.shape == (8,)
+    np.testing.assert_array_equal(positions.inputs.packed.items, [1, 2, 1, 2, 3, 0, 0, 0])
+    np.testing.assert_array_equal(positions.inputs.packed.rows[:5], [0, 0, 2, 2, 2])
+    np.testing.assert_array_equal(positions.inputs.packed.columns[:5], [2, 3, 1, 2, 3])
     np.testing.assert_array_equal(positions.positives, [101, 102, 101, 102, 103, 0, 0, 0])
     np.testing.assert_array_equal(positions.indices[:5], [3, 4, 10, 11, 12])
     np.testing.assert_array_equal(positions.rows, [40, 41, 70, 71, 72])
     np.testing.assert_array_equal(positions.is_real(), [True] * 5 + [False] * 3)
     exact = pack_batch(batch_of([2, 0, 3], 4))
-    assert exact.packed.items.shape == (5,)
+    assert exact.inputs.packed.items.shape == (5,)
     nobody = pack_batch(batch_of([0, 0, 0], 4), capacities=(4,))
     assert nobody.rows.shape == (0,) and not nobody.is_real().numpy().any()
 
 
+@pytest.mark.parametrize("capacities", [(), (4, 8, 12)])
+def test_newest_positions_of_a_batch(capacities):
+    """Prefixes: the inputs are whole histories, the scored positions their newest columns."""
+    batch = batch_of([2, 0, 3], 4)
+    batch["positives"] = batch["positives"][:, -1:]
+    positions = pack_batch(batch, capacities)
+    packed = positions.inputs.packed
+    np.testing.assert_array_equal(packed.items[:5], [1, 2, 1, 2, 3])
+    assert packed.items.shape == (8 if capacities else 5,)
+    targets = positions.inputs.places(tf.range(3 if capacities else 2))
+    np.testing.assert_array_equal(targets[:2], [1, 4])
+    assert positions.positives.shape == targets.shape
+    np.testing.assert_array_equal(positions.positives[:2], [102, 103])
+    np.testing.assert_array_equal(positions.batch_rows()[:2], [0, 2])
+    np.testing.assert_array_equal(positions.indices[:2], [4, 12])
+    np.testing.assert_array_equal(positions.rows, [41, 72])
+    np.testing.assert_array_equal(positions.is_real()[2:], [False] if capacities else [])
+    some, place, count = choose_rows(packed, positions.inputs.places(tf.constant([1, 1], tf.int64)))
+    np.testing.assert_array_equal(some.items, [1, 2, 3])
+    np.testing.assert_array_equal(place, [2, 2])
+    assert int(count) == 1
+
+
 def test_whole_histories_are_chosen():
-    packed = pack_batch(batch_of([2, 1, 3], 4), capacities=(12,)).packed
+    packed = pack_batch(batch_of([2, 1, 3], 4), capacities=(12,)).inputs.packed
     some, place, count = choose_rows(packed, tf.constant([5, 1, 5], tf.int64))
     np.testing.assert_array_equal(some.items, [1, 2, 1, 2, 3])
     np.testing.assert_array_equal(some.rows, [0, 0, 2, 2, 2])

@@ -39,7 +39,7 @@ def listed(samples) -> dict[str, list[int]]:
     return {
         name: values.tolist()
         for name, values in samples._asdict().items()
-        if name[-4:] != "rows" or name == "first_rows"
+        if isinstance(values, np.ndarray)
     }
 
 
@@ -67,9 +67,50 @@ def test_all_windows_by_hand(hand_split):
     assert samples.num_rows == 10
 
 
+def test_prefixes_by_hand(hand_split):
+    """Transitions 6, 1 and 3: each the last of its own window, of 4 events at most."""
+    samples = make_samples(hand_split, max_length=4, windows="prefixes")
+    assert listed(samples) == {
+        "users": [0, 0, 0, 0, 0, 0, 2, 4, 4, 4],
+        "starts": [0, 0, 0, 0, 1, 2, 10, 15, 15, 15],
+        "lengths": [1, 2, 3, 4, 4, 4, 1, 1, 2, 3],
+        "first_positions": [0, 0, 0, 0, 1, 2, 0, 0, 0, 0],
+        "first_rows": [0, 0, 0, 0, 1, 2, 6, 7, 7, 7],
+    }
+    assert samples.num_rows == 10 and samples.only_newest
+    users = make_samples(hand_split, max_length=4, windows="all").users_of_rows()
+    np.testing.assert_array_equal(samples.users_of_rows(), users)
+
+
+def test_a_batch_of_prefixes_by_hand(hand_split):
+    found = []
+    for batch in batches(hand_split, 3, windows="prefixes", max_length=4):
+        assert batch["positives"].shape == (4, 1)
+        is_real = batch["user"] >= 0
+        for history, target in zip(
+            batch["history"][is_real], batch["positives"][is_real, 0], strict=True
+        ):
+            found.append((history.tolist(), int(target)))
+        assert not batch["history"][~is_real].any() and not batch["positives"][~is_real].any()
+    assert sorted(found) == sorted(
+        [
+            ([0, 0, 0, 1], 2),
+            ([0, 0, 1, 2], 3),
+            ([0, 1, 2, 3], 4),
+            ([1, 2, 3, 4], 5),
+            ([2, 3, 4, 5], 6),
+            ([3, 4, 5, 6], 7),
+            ([0, 0, 0, 5], 6),
+            ([0, 0, 0, 9], 8),
+            ([0, 0, 9, 8], 7),
+            ([0, 9, 8, 7], 6),
+        ]
+    )
+
+
 def test_types(hand_split):
     samples = make_samples(hand_split, max_length=4, windows="all")
-    types = [values.dtype.name for values in samples[:-1]]
+    types = [values.dtype.name for values in samples[:5]]
     assert types == ["int32", "int64", "int32", "int32", "int64"]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.mirrored_run import SETTINGS, clipped_step, report, split
+from tests.mirrored_run import PREFIXES, SETTINGS, clipped_step, report, split
 from tests.tiny import make_run, train
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +79,14 @@ def test_memory_is_that_of_one_device_and_holds_rows_of_both_replicas(mirrored, 
     # A replica writes half of the users' rows.
     rows = np.array(mirrored["plain"]["tables"]["items"]).any(axis=1)
     assert rows.mean() > 0.7
+
+
+def test_prefixes_of_another_backbone_train_as_on_one_device(mirrored):
+    single = report(train(make_run(PREFIXES, split())))
+    np.testing.assert_allclose(mirrored["prefixes"]["losses"], single["losses"], atol=1e-5)
+    assert mirrored["prefixes"]["tables"] == single["tables"]
+    for two, one in zip(mirrored["prefixes"]["weights"], single["weights"], strict=True):
+        np.testing.assert_allclose(two, one, rtol=0, atol=2e-5)
 
 
 def test_dropout_trains_on_two_replicas(mirrored):

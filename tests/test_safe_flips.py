@@ -73,13 +73,13 @@ class World:
     def scores(self, batch):
         """row -> (user, teacher's logits of all items less the positive's, the positive)."""
         positions = pack_batch(batch)
-        vectors = self.teacher.encode_all(positions.packed).numpy()
+        vectors = self.teacher.encode_all(positions.inputs.packed).numpy()
         table = self.teacher.backbone.item_embeddings().numpy()
         found = {}
         for place, row in enumerate(positions.rows.numpy()):
             positive = int(positions.positives[place])
             logits = table @ vectors[place]
-            user = int(batch["user"][int(positions.packed.rows[place])])
+            user = int(batch["user"][int(positions.batch_rows()[place])])
             found[int(row)] = user, logits - logits[positive], positive
         return found
 
@@ -96,7 +96,7 @@ def test_a_row_remembers_the_best_that_outscore_the_positive_and_counts_looks_in
         fresh = world.flips.sampler(
             users=batch["user"],
             visits=batch["visit"],
-            batch_index=tf.cast(positions.packed.rows, tf.int64),
+            batch_index=tf.cast(positions.batch_rows(), tf.int64),
             positions=positions.indices,
         ).numpy()
         looked = world.look(batch)

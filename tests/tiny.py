@@ -78,6 +78,8 @@ class RunSettings:
     is_sticky: bool = False
     max_flips: int = 1
     agreement: str = "outranks"  # what the teacher must say before a flip
+    backbone: str = "sasrec"
+    options: dict[str, Any] = field(default_factory=dict)  # of another backbone
     variant: str = "authors"
     num_heads: int = 2
     dropout: float = 0.0
@@ -164,16 +166,16 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
         seed=settings.seed,
     )
     with strategy.scope():
+        options = {"variant": settings.variant, "num_heads": settings.num_heads}
         backbone = backbones.create(
-            "sasrec",
+            settings.backbone,
             num_items=num_items,
             width=8,
             max_length=MAX_LENGTH,
             num_blocks=1,
-            num_heads=settings.num_heads,
             dropout=settings.dropout,
-            variant=settings.variant,
             precision=settings.precision,
+            **(options if settings.backbone == "sasrec" else settings.options),
         )
         teacher = None
         if policy.is_softened or settings.has_teacher_always:

@@ -83,7 +83,8 @@ def ask_teacher(
         positives, else 0; bool [C, K], to which of them it agrees; int64 [], users it read.
     """
     at = tf.where(proposal.is_flipped)  # [F, 2]
-    packed, place, num_taught = choose_rows(positions.packed, at[:, 0])
+    inputs = positions.inputs
+    packed, place, num_taught = choose_rows(inputs.packed, inputs.places(at[:, 0]))
     vectors = tf.gather(teacher.encode_all(packed), place)
     items = tf.gather_nd(proposal.candidates, at)
     positives = tf.gather(proposal.candidates[:, 0], at[:, 0])

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from ufnrec_tf import backbones
+from ufnrec_tf.backbone_setup import check_backbone, check_windows, make_backbone
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.baselines import BASELINES
 from ufnrec_tf.checkpoint import CheckpointStore, named_variables
@@ -84,7 +84,7 @@ def check_names(config: ConfigDict) -> None:
     Raises:
         UserError: Naming the known values and the nearest.
     """
-    pick(backbones.BACKBONES, config.backbone.name, key="backbone.name")
+    check_backbone(config)
     pick(OBJECTIVES, config.loss.name, key="loss.name")
     pick(STRATEGIES, config.distribution.strategy, key="distribution.strategy")
     for name in config.comparison.baselines:
@@ -130,12 +130,6 @@ def check_steps(config: ConfigDict, split: Split) -> None:
         )
 
 
-def make_backbone(config: ConfigDict, num_items: int) -> Backbone:
-    """Returns a new backbone of the configuration."""
-    settings = config.backbone.to_dict()
-    return backbones.create(settings.pop("name"), num_items=num_items, **settings)
-
-
 def scored_weights(config: ConfigDict) -> str:
     """Returns what `evaluation.weights` means to the policy."""
     is_safe = POLICIES[config.memory.policy].is_safe
@@ -171,6 +165,7 @@ def _make_model(
     """Returns the compiled model; call it inside the strategy's scope."""
     policy = POLICIES[config.memory.policy]
     backbone = make_backbone(config, split.interactions.num_items)
+    check_windows(backbone, config)
     settings = config.teacher
     teacher = None
     if policy.has_teacher or settings.always:

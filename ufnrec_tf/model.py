@@ -7,14 +7,13 @@ import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.backbones.packing import PackedHistories
 from ufnrec_tf.distribution import num_replicas, on_host, sum_over_replicas
 from ufnrec_tf.entries import Proposal, ask_teacher, decide, propose
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objectives import Objective
 from ufnrec_tf.policies import Policy
-from ufnrec_tf.positions import Positions, pack_batch
+from ufnrec_tf.positions import Inputs, Positions, pack_batch
 from ufnrec_tf.safe_flips import SafeFlips
 from ufnrec_tf.sampling import UniformNegativeSampler
 from ufnrec_tf.teacher import EmaTeacher
@@ -105,7 +104,7 @@ class UFNRecModel(keras.Model):
         fresh = self._draw(
             users=batch["user"],
             visits=batch["visit"],
-            batch_index=positions.packed.rows,
+            batch_index=positions.batch_rows(),
             positions=positions.indices,
         )
         lookup = self._lookup(positions, fresh)
@@ -114,7 +113,7 @@ class UFNRecModel(keras.Model):
         entries = self._judge(proposal, is_taught)
         is_softened = is_taught & entries.is_flipped
         divisors = sum_over_replicas(self.objective.count(entries, is_softened))
-        student = self._learn(positions.packed, entries, is_softened, teacher_logits, divisors)
+        student = self._learn(positions.inputs, entries, is_softened, teacher_logits, divisors)
         self._follow(student.gradients)
         self._record(positions, lookup, student.is_hard, entries)
         self._add_to_sums(batch["user"], positions, lookup, student, num_taught, safe_counts)
@@ -199,16 +198,15 @@ class UFNRecModel(keras.Model):
 
     def _differentiate(
         self,
-        packed: PackedHistories,
+        inputs: Inputs,
         entries: Entries,
         is_softened: tf.Tensor,
         teacher_logits: tf.Tensor,
         divisors: tf.Tensor,
     ) -> Student:
         """Scores the candidates; returns the loss, its gradients and what is hard."""
-        variables = self.backbone.trainable_variables
         with tf.GradientTape() as tape:
-            vectors = self.backbone.call_packed(packed, training=True)
+            vectors = inputs.choose(self.backbone.call_packed(inputs.packed, training=True))
             logits = self.backbone.score(vectors, entries.candidates)
             terms = self.objective(
                 logits=logits,
@@ -219,7 +217,7 @@ class UFNRecModel(keras.Model):
                 item_table=self.backbone.item_embeddings(),
                 divisors=divisors,
             )
-        gradients = tape.gradient(terms.total, variables)
+        gradients = tape.gradient(terms.total, self.backbone.trainable_variables)
         is_hard = logits[:, 1:] > logits[:, :1]
         is_negative = entries.is_counted[:, 1:] & ~entries.is_flipped[:, 1:]
         flags = entries.is_counted[:, 1:], entries.is_flipped, entries.is_removed

@@ -1,4 +1,4 @@
-"""The real positions of a batch, one after the other, filled up to a size that is compiled."""
+"""The scored positions of a batch, one after the other, filled up to a size that is compiled."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,20 +18,44 @@ _MOST_CAPACITIES = 3
 """Each program also takes about 80 MB."""
 
 
-class Positions(NamedTuple):
-    """The positions of a batch, history by history; C of them, P real, fillers at the end.
+class Inputs(NamedTuple):
+    """What the backbone reads, and where in it the C scored positions are.
 
     Attributes:
-        packed: The inputs, C positions.
+        packed: The histories.
+        targets: int64 [C], places in them; None where they are the scored positions.
+    """
+
+    packed: PackedHistories
+    targets: tf.Tensor | None
+
+    def choose(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns of a tensor over the packed histories what is of the scored positions."""
+        return tensor if self.targets is None else tf.gather(tensor, self.targets)
+
+    def places(self, chosen: tf.Tensor) -> tf.Tensor:
+        """Returns int64 [F], where in the histories some scored positions, int64 [F], are."""
+        return chosen if self.targets is None else tf.gather(self.targets, chosen)
+
+
+class Positions(NamedTuple):
+    """The scored positions of a batch, history by history; C of them, P real, fillers at the end.
+
+    Attributes:
+        inputs: What the backbone reads.
         positives: int32 [C], the next item, 0 in a filler.
         indices: int64 [C], the transition's index in its user's history.
         rows: int64 [P], the transition's memory row; fillers have none.
     """
 
-    packed: PackedHistories
+    inputs: Inputs
     positives: tf.Tensor
     indices: tf.Tensor
     rows: tf.Tensor
+
+    def batch_rows(self) -> tf.Tensor:
+        """Returns int32 [C], the row of the batch that each position is of."""
+        return self.inputs.choose(self.inputs.packed.rows)
 
     def is_real(self) -> tf.Tensor:
         """Returns bool [C], False in fillers."""
@@ -53,31 +77,50 @@ def pack_batch(batch: dict[str, tf.Tensor], capacities: Sequence[int] = ()) -> P
 
     Args:
         batch: See there.
-        capacities: Ascending; C is the first that is large enough. Empty: C = P.
+        capacities: Ascending; the histories are filled up to the first that is large enough.
+            Where they are not the scored positions themselves, those are filled up to one for
+            each cell of the positives. Empty: no fillers.
     """
-    positives = batch["positives"]
-    max_length = positives.shape[1]
-    cells = tf.where(positives != PAD)  # [P, 2]
-    num_real = tf.shape(cells)[0]
-    if capacities:
-        sizes = tf.constant(capacities, tf.int32)
-        size = tf.gather(sizes, tf.searchsorted(sizes, [num_real])[0])
-        cells = tf.pad(cells, [[0, size - num_real], [0, 0]])
-    is_real = tf.range(tf.shape(cells)[0]) < num_real
-    sample = cells[:, 0]
-    begin = max_length - tf.gather(tf.cast(batch["length"], tf.int64), sample)
-    step = cells[:, 1] - begin
-    return Positions(
-        packed=PackedHistories(
-            items=tf.where(is_real, tf.gather_nd(batch["history"], cells), PAD),
-            rows=tf.cast(sample, tf.int32),
-            columns=tf.cast(cells[:, 1], tf.int32),
-            lengths=batch["length"],
-        ),
-        positives=tf.where(is_real, tf.gather_nd(positives, cells), PAD),
-        indices=tf.gather(tf.cast(batch["first_position"], tf.int64), sample) + step,
-        rows=(tf.gather(batch["first_row"], sample) + step)[:num_real],
+    histories, positives = batch["history"], batch["positives"]
+    lengths = tf.cast(batch["length"], tf.int64)
+    older = histories.shape[1] - positives.shape[1]  # columns that are read and not scored
+    cells, is_real = _real_cells(histories, _capacity(histories, capacities))
+    packed = PackedHistories(
+        items=tf.where(is_real, tf.gather_nd(histories, cells), PAD),
+        rows=tf.cast(cells[:, 0], tf.int32),
+        columns=tf.cast(cells[:, 1], tf.int32),
+        lengths=batch["length"],
     )
+    targets = None
+    if older:
+        cells, is_real = _real_cells(positives, tf.size(positives) if capacities else None)
+        ends = tf.gather(tf.cumsum(lengths), cells[:, 0])
+        targets = tf.where(is_real, ends - positives.shape[1] + cells[:, 1], 0)
+    step = tf.gather(lengths, cells[:, 0]) - positives.shape[1] + cells[:, 1]
+    return Positions(
+        inputs=Inputs(packed, targets),
+        positives=tf.where(is_real, tf.gather_nd(positives, cells), PAD),
+        indices=tf.gather(tf.cast(batch["first_position"], tf.int64), cells[:, 0]) + step,
+        rows=(tf.gather(batch["first_row"], cells[:, 0]) + step)[: tf.math.count_nonzero(is_real)],
+    )
+
+
+def _capacity(histories: tf.Tensor, capacities: Sequence[int]) -> tf.Tensor | None:
+    """Returns int32 [], the first capacity that holds the real columns, or None without any."""
+    if not capacities:
+        return None
+    sizes = tf.constant(capacities, tf.int32)
+    num_real = tf.math.count_nonzero(histories, dtype=tf.int32)
+    return tf.gather(sizes, tf.searchsorted(sizes, [num_real])[0])
+
+
+def _real_cells(items: tf.Tensor, size: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the cells int64 [size, 2] that hold an item, then zeros, and bool [size] which is."""
+    cells = tf.where(items != PAD)
+    num_real = tf.shape(cells)[0]
+    if size is not None:
+        cells = tf.pad(cells, [[0, size - num_real], [0, 0]])
+    return cells, tf.range(tf.shape(cells)[0]) < num_real
 
 
 def choose_capacities(
@@ -91,7 +134,7 @@ def choose_capacities(
     follow, so that every batch fits.
 
     Args:
-        lengths: int [W], positions of each window.
+        lengths: int [W], input positions of each window.
         batch_size: B, windows a batch (of one replica).
         max_length: L.
         num_steps: Steps of the run.

@@ -24,12 +24,19 @@ from ufnrec_tf.showing import SHOWN_METRICS, show_finished
 from ufnrec_tf.workdir import not_written, read_json, write_json
 
 BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
-BACKBONE_LABELS = {"sasrec": "SASRec"}
+BACKBONE_LABELS = {
+    "sasrec": "SASRec",
+    "gru4rec": "GRU4Rec",
+    "fmlp": "FMLP-Rec",
+    "bsarec": "BSARec",
+    "hstu": "HSTU",
+}
 
 
 def label_of(config: ConfigDict) -> str:
     """Returns the name of a run's arm, such as `SASRec+UFNRec`."""
-    backbone = BACKBONE_LABELS.get(config.backbone.name, config.backbone.name)
+    name = config.backbone.name
+    backbone = BACKBONE_LABELS.get(name, name.rpartition(":")[2])
     policy = config.memory.policy
     suffix = {"keep": "", "ufnrec": "+UFNRec"}.get(policy, f"+{policy}")
     return backbone + suffix

@@ -100,7 +100,7 @@ class SafeFlips:
         with on_host():
             items = tf.gather(self.substitutes, positions.rows)
         items = positions.add_fillers(items, PAD)
-        coin = self._uniform(batch, positions.packed.rows, positions.indices, _COIN_STREAM)
+        coin = self._uniform(batch, positions.batch_rows(), positions.indices, _COIN_STREAM)
         is_replaced = (items != PAD) & (coin < self.budget) & is_open
         positives = tf.where(is_replaced, items, positions.positives)
         return positions._replace(positives=positives), is_replaced
@@ -131,8 +131,9 @@ class SafeFlips:
         self, batch: dict[str, tf.Tensor], positions: Positions, teacher: EmaTeacher
     ) -> Looked:
         real = tf.range(tf.size(positions.rows, tf.int64), dtype=tf.int64)
-        packed, place, num_users = choose_rows(positions.packed, real)
-        batch_rows = positions.drop_fillers(positions.packed.rows)
+        inputs = positions.inputs
+        packed, place, num_users = choose_rows(inputs.packed, inputs.places(real))
+        batch_rows = positions.drop_fillers(positions.batch_rows())
         indices = positions.drop_fillers(positions.indices)
         fresh = self.sampler(
             users=batch["user"],

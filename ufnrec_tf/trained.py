@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ufnrec_tf.backbone_setup import make_backbone
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.data.splits import SPLITS
 from ufnrec_tf.display import Display
@@ -13,7 +14,6 @@ from ufnrec_tf.experiment import (
     best_store,
     build,
     check_names,
-    make_backbone,
     make_evaluator,
     prepare_tensorflow,
 )

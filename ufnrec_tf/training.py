@@ -290,8 +290,7 @@ def _false_negatives(experiment: Experiment, source: Source, progress: Progress)
     if memory is None:
         return found
     rows, items = memory.ripe_pairs()
-    samples = experiment.samples
-    users = np.repeat(samples.users, samples.lengths)[rows]
+    users = experiment.samples.users_of_rows()[rows]
     found["ripe_pairs"] = len(np.unique(users.astype(np.int64) * 2**32 + items))
     if source.truth is not None and len(items):
         found["detection"] = detection(source.truth, users, items)

@@ -1,15 +1,23 @@
 """What every backbone promises: histories in, a vector a position out, no knowledge of a loss."""
 
+import inspect
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from ufnrec_tf.backbones.packing import PackedHistories, unpack
+from ufnrec_tf.backbones.packing import PackedHistories, pack, unpack
 
 _CATALOGUE_SHARE = 16
 """Items a candidate below which scoring the whole catalogue is cheaper than gathering rows, and
 takes less memory (measured: 1,682 items, 101 candidates: equal in time)."""
+
+
+def setting_names(kind: type["Backbone"]) -> list[str]:
+    """Returns the arguments that a backbone's constructor names."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters if p.kind in named and p.name != "self"]
 
 
 class Backbone(keras.layers.Layer):
@@ -35,7 +43,8 @@ class Backbone(keras.layers.Layer):
     """
 
     is_causal = True
-    """Whether the vector of a position depends on that position and earlier ones alone."""
+    """Whether the vector of a position depends on that position and earlier ones alone; a backbone
+    for which it depends on the settings sets it in its constructor."""
 
     item_table: Any
 
@@ -52,13 +61,14 @@ class Backbone(keras.layers.Layer):
         self.num_items = num_items
         self.width = width
         self.max_length = max_length
-        self.settings = {
+        settings |= {
             "num_items": num_items,
             "width": width,
             "max_length": max_length,
             "precision": precision,
-            **settings,
         }
+        named = setting_names(type(self))
+        self.settings = {key: value for key, value in settings.items() if key in named}
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories, left-padded with 0.
@@ -80,6 +90,20 @@ class Backbone(keras.layers.Layer):
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position of each history."""
         return self(histories, training=training)[:, -1, :]
+
+    def encode_packed(
+        self, histories: tf.Tensor, empty: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Returns what `encode` does, by `call_packed`: for one that leaves the padding out.
+
+        Args:
+            histories: int32 [B, L].
+            empty: float32 [1, D], the vector of a history without items.
+            training: Whether dropout acts.
+        """
+        packed = pack(histories)
+        vectors = tf.concat([empty, self.call_packed(packed, training=training)], axis=0)
+        return tf.gather(vectors, tf.where(packed.lengths > 0, tf.cumsum(packed.lengths), 0))
 
     def item_embeddings(self) -> tf.Tensor:
         """Returns float32 [num_items + 1, D]; row 0 is padding and never a candidate."""

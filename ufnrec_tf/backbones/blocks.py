@@ -39,6 +39,7 @@ class CausalAttention(keras.layers.Layer):
         masks_padding: Whether padded keys are left out. False is the authors' behaviour: a
             query then also attends to the zero vectors of the padding.
         max_length: L, the longest history.
+        deviation: Standard deviation that the matrices start with; None: Xavier's.
         dtype: Keras's dtype policy.
     """
 
@@ -50,6 +51,7 @@ class CausalAttention(keras.layers.Layer):
         dropout: float,
         masks_padding: bool,
         max_length: int,
+        deviation: float | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(dtype=dtype)
@@ -59,24 +61,21 @@ class CausalAttention(keras.layers.Layer):
         self.dropout = Dropout(dropout, dtype=dtype)
         if not masks_padding:
             self.pooled_dropout = PooledDropout(dropout, max_count=max_length, dtype=dtype)
-        fused = xavier_normal(3 * width, width)
-        self.query_kernel = self.add_weight(
-            shape=(width, width), initializer=fused, name="query_kernel"
-        )
-        self.query_bias = self.add_weight(shape=(width,), initializer="zeros", name="query_bias")
-        # The same initializer object would repeat its draw: a fresh one for each matrix.
-        self.key_value_kernel = self.add_weight(
-            shape=(width, 2 * width),
-            initializer=xavier_normal(3 * width, width),
-            name="key_value_kernel",
-        )
-        self.key_value_bias = self.add_weight(
-            shape=(2 * width,), initializer="zeros", name="key_value_bias"
-        )
-        self.output_kernel = self.add_weight(
-            shape=(width, width), initializer=xavier_normal(width, width), name="output_kernel"
-        )
-        self.output_bias = self.add_weight(shape=(width,), initializer="zeros", name="output_bias")
+        fused = deviation or (2.0 / (3 * width + width)) ** 0.5
+        for name, size, spread in (
+            ("query", width, fused),
+            ("key_value", 2 * width, fused),
+            ("output", width, deviation or (2.0 / (width + width)) ** 0.5),
+        ):
+            # The same initializer object would repeat its draw: a fresh one for each matrix.
+            kernel = self.add_weight(
+                shape=(width, size),
+                initializer=keras.initializers.RandomNormal(stddev=spread),
+                name=f"{name}_kernel",
+            )
+            bias = self.add_weight(shape=(size,), initializer="zeros", name=f"{name}_bias")
+            setattr(self, f"{name}_kernel", kernel)
+            setattr(self, f"{name}_bias", bias)
         self.built = True
 
     def call(

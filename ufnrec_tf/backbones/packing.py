@@ -67,6 +67,11 @@ class Neighbourhood(NamedTuple):
         """Returns [P, ...] as [P / W, W, ...]; P a multiple of W."""
         return tf.reshape(tensor, [-1, self.is_visible.shape[1], *tensor.shape[1:]])
 
+    def distances(self) -> tf.Tensor:
+        """Returns int32 [W, K], how many positions the key stands before the query."""
+        _, size, num_keys = self.is_visible.shape
+        return tf.range(size)[:, None] + (num_keys - size) - tf.range(num_keys)[None, :]
+
     def windows(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns [P / W, K, ...]: each block after the blocks that it looks into."""
         _, size, num_keys = self.is_visible.shape
@@ -103,6 +108,23 @@ def neighbourhood(packed: PackedHistories, max_length: int) -> Neighbourhood:
     return Neighbourhood(
         is_visible=(queries == keys) & is_earlier,
         num_padding=max_length - tf.gather(packed.lengths, packed.rows),
+    )
+
+
+def padded_neighbourhood(is_real: tf.Tensor) -> Neighbourhood:
+    """Returns who sees whom in padded histories, row by row: P = B L, W = K = L.
+
+    A padded column sees itself, so that it sees something.
+
+    Args:
+        is_real: bool [B, L], True where the column is not padding.
+    """
+    column = tf.range(is_real.shape[1])
+    distance = (column[:, None] - column[None, :])[None]  # [1, L, L]
+    num_padding = tf.reduce_sum(tf.cast(~is_real, tf.int32), axis=1)
+    return Neighbourhood(
+        is_visible=(distance == 0) | ((distance > 0) & is_real[:, None, :]),
+        num_padding=tf.repeat(num_padding, is_real.shape[1]),
     )
 
 

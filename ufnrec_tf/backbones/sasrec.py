@@ -14,7 +14,6 @@ from ufnrec_tf.backbones.packing import (
     block_size,
     fill_up,
     neighbourhood,
-    pack,
 )
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
@@ -119,13 +118,9 @@ class SASRec(Backbone):
 
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
-        packed = pack(histories)
-        vectors = self.call_packed(packed, training=training)
-        ends = tf.cumsum(packed.lengths)
         # A window of padding alone stays zero up to the last norm.
-        nothing = tf.cast(self.final_norm(tf.zeros([1, self.width])), tf.float32)
-        vectors = tf.concat([nothing, vectors], axis=0)
-        return tf.gather(vectors, tf.where(packed.lengths > 0, ends, 0))
+        empty = tf.cast(self.final_norm(tf.zeros([1, self.width])), tf.float32)
+        return self.encode_packed(histories, empty, training=training)
 
     def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
         """Returns float32 [P, D] for packed histories; see `Backbone.call_packed`."""

@@ -9,15 +9,16 @@ from ufnrec_tf.data.splits import Split
 
 
 class Samples(NamedTuple):
-    """Windows of training transitions; one a user, or several that do not overlap.
+    """Windows of training transitions; one a user, several that do not overlap, or one each.
 
     Attributes:
         users: int32 [W], internal user id of each window.
         starts: int64 [W], flat index of the window's first input event.
-        lengths: int32 [W], transitions, 1..max_length.
+        lengths: int32 [W], input events, 1..max_length; each begins a transition.
         first_positions: int32 [W], index of the window's first transition in its user's history.
         first_rows: int64 [W], memory row of the window's first transition.
-        num_rows: Transitions in all windows.
+        num_rows: Transitions that are trained, in all windows.
+        only_newest: Whether a window trains its newest transition alone.
     """
 
     users: np.ndarray
@@ -26,6 +27,11 @@ class Samples(NamedTuple):
     first_positions: np.ndarray
     first_rows: np.ndarray
     num_rows: int
+    only_newest: bool
+
+    def users_of_rows(self) -> np.ndarray:
+        """Returns int32 [num_rows], the user that each memory row is of."""
+        return self.users if self.only_newest else np.repeat(self.users, self.lengths)
 
 
 def make_samples(split: Split, *, max_length: int, windows: str = "last") -> Samples:
@@ -35,11 +41,14 @@ def make_samples(split: Split, *, max_length: int, windows: str = "last") -> Sam
         split: What is trained on.
         max_length: L, transitions a window holds at most.
         windows: `last`, the newest window of each user (the authors': older transitions are
-            never trained), or `all`, every transition once an epoch, in windows that end at
-            the newest event and do not overlap.
+            never trained); `all`, every transition once an epoch, in windows that end at the
+            newest event and do not overlap; or `prefixes`, every transition once an epoch, as the
+            last of a window of its own.
     """
     offsets = split.interactions.offsets
     transitions = np.maximum(split.train_ends - offsets[:-1] - 1, 0)
+    if windows == "prefixes":
+        return _prefixes(offsets[:-1], transitions, max_length)
     if windows == "last":
         counts = (transitions > 0).astype(np.int64)
     else:
@@ -58,6 +67,28 @@ def make_samples(split: Split, *, max_length: int, windows: str = "last") -> Sam
         first_positions=begins.astype(np.int32),
         first_rows=first_rows[:-1].astype(np.int64),
         num_rows=int(first_rows[-1]),
+        only_newest=False,
+    )
+
+
+def _prefixes(offsets: np.ndarray, transitions: np.ndarray, max_length: int) -> Samples:
+    """Returns a window for each of int64 [U] transitions of users whose events start at offsets.
+
+    Rows are those of `all`: the interactions that begin a transition, one after the other.
+    """
+    rows = np.arange(transitions.sum())
+    users = np.repeat(np.arange(len(transitions)), transitions)
+    user_rows = (np.cumsum(transitions) - transitions)[users]
+    ends = rows - user_rows + 1
+    begins = np.maximum(ends - max_length, 0)
+    return Samples(
+        users=users.astype(np.int32),
+        starts=(offsets[users] + begins).astype(np.int64),
+        lengths=(ends - begins).astype(np.int32),
+        first_positions=begins.astype(np.int32),
+        first_rows=(user_rows + begins).astype(np.int64),
+        num_rows=len(rows),
+        only_newest=True,
     )
 
 
@@ -104,7 +135,8 @@ def make_dataset(
 
     A batch is a dict, B = batch_size, L = max_length:
         user: int32 [B], -1 for an empty row; history: int32 [B, L], left-padded; positives:
-        int32 [B, L], the next item of each column; first_position: int32 [B], index in the
+        int32 [B, L], the next item of each column, or [B, 1], that of the newest column, where it
+        alone is trained; first_position: int32 [B], index in the
         user's history of the window's first transition; first_row: int64 [B], its memory row;
         length: int32 [B]; visit: int64 [B], tells this visit from every other of the user.
 
@@ -120,7 +152,8 @@ def make_dataset(
     """
     steps = steps_per_epoch(len(samples.users), batch_size, draw=draw)
     items = tf.constant(split.interactions.items, tf.int32)
-    fields = [tf.constant(field) for field in samples[:-1]]
+    fields = [tf.constant(field) for field in samples[:5]]
+    num_targets = 1 if samples.only_newest else max_length
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.data.Dataset.from_tensor_slices(_order(samples, batch_size, draw, seed, epoch))
@@ -138,12 +171,11 @@ def make_dataset(
         column = tf.range(max_length) - (max_length - lengths[:, None])  # [B, L]
         index = starts[:, None] + tf.cast(tf.maximum(column, 0), tf.int64)
         is_target = column >= 0
+        following = tf.minimum(index + 1, len(items) - 1)[:, -num_targets:]
         return {
             "user": tf.where(is_real, users, -1),
             "history": tf.where(is_target, tf.gather(items, index), 0),
-            "positives": tf.where(
-                is_target, tf.gather(items, tf.minimum(index + 1, len(items) - 1)), 0
-            ),
+            "positives": tf.where(is_target[:, -num_targets:], tf.gather(items, following), 0),
             "first_position": positions,
             "first_row": rows,
             "length": lengths,

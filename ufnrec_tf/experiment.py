@@ -27,7 +27,7 @@ from ufnrec_tf.objective import OBJECTIVES
 from ufnrec_tf.optimizer import make_optimizer
 from ufnrec_tf.policies import POLICIES, Policy
 from ufnrec_tf.positions import choose_capacities
-from ufnrec_tf.sampling import UniformNegativeSampler
+from ufnrec_tf.sampling import Sampler, make_sampler
 from ufnrec_tf.teacher import EmaTeacher
 
 
@@ -174,11 +174,11 @@ def make_memory(config: ConfigDict, policy: Policy, samples: Samples, num_items:
     )
 
 
-def _make_sampler(config: ConfigDict, split: Split, seed: int) -> UniformNegativeSampler:
+def _make_sampler(config: ConfigDict, split: Split, seed: int) -> Sampler:
     offsets, items = seen_train_items(split)
     needs_negatives = OBJECTIVES[config.loss.name].needs_negatives
-    return UniformNegativeSampler(
-        num_items=split.interactions.num_items,
+    return make_sampler(
+        split.training_items,
         seen_offsets=offsets,
         seen_items=items,
         num_negatives=config.negatives.count if needs_negatives else 0,
@@ -275,6 +275,7 @@ def build(
     with strategy.scope():
         capacities = _capacities(config, samples, steps * training.num_epochs)
         model = _make_model(config, split, memory, host, capacities, seed=seed, num_steps=num_steps)
+    model.objective.is_candidate = split.is_training_item
 
     def dataset(first_step: int) -> tf.data.Dataset:
         return make_dataset(

@@ -1,5 +1,6 @@
 """Losses as pure, unreduced functions of logits."""
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -21,7 +22,10 @@ def bernoulli_kl(student_logits: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Ten
 
 
 def catalogue_cross_entropy(
-    vectors: tf.Tensor, catalogue: tf.Tensor, positive_logits: tf.Tensor
+    vectors: tf.Tensor,
+    catalogue: tf.Tensor,
+    positive_logits: tf.Tensor,
+    is_candidate: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Returns -log softmax of each positive among all items, float32 [P].
 
@@ -29,6 +33,9 @@ def catalogue_cross_entropy(
         vectors: float32 [P, D].
         catalogue: float32 [V, D], all items; the [P, V] logits are their dot products.
         positive_logits: float32 [P], the positives' dot products.
+        is_candidate: bool [V], items that are in the softmax; None: all.
     """
     logits = tf.matmul(vectors, catalogue, transpose_b=True)  # [P, V]
+    if is_candidate is not None:
+        logits = tf.where(is_candidate, logits, -np.inf)
     return tf.reduce_logsumexp(tf.cast(logits, tf.float32), axis=1) - positive_logits

@@ -14,7 +14,7 @@ from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objective import Objective
 from ufnrec_tf.policies import Policy
 from ufnrec_tf.positions import Positions, choose_rows, pack_batch
-from ufnrec_tf.sampling import UniformNegativeSampler
+from ufnrec_tf.sampling import Sampler
 from ufnrec_tf.teacher import EmaTeacher
 from ufnrec_tf.types import PAD, Entries, Lookup, Student
 
@@ -49,7 +49,7 @@ class UFNRecModel(keras.Model):
         self,
         *,
         backbone: Backbone,
-        sampler: UniformNegativeSampler,
+        sampler: Sampler,
         objective: Objective,
         policy: Policy,
         host: HostState,

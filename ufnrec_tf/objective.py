@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.distribution import num_replicas
@@ -55,6 +56,10 @@ class Objective(ABC):
 
     needs_negatives = True
     """Whether the ranking term reads negatives; where not, none are drawn."""
+
+    is_candidate: np.ndarray | None = None
+    """bool [num_items], items that a term over the catalogue reads; None: all. Set it before the
+    first call, where training must not know every item."""
 
     def __init__(
         self,
@@ -138,7 +143,7 @@ class PooledBCE(Objective):
 class CrossEntropy(Objective):
     """Ranking term: mean over positions of -log softmax(positive) in the whole catalogue.
 
-    Nothing is masked: items that the user has seen are in the softmax too, as is usual.
+    Items that the user has seen are in the softmax too, as is usual.
 
     Source: Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023.
     """
@@ -148,7 +153,7 @@ class CrossEntropy(Objective):
     def ranking_term(self, scored: Scored) -> tf.Tensor:
         """Returns the term; see the base class."""
         catalogue, positives = scored.item_table[PAD + 1 :], scored.logits[:, 0]
-        losses = catalogue_cross_entropy(scored.vectors, catalogue, positives)
+        losses = catalogue_cross_entropy(scored.vectors, catalogue, positives, self.is_candidate)
         return tf.reduce_sum(tf.where(scored.has_label[:, 0], losses, 0.0)) / scored.num_labels
 
 

@@ -170,15 +170,15 @@ def _samples(
     config: ConfigDict, split: Split, evaluator: RankingEvaluator, backbone: Backbone
 ) -> list[dict[str, Any]]:
     """Returns histories and recommendations of a few users, in raw ids."""
-    count = min(config.comparison.sample_users, len(split.users))
+    count = min(config.comparison.sample_users, len(split.users("test")))
     if not count:
         return []
     items, _ = evaluator.top_k(backbone, 5)
     log, ends = split.interactions, split.history_ends("test")
-    targets = split.targets("test")
+    users, targets = split.users("test"), split.targets("test")
     samples = []
-    for place in np.linspace(0, len(split.users) - 1, count).astype(int):
-        user = split.users[place]
+    for place in np.linspace(0, len(users) - 1, count).astype(int):
+        user = users[place]
         history = log.items[log.offsets[user] : ends[place]][-5:]
         samples.append(
             {
@@ -202,7 +202,7 @@ def _write_ranks(path: Path, split: Split, ranks: np.ndarray) -> None:
     log = split.interactions
     frame = pd.DataFrame(
         {
-            "user": log.user_ids[split.users].astype(str),
+            "user": log.user_ids[split.users("test")].astype(str),
             "item": log.item_ids[split.targets("test")].astype(str),
             "rank": ranks,
         }

@@ -261,6 +261,14 @@ OPTIONS = {
         ),
         "batch_size": Option(512, "Users a chunk.", minimum=1),
     },
+    "detection": {
+        "most_rows": Option(
+            500_000,
+            "Rows of false_negatives.parquet at most, flagged pairs and then the highest counts "
+            "first.",
+            minimum=1,
+        ),
+    },
     "distribution": {
         "strategy": Option("one", "one, mirrored (all local GPUs) or auto."),
         "num_virtual_devices": Option(0, "Splits the CPU, to try replicas; 0: no.", minimum=0),

@@ -20,12 +20,13 @@ LAYERS = [
     "data",
     "backbones",
     "losses metrics policies positions memory_rows memory_usage user_items host_state gate "
-    "optimizer retriever histories",
+    "optimizer retriever histories controls",
     "memory teacher sampling objective ranking baselines export",
-    "model evaluation recommend",
+    "model evaluation recommend suspects detection",
+    "planted_detection",
     # A run.
     "sources experiment run_scalars showing",
-    "callbacks record",
+    "callbacks record false_negatives",
     "results",
     "training trained",
     "modes",

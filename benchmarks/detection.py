@@ -107,7 +107,7 @@ def table(records: list[Json]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     groups: dict[tuple[str, ...], list[Json]] = {}
     for record in records:
-        key = tuple(record["point"][name] for name in head[:4]) + (record["label"],)
+        key = (*(record["point"][name] for name in head[:4]), record["label"])
         groups.setdefault(key, []).append(record)
     for group_key, members in groups.items():
         cells = list(group_key)

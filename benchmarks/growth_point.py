@@ -66,7 +66,9 @@ def evaluate(config: Any, experiment: Any, split: Any) -> dict[str, float]:
     evaluator.ranks(experiment.model.backbone)
     started = time.process_time()
     evaluator.ranks(experiment.model.backbone)
-    return {"evaluated_user_cpu_ms": (time.process_time() - started) / len(split.users) * 1000}
+    return {
+        "evaluated_user_cpu_ms": (time.process_time() - started) / len(split.users("test")) * 1000
+    }
 
 
 def main() -> int:

@@ -19,7 +19,6 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from ufnrec_tf import sources
-from ufnrec_tf.data.splits import SPLITS
 from ufnrec_tf.entries import propose
 from ufnrec_tf.experiment import Experiment, build, prepare_tensorflow
 from ufnrec_tf.positions import pack_batch
@@ -30,7 +29,7 @@ def load(workdir: Path, data: str) -> tuple[Experiment, int]:
     """Returns the run of a directory at its newest checkpoint, and its step."""
     record = read_json(workdir / "config.json")
     config = ConfigDict(record["config"])
-    split = SPLITS[config.split.name](sources.load(config, data).interactions)
+    split = sources.make_split(config, sources.load(config, data).interactions)
     strategy = prepare_tensorflow(config, record["seed"])
     experiment = build(config, split, record["seed"], strategy=strategy)
     store, _ = experiment.stores(workdir)

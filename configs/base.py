@@ -48,8 +48,28 @@ OPTIONS = {
     "split": {
         "name": Option(
             "leave_one_out",
-            "Last event test, the one before validation; users with fewer than 3 train only.",
-            choices=("leave_one_out",),
+            "leave_one_out: last event test, the one before validation; users with fewer than 3 "
+            "train only. temporal: train before a date, validation from it on, test from a second "
+            "date on; the target is a user's first event after the date.",
+            choices=("leave_one_out", "temporal"),
+        ),
+        "validation_time": Option(
+            0.0, "temporal: first moment of validation, in the file's unit; 0: by the share."
+        ),
+        "test_time": Option(
+            0.0, "temporal: first moment of test, in the file's unit; 0: by the share."
+        ),
+        "validation_share": Option(
+            0.1,
+            "temporal: share of all events that validation gets, those just before test.",
+            minimum=0,
+            maximum=0.9,
+        ),
+        "test_share": Option(
+            0.1,
+            "temporal: share of all events, the newest, that test gets.",
+            minimum=0,
+            maximum=0.9,
         ),
     },
     "backbone": {
@@ -300,6 +320,14 @@ OPTIONS = {
             minimum=0,
         ),
         "batch_size": Option(512, "Users a chunk.", minimum=1),
+    },
+    "detection": {
+        "most_rows": Option(
+            500_000,
+            "Rows of false_negatives.parquet at most, flagged pairs and then the highest counts "
+            "first.",
+            minimum=1,
+        ),
     },
     "distribution": {
         "strategy": Option("one", "one, mirrored (all local GPUs) or auto."),

@@ -20,13 +20,14 @@ LAYERS = [
     "data",
     "backbones",
     "losses metrics policies positions memory_rows memory_usage user_items host_state gate "
-    "optimizer retriever histories",
+    "optimizer retriever histories controls",
     "memory teacher sampling objectives entries ranking baselines export",
     "safe_flips",
-    "model evaluation recommend",
+    "model evaluation recommend suspects detection",
+    "planted_detection",
     # A run.
     "parts backbone_setup sources experiment run_scalars run_scores showing",
-    "callbacks record",
+    "callbacks record false_negatives",
     "signals",
     "results",
     "training trained",

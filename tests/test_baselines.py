@@ -122,7 +122,7 @@ class Fixed:
 
 def test_ranks_by_hand():
     split = make_split(LOG)
-    assert split.users.tolist() == [0, 1, 2, 4]
+    assert split.users("test").tolist() == [0, 1, 2, 4]
     model = Fixed(5, 4, 3, 2, 2)
     # Test targets d, d, a, e; histories abc, abce, acb, abd; d and e tie.
     assert baseline_ranks(model, split, "test", mask="none").tolist() == [5, 5, 1, 5]

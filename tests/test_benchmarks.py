@@ -1,10 +1,12 @@
 """The benchmarks' own arithmetic and answers; nothing here is timed."""
 
+import argparse
+import json
 import sys
 
 import pytest
 
-from benchmarks import bench, check_gpu, growth, peers
+from benchmarks import bench, check_gpu, detection, growth, peers
 from benchmarks.common import machine, measure, median, train_command
 from benchmarks.rows import ROWS
 from ufnrec_tf.config import load_config
@@ -73,3 +75,44 @@ def test_a_gpu_that_disagrees_is_told():
 
 def test_machine_and_median():
     assert machine()["cores"] and median([3.0, 1.0, 9.0]) == 3.0
+
+
+def test_detection_sweeps_settings_that_exist(tmp_path):
+    flags = argparse.Namespace(**detection.AXES)
+    every = detection.points(flags)
+    assert len(every) == 2 * 4 * 3 * 2 * 5
+    options = detection.command(every[0], ["training.num_epochs=2"], tmp_path)
+    pairs = [o.removeprefix("--config.").split("=", 1) for o in options if "--config." in o]
+    config = load_config("configs/demo.py", [(key, value) for key, value in pairs])
+    assert config.data.planted_false_negative_rate == 0.0
+    assert config.training.num_epochs == 2 and config.memory.policy == "keep"
+
+
+def test_detection_table_means_over_seeds_and_leaves_out_what_is_not_there(tmp_path):
+    point = {"generator": "factors", "rate": "0", "bias": "1", "noise": "2", "policy": "flip"}
+    near = {"lift": 1.5, "low": 0.5, "high": 4.0}
+    runs = [
+        {
+            "point": {**point, "seed": seed},
+            "settings": [],
+            "label": "SASRec+flip",
+            "test": {"ndcg@10": ndcg},
+            "false_negatives": {
+                "detection": {"num_flagged": 1000.0, "precision": precision, "lift": float("nan")},
+                "auc": {"count": None, "margin": 0.5},
+                "future": {detection.NEAR: near},
+            },
+        }
+        for seed, precision, ndcg in (("0", 0.1, 0.02), ("1", 0.3, 0.04))
+    ]
+    rows = detection.table(runs).splitlines()
+    assert len(rows) == 3
+    cells = [cell.strip() for cell in rows[2].strip("|").split("|")]
+    assert cells == [
+        *("factors", "0", "1", "2", "SASRec+flip", "1,000", "0.200", "", "", "", "", "0.500"),
+        *("", "", "1.50 (0.50 to 4.00)", "0.0300"),
+    ]
+    detection.write(tmp_path, {"machine": {"cores": 2}, "runs": runs})
+    kept = json.loads((tmp_path / "detection.json").read_text(encoding="utf-8"))
+    assert kept["runs"][0]["false_negatives"]["detection"]["lift"] is None
+    assert rows[2] in (tmp_path / "detection.md").read_text(encoding="utf-8")

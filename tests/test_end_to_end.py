@@ -207,7 +207,7 @@ def test_the_export_answers_as_the_evaluation_does(trained):
     ends = split.history_ends("test")
     histories = [
         log.item_ids[log.items[log.offsets[user] : end]]
-        for user, end in zip(split.users, ends, strict=True)
+        for user, end in zip(split.users("test"), ends, strict=True)
     ]
     padded = np.full((len(histories), max(map(len, histories))), "", object)
     for row, history in enumerate(histories):

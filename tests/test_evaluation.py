@@ -83,7 +83,7 @@ def random_backbone(seed, num_items, *, width=6, integers=False):
 def naive_scores(backbone, split, part):
     """float64 [M, V + 1], in a loop."""
     data, rows = split.interactions, []
-    for user in split.users:
+    for user in split.users("test"):
         events = data.items[data.offsets[user] : data.offsets[user + 1]]
         history = events[: len(events) - (2 if part == "validation" else 1)][-LENGTH:]
         window = [0] * (LENGTH - len(history)) + list(history)
@@ -97,7 +97,7 @@ def naive_ranks(backbone, split, part, mask):
     """Double loop over users and items, from the definition."""
     data, ranks = split.interactions, []
     scores = naive_scores(backbone, split, part)
-    for row, user in enumerate(split.users):
+    for row, user in enumerate(split.users("test")):
         events = list(data.items[data.offsets[user] : data.offsets[user + 1]])
         target = events[-2] if part == "validation" else events[-1]
         history = events[:-2] if part == "validation" else events[:-1]
@@ -118,7 +118,7 @@ def test_ranks_equal_a_double_loop(part, mask, integers):
     split = random_split(1)
     backbone = random_backbone(2, split.interactions.num_items, integers=integers)
     evaluator = RankingEvaluator(split, part, max_length=LENGTH, mask=mask, batch_size=8)
-    assert len(split.users) % 8
+    assert len(split.users("test")) % 8
     ranks = evaluator.ranks(backbone)
     assert ranks.dtype == np.int64
     np.testing.assert_array_equal(ranks, naive_ranks(backbone, split, part, mask))
@@ -278,7 +278,7 @@ def test_agrees_with_ir_measures():
     evaluator = RankingEvaluator(split, "test", max_length=LENGTH)
     scores = naive_scores(backbone, split, "test")
     data, qrels, run = split.interactions, [], []
-    for row, user in enumerate(split.users):
+    for row, user in enumerate(split.users("test")):
         events = data.items[data.offsets[user] : data.offsets[user + 1]]
         qrels.append(ir_measures.Qrel(str(user), str(events[-1]), 1))
         for item in set(range(1, 51)) - set(events[:-1].tolist()):
@@ -300,7 +300,7 @@ def test_top_k_equals_a_stable_sort(mask):
     assert (items.dtype, scores.dtype) == (np.int32, np.float32)
     all_scores = naive_scores(backbone, split, "test")
     data = split.interactions
-    for row, user in enumerate(split.users):
+    for row, user in enumerate(split.users("test")):
         history = data.items[data.offsets[user] : data.offsets[user + 1] - 1]
         hidden = set(history.tolist()) if mask == "seen" else set()
         left = [item for item in range(1, num_items + 1) if item not in hidden]
@@ -331,8 +331,8 @@ def test_sampled_negatives_are_outside_the_history_and_seeded():
         )
 
     evaluator = draw()
-    assert evaluator.negatives.shape == (len(split.users), 100)
-    for row, user in enumerate(split.users):
+    assert evaluator.negatives.shape == (len(split.users("test")), 100)
+    for row, user in enumerate(split.users("test")):
         events = set(data.items[data.offsets[user] : data.offsets[user + 1]].tolist())
         drawn = set(evaluator.negatives[row].tolist())
         assert not drawn & events

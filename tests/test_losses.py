@@ -224,7 +224,7 @@ def test_a_catalogue_in_pieces_gives_the_same_and_the_same_gradient(chunk_items)
             with tf.GradientTape() as tape:
                 tape.watch([vectors, table])
                 value = catalogue_logsumexp(
-                    tf.convert_to_tensor(vectors), tf.convert_to_tensor(table), size
+                    tf.convert_to_tensor(vectors), tf.convert_to_tensor(table), None, size
                 )
                 total = tf.reduce_sum(value * weights)
             return value, tape.gradient(total, [vectors, table])

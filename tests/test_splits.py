@@ -13,9 +13,8 @@ from ufnrec_tf.data.splits import (
     Split,
     leave_one_out,
     seen_train_items,
-    summary,
-    summary_lines,
 )
+from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.errors import UserError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -36,14 +35,14 @@ def split() -> Split:
 def test_targets_and_histories(split):
     data = split.interactions
     assert split.name == "leave_one_out"
-    assert split.users.tolist() == [0, 2] and split.users.dtype == np.int32
+    assert split.users("test").tolist() == [0, 2] and split.users("test").dtype == np.int32
     assert split.train_ends.tolist() == [2, 6, 7, 10] and split.train_ends.dtype == np.int64
     assert split.target_index("validation").tolist() == [2, 7]
     assert split.target_index("test").tolist() == [3, 8]
     assert split.targets("validation").tolist() == [3, 1]
     assert split.targets("test").tolist() == [4, 5]
     assert split.targets("test").dtype == np.int32
-    starts = data.offsets[split.users]
+    starts = data.offsets[split.users("test")]
     histories = {
         part: [
             data.items[a:b].tolist() for a, b in zip(starts, split.history_ends(part), strict=True)
@@ -154,7 +153,7 @@ def test_real_files(name, evaluated, train_events, heldout_only):
     if not (DATA / name).is_file():
         pytest.skip(f"{name} is not in ../shared/data")
     split = leave_one_out(read_interactions(DATA / name))
-    assert len(split.users) == evaluated
+    assert len(split.users("test")) == evaluated
     assert split.num_train_events == train_events
     if heldout_only is not None:
         assert len(split.heldout_only_items) == heldout_only

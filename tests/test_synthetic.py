@@ -162,9 +162,9 @@ def test_ceiling_ranks_agree_with_the_dense_scores(generator, sizes):
     data = planted(generator=generator, **sizes)
     split, log = leave_one_out(data.interactions), data.interactions
     for part in ("validation", "test"):
-        starts, ends = log.offsets[split.users], split.history_ends(part)
+        starts, ends = log.offsets[split.users(part)], split.history_ends(part)
         histories = [log.items[a:b] for a, b in zip(starts, ends, strict=True)]
-        scores = data.truth.next_item_scores(split.users, histories)
+        scores = data.truth.next_item_scores(split.users(part), histories)
         goal = scores[np.arange(len(ends)), split.targets(part)][:, None]
         assert np.isfinite(goal).all()
         ranks = ceiling_ranks(data, split, part)

@@ -146,7 +146,7 @@ def baseline_ranks(
 
     Args:
         model: fitted on the same split.
-        split: whose users are ranked.
+        split: whose users of the part are ranked.
         part: "validation" or "test".
         mask: items that are no candidates: "seen" the history (train; at test also the validation
             item), "train" the train items, "none" nothing.
@@ -164,8 +164,9 @@ def baseline_ranks(
     if chunk < 1:
         raise ValueError(f"`chunk` must be a positive integer. Received: {chunk}.")
     log, ends, targets = split.interactions, split.history_ends(part), split.targets(part)
-    starts = log.offsets[split.users]
-    hidden_ends = {"seen": ends, "train": split.train_ends[split.users], "none": starts}[mask]
+    users = split.users(part)
+    starts = log.offsets[users]
+    hidden_ends = {"seen": ends, "train": split.train_ends[users], "none": starts}[mask]
     chunk = min(chunk, max(1, _MAX_SCORES // (log.num_items + 1)))
     ranks = np.zeros(len(targets), np.int64)
     for first in range(0, len(targets), chunk):

@@ -75,11 +75,11 @@ class RankingEvaluator:
         """Prepares the arrays.
 
         Args:
-            split: Its `users` are evaluated.
+            split: Its `users` of the part are evaluated.
             part: "validation" or "test".
             max_length: L, the newest items of the history that the backbone is given.
             mask: Items that are no candidates: "seen" masks the history (train; at test also
-                the validation item), "train" the train items, "none" nothing.
+                validation), "train" the train items, "none" nothing.
             batch_size: Users scored at once; fewer where their scores would pass 512 MB.
             sampled_negatives: Uniform negatives a target for the sampled metric, 100 in the
                 authors' code; 0 leaves the metric out. Each is held in 4 bytes.
@@ -97,11 +97,11 @@ class RankingEvaluator:
             ("sampled_negatives", sampled_negatives, 0),
         ):
             _check_at_least(name, value, least)
-        if not len(split.users):
+        if not len(split.users(part)):
             raise ValueError("`split` must have evaluated users. Received: none.")
         self.part, self.mask, self.max_length = part, mask, max_length
         self.sampled_negatives = sampled_negatives
-        self.users, self.targets = split.users, split.targets(part)
+        self.users, self.targets = split.users(part), split.targets(part)
         self._split, self._num_items = split, split.interactions.num_items
         largest = max(1, _MAX_CHUNK_SCORES // self._num_items)
         self._batch_size = min(batch_size, len(self.users), largest)
@@ -204,6 +204,7 @@ class RankingEvaluator:
             "ties": "against the target",
             "heldout_only_items": len(self._split.heldout_only_items),
             "masked_targets": self.num_masked_targets,
+            **self._split.newcomers(self.part),
         }
 
     def _prepare(self, seed: int) -> None:

@@ -25,7 +25,13 @@ from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.names import pick
 from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.optimizer import make_optimizer
-from ufnrec_tf.parts import draws_of, make_memory, make_objective, make_safe_flips, make_sampler
+from ufnrec_tf.parts import (
+    draws_of,
+    make_memory,
+    make_objective,
+    make_safe_flips,
+    make_split_sampler,
+)
 from ufnrec_tf.policies import POLICIES, Policy
 from ufnrec_tf.positions import choose_capacities
 from ufnrec_tf.safe_flips import SafeFlips
@@ -172,8 +178,8 @@ def _make_model(
         teacher = EmaTeacher(backbone, decay=settings.decay, uses_dropout=settings.dropout)
     model = UFNRecModel(
         backbone=backbone,
-        sampler=make_sampler(split, seed, num_negatives=sum(draws_of(config))),
-        objective=make_objective(config, split.interactions.num_items),
+        sampler=make_split_sampler(split, seed, num_negatives=sum(draws_of(config))),
+        objective=make_objective(config, split),
         policy=policy,
         host=host,
         memory=memory,

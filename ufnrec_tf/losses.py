@@ -1,5 +1,6 @@
 """Losses as pure, unreduced functions of logits."""
 
+import numpy as np
 import tensorflow as tf
 
 CHUNK_ITEMS = 16384
@@ -50,7 +51,10 @@ def _masked_log_softmax(logits: tf.Tensor, is_inside: tf.Tensor) -> tf.Tensor:
 
 
 def catalogue_logsumexp(
-    vectors: tf.Tensor, catalogue: tf.Tensor, chunk_items: int = CHUNK_ITEMS
+    vectors: tf.Tensor,
+    catalogue: tf.Tensor,
+    is_candidate: np.ndarray | None = None,
+    chunk_items: int = CHUNK_ITEMS,
 ) -> tf.Tensor:
     """Returns log sum exp of each vector's dot products with all items, float32 [P].
 
@@ -60,23 +64,32 @@ def catalogue_logsumexp(
     Args:
         vectors: float32 [P, D].
         catalogue: float32 [V, D], all items.
+        is_candidate: bool [V], items that are in the sum; None: all.
         chunk_items: Items of a piece.
     """
     num_items = catalogue.shape[0]
     if num_items <= chunk_items:
-        return tf.reduce_logsumexp(tf.matmul(vectors, catalogue, transpose_b=True), axis=1)
-    return _chunked_logsumexp(vectors, catalogue, chunk_items)
+        logits = tf.matmul(vectors, catalogue, transpose_b=True)  # [P, V]
+        if is_candidate is not None:
+            logits = tf.where(is_candidate, logits, _MINUS_INFINITY)
+        return tf.reduce_logsumexp(logits, axis=1)
+    if is_candidate is None:
+        is_candidate = np.ones(num_items, bool)
+    return _chunked_logsumexp(vectors, catalogue, is_candidate, chunk_items)
 
 
-def _chunked_logsumexp(vectors: tf.Tensor, catalogue: tf.Tensor, chunk_items: int) -> tf.Tensor:
+def _chunked_logsumexp(
+    vectors: tf.Tensor, catalogue: tf.Tensor, is_candidate: np.ndarray, chunk_items: int
+) -> tf.Tensor:
     """Returns what `catalogue_logsumexp` does, piece by piece."""
     num_items, width = catalogue.shape
     num_chunks = -(-num_items // chunk_items)
-    is_item = tf.reshape(tf.range(num_chunks * chunk_items) < num_items, [num_chunks, chunk_items])
+    missing = num_chunks * chunk_items - num_items
+    is_inside = np.pad(is_candidate, [0, missing]).reshape([num_chunks, chunk_items])
 
     def logits_of(number: tf.Tensor, vectors: tf.Tensor, chunks: tf.Tensor) -> tf.Tensor:
         logits = tf.matmul(vectors, chunks[number], transpose_b=True)  # [P, chunk_items]
-        return tf.where(is_item[number][None, :], logits, _MINUS_INFINITY)
+        return tf.where(tf.constant(is_inside)[number][None, :], logits, _MINUS_INFINITY)
 
     def add(total: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         part = tf.reduce_logsumexp(logits, axis=1)
@@ -84,7 +97,7 @@ def _chunked_logsumexp(vectors: tf.Tensor, catalogue: tf.Tensor, chunk_items: in
 
     @tf.custom_gradient
     def logsumexp(vectors: tf.Tensor, catalogue: tf.Tensor) -> tuple[tf.Tensor, object]:
-        padded = tf.pad(catalogue, [[0, num_chunks * chunk_items - num_items], [0, 0]])
+        padded = tf.pad(catalogue, [[0, missing], [0, 0]])
         chunks = tf.reshape(padded, [num_chunks, chunk_items, width])
         total = tf.while_loop(
             lambda number, _: number < num_chunks,

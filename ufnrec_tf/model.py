@@ -15,7 +15,7 @@ from ufnrec_tf.objectives import Objective
 from ufnrec_tf.policies import Policy
 from ufnrec_tf.positions import Inputs, Positions, pack_batch
 from ufnrec_tf.safe_flips import SafeFlips
-from ufnrec_tf.sampling import UniformNegativeSampler
+from ufnrec_tf.sampling import Sampler
 from ufnrec_tf.teacher import EmaTeacher
 from ufnrec_tf.types import PAD, Entries, Lookup, Student
 
@@ -52,7 +52,7 @@ class UFNRecModel(keras.Model):
         self,
         *,
         backbone: Backbone,
-        sampler: UniformNegativeSampler,
+        sampler: Sampler,
         objective: Objective,
         policy: Policy,
         host: HostState,

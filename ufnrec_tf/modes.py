@@ -24,11 +24,11 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     pick(POLICIES, config.memory.policy, key="memory.policy")
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
     display = Display()
-    from ufnrec_tf.data.splits import SPLITS, summary, summary_lines
-    from ufnrec_tf.sources import load
+    from ufnrec_tf.data.summary import summary, summary_lines
+    from ufnrec_tf.sources import load, make_split
 
     source = load(config, flags.data)
-    split = SPLITS[config.split.name](source.interactions)
+    split = make_split(config, source.interactions)
     display.block(summary_lines(summary(split)))
     import_tensorflow()
     from ufnrec_tf.experiment import check_names

@@ -10,7 +10,7 @@ from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objectives import OBJECTIVES, LossSettings, Objective
 from ufnrec_tf.policies import POLICIES, Policy
 from ufnrec_tf.safe_flips import SafeFlips
-from ufnrec_tf.sampling import UniformNegativeSampler
+from ufnrec_tf.sampling import Sampler, make_sampler
 
 _PROBE_SEED = 0x9B0BE5
 """Keeps the probes apart from the negatives of the same seed."""
@@ -72,11 +72,11 @@ def make_memory(
     )
 
 
-def make_sampler(split: Split, seed: int, *, num_negatives: int) -> UniformNegativeSampler:
-    """Returns a sampler outside each user's train items."""
+def make_split_sampler(split: Split, seed: int, *, num_negatives: int) -> Sampler:
+    """Returns a sampler outside each user's train items, of items that training may know."""
     offsets, items = seen_train_items(split)
-    return UniformNegativeSampler(
-        num_items=split.interactions.num_items,
+    return make_sampler(
+        split.training_items,
         seen_offsets=offsets,
         seen_items=items,
         num_negatives=num_negatives,
@@ -94,22 +94,23 @@ def make_safe_flips(
     num_probes = settings.safe_probes + settings.safe_slots
     return SafeFlips(
         memory=memory,
-        sampler=make_sampler(split, seed + _PROBE_SEED, num_negatives=num_probes),
+        sampler=make_split_sampler(split, seed + _PROBE_SEED, num_negatives=num_probes),
         period=settings.safe_period,
         budget=settings.safe_budget,
         seed=seed,
     )
 
 
-def make_objective(config: ConfigDict, num_items: int) -> Objective:
+def make_objective(config: ConfigDict, split: Split) -> Objective:
     """Returns the configured loss."""
     settings, loss = config.teacher, config.loss
     return OBJECTIVES[loss.name](
         LossSettings(
-            num_items=num_items,
+            num_items=len(split.training_items),
             num_negatives=draws_of(config).num_negatives,
             calibration=loss.calibration,
             scale=loss.scale,
+            is_candidate=split.is_training_item,
         ),
         consistency_weight=settings.weight,
         averages_over_flipped=settings.consistency_mean == "flipped",

@@ -16,12 +16,15 @@ from ufnrec_tf.display import Display
 from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.experiment import Experiment
 from ufnrec_tf.export import write_saved_model
+from ufnrec_tf.false_negatives import describe
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
 from ufnrec_tf.release import give_back
+from ufnrec_tf.run_scalars import write_false_negatives
 from ufnrec_tf.run_state import TRAIN_TIMES, Progress
 from ufnrec_tf.showing import SHOWN_METRICS, show_finished
-from ufnrec_tf.workdir import not_written, read_json, write_json
+from ufnrec_tf.sources import Source
+from ufnrec_tf.workdir import read_json, write_json, write_parquet
 
 BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
 BACKBONE_LABELS = {
@@ -51,7 +54,7 @@ def finish(
     path: Path,
     seed: int,
     display: Display,
-    found: dict[str, Any],
+    source: Source,
     ceiling: dict[str, float],
     peak_rss_bytes: int,
 ) -> None:
@@ -62,6 +65,19 @@ def finish(
     """
     progress = loop.progress
     backbone = _selected(config, loop)
+    give_back()
+    found = describe(
+        experiment,
+        source,
+        split,
+        backbone,
+        progress,
+        path=path,
+        seed=seed,
+        most_rows=config.detection.most_rows,
+        num_examples=config.comparison.sample_users,
+    )
+    write_false_negatives(loop.board, found, step=progress.step)
     give_back()
     scores = {part: loop.evaluators[part].evaluate(backbone) for part in ("validation", "test")}
     # In the chart of the validation curve, at the step that was selected.
@@ -177,50 +193,37 @@ def _samples(
     config: ConfigDict, split: Split, evaluator: RankingEvaluator, backbone: Backbone
 ) -> list[dict[str, Any]]:
     """Returns histories and recommendations of a few users, in raw ids."""
-    count = min(config.comparison.sample_users, len(split.users))
+    count = min(config.comparison.sample_users, len(split.users("test")))
     if not count:
         return []
     items, _ = evaluator.top_k(backbone, 5)
     log, ends = split.interactions, split.history_ends("test")
-    targets = split.targets("test")
+    users, targets = split.users("test"), split.targets("test")
     samples = []
-    for place in np.linspace(0, len(split.users) - 1, count).astype(int):
-        user = split.users[place]
+    for place in np.linspace(0, len(users) - 1, count).astype(int):
+        user = users[place]
         history = log.items[log.offsets[user] : ends[place]][-5:]
         samples.append(
             {
                 "user": str(log.user_ids[user]),
-                "history": [_name(log, item) for item in history],
-                "recommended": [_name(log, item) for item in items[place] if item],
-                "taken_next": _name(log, targets[place]),
+                "history": [log.item_name(item) for item in history],
+                "recommended": [log.item_name(item) for item in items[place] if item],
+                "taken_next": log.item_name(targets[place]),
             }
         )
     return samples
-
-
-def _name(log: Interactions, item: int) -> str:
-    raw = str(log.item_ids[item])
-    if log.item_titles is None or not log.item_titles[item]:
-        return raw
-    return f"{raw} ({log.item_titles[item]})"
 
 
 def _write_ranks(path: Path, split: Split, ranks: np.ndarray) -> None:
     log = split.interactions
     frame = pd.DataFrame(
         {
-            "user": log.user_ids[split.users].astype(str),
+            "user": log.user_ids[split.users("test")].astype(str),
             "item": log.item_ids[split.targets("test")].astype(str),
             "rank": ranks,
         }
     )
-    new = path / ".ranks.parquet.new"
-    try:
-        frame.to_parquet(new, index=False)
-        new.replace(path / "ranks.parquet")
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise not_written(path / "ranks.parquet", error) from error
+    write_parquet(path / "ranks.parquet", frame)
 
 
 def export(

@@ -1,4 +1,7 @@
-"""What TensorBoard shows of training, from the sums of an epoch."""
+"""What TensorBoard shows of training, from the sums of an epoch, and of its end."""
+
+import re
+from typing import Any
 
 import keras
 
@@ -58,3 +61,65 @@ def write_scalars(
         values["memory/shown_share_of_negatives"] = sums["shown"] / negatives
     board.scalars("train", values, step=progress.step)
     board.flush()
+
+
+def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> None:
+    """Writes what a run found of false negatives: scalars, and a page to read.
+
+    Args:
+        board: Where to.
+        found: What `false_negatives.describe` returned.
+        step: The run's last step.
+    """
+    values = {name: found["detection"][name] for name in _PLANTED if "detection" in found}
+    values |= {f"auc_{name}": value for name, value in found.get("auc", {}).items()}
+    for name in ("matched_on_popularity", "matched_on_popularity_and_score"):
+        values[f"future_lift_{name}"] = found.get("future", {}).get(name, {}).get("lift")
+    values["future_rate"] = found.get("future", {}).get("rate")
+    known = {f"false_negatives/{k}": float(v) for k, v in values.items() if v is not None}
+    board.scalars("train", known, step=step)
+    if "future" in found:
+        board.text("false_negatives/summary", markdown(found))
+
+
+_PLANTED = ("precision", "recall", "base_rate", "lift")
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Returns what a run flagged as Markdown: numbers, items, some users; see `describe`."""
+    future = found["future"]
+    lines = [
+        f"{future['num_flagged']:,} pairs flagged, of {future['users']:,} users; "
+        f"{future['hits']:,} of them were taken later.",
+        "",
+        "| beside unflagged pairs | their rate | lift | 95% interval |",
+        "|---|---|---|---|",
+    ]
+    for name in ("matched_on_popularity", "matched_on_popularity_and_score"):
+        row = future[name]
+        if row["lift"] is not None:
+            lines.append(
+                f"| {name.replace('_', ' ')} | {row['rate']:.5f} | {row['lift']:.2f} | "
+                f"{row['low']:.2f} to {row['high']:.2f} |"
+            )
+    lines += ["", "| most flagged | users | train events |", "|---|---|---|"]
+    for item in found["most_flagged"]:
+        lines.append(f"| {_cell(item['name'])} | {item['users']:,} | {item['train_events']:,} |")
+    for example in found["examples"]:
+        flagged = [
+            f"{_cell(item['item'])} ({item['count']}{', **taken later**' * item['taken_later']})"
+            for item in example["flagged"]
+        ]
+        lines += [
+            "",
+            f"**{_cell(example['user'])}** had {', '.join(map(_cell, example['history']))}",
+            "",
+            f"- flagged {example['num_flagged']:,}, by count: {', '.join(flagged)}",
+            f"- later: {', '.join(map(_cell, example['later'])) or 'nothing'}",
+        ]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Returns text as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", text)

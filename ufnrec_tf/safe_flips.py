@@ -29,7 +29,7 @@ from ufnrec_tf.distribution import on_host
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.positions import Positions, choose_rows
 from ufnrec_tf.random_bits import GOLDEN, mix
-from ufnrec_tf.sampling import UniformNegativeSampler
+from ufnrec_tf.sampling import Sampler
 from ufnrec_tf.teacher import EmaTeacher
 from ufnrec_tf.types import PAD
 
@@ -69,7 +69,7 @@ class SafeFlips:
         self,
         *,
         memory: FalseNegativeMemory,
-        sampler: UniformNegativeSampler,
+        sampler: Sampler,
         period: int,
         budget: float,
         seed: int,

@@ -97,3 +97,51 @@ class UniformNegativeSampler:
         stream = mix(tf.gather(stream, batch_index) + positions * GOLDEN)  # [P]
         column = tf.range(1, self.num_negatives + 1, dtype=tf.int64) * GOLDEN  # [N]
         return tf.bitwise.bitwise_and(mix(stream[:, None] + column), np.int64(2**63 - 1))
+
+
+class AmongItems:
+    """Draws from some items of the catalogue alone, where training must not know the others.
+
+    Args:
+        sampler: Draws among 1..len(items), places in `items` from 1; its seen items are places too.
+        items: int32 [T], ascending, the items that may be drawn.
+    """
+
+    def __init__(self, sampler: UniformNegativeSampler, items: np.ndarray) -> None:
+        self._sampler = sampler
+        self._items = tf.constant(np.append(0, items), tf.int32)
+
+    def __call__(
+        self, *, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns int32 [P, N] negatives; see `UniformNegativeSampler.__call__`."""
+        places = self._sampler(
+            users=users, visits=visits, batch_index=batch_index, positions=positions
+        )
+        return tf.gather(self._items, places)
+
+
+Sampler = UniformNegativeSampler | AmongItems
+
+
+def make_sampler(
+    items: np.ndarray,
+    *,
+    seen_offsets: np.ndarray,
+    seen_items: np.ndarray,
+    num_negatives: int,
+    seed: int,
+) -> Sampler:
+    """Returns what draws negatives among some items, int32 [T], ascending; or among 1..T.
+
+    The seen items are among them; for the other arguments see `UniformNegativeSampler`.
+    """
+    sampler = UniformNegativeSampler(
+        num_items=len(items),
+        seen_offsets=seen_offsets,
+        seen_items=1 + np.searchsorted(items, seen_items).astype(np.int32),
+        num_negatives=num_negatives,
+        seed=seed,
+    )
+    # Ascending ids that end at their number are all ids up to it.
+    return sampler if items[-1] == len(items) else AmongItems(sampler, items)

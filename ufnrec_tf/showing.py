@@ -15,7 +15,7 @@ def show_finished(path: Path, display: Display) -> None:
     """Shows the table, the sample recommendations, where things are, and what to do next."""
     result = read_json(path / "result.json")
     protocol = result["protocol"]
-    display.heading("Test, full ranking, each user's last item")
+    display.heading(f"Test, full ranking, {_target_text(protocol)}")
     display.table(
         ["", *(name.upper() for name in SHOWN_METRICS)],
         [
@@ -31,7 +31,7 @@ def show_finished(path: Path, display: Display) -> None:
             f"seed {result['seed']}; data {result['data']['sha256'][:12]}",
         ]
     )
-    display.block(masked_targets_lines(protocol))
+    display.block([*masked_targets_lines(protocol), *newcomers_lines(protocol)])
     _show_ceiling(result, display)
     _show_false_negatives(path, result, display)
     if result["samples"]:
@@ -43,6 +43,12 @@ def show_finished(path: Path, display: Display) -> None:
     _show_next(path, display)
 
 
+def _target_text(protocol: dict[str, Any]) -> str:
+    if protocol["split"] == "temporal":
+        return f"each user's first item from {protocol['test_time']:.15g} on"
+    return "each user's last item"
+
+
 def masked_targets_lines(protocol: dict[str, Any]) -> list[str]:
     """Returns what to say of targets that the mask hides, if there are any."""
     count = protocol["masked_targets"]
@@ -51,6 +57,16 @@ def masked_targets_lines(protocol: dict[str, Any]) -> list[str]:
     return [
         f"{count:,} targets are items the user has had before: masked, they count as misses. "
         "--config.evaluation.mask=none scores them."
+    ]
+
+
+def newcomers_lines(protocol: dict[str, Any]) -> list[str]:
+    """Returns what to say of users and items that are new in a period, if that is the split."""
+    if "new_users" not in protocol:
+        return []
+    return [
+        f"{protocol['new_users']:,} users are new in the period and not ranked; "
+        f"{protocol['new_item_targets']:,} targets are items that no training has seen."
     ]
 
 

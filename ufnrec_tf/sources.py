@@ -1,4 +1,4 @@
-"""Where a run's interactions come from: a file, or the planted log."""
+"""Where a run's interactions come from, a file or the planted log, and how they are split."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.readers import read_interactions
+from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic import PlantedData, planted
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import nearest
@@ -18,6 +19,16 @@ class Source(NamedTuple):
 
     interactions: Interactions
     truth: PlantedData | None
+
+
+def make_split(config: ConfigDict, interactions: Interactions) -> Split:
+    """Returns the split that the configuration's `split` section names.
+
+    Raises:
+        UserError: If the interactions cannot be split so.
+    """
+    settings = config.split.to_dict()
+    return SPLITS[settings.pop("name")](interactions, SplitSettings(**settings))
 
 
 def load(config: ConfigDict, path: str) -> Source:

@@ -7,7 +7,6 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.backbone_setup import make_backbone
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.data.splits import SPLITS
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.experiment import (
@@ -19,8 +18,8 @@ from ufnrec_tf.experiment import (
 )
 from ufnrec_tf.results import export
 from ufnrec_tf.run_state import Progress
-from ufnrec_tf.showing import masked_targets_lines
-from ufnrec_tf.sources import Source
+from ufnrec_tf.showing import masked_targets_lines, newcomers_lines
+from ufnrec_tf.sources import Source, make_split
 from ufnrec_tf.workdir import JsonLines
 
 
@@ -51,7 +50,7 @@ def _weights(
         return _selected(config, source, workdir)
     check_names(config)
     strategy = prepare_tensorflow(config, record["seed"])
-    split = SPLITS[config.split.name](source.interactions)
+    split = make_split(config, source.interactions)
     experiment = build(config, split, record["seed"], strategy=strategy)
     store, _ = experiment.stores(Path(workdir))
     newest = store.newest()
@@ -81,7 +80,7 @@ def evaluate_workdir(
     _check_data(record, source, workdir)
     backbone, state = _weights(config, record, source, workdir)
     evaluator = make_evaluator(
-        config, SPLITS[config.split.name](source.interactions), part, record["seed"]
+        config, make_split(config, source.interactions), part, record["seed"]
     )
     score = evaluator.evaluate(backbone)
     protocol = evaluator.protocol()
@@ -93,6 +92,7 @@ def evaluate_workdir(
             f"{protocol['masked']}; ties {protocol['ties']}; {state['weights']} weights of step "
             f"{state['step']:,}; data {source.interactions.sha256[:12]}; seed {record['seed']}",
             *masked_targets_lines(protocol),
+            *newcomers_lines(protocol),
         ]
     )
     JsonLines(Path(workdir) / "metrics.jsonl").append(

@@ -14,7 +14,7 @@ from ufnrec_tf.board import Board
 from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
-from ufnrec_tf.data.synthetic import ceiling_ranks, detection
+from ufnrec_tf.data.synthetic import ceiling_ranks
 from ufnrec_tf.display import Display, ProgressBar
 from ufnrec_tf.experiment import (
     Experiment,
@@ -140,7 +140,7 @@ def _train_one(
         seed=seed,
         display=display,
         ceiling=_ceiling(source, split),
-        found=_false_negatives(experiment, source, progress),
+        source=source,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
@@ -274,24 +274,3 @@ def _ceiling(source: Source, split: Split) -> dict[str, float]:
     if source.truth is None:
         return {}
     return metrics_from_ranks(ceiling_ranks(source.truth, split, "test"))
-
-
-def _false_negatives(experiment: Experiment, source: Source, progress: Progress) -> dict[str, Any]:
-    """Returns what the run did with suspects and, on planted data, how right it was."""
-    totals = progress.totals
-    found: dict[str, Any] = {
-        "flips": totals.get("flips", 0.0),
-        "removals": totals.get("removals", 0.0),
-        "flips_per_step": totals.get("flips", 0.0) / max(progress.step, 1),
-        "shown": totals.get("shown", 0.0),
-        "gate_epoch": progress.gate_epoch,
-    }
-    memory = experiment.model.memory
-    if memory is None:
-        return found
-    rows, items = memory.ripe_pairs()
-    users = experiment.samples.users_of_rows()[rows]
-    found["ripe_pairs"] = len(np.unique(users.astype(np.int64) * 2**32 + items))
-    if source.truth is not None and len(items):
-        found["detection"] = detection(source.truth, users, items)
-    return found

@@ -38,6 +38,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_parquet(path: Path, frame: Any) -> None:
+    """Writes a pandas frame beside its place and renames it; `frame.attrs` become metadata.
+
+    Raises:
+        UserError: If the disk is full or not writable.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        frame.to_parquet(new, index=False)
+        os.replace(new, path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise not_written(path, error) from error
+
+
 def read_json(path: Path) -> Any:
     """Returns what a JSON file of a work directory holds.
 

@@ -54,6 +54,13 @@ class Interactions:
         """Number of events that are held."""
         return len(self.items)
 
+    def item_name(self, item: int) -> str:
+        """Returns an item's raw id, and its title where there is one."""
+        raw = str(self.item_ids[item])
+        if self.item_titles is None or not self.item_titles[item]:
+            return raw
+        return f"{raw} ({self.item_titles[item]})"
+
     @cached_property
     def lengths(self) -> np.ndarray:
         """Events of each user, int64 [U]."""

@@ -157,15 +157,16 @@ def ceiling_ranks(
         chunk_size: users at a time; None bounds memory.
 
     Returns:
-        int64 [M] for `split.users`, 1 is best, seen items masked. Equal probabilities, where any
+        int64 [M] for the part's users, 1 is best, seen items masked. Equal probabilities, where any
         order is as good, stand in order of id.
     """
     log, truth = data.interactions, data.truth
     ends, targets = split.history_ends(part), split.targets(part)
-    ranks = np.zeros(len(split.users), np.int64)
-    widths = pool_sizes(data.settings, truth.world.lengths[split.users])
+    evaluated = split.users(part).astype(np.int64)
+    ranks = np.zeros(len(evaluated), np.int64)
+    widths = pool_sizes(data.settings, truth.world.lengths[evaluated])
     for rows in chunk_users(np.arange(len(ranks)), widths, chunk_size):
-        users = split.users[rows].astype(np.int64)
+        users = evaluated[rows]
         histories = [
             log.items[start:end] for start, end in zip(log.offsets[users], ends[rows], strict=True)
         ]

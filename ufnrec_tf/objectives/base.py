@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.distribution import num_replicas
@@ -17,12 +18,15 @@ class LossSettings(NamedTuple):
         num_negatives: Negatives that the loss draws a position.
         calibration: t of gBCE, in [0, 1].
         scale: alpha of the scaled cross-entropy.
+        is_candidate: bool [num_items], items that a loss over the catalogue reads, where training
+            must not know every item; None: all.
     """
 
     num_items: int
     num_negatives: int
     calibration: float = 0.75
     scale: float = 100.0
+    is_candidate: np.ndarray | None = None
 
 
 class Scored(NamedTuple):

@@ -111,7 +111,7 @@ class ScaledCrossEntropy(SoftmaxObjective):
 class CrossEntropy(SoftmaxObjective):
     """Mean over positions of -log softmax(positive) in the whole catalogue.
 
-    Nothing is masked: items that the user has seen are in the softmax too, as is usual. It
+    Items that the user has seen are in the softmax too, as is usual. It
     draws no negatives: what is remembered, removed and flipped are probes. The catalogue is taken
     in pieces, so that memory is bounded by positions times `losses.CHUNK_ITEMS`.
 
@@ -122,7 +122,9 @@ class CrossEntropy(SoftmaxObjective):
 
     def log_denominator(self, scored: Scored) -> tf.Tensor:
         """Returns float32 [P], over all items but the removed ones."""
-        everything = catalogue_logsumexp(scored.vectors, scored.item_table[PAD + 1 :])
+        everything = catalogue_logsumexp(
+            scored.vectors, scored.item_table[PAD + 1 :], self.settings.is_candidate
+        )
         # Exactly as if they were not in the sum, its gradient too.
         shares = tf.exp(tf.minimum(scored.logits - everything[:, None], 0.0))
         removed = tf.reduce_sum(tf.where(scored.is_removed, shares, 0.0), axis=1)

@@ -1,0 +1,78 @@
+"""What the data and its split are, in numbers and in lines for the screen."""
+
+import numpy as np
+
+from ufnrec_tf.data.interactions import pair_keys
+from ufnrec_tf.data.splits import MIN_EVENTS, PARTS, Split
+
+Summary = dict[str, int | float | str]
+
+
+def summary(split: Split) -> Summary:
+    """Returns what the data is, in numbers that JSON can hold.
+
+    `density` is the share of the user x item cells with at least one event, 0..1. Where the parts
+    are periods, what is new in each is there too, under `validation_...` and `test_...`.
+    """
+    data = split.interactions
+    num_pairs = len(np.unique(pair_keys(data.users, data.items)))
+    found: Summary = {
+        "source": data.source,
+        "sha256": data.sha256,
+        "split": split.name,
+        "users": data.num_users,
+        "items": data.num_items,
+        "events": data.num_events,
+        "mean_length": float(data.lengths.mean()),
+        "median_length": float(np.median(data.lengths)),
+        "max_length": int(data.lengths.max()),
+        "density": num_pairs / (data.num_users * data.num_items),
+        "repeats": data.num_repeats,
+        "repeats_kept": data.num_events - num_pairs,
+        "train_events": split.num_train_events,
+        "evaluated_users": len(split.users("test")),
+        "heldout_only_items": len(split.heldout_only_items),
+    }
+    if split.times is not None:
+        for part, time in zip(PARTS, split.times, strict=True):
+            new = split.newcomers(part)
+            found[f"{part}_time"] = time
+            found[f"{part}_users"] = len(split.users(part))
+            found[f"{part}_new_users"] = new["new_users"]
+            found[f"{part}_new_item_targets"] = new["new_item_targets"]
+    return found
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """Returns the text of a `summary` for the screen, one line each."""
+    s = summary
+    kept = "kept" if s["repeats_kept"] == s["repeats"] else "dropped"
+    repeats = f"{s['repeats']:,} repeats, {kept}" if s["repeats"] else "no repeats"
+    return [
+        f"data     {s['source']}  sha256 {str(s['sha256'])[:12]}",
+        f"         {s['users']:,} users, {s['items']:,} items, {s['events']:,} events ({repeats})",
+        f"         events a user: mean {s['mean_length']:.1f}, median {s['median_length']:.1f}, "
+        f"longest {s['max_length']:,}; density {s['density']:.4%}",
+        *(_period_lines(s) if "test_time" in s else _last_events_lines(s)),
+        f"         {s['heldout_only_items']:,} items occur only in held-out events",
+    ]
+
+
+def _last_events_lines(s: Summary) -> list[str]:
+    train_only = int(s["users"]) - int(s["evaluated_users"])
+    return [
+        f"split    {s['split']}: {s['train_events']:,} events train, {s['evaluated_users']:,} "
+        f"users evaluated, {train_only:,} (fewer than {MIN_EVENTS} events) train only"
+    ]
+
+
+def _period_lines(s: Summary) -> list[str]:
+    lines = [f"split    {s['split']}: {s['train_events']:,} events train"]
+    for part in PARTS:
+        new_items, users = int(s[f"{part}_new_item_targets"]), int(s[f"{part}_users"])
+        lines.append(
+            f"         {part} from {s[f'{part}_time']:.15g}: {users:,} users evaluated, "
+            f"{s[f'{part}_new_users']:,} new ones not; {new_items:,} targets "
+            f"({new_items / users:.1%}) are new items"
+        )
+    return lines

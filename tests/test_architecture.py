@@ -20,14 +20,16 @@ LAYERS = [
     "data",
     "backbones",
     "losses metrics policies positions memory_rows memory_usage user_items host_state gate "
-    "optimizer retriever histories",
+    "optimizer retriever histories statistics slices beyond_accuracy charts report_style",
     "memory teacher sampling objective ranking baselines export",
     "model evaluation recommend",
     # A run.
-    "sources experiment run_scalars showing",
+    "arms sources experiment run_scalars showing",
     "callbacks record",
     "results",
-    "training trained",
+    "training trained comparison_runs children",
+    "comparison_numbers comparison_summary comparison_plan comparison_text report_parts report",
+    "comparison",
     "modes",
     "cli",
 ]

@@ -179,9 +179,8 @@ class TrainingLoop(keras.callbacks.Callback):
         progress.epoch = progress.step // settings.steps_per_epoch
         for name in TOTALS:
             progress.totals[name] = progress.totals.get(name, 0.0) + sums[name]
-        is_last = self.ufnrec.stop_training
         metric = None
-        if is_last or progress.epoch % settings.every == 0:
+        if self.ufnrec.stop_training or progress.epoch % settings.every == 0:
             name = settings.monitor or "ndcg@10"
             metric = self._evaluate("validation")[name]
             self._metric_text = f", {name} {metric:.4f}"
@@ -230,6 +229,7 @@ class TrainingLoop(keras.callbacks.Callback):
                 "split": part,
                 "weights": weights,
                 "protocol": self.evaluators[part].protocol(),
+                **{name: self.progress.totals[name] for name in ("flips", "positions")},
                 **result.metrics,
             }
         )

@@ -74,7 +74,7 @@ def forest(bars: Sequence[Bar], *, scale: float) -> str:
     decimals = 0 if scale >= 0.04 else 1
     axis = "".join(
         f'<text x="{_place(tick, scale):.2f}%" y="12" text-anchor="middle">'
-        f"{tick:+.{decimals}%}</text>"
+        f"{format(tick, f'+.{decimals}%') if tick else '0'}</text>"
         for tick in nice_ticks(-scale, scale, 4)
     )
     return (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ufnrec_tf.arms import Arm
-from ufnrec_tf.comparison_numbers import COMPARED, LEVEL, MAIN, differences, make_pairs
+from ufnrec_tf.comparison_numbers import COMPARED, LEVEL, MAIN, NOT_SHOWN, differences, make_pairs
 from ufnrec_tf.comparison_runs import Run, Runs
 
 METHOD = {
@@ -157,9 +157,9 @@ def headline(rows: Sequence[dict[str, Any]], reference: str) -> str:
             groups.setdefault("Not compared yet", []).append(row["name"])
             continue
         found = row["difference"][MAIN]
-        groups.setdefault(found["verdict"].capitalize(), []).append(
-            f"{row['name']} ({percent(found['relative'])})"
-        )
+        is_shown = found["verdict"] != NOT_SHOWN
+        size = f" ({percent(found['relative'])})" if is_shown else ""
+        groups.setdefault(found["verdict"].capitalize(), []).append(row["name"] + size)
     order = ("Better", "Worse", "No difference shown", "Not compared yet")
     parts = [f"{name}: {', '.join(groups[name])}" for name in order if name in groups]
     return f"{MAIN.upper()} against {reference}. {'. '.join(parts)}."

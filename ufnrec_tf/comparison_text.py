@@ -86,8 +86,13 @@ def with_spread(row: dict[str, Any], metric: str) -> str:
     """Returns an arm's mean over seeds with its standard deviation, blank without runs."""
     if not row["mean"]:
         return ""
-    mean = f"{row['mean'][metric]:.4f}"
-    return f"{mean} ± {row['sd'][metric]:.4f}" if row["sd"] else mean
+    mean = decimals(row["mean"][metric])
+    return f"{mean} ± {decimals(row['sd'][metric])}" if row["sd"] else mean
+
+
+def decimals(value: float) -> str:
+    """Returns a metric as `.1234`."""
+    return f"{value:.4f}".removeprefix("0")
 
 
 def p_value(value: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from ufnrec_tf.charts import Bar, Series, forest, line_chart
 from ufnrec_tf.comparison_numbers import COMPARED, MAIN
 from ufnrec_tf.comparison_summary import percent
-from ufnrec_tf.comparison_text import p_value, provenance, with_spread
+from ufnrec_tf.comparison_text import decimals, p_value, provenance, with_spread
 from ufnrec_tf.report_parts import chip, number, section, table
 from ufnrec_tf.report_style import STYLE
 
@@ -66,7 +66,7 @@ def _main_table(summary: dict[str, Any]) -> str:
         "Holm p",
         "verdict",
         "cost",
-        "labels flipped",
+        "flips a run",
         "seeds",
     )
     rows = []
@@ -88,7 +88,7 @@ def _main_table(summary: dict[str, Any]) -> str:
         )
     note = (
         "Test, full ranking; mean ± standard deviation over seeds. Cost: CPU seconds of training "
-        f"for 1,000 users, against {escape(summary['reference'])}. Labels flipped: a run."
+        f"for 1,000 users, against {escape(summary['reference'])}. Flips: labels."
     )
     return section("Results", table(columns, rows), note)
 
@@ -175,7 +175,7 @@ def _slices(summary: dict[str, Any]) -> str:
 def _slice_cell(cell: dict[str, Any]) -> str:
     if cell["mean"] is None:
         return ""
-    text = f"{cell['mean']:.4f}"
+    text = decimals(cell["mean"])
     if cell["relative"] is None:
         return text
     low, high = cell["absolute"]["low"], cell["absolute"]["high"]
@@ -255,8 +255,8 @@ def _arms(summary: dict[str, Any]) -> str:
         [
             escape(row["name"]),
             str(run["seed"]),
-            *(f"{run['test'][name]:.4f}" for name in COMPARED),
-            f"{run['validation'][MAIN]:.4f}",
+            *(decimals(run["test"][name]) for name in COMPARED),
+            decimals(run["validation"][MAIN]),
             f"{run['weights']}, {run['selected_epoch']} of {run['epochs']}",
             "shut" if run["gate_epoch"] is None else str(run["gate_epoch"]),
             f"{run['flips']:,.0f}",

@@ -17,12 +17,12 @@ main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 60px; }
 h1 { font-size: 1.45rem; line-height: 1.35; margin: 0 0 8px; }
 h2 { font-size: 1.1rem; margin: 36px 0 4px; }
 h3 { font-size: .95rem; margin: 16px 0 2px; }
-.kicker { color: var(--faint); margin: 0 0 4px; font-size: .9rem; }
+.kicker { color: var(--faint); margin: 0 0 4px; font-size: .9rem; overflow-wrap: anywhere; }
 .note { color: var(--faint); margin: 2px 0 10px; max-width: 75ch; font-size: .9rem; }
 .wide { overflow-x: auto; margin: 8px 0 16px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th { text-align: left; font-weight: 600; color: var(--faint); vertical-align: bottom; }
-th, td { padding: 6px 14px 6px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th, td { padding: 6px 16px 6px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 td:first-child, th:first-child { position: sticky; left: 0; background: var(--ground); }
 td small { color: var(--faint); }
 td small.better { color: var(--better); font-weight: 600; }
@@ -32,7 +32,7 @@ code { font-size: .85rem; white-space: normal; overflow-wrap: anywhere; }
   border: 1px solid var(--rule); white-space: nowrap; }
 .chip.better { background: var(--better-ground); color: var(--better); border-color: currentColor; }
 .chip.worse { background: var(--worse-ground); color: var(--worse); border-color: currentColor; }
-.forest { display: grid; grid-template-columns: minmax(70px, max-content) 1fr max-content;
+.forest { display: grid; grid-template-columns: minmax(70px, max-content) 1fr 13.5em;
   column-gap: 14px; align-items: center; font-variant-numeric: tabular-nums; font-size: .9rem; }
 .forest .name { font-weight: 600; }
 .forest svg { width: 100%; display: block; }
@@ -40,7 +40,7 @@ code { font-size: .85rem; white-space: normal; overflow-wrap: anywhere; }
 .zero { stroke: var(--faint); stroke-width: 1; }
 .interval { stroke-width: 3; }
 .mark { stroke: none; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr));
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr));
   gap: 18px; }
 figure { margin: 0; }
 figcaption { font-weight: 600; font-size: .95rem; }

@@ -17,6 +17,8 @@ def configure(config: Any) -> None:
     config.optimizer.learning_rate = 0.003
     config.training.num_epochs = 24
     config.evaluation.every = 3
+    # Averages over 100 steps; the default is for runs of thousands.
+    config.teacher.decay = 0.99
     config.gate.kind = "epochs"
     config.gate.epochs = 12
     config.comparison.arms = ("keep", "ema", "ufnrec")

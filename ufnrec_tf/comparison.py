@@ -1,7 +1,7 @@
 """--mode=compare: arms x seeds, each run in a process of its own, then one report."""
 
-import time
 from datetime import UTC, datetime
+from time import sleep
 from typing import Any
 
 from ufnrec_tf.children import run_child
@@ -88,7 +88,7 @@ class Comparison:
                     names = ", ".join(waiting)
                     self._display.line(f"  waiting for {names}, seed {seed}, in another process")
                 says_so = has_trained = True
-                time.sleep(WAIT_SECONDS)
+                sleep(WAIT_SECONDS)
         return has_trained
 
     def _train(self, arm: str, seed: int) -> bool:

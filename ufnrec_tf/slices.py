@@ -47,9 +47,10 @@ def make_slices(split: Split, part: str = "test") -> list[Slice]:
 def _thirds(family: str, values: np.ndarray, unit: str) -> list[Slice]:
     """Groups by value, so that users of one value are never parted."""
     inner = np.arange(1, NUM_GROUPS) / NUM_GROUPS
-    # Of those that occur, so that each group's label states values that it has.
-    bounds = np.unique(np.quantile(values, inner, method="inverted_cdf"))
-    groups = np.searchsorted(bounds, values)  # a bound belongs to the group below it
+    bounds = np.quantile(values, inner, method="inverted_cdf")
+    # A bound belongs to the group below it, so that the greatest value cannot be one.
+    bounds = np.unique(np.minimum(bounds, np.unique(values)[-2:].min()))
+    groups = np.searchsorted(bounds, values)
     slices = []
     for group in np.unique(groups):
         is_member = groups == group

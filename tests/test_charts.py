@@ -25,7 +25,7 @@ def test_a_forest_plot_puts_zero_in_the_middle():
     assert interval is not None
     assert (interval.get("x1"), interval.get("x2")) == ("8.00%", "71.00%")
     assert len(tree.findall(".//circle")) == 1  # nothing where nothing is known
-    assert tree.findall("div")[0].text == "a<b"
+    assert tree.findall(".//div[@class='name']")[0].text == "a<b"
 
 
 def test_a_line_chart_has_a_line_a_series_and_a_band():

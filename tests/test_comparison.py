@@ -250,7 +250,7 @@ def test_missing_runs_are_blank_and_named(workdir, monkeypatch, capfd):
     )
     assert set(row.removeprefix("| late").replace("|", "")) == {" "}
     text, _ = page_of(workdir)
-    assert "2 runs are missing" in text
+    assert "Runs missing: 2" in text
     assert "Not compared yet: late" in text
 
 
@@ -322,6 +322,7 @@ def test_one_run_alone(children, capfd):
         (["--config.comparison.arms=base,x:memory.polcy=keep"], 2, ["'x'", "memory.policy"]),
         (["--config.comparison.arms=base,x:memory.policy=kep"], 1, ["'x'", "'kep'", "'keep'"]),
         (["--config.comparison.arms=base,x:backbone.num_heads=3"], 1, ["'x'", "divide"]),
+        (["--config.loss.name=cross_entropy"], 1, ["'late'", "draws no negatives"]),
         (["--config.comparison.reference=bace"], 1, ["comparison.reference", "'base'"]),
         (["--config.comparison.seeds=0,0"], 1, ["comparison.seeds", "0,0"]),
         (["--config.comparison.seeds=0,-1"], 1, ["comparison.seeds", "-1"]),
@@ -405,4 +406,4 @@ def test_ctrl_c_reaches_the_run_and_the_command_goes_on(tmp_path):
     assert not (first / "result.json").exists()
     gaps = json.loads((tmp_path / "w" / "comparison.json").read_text(encoding="utf-8"))["missing"]
     assert [gap["why"] for gap in gaps] == ["not trained yet"] * 4
-    assert re.search("4 runs are missing", page_of(tmp_path / "w")[0])
+    assert re.search("Runs missing: 4", page_of(tmp_path / "w")[0])

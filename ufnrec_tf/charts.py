@@ -78,8 +78,8 @@ def forest(bars: Sequence[Bar], *, scale: float) -> str:
         for tick in nice_ticks(-scale, scale, 4)
     )
     return (
-        f'<div class="forest" role="img">{rows}<div></div>'
-        f'<svg class="axis" height="16">{axis}</svg><div></div></div>'
+        f'<div class="forest">{rows}<div class="row">'
+        f'<svg class="axis" height="16">{axis}</svg></div></div>'
     )
 
 
@@ -99,8 +99,8 @@ def _forest_row(bar: Bar, scale: float) -> str:
             f'cy="13" r="5"><title>{escape(bar.name)}: {escape(bar.text)}</title></circle>'
         )
     return (
-        f'<div class="name">{escape(bar.name)}</div><svg height="26">{lines}</svg>'
-        f'<div class="value">{escape(bar.text)}</div>'
+        f'<div class="row"><div class="name">{escape(bar.name)}</div><svg height="26">{lines}</svg>'
+        f'<div class="value">{escape(bar.text)}</div></div>'
     )
 
 

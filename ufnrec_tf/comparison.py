@@ -42,6 +42,7 @@ class Comparison:
         self._display = display
         self._failed: dict[tuple[str, int], str] = {}
         self._read: Runs = {}
+        self._judged: dict[tuple[Any, ...], bool] = {}
 
     def run(self) -> None:
         """Trains the missing runs, seed by seed, and writes and shows the report.
@@ -138,17 +139,26 @@ class Comparison:
         runs = self._finished()
         before = self.plan.seeds[: self.plan.seeds.index(seed)]
         for number in range(1, len(before) + 1):
-            used = before[:number]
-            if is_hopeless(
-                {key: run for key, run in runs.items() if key[1] in used},
+            if self._is_hopeless(arm, runs, before[:number]):
+                return list(before[:number])
+        return []
+
+    def _is_hopeless(self, arm: str, runs: Runs, seeds: tuple[int, ...]) -> bool:
+        """Whether an arm's finished runs with these seeds say so; judged once for each set."""
+        reference = self.plan.reference
+        keys = [key for key in runs if key[0] in (arm, reference) and key[1] in seeds]
+        asked = (arm, *keys)
+        if asked not in self._judged:
+            settings = self.plan.config.comparison
+            self._judged[asked] = is_hopeless(
+                {key: runs[key] for key in keys},
                 arm,
-                self.plan.reference,
+                reference,
                 metric=self.plan.config.training.monitor or MAIN,
                 margin=settings.stop_hopeless,
                 num_resamples=settings.resamples,
-            ):
-                return list(used)
-        return []
+            )
+        return self._judged[asked]
 
     def write(self) -> dict[str, Any]:
         """Writes comparison.json, comparison.md and report.html; returns the first."""

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ufnrec_tf.arms import Arm, configure_arm, parse_arms
+from ufnrec_tf.arms import Arm, configure_arm, of_arm, parse_arms
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.errors import UserError
+from ufnrec_tf.experiment import check_names
 from ufnrec_tf.names import pick
 from ufnrec_tf.record import describe, is_done, run_record
 from ufnrec_tf.sources import Source
@@ -95,6 +96,17 @@ def chosen_run(plan: Plan) -> tuple[str, int]:
     """
     known = {f"{arm.name}/{seed}": (arm.name, seed) for arm in plan.arms for seed in plan.seeds}
     return pick(known, plan.config.comparison.run, key="comparison.run")
+
+
+def check_arms(plan: Plan) -> None:
+    """Checks what the arms set, names in tables included, before anything is made.
+
+    Raises:
+        UserError: Naming the arm.
+    """
+    for arm in plan.arms:
+        with of_arm(arm.name):
+            check_names(plan.run_config(arm.name))
 
 
 def enter(plan: Plan, record: dict[str, Any]) -> None:

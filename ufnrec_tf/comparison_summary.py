@@ -102,7 +102,8 @@ def _mean(values: Any) -> float | None:
 
 
 def _mean_dict(dicts: list[dict[str, Any]]) -> dict[str, float] | None:
-    """Returns the means of the numbers that the dicts have in common; None where there are none."""
+    """Returns the means of the numbers that all dicts but empty ones have; None without any."""
+    dicts = [each for each in dicts if each]
     names = [name for name in (dicts[0] if dicts else {}) if all(name in d for d in dicts)]
     means = {name: _mean(d[name] for d in dicts) for name in names}
     return {name: value for name, value in means.items() if value is not None} or None

@@ -66,12 +66,17 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     display.block(summary_lines(summary(split)))
     import_tensorflow()
     from ufnrec_tf.comparison import Comparison
-    from ufnrec_tf.comparison_plan import chosen_run, comparison_record, enter, make_plan
-    from ufnrec_tf.experiment import check_names
+    from ufnrec_tf.comparison_plan import (
+        check_arms,
+        chosen_run,
+        comparison_record,
+        enter,
+        make_plan,
+    )
     from ufnrec_tf.training import train as train_run
 
     plan = make_plan(config, source, split, workdir)
-    check_names(config)
+    check_arms(plan)
     chosen = chosen_run(plan) if config.comparison.run else None
     record = comparison_record(plan, flags.data, argv)
     enter(plan, record)

@@ -47,7 +47,7 @@ def _places(summary: dict[str, Any]) -> dict[str, int]:
 
 def _verdict(summary: dict[str, Any]) -> str:
     data, missing = summary["data"], len(summary["missing"])
-    gaps = f" <strong>{missing} runs are missing.</strong>" if missing else ""
+    gaps = f" <strong>Runs missing: {missing}.</strong>" if missing else ""
     return (
         f'<header><p class="kicker">Comparison on {escape(data["source"])}</p>'
         f"<h1>{escape(summary['verdict'])}</h1>"

@@ -13,7 +13,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--text);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 60px; }
+main { max-width: 1180px; margin: 0 auto; padding: 24px 20px 60px; }
 h1 { font-size: 1.45rem; line-height: 1.35; margin: 0 0 8px; }
 h2 { font-size: 1.1rem; margin: 36px 0 4px; }
 h3 { font-size: .95rem; margin: 16px 0 2px; }
@@ -22,7 +22,7 @@ h3 { font-size: .95rem; margin: 16px 0 2px; }
 .wide { overflow-x: auto; margin: 8px 0 16px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th { text-align: left; font-weight: 600; color: var(--faint); vertical-align: bottom; }
-th, td { padding: 6px 16px 6px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th, td { padding: 6px 18px 6px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 td:first-child, th:first-child { position: sticky; left: 0; background: var(--ground); }
 td small { color: var(--faint); }
 td small.better { color: var(--better); font-weight: 600; }
@@ -32,10 +32,12 @@ code { font-size: .85rem; white-space: normal; overflow-wrap: anywhere; }
   border: 1px solid var(--rule); white-space: nowrap; }
 .chip.better { background: var(--better-ground); color: var(--better); border-color: currentColor; }
 .chip.worse { background: var(--worse-ground); color: var(--worse); border-color: currentColor; }
-.forest { display: grid; grid-template-columns: minmax(70px, max-content) 1fr 13.5em;
-  column-gap: 14px; align-items: center; font-variant-numeric: tabular-nums; font-size: .9rem; }
-.forest .name { font-weight: 600; }
-.forest svg { width: 100%; display: block; }
+.forest { font-variant-numeric: tabular-nums; font-size: .9rem; }
+.forest .row { display: grid; grid-template: "name plot value" / 8.5em 1fr 13.5em; gap: 0 14px;
+  align-items: center; }
+.forest .name { grid-area: name; font-weight: 600; overflow-wrap: anywhere; }
+.forest .value { grid-area: value; }
+.forest svg { grid-area: plot; width: 100%; display: block; }
 .forest .axis { border-top: 1px solid var(--rule); overflow: visible; }
 .zero { stroke: var(--faint); stroke-width: 1; }
 .interval { stroke-width: 3; }
@@ -57,11 +59,7 @@ li { overflow-wrap: anywhere; }
 @media (max-width: 640px) {
   main { padding: 16px 12px 40px; }
   h1 { font-size: 1.2rem; }
-  .forest { grid-template-columns: 1fr max-content; row-gap: 0; }
-  .forest .name { grid-column: 1; }
-  .forest .value { grid-column: 2; grid-row: auto; order: 0; }
-  .forest svg { grid-column: 1 / -1; }
-  .forest div:empty { display: none; }
+  .forest .row { grid-template: "name value" "plot plot" / 1fr max-content; }
 }
 """ + "".join(
     f".curve.c{n}, .interval.c{n} {{ stroke: var(--c{n}); }}\n"

@@ -56,9 +56,7 @@ class Comparison:
         if num_before:
             self._display.line(f"  {num_before} of {total} runs are done")
         try:
-            for seed in self.plan.seeds:
-                if self._train_block(seed) and seed != self.plan.seeds[-1]:
-                    self.write()
+            self._train_missing()
         except Interrupted:
             self.write()
             self._display.line("  stopped; the report has what is done. The same command goes on.")
@@ -72,25 +70,36 @@ class Comparison:
                 "again."
             )
 
-    def _train_block(self, seed: int) -> bool:
-        """Trains what a seed's runs are missing; returns whether there was any."""
-        waiting = [arm.name for arm in self.plan.arms]
-        has_trained = says_so = False
+    def _train_missing(self) -> None:
+        """Trains what is missing, the earliest that is free first; a report after each seed."""
+        waiting, is_told = self.plan.run_keys(), False
         while waiting:
-            for arm in list(waiting):
-                is_over = self.plan.is_done(arm, seed) or bool(self.stopped_after(arm, seed))
-                if is_over or (
-                    not is_in_use(self.plan.run_path(arm, seed)) and self._train(arm, seed)
-                ):
-                    waiting.remove(arm)
-                    has_trained = has_trained or not is_over
-            if waiting:
-                if not says_so:
-                    names = ", ".join(waiting)
-                    self._display.line(f"  waiting for {names}, seed {seed}, in another process")
-                says_so = has_trained = True
+            num_before = len(self._read) + len(self._failed)
+            settled = next((key for key in waiting if self._settle(*key, waiting)), None)
+            if settled is None:
+                if not is_told:
+                    names = ", ".join(f"{arm}/{seed}" for arm, seed in waiting)
+                    self._display.line(f"  waiting for {names}, in other processes")
+                is_told = True
                 sleep(WAIT_SECONDS)
-        return has_trained
+                continue
+            waiting.remove(settled)
+            is_new = len(self._read) + len(self._failed) > num_before
+            if is_new and waiting and all(seed != settled[1] for _, seed in waiting):
+                self.write()
+
+    def _settle(self, arm: str, seed: int, waiting: list[tuple[str, int]]) -> bool:
+        """Trains a run unless it is there or not to be; returns False where it has to wait."""
+        if self.plan.is_done(arm, seed):
+            return True
+        if self.plan.config.comparison.stop_hopeless:
+            earlier = self.plan.seeds[: self.plan.seeds.index(seed)]
+            judged_by = (arm, self.plan.reference)
+            if any(name in judged_by and number in earlier for name, number in waiting):
+                return False  # else the order in which processes end would decide
+            if self.stopped_after(arm, seed):
+                return True
+        return not is_in_use(self.plan.run_path(arm, seed)) and self._train(arm, seed)
 
     def _train(self, arm: str, seed: int) -> bool:
         """Trains one run; returns whether that was tried, False where another process has it."""

@@ -342,7 +342,26 @@ OPTIONS = {
             ("popularity", "markov"),
             "Simple baselines in the final table: popularity, markov, itemknn.",
         ),
-        "arms": Option((), "Trained baselines whose runs go into WORKDIR/baselines: keep, ..."),
+        "arms": Option(
+            (),
+            "Arms: names of the table ARMS (base, ema, replay, ...), of policies (keep, ...), or "
+            "NAME:SECTION.KEY=VALUE,SECTION.KEY=VALUE. --mode=train trains them as baselines into "
+            "WORKDIR/baselines; --mode=compare compares them.",
+        ),
+        "seeds": Option((0, 1, 2), "--mode=compare: seeds that every arm is trained with."),
+        "reference": Option(
+            "", "--mode=compare: the arm that the others are compared with; empty: the first."
+        ),
+        "run": Option("", "--mode=compare: ARM/SEED, to train that run alone; no report."),
+        "stop_hopeless": Option(
+            0.0,
+            "--mode=compare: an arm whose interval on validation lies below the reference by more "
+            "than this share (0.05: 5%) after a seed is not trained with further ones; 0: never.",
+            minimum=0,
+        ),
+        "resamples": Option(
+            10000, "--mode=compare: resamples of intervals and tests.", minimum=100
+        ),
         "sample_users": Option(3, "Users whose recommendations are shown at the end.", minimum=0),
     },
 }

@@ -20,17 +20,19 @@ LAYERS = [
     "data",
     "backbones",
     "losses metrics policies positions memory_rows memory_usage user_items host_state gate "
-    "optimizer retriever histories controls",
+    "optimizer retriever histories controls statistics slices beyond_accuracy charts report_style",
     "memory teacher sampling objectives entries ranking baselines export",
     "safe_flips",
     "model evaluation recommend suspects detection",
     "planted_detection",
     # A run.
-    "parts backbone_setup sources experiment run_scalars run_scores showing",
+    "arms parts backbone_setup sources experiment run_scalars run_scores showing",
     "callbacks record false_negatives",
     "signals",
     "results",
-    "training trained",
+    "training trained comparison_runs children",
+    "comparison_numbers comparison_summary comparison_plan comparison_text report_parts report",
+    "comparison",
     "modes",
     "cli",
 ]

@@ -130,6 +130,7 @@ def test_order_is_base_then_file_then_flags(tmp_path):
         ("comparison.arms", "keep,replay", ("keep", "replay")),
         ("comparison.arms", "('keep')".replace("'", ""), ("keep",)),
         ("comparison.arms", "", ()),
+        ("comparison.seeds", "3,1", (3, 1)),
         ("training.monitor", "", ""),
     ],
 )

@@ -96,8 +96,9 @@ def test_gradients_are_those_of_the_padded_path(name, options):
     mine = tf.function(lambda: gradients(backbone.call_packed), jit_compile=True)()
     theirs = gradients(lambda packed: Backbone.call_packed(backbone, packed))
     for found, expected in zip(mine, theirs, strict=True):
-        assert np.abs(expected).max() > 1e-3
-        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+        scale = np.abs(expected).max()
+        assert scale > 1e-3
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * max(1.0, scale / 10))
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.5])

@@ -185,9 +185,8 @@ class TrainingLoop(keras.callbacks.Callback):
         progress.epoch = progress.step // settings.steps_per_epoch
         for name in TOTALS:
             progress.totals[name] = progress.totals.get(name, 0.0) + sums[name]
-        is_last = self.ufnrec.stop_training
         metric = None
-        if is_last or progress.epoch % settings.every == 0:
+        if self.ufnrec.stop_training or progress.epoch % settings.every == 0:
             name = settings.monitor or "ndcg@10"
             metric = self.scores.validate(self.scored)[name]
             self._metric_text = f", {name} {metric:.4f}"

@@ -16,6 +16,7 @@ from ufnrec_tf.names import nearest
 
 MODES = {
     "train": "read, split, train, select on validation, score the test set once, export",
+    "compare": "train arms x seeds, test the differences, write one report",
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
     "export": "write the SavedModel again",
     "recommend": "recommend for a file of histories, by the exported model",

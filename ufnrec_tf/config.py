@@ -15,6 +15,7 @@ import ml_collections
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import nearest
 
+COMPARE_CONFIG = "configs/compare_confounders.py"
 DEMO_CONFIG = "configs/demo.py"
 DEMO_WORKDIR = "runs/demo"
 
@@ -138,12 +139,19 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
         except UserError as error:
             raise UserError(f"--config={path}: {error}") from error
     for key, text in overrides:
-        _override(config, table, key, text)
+        section, _, name = key.partition(".")
+        value = parse_value(table, key, text)
+        config[section][name] = value
     check_config(config, table)
     return config
 
 
-def _override(config: ml_collections.ConfigDict, table: Table, key: str, text: str) -> None:
+def parse_value(table: Table, key: str, text: str) -> Any:
+    """Returns the value that a text gives a key, of the key's type.
+
+    Raises:
+        UserError: If the key is unknown (exit code 2) or the text does not fit (exit code 1).
+    """
     section, _, name = key.partition(".")
     keys = [f"{s}.{k}" for s, options in table.items() for k in options]
     if section not in table or name not in table[section]:
@@ -153,8 +161,7 @@ def _override(config: ml_collections.ConfigDict, table: Table, key: str, text: s
             f"Known: {', '.join(known)} (`--help` explains them).",
             exit_code=2,
         )
-    default = table[section][name].default
-    config[section][name] = _parse(key, text, default)
+    return _parse(key, text, table[section][name].default)
 
 
 def _parse(key: str, text: str, default: Any) -> Any:
@@ -167,7 +174,8 @@ def _parse(key: str, text: str, default: Any) -> Any:
             return False
         raise UserError(f"--config.{key} must be true or false. Received: {text!r}.")
     if kind is tuple:
-        return tuple(part.strip() for part in text.strip("()[]").split(",") if part.strip())
+        parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
+        return tuple(_parse(key, part, default[0]) if default else part for part in parts)
     try:
         return kind(text)
     except ValueError as error:
@@ -211,7 +219,9 @@ def help_lines(table: Table) -> list[str]:
     for section, options in table.items():
         lines.append(f"\n  {section}")
         for name, option in options.items():
-            default = ",".join(option.default) if type(option.default) is tuple else option.default
+            default = option.default
+            if type(default) is tuple:
+                default = ",".join(map(str, default))
             choices = f" [{'|'.join(option.choices)}]" if option.choices else ""
             lines.append(f"    --config.{section}.{name}={default}\n        {option.help}{choices}")
     return lines

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from ufnrec_tf.arms import configure_arm, of_arm, parse_arms
 from ufnrec_tf.backbone_setup import check_backbone, check_windows, make_backbone
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.baselines import BASELINES
@@ -95,8 +96,9 @@ def check_names(config: ConfigDict) -> None:
     pick(STRATEGIES, config.distribution.strategy, key="distribution.strategy")
     for name in config.comparison.baselines:
         pick(BASELINES, name, key="comparison.baselines")
-    for name in config.comparison.arms:
-        pick(POLICIES, name, key="comparison.arms")
+    for arm in parse_arms(config.comparison.arms):
+        with of_arm(arm.name):
+            check_names(configure_arm(config, arm))
     if config.training.monitor:
         known = metrics_from_ranks(np.ones(1, np.int64))
         pick(known, config.training.monitor, key="training.monitor")

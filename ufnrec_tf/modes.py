@@ -5,7 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ufnrec_tf.config import DEMO_CONFIG, DEMO_WORKDIR, load_config
+from ufnrec_tf.arms import parse_arms
+from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, load_config
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
@@ -41,6 +42,54 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         split,
         workdir=workdir,
         seed=flags.seed,
+        data_path=flags.data,
+        command=argv,
+        display=display,
+    )
+
+
+def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Trains arms x seeds and compares them; with `comparison.run` trains that run alone."""
+    if flags["seed"].present:
+        raise UserError(
+            f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
+        )
+    config = load_config(flags.config or COMPARE_CONFIG, overrides)
+    parse_arms(config.comparison.arms)
+    workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
+    display = Display()
+    from ufnrec_tf.data.summary import summary, summary_lines
+    from ufnrec_tf.sources import load, make_split
+
+    source = load(config, flags.data)
+    split = make_split(config, source.interactions)
+    display.block(summary_lines(summary(split)))
+    import_tensorflow()
+    from ufnrec_tf.comparison import Comparison
+    from ufnrec_tf.comparison_plan import (
+        check_arms,
+        chosen_run,
+        comparison_record,
+        enter,
+        make_plan,
+    )
+    from ufnrec_tf.training import train as train_run
+
+    plan = make_plan(config, source, split, workdir)
+    check_arms(plan)
+    chosen = chosen_run(plan) if config.comparison.run else None
+    record = comparison_record(plan, flags.data, argv)
+    enter(plan, record)
+    if chosen is None:
+        Comparison(plan, record, arguments=argv[1:], display=display).run()
+        return
+    arm, seed = chosen
+    train_run(
+        plan.run_config(arm),
+        source,
+        split,
+        workdir=str(plan.run_path(arm, seed)),
+        seed=seed,
         data_path=flags.data,
         command=argv,
         display=display,

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
+from ufnrec_tf.arms import parse_arms
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.baselines import BASELINES, baseline_ranks
+from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import Split
@@ -19,14 +21,17 @@ from ufnrec_tf.export import write_saved_model
 from ufnrec_tf.false_negatives import describe
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
+from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.release import give_back
 from ufnrec_tf.run_scalars import write_false_negatives
 from ufnrec_tf.run_state import TRAIN_TIMES, Progress
 from ufnrec_tf.showing import SHOWN_METRICS, show_finished
 from ufnrec_tf.sources import Source
-from ufnrec_tf.workdir import read_json, write_json, write_parquet
+from ufnrec_tf.workdir import RANKS_FILES, read_json, write_json, write_parquet
 
 BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
+LIST_LENGTH = 10
+"""Items of the lists that `beyond_accuracy` is about."""
 BACKBONE_LABELS = {
     "sasrec": "SASRec",
     "gru4rec": "GRU4Rec",
@@ -120,10 +125,11 @@ def finish(
         "false_negatives": found,
         "ceiling": ceiling,
         "table": _table(config, split, path, label_of(config), scores["test"].metrics),
-        "samples": _samples(config, split, loop.evaluators["test"], backbone),
+        **_lists(config, split, loop.evaluators["test"], backbone),
     }
     give_back()  # what the baselines took
-    _write_ranks(path, split, scores["test"].ranks)
+    for part, score in scores.items():
+        _write_ranks(path / RANKS_FILES[part], split, part, score.ranks)
     export(config, backbone, log, path, progress, seed)
     loop.board.hparams(_hparams(config, seed), _best(scores["validation"]), step=progress.step)
     loop.board.close()
@@ -182,21 +188,35 @@ def _table(
         model = pick(BASELINES, name, key="comparison.baselines")().fit(split)
         ranks = baseline_ranks(model, split, "test", mask=config.evaluation.mask)
         rows.append({"label": BASELINE_LABELS.get(name, name), **metrics_from_ranks(ranks)})
-    for arm in config.comparison.arms:
-        arm_result = read_json(path / "baselines" / arm / "result.json")
-        rows.append({"label": arm_result["label"], **arm_result["test"]})
+    for arm in parse_arms(config.comparison.arms):
+        arm_result = read_json(path / "baselines" / arm.name / "result.json")
+        shown = (
+            arm_result["label"] if arm.name in POLICIES else f"{arm_result['label']}, {arm.name}"
+        )
+        rows.append({"label": shown, **arm_result["test"]})
     rows.append({"label": label, **metrics})
     return rows
 
 
-def _samples(
+def _lists(
     config: ConfigDict, split: Split, evaluator: RankingEvaluator, backbone: Backbone
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
+    """Returns what the recommended lists of all users are like, and those of a few users."""
+    items, _ = evaluator.top_k(backbone, LIST_LENGTH)
+    num_items = split.interactions.num_items
+    train_items = split.interactions.items[split.is_train]
+    counts = np.bincount(train_items, minlength=num_items + 1)
+    return {
+        "beyond_accuracy": beyond_accuracy(items, counts),
+        "samples": _samples(config, split, items),
+    }
+
+
+def _samples(config: ConfigDict, split: Split, items: np.ndarray) -> list[dict[str, Any]]:
     """Returns histories and recommendations of a few users, in raw ids."""
     count = min(config.comparison.sample_users, len(split.users("test")))
     if not count:
         return []
-    items, _ = evaluator.top_k(backbone, 5)
     log, ends = split.interactions, split.history_ends("test")
     users, targets = split.users("test"), split.targets("test")
     samples = []
@@ -207,23 +227,23 @@ def _samples(
             {
                 "user": str(log.user_ids[user]),
                 "history": [log.item_name(item) for item in history],
-                "recommended": [log.item_name(item) for item in items[place] if item],
+                "recommended": [log.item_name(item) for item in items[place, :5] if item],
                 "taken_next": log.item_name(targets[place]),
             }
         )
     return samples
 
 
-def _write_ranks(path: Path, split: Split, ranks: np.ndarray) -> None:
+def _write_ranks(path: Path, split: Split, part: str, ranks: np.ndarray) -> None:
     log = split.interactions
     frame = pd.DataFrame(
         {
-            "user": log.user_ids[split.users("test")].astype(str),
-            "item": log.item_ids[split.targets("test")].astype(str),
+            "user": log.user_ids[split.users(part)].astype(str),
+            "item": log.item_ids[split.targets(part)].astype(str),
             "rank": ranks,
         }
     )
-    write_parquet(path / "ranks.parquet", frame)
+    write_parquet(path, frame)
 
 
 def export(

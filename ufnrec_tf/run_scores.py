@@ -80,6 +80,7 @@ class RunScores:
                 "split": part,
                 "weights": weights,
                 "protocol": self.evaluators[part].protocol(),
+                **{name: self.progress.totals[name] for name in ("flips", "positions")},
                 **result.metrics,
             }
         )

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from ufnrec_tf.arms import Arm, configure_arm, parse_arms
 from ufnrec_tf.baselines import Popularity, baseline_ranks
 from ufnrec_tf.board import Board
 from ufnrec_tf.callbacks import TrainingLoop
@@ -75,13 +76,13 @@ def train(
             show_finished(directory.path, display)
             return
         strategy = prepare_tensorflow(config, seed)
-        for arm in config.comparison.arms:
+        for arm in parse_arms(config.comparison.arms):
             _train_arm(arm, config, source, split, directory.path, seed, record, display, strategy)
         _train_one(config, source, split, directory.path, seed, record, display, strategy)
 
 
 def _train_arm(
-    arm: str,
+    arm: Arm,
     config: ConfigDict,
     source: Source,
     split: Split,
@@ -91,11 +92,9 @@ def _train_arm(
     display: Display,
     strategy: tf.distribute.Strategy,
 ) -> None:
-    """Trains one baseline policy into its own work directory, unless it is there."""
-    own = ConfigDict(config.to_dict())
-    own.memory.policy = arm
-    own.comparison.arms = ()
-    with Workdir(path / "baselines" / arm) as directory:
+    """Trains one baseline arm into its own work directory, unless it is there."""
+    own = configure_arm(config, arm)
+    with Workdir(path / "baselines" / arm.name) as directory:
         own_record = {**record, "config": as_json(own), "identity": describe(own, source, seed)}
         directory.check_same(own_record["identity"])
         if is_done(own, directory.path):

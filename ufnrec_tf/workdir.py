@@ -3,11 +3,17 @@
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from ufnrec_tf.errors import UserError, own_words
+
+IN_USE = "another run is using it"
+RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
+"""Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
 
 
 def not_written(path: Path, error: Exception) -> UserError:
@@ -15,6 +21,14 @@ def not_written(path: Path, error: Exception) -> UserError:
     return UserError(
         f"{path}: could not be written ({own_words(error)}). Free some space or mend its "
         "permissions, then run the same command again."
+    )
+
+
+def not_made(path: Path, error: OSError) -> UserError:
+    """Returns, for the caller to raise, what to tell when a directory cannot be had."""
+    return UserError(
+        f"--workdir={path}: cannot be made or written to ({error.strerror}). "
+        "Give another --workdir."
     )
 
 
@@ -107,17 +121,13 @@ class Workdir:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("a+", encoding="utf-8")
         except OSError as error:
-            raise UserError(
-                f"--workdir={self.path}: cannot be made or written to ({error.strerror}). "
-                "Give another --workdir."
-            ) from error
+            raise not_made(self.path, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
             raise UserError(
-                f"--workdir={self.path}: another run is using it. Wait for it to end, or give "
-                "another --workdir."
+                f"--workdir={self.path}: {IN_USE}. Wait for it to end, or give another --workdir."
             ) from None
         return self
 
@@ -151,6 +161,31 @@ class Workdir:
                 )
 
 
+def is_in_use(path: Path) -> bool:
+    """Whether another process holds a directory now."""
+    try:
+        with (path / ".lock").open("r+", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+@contextmanager
+def turn_at(path: Path) -> Iterator[None]:
+    """Makes a directory and waits for its lock: processes that share it take turns."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise not_made(path, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class JsonLines:
     """metrics.jsonl: a line an evaluation, cut back to the checkpoint when a run goes on."""
 
@@ -169,6 +204,18 @@ class JsonLines:
             except (ValueError, KeyError, TypeError):
                 continue
         write_text(self.path, "".join(f"{line}\n" for line in kept))
+
+    def read(self) -> list[dict[str, Any]]:
+        """Returns the lines, a half-written last one left out."""
+        if not self.path.exists():
+            return []
+        values = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                values.append(json.loads(line))
+            except ValueError:
+                continue
+        return values
 
     def append(self, value: dict[str, Any]) -> None:
         """Adds a line."""

@@ -1,0 +1,200 @@
+"""From the ranks of finished runs to differences, intervals, tests and verdicts."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ufnrec_tf.comparison_runs import Runs
+from ufnrec_tf.metrics import METRICS
+from ufnrec_tf.slices import Slice
+from ufnrec_tf.statistics import (
+    Difference,
+    effect_size,
+    holm,
+    paired_difference,
+    resampled_user_means,
+    sign_flip_p_values,
+)
+
+COMPARED = ("hr@10", "ndcg@10", "mrr")
+"""Metrics that are tested; Holm's correction is over the arms, for each of them."""
+MAIN = "ndcg@10"
+LEVEL = 0.05
+BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
+
+
+class Pairs(NamedTuple):
+    """What intervals and tests start from.
+
+    Attributes:
+        reference: The arm that the others are compared with.
+        values: (arm, seed) -> float64 [M, metrics].
+        means: (arm, seed) -> float64 [R, metrics], over resampled users.
+    """
+
+    reference: str
+    values: dict[tuple[str, int], np.ndarray]
+    means: dict[tuple[str, int], np.ndarray]
+
+    def seeds_of(self, arm: str) -> list[int]:
+        """Returns the seeds that the arm and the reference both have."""
+        return sorted(s for a, s in self.values if a == arm and (self.reference, s) in self.values)
+
+    def user_differences(self, arm: str) -> np.ndarray:
+        """Returns arm minus reference, averaged over their seeds, float64 [M, metrics]."""
+        seeds = self.seeds_of(arm)
+        return sum(
+            self.values[arm, s] - self.values[self.reference, s] for s in seeds
+        ) / np.float64(len(seeds))
+
+    def difference(self, arm: str, column: int) -> Difference:
+        """Returns the difference in one metric with its intervals."""
+        seeds = self.seeds_of(arm)
+        values, means = (
+            {
+                name: np.stack([table[name, s][..., column] for s in seeds], axis=-1)
+                for name in (arm, self.reference)
+            }
+            for table in (self.values, self.means)
+        )
+        return paired_difference(
+            values[arm].mean(axis=0),
+            values[self.reference].mean(axis=0),
+            arm_means=means[arm],
+            reference_means=means[self.reference],
+            seed=0,
+        )
+
+
+def user_values(ranks: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
+    """Returns each user's value of each metric, float64 [M, metrics]."""
+    columns = []
+    for metric in metrics:
+        name, _, cutoff = metric.partition("@")
+        columns.append(METRICS[name](ranks, int(cutoff) if cutoff else None))
+    return np.stack(columns, axis=1)
+
+
+def make_pairs(
+    runs: Runs,
+    reference: str,
+    *,
+    metrics: Sequence[str],
+    num_resamples: int,
+    part: str = "test",
+    users: np.ndarray | None = None,
+) -> Pairs:
+    """Returns the values of all runs, and their means over the same resampled users.
+
+    Args:
+        runs: Finished runs.
+        reference: The arm to compare with.
+        metrics: Their names.
+        num_resamples: R.
+        part: Of the split.
+        users: bool [M], to look at these alone.
+    """
+    if not runs:
+        return Pairs(reference, {}, {})
+    values = {key: user_values(run.ranks[part], metrics) for key, run in runs.items()}
+    if users is not None:
+        values = {key: value[users] for key, value in values.items()}
+    means = resampled_user_means(
+        np.concatenate(list(values.values()), axis=1), num_resamples=num_resamples, seed=0
+    )
+    parts = np.split(means, len(values), axis=1)
+    return Pairs(reference, values, dict(zip(values, parts, strict=True)))
+
+
+def differences(pairs: Pairs, arms: Sequence[str], num_resamples: int) -> dict[str, Any]:
+    """Returns arm -> metric -> difference, intervals, p-values, effect size and verdict.
+
+    Arms that share no finished seed with the reference are left out.
+    """
+    arms = [arm for arm in arms if arm != pairs.reference and pairs.seeds_of(arm)]
+    if not arms:
+        return {}
+    by_user = np.stack([pairs.user_differences(arm) for arm in arms], axis=1)  # [M, arms, metrics]
+    flat = by_user.reshape(len(by_user), -1)
+    p_values = sign_flip_p_values(flat, num_resamples=num_resamples, seed=0)
+    p_values = p_values.reshape(len(arms), -1)
+    corrected = np.stack([holm(column) for column in p_values.T], axis=1)
+    found: dict[str, Any] = {}
+    for row, arm in enumerate(arms):
+        found[arm] = {}
+        for column, metric in enumerate(COMPARED):
+            difference = pairs.difference(arm, column)
+            found[arm][metric] = {
+                "absolute": difference.absolute._asdict(),
+                "relative": difference.relative._asdict(),
+                "p": float(p_values[row, column]),
+                "p_holm": float(corrected[row, column]),
+                "effect_size": effect_size(by_user[:, row, column]),
+                "verdict": verdict(difference, float(corrected[row, column])),
+                "seeds": pairs.seeds_of(arm),
+                "users": len(by_user),
+            }
+    return found
+
+
+def verdict(difference: Difference, p_holm: float) -> str:
+    """Returns `better` or `worse` where interval and test agree, else `no difference shown`."""
+    if p_holm < LEVEL and difference.absolute.low > 0:
+        return BETTER
+    if p_holm < LEVEL and difference.absolute.high < 0:
+        return WORSE
+    return NOT_SHOWN
+
+
+def slice_numbers(
+    runs: Runs, slices: Sequence[Slice], arms: Sequence[str], reference: str, num_resamples: int
+) -> list[dict[str, Any]]:
+    """Returns, for each slice, each arm's mean of `MAIN` and its difference to the reference."""
+    found = []
+    for part in slices:
+        pairs = make_pairs(
+            runs, reference, metrics=(MAIN,), num_resamples=num_resamples, users=part.is_member
+        )
+        rows: dict[str, Any] = {}
+        for arm in arms:
+            values = [value.mean() for (name, _), value in pairs.values.items() if name == arm]
+            has_pair = arm != reference and pairs.seeds_of(arm)
+            difference = pairs.difference(arm, 0) if has_pair else None
+            rows[arm] = {
+                "mean": float(np.mean(values)) if values else None,
+                "absolute": difference.absolute._asdict() if difference else None,
+                "relative": difference.relative._asdict() if difference else None,
+            }
+        found.append(
+            {
+                "family": part.family,
+                "label": part.label,
+                "users": int(part.is_member.sum()),
+                "metric": MAIN,
+                "arms": rows,
+            }
+        )
+    return found
+
+
+def is_hopeless(
+    runs: Runs, arm: str, reference: str, *, metric: str, margin: float, num_resamples: int
+) -> bool:
+    """Whether the arm's interval on validation lies below the reference by more than `margin`.
+
+    Args:
+        runs: Finished runs with the seeds to judge by.
+        arm: The arm.
+        reference: The arm to compare with.
+        metric: Name of the metric.
+        margin: Relative, 0.05 for 5%.
+        num_resamples: R.
+    """
+    own = {key: run for key, run in runs.items() if key[0] in (arm, reference)}
+    pairs = make_pairs(
+        own, reference, metrics=(metric,), num_resamples=num_resamples, part="validation"
+    )
+    if arm == reference or not pairs.seeds_of(arm):
+        return False
+    return pairs.difference(arm, 0).relative.high < -margin

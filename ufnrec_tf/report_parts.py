@@ -1,0 +1,32 @@
+"""Pieces of HTML that the report is made of."""
+
+from collections.abc import Sequence
+from html import escape
+
+from ufnrec_tf.comparison_numbers import BETTER, WORSE
+
+VERDICT_CLASSES = {BETTER: "better", WORSE: "worse"}
+
+
+def section(title: str, body: str, note: str = "") -> str:
+    """Returns a section; title, body and note are HTML already."""
+    text = f'<p class="note">{note}</p>' if note else ""
+    return f"<section><h2>{title}</h2>{text}{body}</section>"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table, to be scrolled where it is too wide; the cells are HTML already."""
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    lines = "".join("<tr>" + "".join(f"<td>{x}</td>" for x in row) + "</tr>" for row in rows)
+    body = f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody>"
+    return f'<div class="wide"><table>{body}</table></div>'
+
+
+def chip(word: str) -> str:
+    """Returns a verdict in its colour."""
+    return f'<span class="chip {VERDICT_CLASSES.get(word, "none")}">{escape(word)}</span>'
+
+
+def number(value: float | None, digits: int) -> str:
+    """Returns a number, blank where it is not known."""
+    return "" if value is None else f"{value:,.{digits}f}"

@@ -38,7 +38,7 @@ demo: $(VENV)/.packages
 	@$(RUN) main.py $(ARGS)
 
 test: $(VENV)/.tools
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

@@ -234,15 +234,20 @@ OPTIONS = {
     "gate": {
         "kind": Option(
             "validation",
-            "When memory and teacher start. validation: the validation metric has not risen for "
-            "gate.patience evaluations; plateau (authors): the loss has; epochs: after "
-            "gate.epochs; never.",
+            "When memory and teacher start. validation: the best validation metric has risen by "
+            "less than gate.least_rise over gate.patience evaluations; plateau (authors): the loss "
+            "has; epochs: after gate.epochs; never.",
             choices=("plateau", "validation", "epochs", "never"),
         ),
         "epochs": Option(
             20, "kind=epochs: epochs completed before it opens; 0: at the first step.", minimum=0
         ),
-        "patience": Option(5, "kind=validation: evaluations without a rise.", minimum=1),
+        "patience": Option(5, "kind=validation: evaluations it looks back.", minimum=1),
+        "least_rise": Option(
+            0.05,
+            "kind=validation: relative rise over them that keeps it shut; 0: any rise.",
+            minimum=0,
+        ),
         "popularity_lift": Option(
             1.5,
             "kind=validation: stay shut until the metric is this many times popularity's, since a "

@@ -322,7 +322,6 @@ def test_one_run_alone(children, capfd):
         (["--config.comparison.arms=base,x:memory.polcy=keep"], 2, ["'x'", "memory.policy"]),
         (["--config.comparison.arms=base,x:memory.policy=kep"], 1, ["'x'", "'kep'", "'keep'"]),
         (["--config.comparison.arms=base,x:backbone.num_heads=3"], 1, ["'x'", "divide"]),
-        (["--config.loss.name=cross_entropy"], 1, ["'late'", "draws no negatives"]),
         (["--config.comparison.reference=bace"], 1, ["comparison.reference", "'base'"]),
         (["--config.comparison.seeds=0,0"], 1, ["comparison.seeds", "0,0"]),
         (["--config.comparison.seeds=0,-1"], 1, ["comparison.seeds", "-1"]),

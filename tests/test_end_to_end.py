@@ -36,6 +36,7 @@ from ufnrec_tf.backbone_setup import make_backbone
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.experiment import best_store, make_evaluator
+from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.sources import load
 
 METRICS = [f"{name}@{cutoff}" for name in ("hr", "ndcg") for cutoff in (1, 5, 10, 20)] + ["mrr"]
@@ -356,28 +357,49 @@ def test_a_file_with_titles_and_repeat_consumption(tmp_path, capfd):
     assert line["hr@10"] == 0.0
 
 
-@pytest.mark.parametrize("policy", ["keep", "replay", "remove", "flip"])
+@pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "ufnrec"])
 def test_policies_run(policy, capfd):
     settings = [
         f"--config.memory.policy={policy}",
         "--config.training.num_epochs=3",
         "--config.gate.epochs=0",  # remembered, counted once, ripe
+        "--config.memory.safe_patience=0",
+        "--config.memory.safe_period=1",
     ]
     assert train("w", *LIGHT, *settings) == 0
     found = read("w/result.json")["false_negatives"]
-    assert (found["flips"] > 0) == (policy == "flip")
-    assert (found["removals"] > 0) == (policy == "remove")
+    assert (found["flips"] > 0) == (policy in ("flip", "random", "ufnrec_safe"))
+    assert (found["removals"] > 0) == (policy in ("remove", "neutral"))
     assert (found["shown"] > 0) == (policy != "keep")
     assert bool(read("w/result.json")["memory"]["slots"]) == (policy != "keep")
+    assert Path("w/false_negatives.parquet").exists() == (policy != "keep")
 
 
-def test_cross_entropy_trains_without_negatives(capfd):
-    settings = ["--config.loss.name=cross_entropy", "--config.training.num_epochs=8"]
-    assert train("w", *LIGHT, *settings) == 1  # there is nothing to remember
-    error = capfd.readouterr().err
-    assert "memory.policy=keep" in error and error.count("\n") == 1
-    settings += ["--config.memory.policy=keep", "--config.training.jit_compile=true"]
+@pytest.mark.parametrize("loss", ["bce", "sampled_softmax_logq"])
+def test_losses_run_with_a_memory(loss, capfd):
+    """One that takes probes, one that does not; the formulae are tested by themselves."""
+    settings = [
+        f"--config.loss.name={loss}",
+        "--config.training.num_epochs=3",
+        "--config.gate.epochs=0",
+        "--config.teacher.agreement=none",
+    ]
     assert train("w", *LIGHT, *settings) == 0
+    totals = read("w/result.json")["totals"]
+    assert totals["flips"] > 0 and totals["teacher_users"] > 0
+    per_position = totals["negatives"] / totals["positions"]
+    assert per_position < 2 if loss == "bce" else per_position > 2  # flipped probes are in the loss
+
+
+def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
+    settings = [
+        "--config.loss.name=cross_entropy",
+        "--config.training.num_epochs=8",
+        "--config.training.jit_compile=true",
+        "--config.gate.epochs=4",
+    ]
+    assert train("w", *LIGHT, *settings) == 0
+    assert read("w/result.json")["totals"]["flips"] > 0
     result = read("w/result.json")
     # Above the worst by far: it learns that repeats come, and what is popular.
     assert result["test"]["ndcg@10"] > 0.1

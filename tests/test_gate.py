@@ -74,6 +74,13 @@ def test_validation_waits_for_its_patience(through_json):
     assert first([0.2, None, 0.1, None, None, 0.1]) == 6  # epochs without an evaluation
 
 
+def test_validation_opens_while_the_metric_still_creeps():
+    metrics = [0.10, 0.15, 0.19, 0.20, 0.204, 0.207]
+    assert opening(ValidationGate(2, 0.0, 0.05), metrics=metrics) == 6  # .207 / .200
+    assert opening(ValidationGate(2, 0.0, 0.1), metrics=metrics) == 5  # .204 / .190
+    assert opening(ValidationGate(2, 0.0, 0.0), metrics=metrics) is None
+
+
 def test_validation_stays_shut_below_its_floor():
     metrics = [0.1, 0.1, 0.1, 0.1, 0.5, 0.4, 0.4]
     assert opening(ValidationGate(2), metrics=metrics) == 3
@@ -96,5 +103,5 @@ def test_a_run_that_goes_on_past_its_epoch_opens_at_once():
 
 @pytest.mark.parametrize("kind", sorted(GATES))
 def test_every_kind_starts_with_a_state_that_json_keeps(kind):
-    gate = GATES[kind](SimpleNamespace(epochs=2, patience=3), 0.0)
+    gate = GATES[kind](SimpleNamespace(epochs=2, patience=3, least_rise=0.05), 0.0)
     assert json.loads(json.dumps(gate.state)) == gate.state

@@ -20,7 +20,7 @@ def short_run(backbone: str, windows: str) -> Run:
         backbone=backbone,
         windows=windows,
         batch_size=80,
-        num_steps=4,
+        num_steps=6,
         patience=0,
         max_flips=0,
         agreement="none",

@@ -80,36 +80,41 @@ class PlateauGate(Gate):
 
 
 class ValidationGate(Gate):
-    """Opens when the validation metric has not risen for some evaluations.
+    """Opens when the validation metric has risen little, or not, over some evaluations.
 
     Args:
-        patience: Evaluations in a row without a new best.
+        patience: Evaluations over which the best metric has to have risen.
         floor: The metric must have been above this first. A model learns what is popular
             before anything else and rests there; opened then, the gate does harm.
+        least_rise: Relative rise of the best metric that keeps the gate shut; 0: any rise.
     """
 
-    def __init__(self, patience: int, floor: float = 0.0) -> None:
+    def __init__(self, patience: int, floor: float = 0.0, least_rise: float = 0.0) -> None:
         super().__init__()
         self.patience = patience
         self.floor = floor
-        self.state = {"best": None, "num_without": 0}
+        self.least_rise = least_rise
+        self.state = {"bests": []}
 
     def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
-        """Returns whether the metric has stopped rising."""
+        """Returns whether the metric has all but stopped rising."""
         if metric is None:
             return False
-        best = self.state["best"]
-        if best is None or metric > best or best < self.floor:
-            self.state = {"best": max(metric, best or metric), "num_without": 0}
-        else:
-            self.state["num_without"] += 1
-        return self.state["num_without"] >= self.patience
+        bests = self.state["bests"]
+        best = max([metric, *bests[-1:]])
+        if best >= self.floor:
+            bests.append(best)
+        if len(bests) <= self.patience:
+            return False
+        return bests[-1] <= bests[-1 - self.patience] * (1.0 + self.least_rise)
 
 
 GATES: dict[str, Callable[[Any, float], Gate]] = {
     "never": lambda settings, floor: NeverGate(),
     "epochs": lambda settings, floor: EpochsGate(settings.epochs),
     "plateau": lambda settings, floor: PlateauGate(),
-    "validation": lambda settings, floor: ValidationGate(settings.patience, floor),
+    "validation": lambda settings, floor: ValidationGate(
+        settings.patience, floor, settings.least_rise
+    ),
 }
 """Value of `gate.kind` to what makes the gate from the `gate` section and the metric's floor."""

@@ -244,7 +244,7 @@ OPTIONS = {
         ),
         "patience": Option(5, "kind=validation: evaluations it looks back.", minimum=1),
         "least_rise": Option(
-            0.05,
+            0.01,
             "kind=validation: relative rise over them that keeps it shut; 0: any rise.",
             minimum=0,
         ),

@@ -21,5 +21,5 @@ def configure(config: Any) -> None:
     config.gate.patience = 3
     config.evaluation.every = 4
     config.evaluation.weights = "better"
-    config.comparison.arms = ("base", "ema", "ufnrec_safe")
-    config.comparison.seeds = (0, 1, 2)
+    config.comparison.arms = ("ema", "ufnrec_safe")
+    config.comparison.seeds = (0, 1)

@@ -396,7 +396,7 @@ def test_a_full_disk_and_room_again(capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("ufnrec_tf.results.pd.DataFrame.to_parquet", no_space)
         got = train("w", *settings)
-    refused(capsys, 1, "w/ranks.parquet", "No space left on device", got=got)
+    refused(capsys, 1, "w/false_negatives.parquet", "No space left on device", got=got)
     assert train("w", *settings) == 0
     assert [line["step"] for line in metric_lines("w")] == [4, 8]
     assert read("w/result.json")["steps"] == 8

@@ -48,7 +48,8 @@ def arm_rows(
                 "detection": _mean_dict(
                     [r["false_negatives"].get("detection", {}) for r in results]
                 ),
-                "future": _mean_dict([r["false_negatives"].get("future") or {} for r in results]),
+                "future": _mean_dict([_flat_future(r["false_negatives"]) for r in results]),
+                "suspects": _suspects(results),
                 "curve": curve([run.evaluations for run in own.values()]),
             }
         )
@@ -59,6 +60,26 @@ def arm_rows(
         cost = row["cost"]["cpu_seconds_per_1000_users"]
         row["cost"]["ratio"] = cost / base if cost and base else None
     return rows
+
+
+def _flat_future(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns a run's `future` with the keys of its two matches in front: `match.lift`."""
+    flat: dict[str, Any] = {}
+    for name, value in (found.get("future") or {}).items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": each for key, each in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _suspects(results: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Returns the most flagged items and the examples of the first run that has any."""
+    for result in results:
+        found = result["false_negatives"]
+        if found.get("most_flagged"):
+            return {key: found.get(key, []) for key in ("most_flagged", "examples")}
+    return None
 
 
 def _run_row(seed: int, run: Run) -> dict[str, Any]:

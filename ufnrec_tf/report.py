@@ -9,6 +9,7 @@ from ufnrec_tf.comparison_summary import percent
 from ufnrec_tf.comparison_text import decimals, p_value, provenance, with_spread
 from ufnrec_tf.report_parts import chip, number, section, table
 from ufnrec_tf.report_style import STYLE
+from ufnrec_tf.report_suspects import suspects_section
 
 
 def page(summary: dict[str, Any]) -> str:
@@ -24,7 +25,7 @@ def page(summary: dict[str, Any]) -> str:
         _curves,
         _slices,
         _beyond_accuracy,
-        _detection,
+        suspects_section,
         _missing,
         _arms,
         _provenance,
@@ -198,44 +199,6 @@ def _beyond_accuracy(summary: dict[str, Any]) -> str:
         "takes all. Novelty: mean bits, -log2 of an item's share of the train events."
     )
     return section("Beyond accuracy", table(("arm", "coverage", "Gini", "novelty"), rows), note)
-
-
-def _detection(summary: dict[str, Any]) -> str:
-    tables = []
-    found = [(row["name"], row["detection"]) for row in summary["arms"] if row["detection"]]
-    if found:
-        rows = []
-        for name, numbers in found:
-            texts = [
-                number(numbers.get(key), digits)
-                for key, digits in (
-                    ("num_flagged", 0),
-                    ("precision", 3),
-                    ("recall", 4),
-                    ("base_rate", 3),
-                    ("lift", 2),
-                )
-            ]
-            rows.append([f"<b>{escape(name)}</b>", *texts])
-        columns = ("arm", "pairs flagged", "precision", "recall", "base rate", "lift")
-        tables.append(table(columns, rows))
-    found = [(row["name"], row["future"]) for row in summary["arms"] if row["future"]]
-    if found:
-        rows = []
-        for name, numbers in found:
-            texts = [number(numbers.get(key), 4) for key in ("rate", "matched_rate")]
-            texts += [number(numbers.get(key), 2) for key in ("lift", "low", "high")]
-            rows.append([f"<b>{escape(name)}</b>", *texts])
-        columns = ("arm", "taken later", "matched pairs", "lift", "low", "high")
-        tables.append(table(columns, rows))
-    if not tables:
-        return ""
-    note = (
-        "Pairs (user, item) that the memory suspects. Against the planted truth, where the data is "
-        "planted: precision, recall, and the lift over pairs at random. Against the future: how "
-        "often the user took the item in held-out events, beside matched pairs. Means over seeds."
-    )
-    return section("Are the suspects false negatives?", "".join(tables), note)
 
 
 def _missing(summary: dict[str, Any]) -> str:

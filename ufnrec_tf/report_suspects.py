@@ -78,22 +78,22 @@ def _examples(summary: dict[str, Any]) -> list[str]:
         [escape(item["name"]), f"{item['users']:,}", f"{item['train_events']:,}"]
         for item in found["most_flagged"][:_MOST_ITEMS]
     ]
-    users = [
-        [
-            f"<b>{escape(user['user'])}</b>",
-            escape(", ".join(user["history"][-_NEWEST:])),
-            ", ".join(
-                f"<b>{escape(each['item'])}</b>" if each["taken_later"] else escape(each["item"])
-                for each in user["flagged"]
-            ),
-            escape(", ".join(user["later"])),
-        ]
-        for user in found["examples"][:_MOST_USERS]
-    ]
+    users = [_user(user) for user in found["examples"][:_MOST_USERS]]
     name = escape(arms[-1]["name"])
     parts = []
     if items:
         parts.append(table((f"most flagged by {name}", "users", "train events"), items))
-    if users:
-        parts.append(table(("user", "newest of the history", "flagged", "took later"), users))
-    return parts
+    return [*parts, *users]
+
+
+def _user(user: dict[str, Any]) -> str:
+    """Returns a paragraph on a user; what was taken later stands out."""
+    flagged = ", ".join(
+        f"<b>{escape(each['item'])}</b>" if each["taken_later"] else escape(each["item"])
+        for each in user["flagged"]
+    )
+    return (
+        f"<p>User <b>{escape(user['user'])}</b>, newest: "
+        f"{escape(', '.join(user['history'][-_NEWEST:]))}<br>flagged: {flagged}"
+        f"<br>took later: {escape(', '.join(user['later']))}</p>"
+    )

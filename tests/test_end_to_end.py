@@ -1,5 +1,6 @@
 """From the command line to a work directory and back: train, evaluate, export, recommend, stop."""
 
+import json
 import os
 import re
 import shutil
@@ -373,6 +374,22 @@ def test_policies_run(policy, capfd):
     assert (found["shown"] > 0) == (policy != "keep")
     assert bool(read("w/result.json")["memory"]["slots"]) == (policy != "keep")
     assert Path("w/false_negatives.parquet").exists() == (policy != "keep")
+
+
+def test_the_better_of_student_and_average_is_selected():
+    settings = ["--config.memory.policy=keep", "--config.teacher.always=true"]
+    settings += ["--config.evaluation.weights=better", "--config.training.num_epochs=4"]
+    assert train("w", *LIGHT, *settings) == 0
+    lines = [json.loads(line) for line in Path("w/metrics.jsonl").read_text().splitlines()]
+    scored = {
+        (line["epoch"], line["weights"]): line["ndcg@10"]
+        for line in lines
+        if line["split"] == "validation"
+    }
+    assert {weights for _, weights in scored} == {"student", "teacher"}
+    result = read("w/result.json")
+    chosen = result["protocol"]["selected_epoch"], result["protocol"]["weights"]
+    assert scored[chosen] == max(scored.values()) == result["validation"]["ndcg@10"]
 
 
 @pytest.mark.parametrize("loss", ["bce", "sampled_softmax_logq"])

@@ -86,7 +86,7 @@ def _run_row(seed: int, run: Run) -> dict[str, Any]:
     result, found = run.result, run.result["false_negatives"]
     return {
         "seed": seed,
-        "workdir": str(run.path),
+        "workdir": "/".join(run.path.parts[-3:]),  # within the comparison's
         "test": result["test"],
         "validation": result["validation"],
         "weights": result["protocol"]["weights"],

@@ -23,7 +23,8 @@ def flags(rows):
 
 
 def positions():
-    packed = PackedHistories(*(tf.constant([1, 2, 0]) for _ in range(3)), tf.constant([2]))
+    places = tf.constant([1, 2, 0])
+    packed = PackedHistories(items=places, rows=places, columns=places, lengths=tf.constant([2]))
     return Positions(
         inputs=Inputs(packed, None),
         positives=tf.constant([1, 2, 0]),

@@ -134,7 +134,7 @@ class Case:
             targets = [0]
             for column in np.flatnonzero(self.flipped[row]):
                 if not (self.soft_only and self.softened[row, column]):
-                    targets.append(column)
+                    targets.append(int(column))
             if self.loss == "cross_entropy":
                 gone = self.candidates[row][self.removed[row]]
                 inside = [item for item in range(1, NUM_ITEMS + 1) if item not in gone]

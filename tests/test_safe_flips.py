@@ -88,7 +88,7 @@ def test_a_row_remembers_the_best_that_outscore_the_positive_and_counts_looks_in
     world = World(patience=1)
     first, second, third, *_ = world.batches(3)
     scores = world.scores(first)
-    drawn = [set() for _ in range(world.samples.num_rows)]
+    drawn: list[set[int]] = [set() for _ in range(world.samples.num_rows)]
     memory = world.flips.memory
     for number, batch in enumerate((first, second, third), start=1):
         before = memory.items.numpy(), memory.states.numpy()
@@ -151,7 +151,7 @@ def test_no_more_than_the_budget_is_replaced_and_nothing_while_the_gate_is_shut(
         world.look(batch)
     has = world.flips.substitutes.numpy() > 0
     assert has.sum() > 20
-    times = Counter()
+    times: Counter[int] = Counter()
     for batch in batches:
         positions = pack_batch(batch)
         same, nothing = world.flips.substitute(batch, positions, tf.constant(False))

@@ -80,7 +80,7 @@ def test_machine_and_median():
 def test_detection_sweeps_settings_that_exist(tmp_path):
     flags = argparse.Namespace(**detection.AXES)
     every = detection.points(flags)
-    assert len(every) == 2 * 4 * 3 * 2 * 5
+    assert len(every) == 2 * 4 * 3 * 2 * 6
     options = detection.command(every[0], ["training.num_epochs=2"], tmp_path)
     pairs = [o.removeprefix("--config.").split("=", 1) for o in options if "--config." in o]
     config = load_config("configs/demo.py", [(key, value) for key, value in pairs])

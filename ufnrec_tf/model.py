@@ -92,7 +92,8 @@ class UFNRecModel(keras.Model):
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step of UFNRec on one replica's share of a batch.
 
-        Sample, look up, teach, score, descend, follow, record. With a the step before which the
+        Exchange positives (`ufnrec_safe` alone), sample, look up, teach, score, descend, follow,
+        record. With a the step before which the
         gate opened: from a on hard negatives are recorded; the teacher is made in a + 1, a copy
         of the weights before that step, and scores from a + 2 on.
 

@@ -93,9 +93,9 @@ class UFNRecModel(keras.Model):
         """One step of UFNRec on one replica's share of a batch.
 
         Exchange positives (`ufnrec_safe` alone), sample, look up, teach, score, descend, follow,
-        record. With a the step before which the
-        gate opened: from a on hard negatives are recorded; the teacher is made in a + 1, a copy
-        of the weights before that step, and scores from a + 2 on.
+        record. With a the step before which the gate opened: from a on hard negatives are
+        recorded; the teacher is made in a + 1, a copy of the weights before that step, and scores
+        from a + 2 on.
 
         Returns:
             {"loss": float32 []}, the global loss.

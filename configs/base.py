@@ -297,6 +297,15 @@ OPTIONS = {
             "XLA compiles the step but for lookup and record: a third of the cost, after some "
             "seconds a program. false: for a few steps, or to look into one.",
         ),
+        "checkpoint_minutes": Option(
+            2.0, "Minutes between checkpoints, also within an epoch; 0: none by time.", minimum=0
+        ),
+        "checkpoint_steps": Option(
+            0, "Steps between checkpoints, beside those by time; 0: none by steps.", minimum=0
+        ),
+        "checkpoints_kept": Option(
+            2, "Newest checkpoints that are kept; the best weights always are.", minimum=1
+        ),
         "deterministic": Option(False, "TensorFlow's deterministic operations; slower."),
     },
     "evaluation": {
@@ -335,7 +344,11 @@ OPTIONS = {
         ),
     },
     "distribution": {
-        "strategy": Option("one", "one, mirrored (all local GPUs) or auto."),
+        "strategy": Option(
+            "one",
+            "one: one device; mirrored: all local GPUs; auto: mirrored where there are several "
+            "GPUs, else one; multi_worker: the processes that TF_CONFIG or Slurm names.",
+        ),
         "num_virtual_devices": Option(0, "Splits the CPU, to try replicas; 0: no.", minimum=0),
     },
     "export": {

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "ufnrec_tf"
 
 LAYERS = [
     # Below all.
-    "types errors names quiet release random_bits workdir display config distribution checkpoint "
-    "board run_state",
+    "types errors names quiet release random_bits workdir display config cluster distribution "
+    "own_state checkpoint board run_state evaluation_share",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -26,7 +26,7 @@ LAYERS = [
     "model evaluation recommend suspects detection",
     "planted_detection",
     # A run.
-    "arms parts backbone_setup sources experiment run_scalars run_scores showing",
+    "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
     "callbacks record false_negatives",
     "signals",
     "results",

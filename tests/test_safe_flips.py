@@ -176,19 +176,19 @@ def test_looks_come_one_step_in_a_period_and_read_no_dropout():
     assert [done for done, count in enumerate(users) if count] == [3, 7, 11]
 
 
-def test_state_is_whole_in_its_variables():
+def test_state_is_whole_in_its_tables():
     """What a checkpoint restores goes on as the original."""
     world, other = World(), World()
     batches = world.batches(8)
     for batch in batches[:4]:
         world.look(batch)
-    for name, variable in other.flips.variables.items():
-        variable.assign(world.flips.variables[name])
+    for name, variable in other.flips.tables.items():
+        variable.assign(world.flips.tables[name])
     for batch in batches[4:]:
         world.look(batch)
         other.look(batch)
-    for name, variable in world.flips.variables.items():
-        np.testing.assert_array_equal(variable, other.flips.variables[name], err_msg=name)
+    for name, variable in world.flips.tables.items():
+        np.testing.assert_array_equal(variable, other.flips.tables[name], err_msg=name)
     assert world.flips.substitutes.numpy().any()
 
 

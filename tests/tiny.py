@@ -10,7 +10,9 @@ import tensorflow as tf
 from ufnrec_tf import backbones
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.pipeline import make_dataset, make_samples
+from ufnrec_tf.data.placement import Placement, place
 from ufnrec_tf.data.splits import Split, leave_one_out, seen_train_items
+from ufnrec_tf.distribution import Workers, distribute, num_local_replicas
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.model import UFNRecModel
@@ -119,17 +121,24 @@ class Run:
     model: UFNRecModel
     host: HostState
     memory: FalseNegativeMemory | None
+    placement: Placement
+    strategy: Any
     losses: list[float] = field(default_factory=list)
     steps: list[StepTrace] = field(default_factory=list)
 
-    def dataset(self) -> tf.data.Dataset:
-        return make_dataset(
-            self.split,
-            self.samples,
-            max_length=MAX_LENGTH,
-            batch_size=self.settings.batch_size,
-            seed=self.settings.seed,
-            draw=self.settings.draw,
+    def dataset(self) -> Any:
+        return distribute(
+            self.strategy,
+            lambda: make_dataset(
+                self.split,
+                self.samples,
+                max_length=MAX_LENGTH,
+                batch_size=self.settings.batch_size,
+                seed=self.settings.seed,
+                draw=self.settings.draw,
+                placement=self.placement,
+                num_replicas=num_local_replicas(self.strategy),
+            ),
         )
 
 
@@ -141,10 +150,19 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
     num_items = split.interactions.num_items
     offsets, items = seen_train_items(split)
     policy = POLICIES[settings.policy]
+    workers = Workers(strategy)
+    placement = place(
+        samples.users,
+        samples.first_rows,
+        samples.users_of_rows(),
+        split.interactions.user_ids,
+        worker=workers.index,
+        num_workers=workers.count,
+    )
     memory = None
     if policy.remembers:
         memory = FalseNegativeMemory(
-            num_rows=samples.num_rows,
+            num_rows=placement.num_rows,
             num_items=num_items,
             num_slots=settings.num_slots,
             num_negatives=settings.num_probes or settings.num_negatives,
@@ -157,7 +175,7 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             is_lasting=policy.is_lasting,
             max_ripe=settings.max_flips,
         )
-    host = HostState()
+    host = HostState(num_replicas=num_local_replicas(strategy), workers=workers)
     sampler = UniformNegativeSampler(
         num_items=num_items,
         seen_offsets=offsets,
@@ -209,7 +227,7 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
         # Made here, in the scope: in the first step it would be too late for replicas.
         optimizer.build(backbone.trainable_variables)
         model.compile(optimizer=optimizer, jit_compile=False)
-    return Run(settings, split, samples, model, host, memory)
+    return Run(settings, split, samples, model, host, memory, placement, strategy)
 
 
 class _Tracer(keras.callbacks.Callback):
@@ -237,7 +255,7 @@ class _Tracer(keras.callbacks.Callback):
                 weights_after=weights_of(run.model.backbone),
                 teacher_after=weights_of(run.model.teacher.backbone) if run.model.teacher else [],
                 tables={name: table.numpy() for name, table in tables.items()},
-                sums=run.host.read_sums(clear=True),
+                sums=run.host.read_all_sums(clear=True),
             )
         )
 

@@ -18,13 +18,17 @@ class Board:
 
     Args:
         folder: The `tensorboard` folder of the work directory.
+        is_written: False for a worker that leaves it to the chief: nothing happens.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_written: bool = True) -> None:
         self._folder = folder
+        self._is_written = is_written
         self._writers: dict[str, Any] = {}
 
     def _writer(self, part: str) -> Any:
+        if not self._is_written:
+            return tf.summary.create_noop_writer()
         if part not in self._writers:
             self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
         return self._writers[part]

@@ -11,10 +11,11 @@ from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.board import Board
 from ufnrec_tf.checkpoint import CheckpointStore
 from ufnrec_tf.display import ProgressBar
+from ufnrec_tf.distribution import ALONE, Workers
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.gate import Gate
-from ufnrec_tf.host_state import NEVER, HostState
+from ufnrec_tf.host_state import NEVER, TOTALS, HostState
 from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.release import give_back
 from ufnrec_tf.run_scalars import write_scalars
@@ -23,9 +24,8 @@ from ufnrec_tf.run_state import WARM_UP_STEPS, Interrupted, LoopSettings, Progre
 from ufnrec_tf.workdir import JsonLines
 
 SHOW_SECONDS = 0.5
-
-TOTALS = ["users", "positions", "negatives", "shown", "hard", "flips", "removals", "teacher_users"]
-"""What of the steps' sums a run adds up from its first step to its last."""
+POLL_STEPS = 16
+"""Steps after which several workers ask each other whether to stop or to write a checkpoint."""
 
 
 class TrainingLoop(keras.callbacks.Callback):
@@ -46,6 +46,7 @@ class TrainingLoop(keras.callbacks.Callback):
         bar: The progress bar.
         settings: When things happen.
         progress: Where the run stands; changed in place.
+        workers: Those that train together.
     """
 
     def __init__(
@@ -63,9 +64,11 @@ class TrainingLoop(keras.callbacks.Callback):
         bar: ProgressBar,
         settings: LoopSettings,
         progress: Progress,
+        workers: Workers = ALONE,
     ) -> None:
         super().__init__()
         self.ufnrec = ufnrec
+        self.workers = workers
         self.host = host
         self.gate = gate
         self.evaluators = evaluators
@@ -83,11 +86,12 @@ class TrainingLoop(keras.callbacks.Callback):
             settings=settings,
             progress=progress,
         )
-        self._stopwatch = Stopwatch(progress.timing)
+        self._stopwatch = Stopwatch(progress.timing, workers)
         self._epoch_base = progress.step
         self._fit_first = progress.step
         self._read_at_start = {"users": 0.0, "positions": 0.0}
         self._shown = self._saved = time.monotonic()
+        self._saved_step = -1
         self._signal = 0
         self._metric_text = ""
 
@@ -110,7 +114,7 @@ class TrainingLoop(keras.callbacks.Callback):
         if progress.step == self._fit_first + 1:
             give_back()  # what compiling took
         if progress.step % settings.steps_per_epoch:  # else once the epoch has been evaluated
-            self.stop_if_asked()
+            self._poll()
         if settings.max_steps and progress.step >= settings.max_steps:
             self.ufnrec.stop_training = True
         now = time.monotonic()
@@ -118,6 +122,28 @@ class TrainingLoop(keras.callbacks.Callback):
             self._shown = now
             self._check_finite()
             self.bar.update(progress.step, self._text(progress.epoch + 1, self.host.read_sums()))
+
+    def _poll(self) -> None:
+        """Stops or writes a checkpoint within an epoch, where it is time to."""
+        if self.workers.count > 1 and self.progress.step % POLL_STEPS:
+            return
+        self.stop_if_asked()
+        if self._is_due():
+            is_timed = self._stopwatch.is_running
+            self._stop_stopwatch(self.host.read_sums())
+            self._check_finite()
+            self.save()
+            if is_timed:
+                self._start_stopwatch()
+
+    def _is_due(self) -> bool:
+        """Whether the chief says that it is time for a checkpoint."""
+        steps, seconds = self.settings.checkpoint_steps, self.settings.checkpoint_seconds
+        passed = time.monotonic() - self._saved
+        is_due = 0 < seconds <= passed
+        if steps:
+            is_due |= self.progress.step // steps > max(self._saved_step, self._fit_first) // steps
+        return bool(self.workers.gather(float(is_due))[0])
 
     def ask_to_stop(self, number: int, frame: Any = None) -> None:
         """Signal handler: stops at the next step; a second signal stops at once."""
@@ -138,13 +164,13 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def stop_if_asked(self) -> None:
         """Writes a checkpoint and raises `Interrupted` where a signal has come."""
-        if not self._signal:
+        if not (number := int(self.workers.gather(self._signal).max())):
             return
         self._stop_stopwatch(self.host.read_sums())
         self._check_finite()
         self.save()
         self.bar.close(self.progress.step)
-        raise Interrupted(128 + self._signal, self.progress.step)
+        raise Interrupted(128 + number, self.progress.step)
 
     def _text(self, epoch: int, sums: dict[str, float]) -> str:
         loss = f"{sums['loss'] / max(sums['steps'], 1.0):.4f}"
@@ -154,8 +180,8 @@ class TrainingLoop(keras.callbacks.Callback):
         timing, watch = self.progress.timing, self._stopwatch
         seconds, users = timing.get("train_seconds", 0.0), timing.get("train_users", 0.0)
         if watch.is_running:
-            seconds, users = seconds + watch.seconds, users + sums["users"]
-            users -= self._read_at_start["users"]
+            own = sums["users"] - self._read_at_start["users"]
+            seconds, users = seconds + watch.seconds, users + own * self.workers.count
         return f", {users / seconds:,.0f} users/s" if seconds else ""
 
     def _check_finite(self) -> None:
@@ -176,8 +202,8 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Evaluates, selects, opens the gate, writes, checkpoints, stops; in this order."""
-        sums = self.host.read_sums(clear=True)
-        self._stop_stopwatch(sums)
+        self._stop_stopwatch(self.host.read_sums())
+        sums = self.host.read_all_sums(clear=True)
         self._check_finite()
         give_back()
         progress, settings = self.progress, self.settings
@@ -201,7 +227,7 @@ class TrainingLoop(keras.callbacks.Callback):
         if settings.monitor and settings.patience and progress.num_without >= settings.patience:
             self.ufnrec.stop_training = progress.stopped_early = True
         self.stop_if_asked()
-        if time.monotonic() - self._saved >= settings.checkpoint_seconds:
+        if self._is_due():
             self.save()
         self.bar.update(progress.step, self._text(progress.epoch, sums))
 
@@ -242,6 +268,7 @@ class TrainingLoop(keras.callbacks.Callback):
             self.progress,
             model=self.ufnrec,
             num_teacher_updates=self._num_teacher_updates(),
+            workers=self.workers,
         )
 
     def _num_teacher_updates(self) -> int:
@@ -250,6 +277,8 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def save_best(self) -> None:
         """Writes the selected weights, and what they are."""
+        if not self.workers.is_chief:
+            return
         progress = self.progress
         self.best_store.save(
             "best",
@@ -263,4 +292,9 @@ class TrainingLoop(keras.callbacks.Callback):
     def save(self) -> None:
         """Writes a checkpoint of the present step."""
         self.store.save_step(self.progress.step, {"progress": asdict(self.progress)})
-        self._saved = time.monotonic()
+        self._saved, self._saved_step = time.monotonic(), self.progress.step
+
+    def save_last(self) -> None:
+        """Writes the checkpoint that the run ends with, unless it has just been written."""
+        if self._saved_step != self.progress.step:
+            self.save()

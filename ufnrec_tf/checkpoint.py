@@ -1,18 +1,24 @@
 """Checkpoints: everything a run needs to go on, written beside and then renamed."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from ufnrec_tf.distribution import ALONE, Workers
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.own_state import OwnState
 
-FORMAT_VERSION = 1
-NUM_KEPT = 2
+FORMAT_VERSION = 2
+_OLDEST_STEP_FORMAT = 2
+"""Before, the tables of the memory stood with the weights."""
 _STATE_FILE = "state.json"
 _STEP = "step-"
+_DAMAGED = "damaged-"
 
 
 def named_variables(variables: list[Any]) -> dict[str, tf.Variable]:
@@ -24,15 +30,30 @@ def named_variables(variables: list[Any]) -> dict[str, tf.Variable]:
 class CheckpointStore:
     """The checkpoints of a work directory, each a folder `step-N` that is there whole or not.
 
+    With several workers all call `save_step` and `restore_newest` at the same time, and share
+    the folder. The chief writes what is equal on all, every worker what it alone has.
+
     Args:
         folder: Where they are; made when the first is written.
-        variables: Group name to name to variable; what is saved and restored.
+        variables: Group name to name to variable; what is saved and restored, equal on all workers.
+        own: What this worker alone has, or None.
+        workers: Those that train together.
+        num_kept: How many of the newest are kept.
     """
 
     def __init__(
-        self, folder: Path, variables: dict[str, dict[str, tf.Variable]] | None = None
+        self,
+        folder: Path,
+        variables: dict[str, dict[str, tf.Variable]] | None = None,
+        *,
+        own: OwnState | None = None,
+        workers: Workers = ALONE,
+        num_kept: int = 2,
     ) -> None:
         self.folder = folder
+        self.num_kept = num_kept
+        self._own = own
+        self._workers = workers
         self._checkpoint = tf.train.Checkpoint(
             **{
                 group: tf.train.Checkpoint(**members)
@@ -52,43 +73,128 @@ class CheckpointStore:
             UserError: If the disk is full or not writable; earlier checkpoints stay.
         """
         new, old = self.folder / f".{name}.new", self.folder / f".{name}.old"
+        is_chief = self._workers.is_chief
         try:
-            self._put_back(name)
-            for leftover in (new, old):
-                shutil.rmtree(leftover, ignore_errors=True)
-            new.mkdir(parents=True)
-            self._checkpoint.write(str(new / "variables"))
-            text = json.dumps({"format_version": FORMAT_VERSION, **state})
-            (new / _STATE_FILE).write_text(text, encoding="utf-8")
-            target = self.folder / name
-            if target.exists():
-                target.rename(old)
-            new.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
+            if is_chief:
+                self._together(name, lambda: self._begin(name, new, old))
+                self._together(name, lambda: self._write(new, state))
+                self._together(name, lambda: self._publish(name, new, old))
+            else:
+                self._together(name, lambda: None)
+                self._together(name, lambda: self._write_own(new))
+                self._together(name, lambda: None)
+        except UserError:
+            if is_chief:
+                shutil.rmtree(new, ignore_errors=True)
+            raise
+
+    def _together(self, name: str, act: Callable[[], None]) -> None:
+        """Acts, and waits until all workers have; fails on all where it failed on one."""
+        failure: Exception | None = None
+        try:
+            act()
         except (OSError, tf.errors.OpError) as error:
-            shutil.rmtree(new, ignore_errors=True)
-            raise UserError(
-                f"{self.folder}: the checkpoint {name} could not be written "
-                f"({own_words(error)}); earlier ones are kept. Free some space and run the same "
-                "command again."
-            ) from error
+            failure = error
+        if not self._workers.any(failure is not None):
+            return
+        reason = own_words(failure) if failure else "told by another worker"
+        raise UserError(
+            f"{self.folder}: the checkpoint {name} could not be written ({reason}); earlier ones "
+            "are kept. Free some space and run the same command again."
+        ) from failure
+
+    def _begin(self, name: str, new: Path, old: Path) -> None:
+        self._put_back(name)
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir(parents=True)
+
+    def _write(self, new: Path, state: dict[str, Any]) -> None:
+        self._checkpoint.write(str(new / "variables"))
+        self._write_own(new)
+        text = json.dumps(
+            {"format_version": FORMAT_VERSION, "num_workers": self._workers.count, **state}
+        )
+        (new / _STATE_FILE).write_text(text, encoding="utf-8")
+
+    def _write_own(self, new: Path) -> None:
+        if self._own is not None:
+            self._own.write(new)
+
+    def _publish(self, name: str, new: Path, old: Path) -> None:
+        for path in new.iterdir():
+            _to_disk(path)
+        _to_disk(new)
+        target = self.folder / name
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        _to_disk(self.folder)
+        shutil.rmtree(old, ignore_errors=True)
 
     def save_step(self, step: int, state: dict[str, Any]) -> None:
-        """Writes the checkpoint of a step and removes all but the newest `NUM_KEPT`."""
+        """Writes the checkpoint of a step and removes all but the newest `num_kept`."""
         self.save(f"{_STEP}{step:08d}", {"step": step, **state})
-        for name in self._steps()[:-NUM_KEPT]:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        if self._workers.is_chief:
+            for name in self.steps()[: -self.num_kept]:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def newest(self) -> str:
         """Returns the name of the newest checkpoint, or an empty string."""
-        steps = self._steps()
+        steps = self.steps()
         return steps[-1] if steps else ""
+
+    def steps(self) -> list[str]:
+        """Returns the names of the steps' checkpoints, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path.name for path in self.folder.glob(f"{_STEP}*") if path.is_dir())
+
+    def restore_newest(self, *keys: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
+        """Reads the newest checkpoint that is whole; damaged ones are put aside.
+
+        Args:
+            *keys: Plain values that must be there.
+            warn: Is told of each that was passed over.
+
+        Returns:
+            Its plain values and its `name`, or None where there is no checkpoint.
+
+        Raises:
+            UserError: If there are some and none can be read.
+        """
+        if self._workers.is_chief and self.folder.is_dir():
+            for old in self.folder.glob(f".{_STEP}*.old"):
+                self._put_back(old.name[1 : -len(".old")])
+        self._workers.any(False)  # nobody looks before that
+        names = self.steps()
+        for name in reversed(names):
+            failure: UserError | None = None
+            state: dict[str, Any] = {}
+            try:
+                state = self.restore(name, *keys)
+            except UserError as error:
+                failure = error
+            if not self._workers.any(failure is not None):
+                return {"name": name, **state}
+            if name == names[0]:
+                raise failure or self._damaged(name, ValueError("another worker cannot read it"))
+            warn(f"{failure or name} Passed over; going on from an older one.")
+            self._put_aside(name)
+        return None
+
+    def _put_aside(self, name: str) -> None:
+        """Renames a damaged one, so that it neither counts as kept nor comes up again."""
+        if self._workers.is_chief:
+            aside = self.folder / f"{_DAMAGED}{name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.folder / name).rename(aside)
 
     def state(self, name: str) -> dict[str, Any]:
         """Returns the plain values of a checkpoint.
 
         Raises:
-            UserError: If they are missing, damaged, or of a newer format.
+            UserError: If they are missing, damaged, or of another format.
         """
         path = self.folder / name / _STATE_FILE
         try:
@@ -101,6 +207,12 @@ class CheckpointStore:
             raise UserError(
                 f"{path}: format {version} is newer than this program's {FORMAT_VERSION}. "
                 "Use the version of ufnrec-tf that wrote it."
+            )
+        if name.startswith(_STEP) and version < _OLDEST_STEP_FORMAT:
+            raise UserError(
+                f"{path}: format {version} is older than this program goes on from "
+                f"({_OLDEST_STEP_FORMAT}). Finish with the version of ufnrec-tf that wrote it, or "
+                "give another --workdir."
             )
         return state
 
@@ -118,9 +230,11 @@ class CheckpointStore:
         for key in keys:
             if key not in state:
                 raise self._damaged(name, KeyError(key))
-        prefix = str(self.folder / name / "variables")
+        folder = self.folder / name
         try:
-            self._checkpoint.read(prefix).assert_existing_objects_matched()
+            self._checkpoint.read(str(folder / "variables")).assert_existing_objects_matched()
+            if self._own is not None:
+                self._own.read(folder, num_workers=int(state["num_workers"]))
         # Which it raises depends on the byte that is damaged: OpError, IndexError, ValueError, ...
         except Exception as error:
             raise self._damaged(name, error) from error
@@ -129,7 +243,7 @@ class CheckpointStore:
     def _put_back(self, name: str) -> None:
         """Puts the earlier one back where a save was killed between its two renames."""
         target, old = self.folder / name, self.folder / f".{name}.old"
-        if old.exists() and not target.exists():
+        if self._workers.is_chief and old.exists() and not target.exists():
             old.rename(target)
 
     def _damaged(self, name: str, error: Exception) -> UserError:
@@ -141,7 +255,11 @@ class CheckpointStore:
             f"{self.folder / name}: the checkpoint is damaged or of another model ({reason}). {way}"
         )
 
-    def _steps(self) -> list[str]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(path.name for path in self.folder.glob(f"{_STEP}*") if path.is_dir())
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk: machines are lost too."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ufnrec_tf.arms import Arm, configure_arm, of_arm, parse_arms
+from ufnrec_tf.checks import check_names
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.experiment import check_names
 from ufnrec_tf.names import pick
 from ufnrec_tf.record import describe, is_done, run_record
 from ufnrec_tf.sources import Source

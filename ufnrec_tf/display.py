@@ -15,11 +15,17 @@ LINE_SECONDS = 15.0
 
 
 class Display:
-    """Prints to the screen; colour and a moving bar only on a terminal."""
+    """Prints to the screen; colour and a moving bar only on a terminal.
 
-    def __init__(self) -> None:
+    Args:
+        is_shown: False for a worker whose chief does the printing.
+    """
+
+    def __init__(self, *, is_shown: bool = True) -> None:
         # No emoji: an item called :star: is shown as it is.
-        self.console = Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=True)
+        self.console = Console(
+            file=sys.stdout, highlight=False, emoji=False, soft_wrap=True, quiet=not is_shown
+        )
 
     def line(self, text: str = "", *, wraps: bool = True) -> None:
         """Prints a line; on a terminal too narrow for it, further ones, broken between words.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ufnrec_tf.data.splits import PARTS, Split
+from ufnrec_tf.evaluation_share import Share
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.ranking import CatalogueRanker
 from ufnrec_tf.types import EMPTY_SCORE, PAD
@@ -32,8 +33,8 @@ class EvaluationResult(NamedTuple):
         metrics: Name to mean over users; the sampled metric's names end in `_uni<N>`.
         ranks: int64 [M], full-catalogue rank of each evaluated user's target.
         num_users: M.
-        cpu_seconds: CPU time of all threads of this process; a backbone's first evaluation
-            includes tracing.
+        cpu_seconds: CPU time of all threads of this process, and of the other workers'; a
+            backbone's first evaluation includes tracing.
     """
 
     metrics: dict[str, float]
@@ -53,6 +54,9 @@ class RankingEvaluator:
     reads its weights as they are at each call. Windows have `max_length` columns however short
     the history, because a backbone may read its padding.
 
+    With a `share` each worker ranks its own users, and all get what is found for everybody: call
+    it on all of them together.
+
     Attributes:
         users: int32 [M], internal ids of the evaluated users, ascending; the order of all rows.
         targets: int32 [M].
@@ -71,6 +75,7 @@ class RankingEvaluator:
         batch_size: int = 256,
         sampled_negatives: int = 0,
         seed: int = 0,
+        share: Share | None = None,
     ) -> None:
         """Prepares the arrays.
 
@@ -84,6 +89,7 @@ class RankingEvaluator:
             sampled_negatives: Uniform negatives a target for the sampled metric, 100 in the
                 authors' code; 0 leaves the metric out. Each is held in 4 bytes.
             seed: Of the sampled negatives.
+            share: The users that are ranked here; None for all.
 
         Raises:
             ValueError: For an unknown part or mask, a number out of range, or a split without
@@ -103,6 +109,8 @@ class RankingEvaluator:
         self.sampled_negatives = sampled_negatives
         self.users, self.targets = split.users(part), split.targets(part)
         self._split, self._num_items = split, split.interactions.num_items
+        self._share = share or Share()
+        self._own = self._share.places(self.users)
         largest = max(1, _MAX_CHUNK_SCORES // self._num_items)
         self._batch_size = min(batch_size, len(self.users), largest)
         self._prepare(seed)
@@ -147,8 +155,8 @@ class RankingEvaluator:
         Raises:
             NotFiniteError: See `ranks`.
         """
-        better, sampled_better, is_bad = self._ranker.count(backbone)
-        self._refuse(is_bad)
+        better, sampled_better, is_bad = self._of_all(self._ranker.count(backbone))
+        self._refuse(is_bad.astype(bool))
         ranks = np.where(self._is_masked_target, self._num_items, 1 + better.astype(np.int64))
         return ranks, 1 + sampled_better.astype(np.int64)
 
@@ -168,13 +176,14 @@ class RankingEvaluator:
             NotFiniteError: See `ranks`.
         """
         _check_at_least("k", k, 1)
-        items, scores, is_bad = self._ranker.top_k(backbone, min(k, self._num_items))
-        self._refuse(is_bad)
+        found = self._ranker.top_k(backbone, min(k, self._num_items))
+        items, scores, is_bad = self._of_all(found)
+        self._refuse(is_bad.astype(bool))
         missing = ((0, 0), (0, k - items.shape[1]))
         empty = np.float32(EMPTY_SCORE)
         return (
-            np.pad(items, missing, constant_values=PAD),
-            np.pad(scores, missing, constant_values=empty),
+            np.pad(items.astype(np.int32), missing, constant_values=PAD),
+            np.pad(scores.astype(np.float32), missing, constant_values=empty),
         )
 
     def evaluate(self, backbone: Any) -> EvaluationResult:
@@ -191,7 +200,8 @@ class RankingEvaluator:
         metrics = metrics_from_ranks(ranks)
         if self.sampled_negatives:
             metrics |= metrics_from_ranks(sampled, suffix=f"_uni{self.sampled_negatives}")
-        return EvaluationResult(metrics, ranks, len(ranks), time.process_time() - started)
+        seconds = self._share.add_up(np.array(time.process_time() - started))
+        return EvaluationResult(metrics, ranks, len(ranks), float(seconds))
 
     def protocol(self) -> dict[str, Any]:
         """Returns what a reader must know to compare the numbers; plain values, fit for JSON."""
@@ -207,6 +217,10 @@ class RankingEvaluator:
             **self._split.newcomers(self.part),
         }
 
+    def _of_all(self, values: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        """Returns arrays [M, ...] of everybody from those of the users that are ranked here."""
+        return [self._share.whole(value, self._own, len(self.users)) for value in values]
+
     def _prepare(self, seed: int) -> None:
         """Makes the arrays and tensors that all evaluations share."""
         data, num_items = self._split.interactions, self._num_items
@@ -219,13 +233,16 @@ class RankingEvaluator:
         self.num_masked_targets = int(self._is_masked_target.sum())
         self.negatives = self._draw_negatives(starts, ends, seed)
 
+        own = self._own
+        if len(own) < len(starts):
+            masked = distinct_items(data.items, starts[own], masked_ends[own], num_items=num_items)
         self._ranker = CatalogueRanker(
             data.items,
-            starts,
-            ends,
-            targets=self.targets,
+            starts[own],
+            ends[own],
+            targets=self.targets[own],
             masked=masked,
-            sampled=self.negatives,
+            sampled=self.negatives[own],
             num_items=num_items,
             max_length=self.max_length,
             batch_size=self._batch_size,

@@ -5,27 +5,32 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from ufnrec_tf.arms import configure_arm, of_arm, parse_arms
-from ufnrec_tf.backbone_setup import check_backbone, check_windows, make_backbone
+from ufnrec_tf.backbone_setup import check_windows, make_backbone
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.baselines import BASELINES
 from ufnrec_tf.checkpoint import CheckpointStore, named_variables
 from ufnrec_tf.data.pipeline import Samples, make_dataset, make_samples, steps_per_epoch
+from ufnrec_tf.data.placement import Placement, RowOwners, place
 from ufnrec_tf.data.splits import Split
-from ufnrec_tf.distribution import STRATEGIES, make_strategy, num_replicas, on_host
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.data.user_hash import owners_of
+from ufnrec_tf.distribution import (
+    ALONE,
+    Workers,
+    distribute,
+    make_strategy,
+    num_local_replicas,
+    num_replicas,
+    on_host,
+)
 from ufnrec_tf.evaluation import RankingEvaluator
+from ufnrec_tf.evaluation_share import Share
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
-from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.model import UFNRecModel
-from ufnrec_tf.names import pick
-from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.optimizer import make_optimizer
+from ufnrec_tf.own_state import OwnState
 from ufnrec_tf.parts import (
     draws_of,
     make_memory,
@@ -33,7 +38,7 @@ from ufnrec_tf.parts import (
     make_safe_flips,
     make_split_sampler,
 )
-from ufnrec_tf.policies import POLICIES, Policy
+from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.positions import choose_capacities
 from ufnrec_tf.safe_flips import SafeFlips
 from ufnrec_tf.teacher import EmaTeacher
@@ -51,6 +56,9 @@ class Experiment:
         dataset: Batches from the first step that is still to be done, by that step.
         steps_per_epoch: Steps of an epoch.
         num_steps: Steps of the whole run.
+        workers: The processes that train it together.
+        row_owners: Who of them has which rows of the memory.
+        num_replicas: Devices that train, of all workers.
     """
 
     model: UFNRecModel
@@ -60,82 +68,53 @@ class Experiment:
     dataset: Any
     steps_per_epoch: int
     num_steps: int
+    workers: Workers
+    row_owners: RowOwners
+    num_replicas: int
 
     def variables(self) -> dict[str, dict[str, tf.Variable]]:
-        """Returns everything that a checkpoint of the run holds."""
+        """Returns what a checkpoint of the run holds and all workers have alike."""
         model = self.model
         return {
             "student": named_variables(model.backbone.variables),
             "optimizer": named_variables(model.optimizer.variables),
             "teacher": named_variables(model.teacher.backbone.variables) if model.teacher else {},
-            "memory": (model.safe_flips or model.memory).variables if model.memory else {},
             "host": self.host.variables,
             # With the rest, so that a run that was killed goes on with those of its checkpoint.
             "best": named_variables(self.best.trainable_variables),
         }
 
-    def stores(self, workdir: Path) -> tuple[CheckpointStore, CheckpointStore]:
+    def own_state(self) -> OwnState:
+        """Returns what of a checkpoint this worker alone has."""
+        model, sums = self.model, {"host": self.host.sums}
+        remembering = model.safe_flips or model.memory
+        if model.memory is not None:
+            sums["counters"] = model.memory.counters
+        return OwnState(
+            tables=remembering.tables if remembering else {},
+            sums=sums,
+            rows_of=self.row_owners.rows_of,
+            workers=self.workers,
+        )
+
+    def stores(
+        self, workdir: Path, *, num_kept: int = 2
+    ) -> tuple[CheckpointStore, CheckpointStore]:
         """Returns the store of the run's checkpoints and that of the selected weights."""
         folder = workdir / "checkpoints"
-        return CheckpointStore(folder, self.variables()), best_store(folder, self.best)
+        store = CheckpointStore(
+            folder,
+            self.variables(),
+            own=self.own_state(),
+            workers=self.workers,
+            num_kept=num_kept,
+        )
+        return store, best_store(folder, self.best)
 
 
 def best_store(folder: Path, best: Backbone) -> CheckpointStore:
     """Returns the store that keeps the selected weights as `best`."""
     return CheckpointStore(folder, {"weights": named_variables(best.trainable_variables)})
-
-
-def check_names(config: ConfigDict) -> None:
-    """Checks the keys whose values are names in tables, before anything is read or made.
-
-    Raises:
-        UserError: Naming the known values and the nearest.
-    """
-    check_backbone(config)
-    pick(OBJECTIVES, config.loss.name, key="loss.name")
-    pick(STRATEGIES, config.distribution.strategy, key="distribution.strategy")
-    for name in config.comparison.baselines:
-        pick(BASELINES, name, key="comparison.baselines")
-    for arm in parse_arms(config.comparison.arms):
-        with of_arm(arm.name):
-            check_names(configure_arm(config, arm))
-    if config.training.monitor:
-        known = metrics_from_ranks(np.ones(1, np.int64))
-        pick(known, config.training.monitor, key="training.monitor")
-    policy = pick(POLICIES, config.memory.policy, key="memory.policy")
-    _check_settings(config, policy)
-
-
-def _check_settings(config: ConfigDict, policy: Policy) -> None:
-    """Checks settings that must fit each other."""
-    has_teacher = policy.has_teacher or config.teacher.always
-    if config.evaluation.weights == "teacher" and not has_teacher:
-        raise UserError(
-            f"`evaluation.weights` is teacher, but policy {config.memory.policy!r} has none. "
-            "Set --config.teacher.always=true, or --config.evaluation.weights=auto."
-        )
-    if config.backbone.width % config.backbone.num_heads:
-        raise UserError(
-            "`backbone.num_heads` must divide `backbone.width`. Received: "
-            f"{config.backbone.num_heads} heads, width {config.backbone.width}."
-        )
-
-
-def check_steps(config: ConfigDict, split: Split) -> None:
-    """Checks that calls into the graph end where epochs and `training.max_steps` do.
-
-    Raises:
-        UserError: Where they do not: Keras would run on into the next epoch.
-    """
-    training = config.training
-    samples = make_samples(split, max_length=config.backbone.max_length, windows=training.windows)
-    steps = steps_per_epoch(len(samples.users), training.batch_size, draw=training.draw)
-    if steps % training.steps_per_execution or training.max_steps % training.steps_per_execution:
-        limit = f" and of {training.max_steps} (training.max_steps)" if training.max_steps else ""
-        raise UserError(
-            f"`training.steps_per_execution` must be a divisor of {steps} (steps an epoch){limit}. "
-            f"Received: {training.steps_per_execution}."
-        )
 
 
 def scored_weights(config: ConfigDict) -> str:
@@ -146,8 +125,14 @@ def scored_weights(config: ConfigDict) -> str:
     return config.evaluation.weights
 
 
-def make_evaluator(config: ConfigDict, split: Split, part: str, seed: int) -> RankingEvaluator:
-    """Returns the evaluator of a part of the split."""
+def make_evaluator(
+    config: ConfigDict, split: Split, part: str, seed: int, workers: Workers = ALONE
+) -> RankingEvaluator:
+    """Returns the evaluator of a part of the split; several workers evaluate their own users."""
+    share = None
+    if workers.count > 1:
+        owners = owners_of(split.interactions.user_ids, workers.count)
+        share = Share(is_own=owners == workers.index, add_up=workers.sum)
     return RankingEvaluator(
         split,
         part,
@@ -156,6 +141,7 @@ def make_evaluator(config: ConfigDict, split: Split, part: str, seed: int) -> Ra
         batch_size=config.evaluation.batch_size,
         sampled_negatives=config.evaluation.sampled_negatives,
         seed=seed,
+        share=share,
     )
 
 
@@ -207,15 +193,19 @@ def _make_model(
     return model
 
 
-def _capacities(config: ConfigDict, samples: Samples, num_steps: int) -> tuple[int, ...]:
+def _capacities(
+    config: ConfigDict, samples: Samples, placement: Placement, num_steps: int
+) -> tuple[int, ...]:
     """Returns what batches are filled up to, the same however often a run is cut short."""
     if not config.training.jit_compile:
         return ()
+    batch_size = config.training.batch_size
     return choose_capacities(
         samples.lengths,
-        -(-config.training.batch_size // num_replicas()),
+        -(-batch_size // num_replicas()),
         config.backbone.max_length,
         num_steps=num_steps,
+        num_rows=placement.rows_a_replica(batch_size, num_local_replicas()),
     )
 
 
@@ -241,25 +231,40 @@ def build(
     if training.max_steps:
         num_steps = min(num_steps, training.max_steps)
     policy = POLICIES[config.memory.policy]
+    workers, local_replicas = Workers(strategy), num_local_replicas(strategy)
+    users_of_rows, user_ids = samples.users_of_rows(), split.interactions.user_ids
+    placement = place(
+        samples.users,
+        samples.first_rows,
+        users_of_rows,
+        user_ids,
+        worker=workers.index,
+        num_workers=workers.count,
+    )
     with on_host():
-        memory = make_memory(config, policy, samples, split.interactions.num_items)
+        memory = make_memory(config, policy, placement.num_rows, split.interactions.num_items)
         safe_flips = make_safe_flips(config, split, memory, seed)
-        host = HostState()
+        host = HostState(num_replicas=local_replicas, workers=workers)
     with strategy.scope():
-        capacities = _capacities(config, samples, steps * training.num_epochs)
+        capacities = _capacities(config, samples, placement, steps * training.num_epochs)
         model = _make_model(
             config, split, memory, safe_flips, host, capacities, seed=seed, num_steps=num_steps
         )
 
-    def dataset(first_step: int) -> tf.data.Dataset:
-        return make_dataset(
-            split,
-            samples,
-            max_length=config.backbone.max_length,
-            batch_size=training.batch_size,
-            seed=seed,
-            draw=training.draw,
-            first_step=first_step,
+    def dataset(first_step: int) -> Any:
+        return distribute(
+            strategy,
+            lambda: make_dataset(
+                split,
+                samples,
+                max_length=config.backbone.max_length,
+                batch_size=training.batch_size,
+                seed=seed,
+                draw=training.draw,
+                first_step=first_step,
+                placement=placement,
+                num_replicas=local_replicas,
+            ),
         )
 
     return Experiment(
@@ -270,4 +275,26 @@ def build(
         dataset=dataset,
         steps_per_epoch=steps,
         num_steps=num_steps,
+        workers=workers,
+        row_owners=RowOwners(user_ids, users_of_rows),
+        num_replicas=strategy.num_replicas_in_sync,
     )
+
+
+def give_whole_memory(config: ConfigDict, experiment: Experiment, store: CheckpointStore) -> None:
+    """Gives the chief all rows of the memory, from the newest checkpoint; for after training."""
+    model, samples = experiment.model, experiment.samples
+    if not experiment.workers.is_chief or model.memory is None:
+        return
+    policy, num_items = POLICIES[config.memory.policy], model.memory.num_items
+    with on_host():
+        whole = make_memory(config, policy, samples.num_rows, num_items)
+        if whole is None:
+            return
+        state = OwnState(
+            tables=whole.tables,
+            sums={"counters": whole.counters},
+            rows_of=experiment.row_owners.rows_of,
+        )
+        state.read(store.folder / store.newest(), num_workers=experiment.workers.count)
+    model.memory = whole

@@ -1,6 +1,9 @@
 """Plain variables of a worker: when the gate opened, what the steps add up, what went wrong."""
 
+import numpy as np
 import tensorflow as tf
+
+from ufnrec_tf.distribution import ALONE, Workers, local_replica
 
 SUM_NAMES = (
     "steps",
@@ -19,6 +22,9 @@ SUM_NAMES = (
 )
 """What the steps add up in `HostState.sums`."""
 
+TOTALS = ["users", "positions", "negatives", "shown", "hard", "flips", "removals", "teacher_users"]
+"""What of these sums a run adds up from its first step to its last."""
+
 NEVER = 2**62
 """Value of `HostState.active_since` while the gate is shut."""
 
@@ -30,19 +36,26 @@ class HostState:
 
     Attributes:
         active_since: int64 [], the number of steps done when the gate opened, or `NEVER`.
-        sums: float64 [len(SUM_NAMES)], sums over the steps since they were last cleared.
+        sums: float64 [R, len(SUM_NAMES)], each local replica's sums over the steps since they
+            were last cleared; one row each, so that the order in which they add does not matter.
         first_bad_step: int64 [], number from 0 of the first step whose loss was not finite.
+
+    Args:
+        num_replicas: R, replicas of this worker.
+        workers: Those that train together.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_replicas: int = 1, workers: Workers = ALONE) -> None:
+        self._workers = workers
         self.active_since = tf.Variable(NEVER, dtype=tf.int64, trainable=False)
-        self.sums = tf.Variable(tf.zeros([len(SUM_NAMES)], tf.float64), trainable=False)
+        sums = tf.zeros([num_replicas, len(SUM_NAMES)], tf.float64)
+        self.sums = tf.Variable(sums, trainable=False)
         self.first_bad_step = tf.Variable(NEVER, dtype=tf.int64, trainable=False)
 
     @property
     def variables(self) -> dict[str, tf.Variable]:
-        """Name to variable, all that a checkpoint needs."""
-        return {"active_since": self.active_since, "sums": self.sums}
+        """Name to variable, what is equal on all workers."""
+        return {"active_since": self.active_since}
 
     @property
     def is_active(self) -> bool:
@@ -56,7 +69,7 @@ class HostState:
     def add(self, values: dict[str, tf.Tensor]) -> None:
         """Adds a replica's values of a step, one for each of `SUM_NAMES`."""
         row = tf.stack([tf.cast(values[name], tf.float64) for name in SUM_NAMES])
-        self.sums.assign_add(row)
+        self.sums.scatter_nd_add(tf.reshape(local_replica(), [1, 1]), row[None])
 
     def note_bad_step(self, loss: tf.Tensor, step: tf.Tensor) -> None:
         """Notes int64 [] `step`, from 0, if its loss is the first that is not finite."""
@@ -64,8 +77,14 @@ class HostState:
         self.first_bad_step.assign(tf.minimum(self.first_bad_step, bad))
 
     def read_sums(self, *, clear: bool = False) -> dict[str, float]:
-        """Returns the sums by name and, if asked, starts them again from zero."""
-        sums = dict(zip(SUM_NAMES, self.sums.numpy().tolist(), strict=True))
+        """Returns this worker's sums by name and, if asked, starts them again from zero."""
+        sums = self.sums.numpy().sum(axis=0)
         if clear:
             self.sums.assign(tf.zeros_like(self.sums))
-        return sums
+        return dict(zip(SUM_NAMES, sums.tolist(), strict=True))
+
+    def read_all_sums(self, *, clear: bool = False) -> dict[str, float]:
+        """Returns the sums over all workers by name; all of them call it together."""
+        own = self.read_sums(clear=clear)
+        total = self._workers.sum(np.array(list(own.values())))
+        return dict(zip(SUM_NAMES, total.tolist(), strict=True))

@@ -1,5 +1,7 @@
 """The false-negative memory: which negatives keep outscoring the true next item, how often."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -99,14 +101,25 @@ class FalseNegativeMemory:
         self.counters = tf.Variable(counters, trainable=False, name="counters")
 
     @property
-    def variables(self) -> dict[str, tf.Variable]:
-        """Name to variable, all that a checkpoint needs."""
-        tables = {"items": self.items, "states": self.states, "counters": self.counters}
+    def tables(self) -> dict[str, tf.Variable]:
+        """Name to variable [rows, ...]; with the counters all that a checkpoint needs."""
+        tables = {"items": self.items, "states": self.states}
         return tables if self.lists is None else {**tables, "lists": self.lists}
 
-    def read_counters(self) -> dict[str, int]:
-        """Returns totals over the run: shown, ripe, written, evictions, refusals."""
-        return dict(zip(COUNTER_NAMES, self.counters.numpy().tolist(), strict=True))
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """Name to variable, tables and counters."""
+        return {**self.tables, "counters": self.counters}
+
+    def read_counters(self, add_up: Callable[[np.ndarray], np.ndarray] | None = None) -> dict:
+        """Returns int totals over the run by name: shown, ripe, written, evictions, refusals.
+
+        Args:
+            add_up: Sums an array over workers; None for this worker's own.
+        """
+        counters = self.counters.numpy()
+        counters = counters if add_up is None else add_up(counters)
+        return dict(zip(COUNTER_NAMES, counters.tolist(), strict=True))
 
     def ripe_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""

@@ -1,6 +1,6 @@
 """Reading the memory's tables from outside a step: how full they are, what is ripe."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,19 @@ class MemoryUsage(NamedTuple):
     table_bytes: int
     bytes_per_slot: int
     count_histogram: list[int]
+
+
+def over_workers(usage: MemoryUsage, add_up: Callable[[np.ndarray], np.ndarray]) -> MemoryUsage:
+    """Returns the usage of all workers' tables.
+
+    Args:
+        usage: Of this worker's tables.
+        add_up: Sums an array over workers; all of them call it together.
+    """
+    names = ("num_rows", "num_counted", "num_remembered", "table_bytes")
+    sums = add_up(np.array([getattr(usage, name) for name in names], np.int64)).tolist()
+    histogram = add_up(np.array(usage.count_histogram, np.int64)).tolist()
+    return usage._replace(**dict(zip(names, sums, strict=True)), count_histogram=histogram)
 
 
 def _chunks(num_rows: int) -> Iterator[slice]:

@@ -98,7 +98,7 @@ class UFNRecModel(keras.Model):
         from a + 2 on.
 
         Returns:
-            {"loss": float32 []}, the global loss.
+            {"loss": float32 []}, the global loss; [1] with replicas, over which Keras averages it.
         """
         positions = pack_batch(batch, self.capacities)
         positions, safe_counts = self._exchange(batch, positions)
@@ -121,7 +121,7 @@ class UFNRecModel(keras.Model):
         loss = sum_over_replicas(student.terms.total)
         done = tf.cast(self.optimizer.iterations, tf.int64) - 1
         self.host.note_bad_step(loss, done)
-        return {"loss": loss}
+        return {"loss": loss if num_replicas() == 1 else loss[None]}
 
     def _is_active(self) -> tf.Tensor:
         return tf.cast(self.optimizer.iterations, tf.int64) >= self.host.active_since

@@ -32,7 +32,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     split = make_split(config, source.interactions)
     display.block(summary_lines(summary(split)))
     import_tensorflow()
-    from ufnrec_tf.experiment import check_names
+    from ufnrec_tf.checks import check_names
     from ufnrec_tf.training import train as train_run
 
     check_names(config)

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from ufnrec_tf.data.pipeline import Samples
 from ufnrec_tf.data.splits import Split, seen_train_items
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.objectives import OBJECTIVES, LossSettings, Objective
@@ -39,15 +38,15 @@ def draws_of(config: ConfigDict) -> Draws:
 
 
 def make_memory(
-    config: ConfigDict, policy: Policy, samples: Samples, num_items: int
+    config: ConfigDict, policy: Policy, num_rows: int, num_items: int
 ) -> FalseNegativeMemory | None:
-    """Returns the memory, or None for a policy that does not remember."""
+    """Returns the memory of `num_rows` transitions, or None for a policy that does not remember."""
     if not policy.remembers:
         return None
     settings, draws = config.memory, draws_of(config)
     if policy.is_safe:
         return FalseNegativeMemory(
-            num_rows=samples.num_rows,
+            num_rows=num_rows,
             num_items=num_items,
             num_slots=min(settings.safe_slots, num_items),
             num_negatives=settings.safe_probes + settings.safe_slots,
@@ -57,7 +56,7 @@ def make_memory(
             is_sticky=True,
         )
     return FalseNegativeMemory(
-        num_rows=samples.num_rows,
+        num_rows=num_rows,
         num_items=num_items,
         num_slots=min(settings.slots, num_items),
         num_negatives=draws.num_probes or draws.num_negatives,

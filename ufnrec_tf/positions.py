@@ -124,7 +124,7 @@ def _real_cells(items: tf.Tensor, size: tf.Tensor | None) -> tuple[tf.Tensor, tf
 
 
 def choose_capacities(
-    lengths: np.ndarray, batch_size: int, max_length: int, *, num_steps: int
+    lengths: np.ndarray, batch_size: int, max_length: int, *, num_steps: int, num_rows: int = 0
 ) -> tuple[int, ...]:
     """Returns numbers of positions that batches are filled up to, ascending.
 
@@ -135,9 +135,10 @@ def choose_capacities(
 
     Args:
         lengths: int [W], input positions of each window.
-        batch_size: B, windows a batch (of one replica).
+        batch_size: B, windows a batch (of one replica), on average.
         max_length: L.
         num_steps: Steps of the run.
+        num_rows: Windows a batch at most; 0 for `batch_size`.
     """
     drawn = np.random.default_rng(0).choice(lengths, [_NUM_DRAWS, batch_size]).sum(axis=1)
     sizes = np.unique(-(-np.sort(drawn) // _GRAIN) * _GRAIN)
@@ -158,7 +159,7 @@ def choose_capacities(
             break
         whole = cost[-1] / len(drawn) * num_steps + count * _COMPILE_STEPS * drawn.mean()
         best = min(best, (whole, chosen[-1]))
-    ladder, most = best[1], batch_size * max_length
+    ladder, most = best[1], (num_rows or batch_size) * max_length
     while ladder[-1] < most:
         ladder.append(-(-ladder[-1] * 3 // 2 // _GRAIN) * _GRAIN)
     return tuple(sorted({min(size, most) for size in ladder}))

@@ -87,6 +87,8 @@ class CatalogueRanker:
 
     def _run(self, backbone: Any, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the outputs of `_chunk` for all users."""
+        if not self._num_users:
+            return np.zeros([0, k] if k else 0, np.int32), np.zeros([0, k] if k else 0), np.zeros(0)
         table, step = self._traced(backbone, k)
         catalogue, norm = table()
         outputs = [

@@ -15,7 +15,6 @@ from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.display import Display
-from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.experiment import Experiment
 from ufnrec_tf.export import write_saved_model
 from ufnrec_tf.false_negatives import describe
@@ -68,8 +67,14 @@ def finish(
     The weights are those that validation selected, or the last where nothing selects. The test
     set is read here, once.
     """
-    progress = loop.progress
+    progress, workers = loop.progress, loop.workers
     backbone = _selected(config, loop)
+    give_back()
+    scores = {part: loop.evaluators[part].evaluate(backbone) for part in ("validation", "test")}
+    lists, _ = loop.evaluators["test"].top_k(backbone, LIST_LENGTH)
+    if not workers.is_chief:
+        workers.any(False)  # the chief has written everything
+        return
     give_back()
     found = describe(
         experiment,
@@ -84,7 +89,6 @@ def finish(
     )
     write_false_negatives(loop.board, found, step=progress.step)
     give_back()
-    scores = {part: loop.evaluators[part].evaluate(backbone) for part in ("validation", "test")}
     # In the chart of the validation curve, at the step that was selected.
     test_point = {f"ranking/{name}": value for name, value in scores["test"].metrics.items()}
     loop.board.scalars("test", test_point, step=progress.best_step)
@@ -125,7 +129,7 @@ def finish(
         "false_negatives": found,
         "ceiling": ceiling,
         "table": _table(config, split, path, label_of(config), scores["test"].metrics),
-        **_lists(config, split, loop.evaluators["test"], backbone),
+        **_lists(config, split, lists),
     }
     give_back()  # what the baselines took
     for part, score in scores.items():
@@ -134,6 +138,7 @@ def finish(
     loop.board.hparams(_hparams(config, seed), _best(scores["validation"]), step=progress.step)
     loop.board.close()
     write_json(path / "result.json", result)
+    workers.any(False)  # lets the others end
     if path.parent.name != "baselines":
         show_finished(path, display)
 
@@ -198,11 +203,8 @@ def _table(
     return rows
 
 
-def _lists(
-    config: ConfigDict, split: Split, evaluator: RankingEvaluator, backbone: Backbone
-) -> dict[str, Any]:
-    """Returns what the recommended lists of all users are like, and those of a few users."""
-    items, _ = evaluator.top_k(backbone, LIST_LENGTH)
+def _lists(config: ConfigDict, split: Split, items: np.ndarray) -> dict[str, Any]:
+    """Returns what the lists int32 [M, 10] of all users are like, and those of a few users."""
     num_items = split.interactions.num_items
     train_items = split.interactions.items[split.is_train]
     counts = np.bincount(train_items, minlength=num_items + 1)

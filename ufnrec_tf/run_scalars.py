@@ -6,6 +6,8 @@ from typing import Any
 import keras
 
 from ufnrec_tf.board import Board
+from ufnrec_tf.distribution import ALONE, Workers
+from ufnrec_tf.memory_usage import over_workers
 from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.run_state import Progress
 from ufnrec_tf.teacher import warm_up_decay
@@ -18,8 +20,9 @@ def write_scalars(
     *,
     model: UFNRecModel,
     num_teacher_updates: int,
+    workers: Workers = ALONE,
 ) -> None:
-    """Writes the scalars and the histogram of an epoch.
+    """Writes the scalars and the histogram of an epoch; all workers call it together.
 
     Args:
         board: Where to.
@@ -27,6 +30,7 @@ def write_scalars(
         progress: Where the run stands.
         model: The model, its memory and teacher.
         num_teacher_updates: Updates that the teacher has had.
+        workers: Those that train together; each has a part of the memory.
     """
     steps, users = max(sums["steps"], 1.0), max(sums["users"], 1.0)
     negatives, positions = max(sums["negatives"], 1.0), max(sums["positions"], 1.0)
@@ -51,7 +55,8 @@ def write_scalars(
         values["teacher/decay"] = decay if num_teacher_updates else 0.0
         values["teacher/share_of_users"] = sums["teacher_users"] / users
     if model.memory is not None:
-        usage, counters = model.memory.usage(), model.memory.read_counters()
+        usage = over_workers(model.memory.usage(), workers.sum)
+        counters = model.memory.read_counters(workers.sum)
         board.count_histogram("memory/counts", usage.count_histogram, step=progress.step)
         size = max(usage.num_rows * usage.num_slots, 1)
         values["memory/share_of_slots_used"] = usage.num_counted / size

@@ -4,6 +4,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from ufnrec_tf.distribution import ALONE, Workers
+
 WARM_UP_STEPS = 10
 """Steps left out of the timing: tracing and first touches."""
 
@@ -74,7 +78,8 @@ class LoopSettings:
         every: Epochs between evaluations on validation.
         test_every: Epochs between evaluations on test, 0 for none before the end.
         weights: `auto`, `student`, `teacher` or `better`.
-        checkpoint_seconds: Least time between two checkpoints.
+        checkpoint_seconds: Time between two checkpoints, 0 for none by time.
+        checkpoint_steps: Steps between two checkpoints, 0 for none by steps.
     """
 
     steps_per_epoch: int
@@ -86,13 +91,20 @@ class LoopSettings:
     test_every: int
     weights: str
     checkpoint_seconds: float
+    checkpoint_steps: int = 0
 
 
 class Stopwatch:
-    """Wall and CPU seconds, of all threads, of the steps alone."""
+    """Wall seconds, and CPU seconds of all threads of all workers, of the steps alone.
 
-    def __init__(self, timing: dict[str, float]) -> None:
+    Args:
+        timing: Where they are added.
+        workers: Those that train together; all stop their watches at the same step.
+    """
+
+    def __init__(self, timing: dict[str, float], workers: Workers = ALONE) -> None:
         self._timing = timing
+        self._workers = workers
         self._marks: tuple[float, float] | None = None
 
     def start(self) -> None:
@@ -100,11 +112,12 @@ class Stopwatch:
         self._marks = time.perf_counter(), time.process_time()
 
     def stop(self, users: float, positions: float) -> None:
-        """Adds what has passed since `start`, and what was trained in it."""
+        """Adds what has passed since `start`, and what this worker has trained in it."""
         if self._marks is None:
             return
         wall, cpu = time.perf_counter() - self._marks[0], time.process_time() - self._marks[1]
-        for name, value in zip(TRAIN_TIMES, (wall, cpu, users, positions), strict=True):
+        summed = self._workers.sum(np.array([cpu, users, positions])).tolist()
+        for name, value in zip(TRAIN_TIMES, (wall, *summed), strict=True):
             self._timing[name] = self._timing.get(name, 0.0) + value
         self._marks = None
 

@@ -83,9 +83,9 @@ class SafeFlips:
         self.substitutes = tf.Variable(rows, trainable=False, name="substitutes")
 
     @property
-    def variables(self) -> dict[str, tf.Variable]:
-        """Name to variable, all that a checkpoint needs, the memory's too."""
-        return {**self.memory.variables, "substitutes": self.substitutes}
+    def tables(self) -> dict[str, tf.Variable]:
+        """Name to variable [rows, ...], the memory's too; see `FalseNegativeMemory.tables`."""
+        return {**self.memory.tables, "substitutes": self.substitutes}
 
     def substitute(
         self, batch: dict[str, tf.Tensor], positions: Positions, is_open: tf.Tensor

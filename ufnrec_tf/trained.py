@@ -7,12 +7,12 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.backbone_setup import make_backbone
 from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.checks import check_names
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.experiment import (
     best_store,
     build,
-    check_names,
     make_evaluator,
     prepare_tensorflow,
 )
@@ -49,6 +49,7 @@ def _weights(
     if config.evaluation.weights in ("auto", "better"):
         return _selected(config, source, workdir)
     check_names(config)
+    config.distribution.strategy, config.distribution.num_virtual_devices = "one", 0
     strategy = prepare_tensorflow(config, record["seed"])
     split = make_split(config, source.interactions)
     experiment = build(config, split, record["seed"], strategy=strategy)

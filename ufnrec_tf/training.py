@@ -13,14 +13,16 @@ from ufnrec_tf.arms import Arm, configure_arm, parse_arms
 from ufnrec_tf.baselines import Popularity, baseline_ranks
 from ufnrec_tf.board import Board
 from ufnrec_tf.callbacks import TrainingLoop
+from ufnrec_tf.checks import check_steps
 from ufnrec_tf.config import as_json
-from ufnrec_tf.data.splits import Split
+from ufnrec_tf.data.splits import PARTS, Split
 from ufnrec_tf.data.synthetic import ceiling_ranks
 from ufnrec_tf.display import Display, ProgressBar
+from ufnrec_tf.distribution import Workers, telling_of_lost_workers
 from ufnrec_tf.experiment import (
     Experiment,
     build,
-    check_steps,
+    give_whole_memory,
     make_evaluator,
     prepare_tensorflow,
     scored_weights,
@@ -34,8 +36,6 @@ from ufnrec_tf.showing import show_finished
 from ufnrec_tf.signals import with_signals
 from ufnrec_tf.sources import Source
 from ufnrec_tf.workdir import JsonLines, Workdir, write_json
-
-CHECKPOINT_SECONDS = 120.0
 
 
 def train(
@@ -68,14 +68,20 @@ def train(
         Interrupted: After a signal, once the checkpoint is written.
     """
     check_steps(config, split)
-    with Workdir(workdir) as directory:
+    strategy = prepare_tensorflow(config, seed)
+    workers = Workers(strategy)
+    if not workers.is_chief:
+        display.line(f"Worker {workers.index} of {workers.count}; worker 0 shows the run.")
+        display = Display(is_shown=False)
+    with telling_of_lost_workers(workers), Workdir(workdir, is_held=workers.is_chief) as directory:
         record = run_record(config, source, seed, data_path=data_path, command=command)
         directory.check_same(record["identity"])
-        if is_done(config, directory.path):
+        is_there = is_done(config, directory.path)
+        workers.any(False)  # nobody writes before all have looked
+        if is_there:
             display.heading("This run is done; its results again:")
             show_finished(directory.path, display)
             return
-        strategy = prepare_tensorflow(config, seed)
         for arm in parse_arms(config.comparison.arms):
             _train_arm(arm, config, source, split, directory.path, seed, record, display, strategy)
         _train_one(config, source, split, directory.path, seed, record, display, strategy)
@@ -94,10 +100,13 @@ def _train_arm(
 ) -> None:
     """Trains one baseline arm into its own work directory, unless it is there."""
     own = configure_arm(config, arm)
-    with Workdir(path / "baselines" / arm.name) as directory:
+    workers = Workers(strategy)
+    with Workdir(path / "baselines" / arm.name, is_held=workers.is_chief) as directory:
         own_record = {**record, "config": as_json(own), "identity": describe(own, source, seed)}
         directory.check_same(own_record["identity"])
-        if is_done(own, directory.path):
+        is_there = is_done(own, directory.path)
+        workers.any(False)
+        if is_there:
             return
         _train_one(own, source, split, directory.path, seed, own_record, display, strategy)
 
@@ -115,21 +124,25 @@ def _train_one(
     """Trains one run to its end and finishes its work directory."""
     keras.utils.set_random_seed(seed)
     experiment = build(config, split, seed, strategy=strategy)
+    is_chief = experiment.workers.is_chief
     store, _ = experiment.stores(path)
     progress = Progress()
-    log = JsonLines(path / "metrics.jsonl")
-    newest = store.newest()
-    if newest:
-        progress = Progress(**store.restore(newest, "progress")["progress"])
+    log = JsonLines(path / "metrics.jsonl", is_written=is_chief)
+    found = store.restore_newest("progress", warn=lambda text: display.line(f"  warning: {text}"))
+    if found is not None:
+        progress = Progress(**found["progress"])
         # Asked again, since the patience may have been raised.
         patience = config.training.patience
         progress.stopped_early = 0 < patience <= progress.num_without
-        display.line(f"  going on from {newest} in {path}")
-    write_json(path / "config.json", record)  # not before the checkpoint was found good
+        display.line(f"  going on from {found['name']} in {path}")
+    if is_chief:
+        write_json(path / "config.json", record)  # not before the checkpoint was found good
     log.cut_after(progress.step)
     _show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
     _fit(config, experiment, loop, path, display)
+    if experiment.workers.count > 1:
+        give_whole_memory(config, experiment, store)
     finish(
         config=config,
         experiment=experiment,
@@ -158,9 +171,16 @@ def _show_run(config: ConfigDict, experiment: Experiment, display: Display) -> N
     display.block(
         [
             f"{weights:,} weights, {memory}; {experiment.steps_per_epoch:,} steps an epoch of "
-            f"{config.training.batch_size} users; gate: {config.gate.kind}",
+            f"{config.training.batch_size} users{_devices(experiment)}; gate: {config.gate.kind}",
         ]
     )
+
+
+def _devices(experiment: Experiment) -> str:
+    """Returns on how many devices and machines a run trains; empty for one."""
+    count, replicas = experiment.workers.count, experiment.num_replicas
+    shared = f" on {replicas} devices" if replicas > 1 else ""
+    return f"{shared} of {count} workers" if count > 1 else shared
 
 
 def _make_loop(
@@ -173,7 +193,8 @@ def _make_loop(
     log: JsonLines,
     display: Display,
 ) -> TrainingLoop:
-    store, best_store = experiment.stores(path)
+    training, evaluation, workers = config.training, config.evaluation, experiment.workers
+    store, best_store = experiment.stores(path, num_kept=training.checkpoints_kept)
     floor = _floor(config, split)
     gate = GATES[config.gate.kind](config.gate, floor)
     if progress.gate_state:
@@ -181,19 +202,16 @@ def _make_loop(
     if progress.step == 0 and gate.opens_at_start():
         experiment.host.open_gate(0)
         progress.gate_epoch = 0
-    training, evaluation = config.training, config.evaluation
     return TrainingLoop(
         ufnrec=experiment.model,
         host=experiment.host,
         gate=gate,
-        evaluators={
-            part: make_evaluator(config, split, part, seed) for part in ("validation", "test")
-        },
+        evaluators={part: make_evaluator(config, split, part, seed, workers) for part in PARTS},
         best=experiment.best,
         store=store,
         best_store=best_store,
         metrics_log=log,
-        board=Board(path / "tensorboard"),
+        board=Board(path / "tensorboard", is_written=workers.is_chief),
         bar=ProgressBar(
             display, label=label_of(config), total=experiment.num_steps, done=progress.step
         ),
@@ -206,9 +224,11 @@ def _make_loop(
             every=evaluation.every,
             test_every=evaluation.test_every,
             weights=scored_weights(config),
-            checkpoint_seconds=CHECKPOINT_SECONDS,
+            checkpoint_seconds=60 * training.checkpoint_minutes,
+            checkpoint_steps=training.checkpoint_steps,
         ),
         progress=progress,
+        workers=workers,
     )
 
 
@@ -238,7 +258,7 @@ def _fit(
             epoch += 1
         if not model.stop_training and epoch < config.training.num_epochs:
             _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps)
-        loop.save()
+        loop.save_last()
         loop.stop_if_asked()
         loop.bar.close(progress.step, is_over=True)
 

@@ -104,11 +104,13 @@ class Workdir:
     Args:
         path: The directory.
         must_exist: Whether a missing one is an error rather than made.
+        is_held: False for a worker whose chief holds it: nothing is made or locked.
     """
 
-    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+    def __init__(self, path: str | Path, *, must_exist: bool = False, is_held: bool = True) -> None:
         self.path = Path(path)
         self._must_exist = must_exist
+        self._is_held = is_held
         self._lock: TextIO | None = None
 
     def __enter__(self) -> "Workdir":
@@ -117,6 +119,8 @@ class Workdir:
                 f"{self.path}: not a trained work directory (config.json is missing). "
                 "Run --mode=train with this --workdir first."
             )
+        if not self._is_held:
+            return self
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("a+", encoding="utf-8")
@@ -187,14 +191,20 @@ def turn_at(path: Path) -> Iterator[None]:
 
 
 class JsonLines:
-    """metrics.jsonl: a line an evaluation, cut back to the checkpoint when a run goes on."""
+    """metrics.jsonl: a line an evaluation, cut back to the checkpoint when a run goes on.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        is_written: False for a worker that leaves it to the chief: it is never changed.
+    """
+
+    def __init__(self, path: Path, *, is_written: bool = True) -> None:
         self.path = path
+        self._is_written = is_written
 
     def cut_after(self, step: int) -> None:
         """Removes the lines of steps after `step`, and a half-written last one."""
-        if not self.path.exists():
+        if not self._is_written or not self.path.exists():
             return
         kept = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
@@ -219,6 +229,8 @@ class JsonLines:
 
     def append(self, value: dict[str, Any]) -> None:
         """Adds a line."""
+        if not self._is_written:
+            return
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(value) + "\n")

@@ -1,10 +1,12 @@
 """From a split to batches: index arithmetic over flat arrays inside tf.data."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.data.placement import Placement
 from ufnrec_tf.data.splits import Split
 
 
@@ -121,6 +123,30 @@ def _order(samples: Samples, batch_size: int, draw: str, seed: int, epoch: tf.Te
     return tf.reshape(order, [steps, batch_size])
 
 
+def _deal_out(
+    placement: Placement, num_rows: int, num_replicas: int
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns what makes of a global batch int64 [B] the replicas' shares, [R, num_rows].
+
+    The windows of this worker, one replica after the other, then -1.
+    """
+    is_own = None if placement.is_own is None else tf.constant(placement.is_own)
+    room = num_rows * num_replicas
+
+    def deal(chosen: tf.Tensor, visit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        is_here = chosen >= 0
+        if is_own is not None:
+            is_here &= tf.gather(is_own, tf.maximum(chosen, 0))
+        here = tf.boolean_mask(chosen, is_here)
+        fits = tf.debugging.assert_less_equal(tf.size(here), room, "more windows than room")
+        with tf.control_dependencies([fits]):
+            here = tf.pad(here, [[0, room - tf.size(here)]], constant_values=-1)
+        shares = tf.transpose(tf.reshape(here, [num_rows, num_replicas]))
+        return shares, tf.fill([num_replicas], visit)
+
+    return deal
+
+
 def make_dataset(
     split: Split,
     samples: Samples,
@@ -130,8 +156,13 @@ def make_dataset(
     seed: int,
     draw: str = "permutation",
     first_step: int = 0,
+    placement: Placement | None = None,
+    num_replicas: int = 1,
 ) -> tf.data.Dataset:
     """Returns an endless dataset of batches; what a step reads depends on (seed, step) alone.
+
+    With several workers or replicas an element is one replica's share of a step, its rows the
+    least number that always suffices; a step is `num_replicas` elements of each worker.
 
     A batch is a dict, B = batch_size, L = max_length:
         user: int32 [B], -1 for an empty row; history: int32 [B, L], left-padded; positives:
@@ -149,10 +180,16 @@ def make_dataset(
         draw: `permutation`, each window once an epoch; `with_replacement`, each batch drawn
             anew, so that visits an epoch are about Poisson(1), as in the authors' code.
         first_step: Steps to leave out, when a run goes on.
+        placement: The windows that are trained here; None for all of them.
+        num_replicas: Replicas among which these are dealt out.
     """
     steps = steps_per_epoch(len(samples.users), batch_size, draw=draw)
     items = tf.constant(split.interactions.items, tf.int32)
-    fields = [tf.constant(field) for field in samples[:5]]
+    fields = [tf.constant(field) for field in samples[:4]]
+    fields.append(tf.constant(samples.first_rows if placement is None else placement.first_rows))
+    num_rows = batch_size
+    if placement is not None:
+        num_rows = placement.rows_a_replica(batch_size, num_replicas)
     num_targets = 1 if samples.only_newest else max_length
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -179,10 +216,13 @@ def make_dataset(
             "first_position": positions,
             "first_row": rows,
             "length": lengths,
-            "visit": tf.fill([batch_size], visit),
+            "visit": tf.fill([num_rows], visit),
         }
 
     begin_epoch, skipped = divmod(first_step, steps)
     dataset = tf.data.Dataset.range(begin_epoch, np.iinfo(np.int64).max)
     dataset = dataset.flat_map(epoch_batches).skip(skipped)
+    if placement is not None and (num_replicas > 1 or placement.is_own is not None):
+        deal = _deal_out(placement, num_rows, num_replicas)
+        dataset = dataset.map(deal, num_parallel_calls=1, deterministic=True).unbatch()
     return dataset.map(gather, num_parallel_calls=1, deterministic=True).prefetch(4)

@@ -110,8 +110,8 @@ OPTIONS = {
         "precision": Option(
             "float32",
             "mixed_bfloat16: the network computes in bfloat16; weights, scores and loss stay "
-            "float32. For GPUs; slower on most CPUs.",
-            choices=("float32", "mixed_bfloat16"),
+            "float32. For GPUs; slower on most CPUs. float64: for comparing runs digit by digit.",
+            choices=("float32", "mixed_bfloat16", "float64"),
         ),
         "max_length": Option(
             50,

@@ -184,7 +184,7 @@ class UFNRecModel(keras.Model):
         without one.
         """
         nothing = tf.zeros_like(proposal.is_flipped)
-        no_logits = tf.zeros(tf.shape(nothing), tf.float32)
+        no_logits = tf.zeros(tf.shape(nothing), self.backbone.score_dtype)
         teacher = self.teacher
         if teacher is None or not self.policy.is_softened:
             return no_logits, nothing, tf.constant(0, tf.int64)

@@ -147,7 +147,8 @@ class SafeFlips:
         vectors = tf.gather(teacher.encode_all(packed), place)
         logits = teacher.score(vectors, tf.concat([positives, found.negatives], axis=1))
         is_barred = found.is_excluded | repeats_earlier(found.negatives)
-        margins = tf.where(is_barred, tf.float32.min, logits[:, 1:] - logits[:, :1])
+        margins = logits[:, 1:] - logits[:, :1]
+        margins = tf.where(is_barred, margins.dtype.min, margins)
         # The best first: a row keeps the columns that come first.
         margins, order = tf.math.top_k(margins, self.memory.capacity)
         best = found._replace(
@@ -158,7 +159,7 @@ class SafeFlips:
         )
         is_hard = margins > 0.0
         is_suspect = best.is_ripe & is_hard
-        chances = tf.where(is_suspect, margins, tf.float32.min)
+        chances = tf.where(is_suspect, margins, margins.dtype.min)
         uniform = self._uniform(batch, batch_rows, indices, _CHOICE_STREAM)
         choice = draw_from_softmax(tf.pad(chances, [[0, 0], [1, 0]]), uniform)
         own = tf.pad(best.negatives, [[0, 0], [1, 0]], constant_values=PAD)
@@ -194,10 +195,10 @@ def draw_from_softmax(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """Returns int32 [P], a column of each row drawn with the softmax of its logits.
 
     Args:
-        logits: float32 [P, K]; `tf.float32.min` for a column that cannot be drawn.
+        logits: float32 [P, K]; the least finite number for a column that cannot be drawn.
         uniform: float32 [P] in [0, 1).
     """
     reached = tf.cumsum(tf.nn.softmax(logits, axis=1), axis=1)
     # Against the sum as it was rounded, so that the last column reached is one that can be drawn.
-    is_below = reached <= uniform[:, None] * reached[:, -1:]
+    is_below = reached <= tf.cast(uniform, reached.dtype)[:, None] * reached[:, -1:]
     return tf.reduce_sum(tf.cast(is_below, tf.int32), axis=1)

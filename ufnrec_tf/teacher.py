@@ -61,6 +61,7 @@ class EmaTeacher:
 
 def _move(average: tf.Variable, student: tf.Variable, rate: tf.Tensor) -> None:
     # As shadow - (1 - decay) * (shadow - parameter); exact for rate 1 only when written so.
+    rate = tf.cast(rate, average.dtype)
     average.assign(tf.where(rate < 1.0, average - rate * (average - student), student))
 
 

@@ -11,6 +11,11 @@ EMPTY_SCORE = -1e30
 """Score of an empty place, where fewer candidates are left than were asked for."""
 
 
+def widen(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns a float tensor in float32, in which scores and sums are; float64 stays as it is."""
+    return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
+
+
 class Lookup(NamedTuple):
     """What the memory says of one step's positions; nothing is committed by it.
 

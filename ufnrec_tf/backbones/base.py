@@ -38,7 +38,8 @@ class Backbone(keras.layers.Layer):
         width: See above.
         max_length: See above.
         precision: Keras's dtype policy, `float32` or `mixed_bfloat16`: weights, and what `call`
-            returns, are float32 either way. A subclass hands `self.dtype_policy` to its layers.
+            returns, are float32 either way; or `float64`, then all is. A subclass hands
+            `self.dtype_policy` to its layers.
         **settings: The subclass's own arguments.
     """
 
@@ -104,6 +105,11 @@ class Backbone(keras.layers.Layer):
         packed = pack(histories)
         vectors = tf.concat([empty, self.call_packed(packed, training=training)], axis=0)
         return tf.gather(vectors, tf.where(packed.lengths > 0, tf.cumsum(packed.lengths), 0))
+
+    @property
+    def score_dtype(self) -> str:
+        """`float32`, in which vectors and scores are, or `float64` where all is."""
+        return "float64" if self.compute_dtype == "float64" else "float32"
 
     def item_embeddings(self) -> tf.Tensor:
         """Returns float32 [num_items + 1, D]; row 0 is padding and never a candidate."""

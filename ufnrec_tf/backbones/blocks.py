@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ufnrec_tf.backbones.dropout import Dropout, PooledDropout
 from ufnrec_tf.backbones.packing import Neighbourhood
+from ufnrec_tf.types import widen
 
 
 def xavier_normal(fan_in: int, fan_out: int) -> keras.initializers.Initializer:
@@ -22,7 +23,7 @@ def fan_in_uniform(fan_in: int) -> keras.initializers.Initializer:
 
 def softmax(logits: tf.Tensor) -> tf.Tensor:
     """Returns the softmax by the last axis, summed in float32, in the dtype of the logits."""
-    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)), logits.dtype)
+    return tf.cast(tf.nn.softmax(widen(logits)), logits.dtype)
 
 
 class CausalAttention(keras.layers.Layer):
@@ -134,7 +135,8 @@ class CausalAttention(keras.layers.Layer):
         counts = near.blocks(near.num_padding)[:, None, :, None]
         # Not a matmul: one that is followed by this sum crashes where oneDNN fuses the two.
         logits = tf.reduce_sum(blocks * bias, axis=-1, keepdims=True)
-        logits += tf.cast(tf.math.log(tf.cast(tf.maximum(counts, 1), tf.float32)), logits.dtype)
+        wide = widen(logits).dtype
+        logits += tf.cast(tf.math.log(tf.cast(tf.maximum(counts, 1), wide)), logits.dtype)
         return tf.where(counts > 0, logits, logits.dtype.min)
 
     def _padding_value(self, values: tf.Tensor) -> tf.Tensor:

@@ -17,7 +17,7 @@ from ufnrec_tf.backbones.packing import (
     padded_neighbourhood,
 )
 from ufnrec_tf.names import pick
-from ufnrec_tf.types import PAD
+from ufnrec_tf.types import PAD, widen
 
 DEVIATION = 0.02
 EPSILON = 1e-12
@@ -138,7 +138,7 @@ class FilteringBackbone(Backbone):
         hidden = self.input_dropout(self.input_norm(hidden), training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, places=places, training=training) * keep
-        return tf.cast(hidden, tf.float32)
+        return widen(hidden)
 
 
 class FilteringFeedForward(keras.layers.Layer):

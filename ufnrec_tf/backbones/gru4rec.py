@@ -9,7 +9,7 @@ import tensorflow as tf
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.blocks import xavier_normal
 from ufnrec_tf.backbones.dropout import Dropout
-from ufnrec_tf.types import PAD
+from ufnrec_tf.types import PAD, widen
 
 
 class GRU4Rec(Backbone):
@@ -89,7 +89,7 @@ class GRU4Rec(Backbone):
             hidden = unit(hidden, is_real=histories != PAD)
         if self.has_output_layer:
             hidden = tf.matmul(hidden, self.output_kernel) + self.output_bias
-        return tf.cast(hidden, tf.float32)
+        return widen(hidden)
 
 
 class RecurrentUnits(keras.layers.Layer):

@@ -17,7 +17,7 @@ from ufnrec_tf.backbones.packing import (
     padded_neighbourhood,
 )
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.types import PAD
+from ufnrec_tf.types import PAD, widen
 
 DEVIATION = 0.02
 EPSILON = 1e-6
@@ -108,7 +108,7 @@ class HSTU(Backbone):
 
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
-        empty = tf.cast(self.final_norm(tf.zeros([1, self.width])), tf.float32)
+        empty = widen(self.final_norm(tf.zeros([1, self.width])))
         return self.encode_packed(histories, empty, training=training)
 
     def _run(self, items: tf.Tensor, near: Neighbourhood, training: bool) -> tf.Tensor:
@@ -118,7 +118,7 @@ class HSTU(Backbone):
         hidden = self.input_dropout(hidden, training=training) * keep
         for unit in self.units:
             hidden = unit(hidden, near=near, training=training) * keep
-        return tf.cast(self.final_norm(hidden), tf.float32)
+        return widen(self.final_norm(hidden))
 
 
 class TransductionUnit(keras.layers.Layer):

@@ -17,7 +17,7 @@ from ufnrec_tf.backbones.packing import (
 )
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
-from ufnrec_tf.types import PAD
+from ufnrec_tf.types import PAD, widen
 
 LAYER_NORM_EPSILON = 1e-8
 
@@ -114,12 +114,12 @@ class SASRec(Backbone):
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, where=is_real, training=training) * keep
-        return tf.cast(self.final_norm(hidden), tf.float32)
+        return widen(self.final_norm(hidden))
 
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
         # A window of padding alone stays zero up to the last norm.
-        empty = tf.cast(self.final_norm(tf.zeros([1, self.width])), tf.float32)
+        empty = widen(self.final_norm(tf.zeros([1, self.width])))
         return self.encode_packed(histories, empty, training=training)
 
     def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
@@ -133,7 +133,7 @@ class SASRec(Backbone):
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, where=near, training=training) * keep
-        return tf.cast(self.final_norm(hidden), tf.float32)[:num_positions]
+        return widen(self.final_norm(hidden))[:num_positions]
 
 
 class SASRecBlock(keras.layers.Layer):

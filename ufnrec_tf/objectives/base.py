@@ -60,8 +60,8 @@ class Scored(NamedTuple):
 
     def labels(self) -> tf.Tensor:
         """Returns float32 [P, K], 1 for the positive and for flipped entries, else 0."""
-        positive = tf.one_hot(0, self.logits.shape[1])[None, :]
-        return tf.where(self.is_flipped, 1.0, positive)
+        positive = tf.one_hot(0, self.logits.shape[1], dtype=self.logits.dtype)[None, :]
+        return tf.where(self.is_flipped, tf.ones_like(positive), positive)
 
 
 class Counts(NamedTuple):
@@ -175,10 +175,10 @@ class Objective(ABC):
             teacher_logits=teacher_logits,
             vectors=vectors,
             item_table=item_table,
-            counts=Counts(*tf.unstack(tf.maximum(tf.cast(divisors, tf.float32), 1.0))),
+            counts=Counts(*tf.unstack(tf.maximum(tf.cast(divisors, logits.dtype), 1.0))),
         )
         ranking = self.ranking_term(scored)
-        consistency, l2 = tf.constant(0.0), tf.constant(0.0)
+        consistency = l2 = tf.zeros([], logits.dtype)
         if self.consistency_weight:
             consistency = self.consistency_term(scored)
         if self.l2:

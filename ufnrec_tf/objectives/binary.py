@@ -40,7 +40,8 @@ class BinaryObjective(Objective):
         """Returns the term; see the class."""
         labels = scored.labels()
         losses = bce(scored.logits + self.shift(), labels)
-        weights = tf.where(labels > 0, self.positive_weight(), self.negative_weight())
+        positive = tf.constant(self.positive_weight(), losses.dtype)
+        weights = tf.where(labels > 0, positive, self.negative_weight())
         has_label = scored.is_counted & (~scored.is_flipped | scored.is_hard_flip)
         return tf.reduce_sum(tf.where(has_label, weights * losses, 0.0)) / self.divisor(scored)
 

@@ -45,7 +45,11 @@ class SoftmaxObjective(Objective):
     def adjustment(self, scored: Scored) -> tf.Tensor:
         """Returns float32 [P, K], what is added to the logits of drawn negatives of label 0."""
         is_positive = tf.one_hot(0, scored.logits.shape[1])[None, :] > 0
-        return tf.where(is_positive | scored.is_flipped, 0.0, self.negative_shift())
+        return tf.where(
+            is_positive | scored.is_flipped,
+            tf.zeros([], scored.logits.dtype),
+            self.negative_shift(),
+        )
 
     def negative_shift(self) -> float:
         """Returns what is added to every negative's logit."""
@@ -55,7 +59,7 @@ class SoftmaxObjective(Objective):
         """Returns the term; see the module."""
         is_positive = tf.one_hot(0, scored.logits.shape[1])[None, :] > 0
         is_target = (is_positive | scored.is_hard_flip) & scored.is_counted
-        mass = tf.cast(is_target, tf.float32)
+        mass = tf.cast(is_target, scored.logits.dtype)
         num_targets = tf.maximum(tf.reduce_sum(mass, axis=1), 1.0)
         targets = tf.reduce_sum(mass * scored.logits, axis=1) / num_targets
         losses = self.log_denominator(scored) - targets

@@ -1,0 +1,207 @@
+"""Trains the same runs on devices or workers of a process of its own; keeps what came out.
+
+python -m tests.distributed_run OUTPUT.npz one|mirrored|multi_worker NUM_VIRTUAL_DEVICES
+
+For multi_worker TF_CONFIG says which worker this is.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.checks import check_names
+from ufnrec_tf.config import load_config
+from ufnrec_tf.experiment import Experiment, build, make_evaluator, prepare_tensorflow
+from ufnrec_tf.sources import load, make_split
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_STEPS = 60
+STEPS_PER_EPOCH = 5
+"""37 users by 8, so that the last batch of an epoch holds five."""
+
+COMMON = {
+    "data.name": "planted",
+    "data.planted_users": "37",
+    "data.planted_items": "40",
+    "backbone.precision": "float64",
+    "backbone.width": "8",
+    "backbone.num_blocks": "1",
+    "backbone.max_length": "10",
+    "backbone.dropout": "0",
+    "negatives.count": "8",
+    "memory.patience": "1",
+    "optimizer.learning_rate": "0.01",
+    # Far above the paper's: a gradient that is zero but for rounding must not move a weight.
+    "optimizer.epsilon": "0.001",
+    "optimizer.l2": "0.01",
+    "training.batch_size": "8",
+    "training.jit_compile": "false",
+    "evaluation.sampled_negatives": "5",
+}
+CASES: dict[str, dict[str, str]] = {
+    "ufnrec": {},
+    "faithful": {
+        "memory.duplicates": "true",
+        "memory.max_flips": "0",
+        "memory.slots": "64",
+        "teacher.agreement": "none",
+        "teacher.consistency_mean": "flipped",
+    },
+    "safe": {
+        "memory.policy": "ufnrec_safe",
+        "memory.safe_period": "2",
+        "memory.safe_patience": "0",
+        "memory.safe_budget": "0.5",
+        "loss.name": "cross_entropy",
+        "optimizer.l2": "0",
+    },
+}
+
+
+def main(output: str, strategy_name: str, num_virtual_devices: str) -> None:
+    found: dict[str, Any] = {}
+    strategy = None
+    cases = {"ufnrec": CASES["ufnrec"]} if num_virtual_devices == "4" else CASES  # tracing is slow
+    for case, settings in cases.items():
+        overrides = {
+            **COMMON,
+            **settings,
+            "distribution.strategy": strategy_name,
+            "distribution.num_virtual_devices": num_virtual_devices,
+        }
+        config = load_config("", list(overrides.items()))
+        check_names(config)
+        split = make_split(config, load(config, "").interactions)
+        strategy = strategy or prepare_tensorflow(config, 0)
+        keras.utils.set_random_seed(0)
+        experiment = build(config, split, 0, strategy=strategy)
+        kept = run(config, split, experiment, is_watched=strategy_name == "one")
+        for name, value in kept.items():
+            found[f"{case}/{name}"] = value
+    np.savez(output, **found)
+
+
+def run(config: Any, split: Any, experiment: Experiment, is_watched: bool) -> dict[str, Any]:
+    """Trains, evaluates, and returns what is compared."""
+    model, workers = experiment.model, experiment.workers
+    gap = tf.Variable(np.inf, dtype=tf.float64, trainable=False)
+    if is_watched:
+        watch(model.backbone, gap)
+        if model.teacher is not None:
+            watch(model.teacher.backbone, gap)
+    experiment.host.open_gate(0)
+    assert experiment.steps_per_epoch == STEPS_PER_EPOCH
+    model.fit(
+        experiment.dataset(0),
+        epochs=NUM_STEPS // STEPS_PER_EPOCH,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        shuffle=False,
+        verbose=0,
+    )
+    evaluator = make_evaluator(config, split, "test", 0, workers)
+    ranks, sampled = evaluator.ranks_and_sampled(model.backbone)
+    tables = (model.safe_flips or model.memory).tables
+    return {
+        "gap": gap.numpy(),
+        "sums": np.array(list(experiment.host.read_all_sums().values())),
+        "weights": flat(model.backbone.trainable_variables),
+        "teacher": flat(floats(model.teacher.backbone.variables)),
+        "optimizer": flat(floats(model.optimizer.variables)),
+        "counters": workers.sum(model.memory.counters.numpy()),
+        "rows": experiment.row_owners.rows_of(workers.index, workers.count),
+        **{f"table_{name}": table.numpy() for name, table in tables.items()},
+        "ranks": ranks,
+        "sampled": sampled,
+        "top": evaluator.top_k(model.backbone, 5)[0],
+        "num_own": np.array(len(evaluator._own)),
+        "num_replicas": np.array(experiment.num_replicas),
+    }
+
+
+def flat(variables: Any) -> np.ndarray:
+    return np.concatenate([np.ravel(variable.numpy()) for variable in variables])
+
+
+def floats(variables: Any) -> list[Any]:
+    return [variable for variable in variables if "float" in str(variable.dtype)]
+
+
+def watch(backbone: Any, gap: tf.Variable) -> None:
+    """Keeps how close any candidate's score has come to its positive's."""
+    score = backbone.score
+
+    def watched(vectors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        logits = score(vectors, candidates)
+        others, own = candidates[:, 1:], candidates[:, :1]
+        is_compared = (others != 0) & (own != 0) & (others != own)
+        distance = tf.where(is_compared, tf.abs(logits[:, 1:] - logits[:, :1]), np.inf)
+        gap.assign(tf.minimum(gap, tf.reduce_min(distance)))
+        return logits
+
+    object.__setattr__(backbone, "score", watched)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens at now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def worker_environments(count: int) -> list[dict[str, str]]:
+    """What each of `count` workers on this machine finds in its environment."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    return [
+        {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_CONFIG": json.dumps(
+                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            ),
+        }
+        for index in range(count)
+    ]
+
+
+@contextmanager
+def processes(
+    commands: list[list[str]], environments: list[dict[str, str]], **options: Any
+) -> Iterator[list[subprocess.Popen]]:
+    """Starts processes, and ends all of them whatever happens."""
+    started: list[subprocess.Popen] = []
+    try:
+        for command, environment in zip(commands, environments, strict=True):
+            started.append(
+                subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    **options,
+                )
+            )
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

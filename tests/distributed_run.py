@@ -94,11 +94,11 @@ def main(output: str, strategy_name: str, num_virtual_devices: str) -> None:
 def run(config: Any, split: Any, experiment: Experiment, is_watched: bool) -> dict[str, Any]:
     """Trains, evaluates, and returns what is compared."""
     model, workers = experiment.model, experiment.workers
+    assert model.memory is not None and model.teacher is not None
     gap = tf.Variable(np.inf, dtype=tf.float64, trainable=False)
     if is_watched:
         watch(model.backbone, gap)
-        if model.teacher is not None:
-            watch(model.teacher.backbone, gap)
+        watch(model.teacher.backbone, gap)
     experiment.host.open_gate(0)
     assert experiment.steps_per_epoch == STEPS_PER_EPOCH
     model.fit(
@@ -110,7 +110,7 @@ def run(config: Any, split: Any, experiment: Experiment, is_watched: bool) -> di
     )
     evaluator = make_evaluator(config, split, "test", 0, workers)
     ranks, sampled = evaluator.ranks_and_sampled(model.backbone)
-    tables = (model.safe_flips or model.memory).tables
+    tables = experiment.own_state().tables
     return {
         "gap": gap.numpy(),
         "sums": np.array(list(experiment.host.read_all_sums().values())),

@@ -523,15 +523,14 @@ def assert_same_run(got, expected):
         assert memories[0][key] == memories[1][key]
     (name,) = [path.name for path in (got / "checkpoints").glob("step-*")][-1:]
     folders = [path / "checkpoints" / name for path in (got, expected)]
-    assert_same_variables(
-        *folders, "variables", {"student", "optimizer", "teacher", "host", "best"}
-    )
-    assert_same_variables(*folders, "worker-00000-of-00001", {"tables", "sums"})
+    groups = {"student", "optimizer", "teacher", "host", "best"}
+    assert_same_variables(folders, "variables", groups)
+    assert_same_variables(folders, "worker-00000-of-00001", {"tables", "sums"})
 
 
-def assert_same_variables(got, expected, file, groups):
+def assert_same_variables(folders, file, groups):
     """Two checkpoints' files of variables are equal to the bit, and hold these groups."""
-    readers = [tf.train.load_checkpoint(str(folder / file)) for folder in (got, expected)]
+    readers = [tf.train.load_checkpoint(str(folder / file)) for folder in folders]
     shapes = readers[0].get_variable_to_shape_map()
     assert shapes == readers[1].get_variable_to_shape_map()
     assert groups <= {key.split("/")[0] for key in shapes}

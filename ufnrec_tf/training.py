@@ -28,6 +28,7 @@ from ufnrec_tf.experiment import (
     scored_weights,
 )
 from ufnrec_tf.gate import GATES
+from ufnrec_tf.memory_usage import over_workers
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.record import describe, is_done, run_record
 from ufnrec_tf.results import finish, label_of
@@ -163,7 +164,7 @@ def _show_run(config: ConfigDict, experiment: Experiment, display: Display) -> N
     display.heading(f"Training {label_of(config)}")
     memory = "no memory"
     if model.memory is not None:
-        usage = model.memory.usage()
+        usage = over_workers(model.memory.usage(), experiment.workers.sum)
         memory = (
             f"memory of {usage.num_rows:,} rows x {usage.num_slots} slots, "
             f"{usage.table_bytes / 2**20:,.1f} MiB"

@@ -19,6 +19,8 @@ def _one() -> tf.distribute.Strategy:
 def _mirrored() -> tf.distribute.Strategy:
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    if len(devices) == 1:  # the step of one device is compiled further
+        return _one()
     return tf.distribute.MirroredStrategy(devices)
 
 
@@ -28,7 +30,10 @@ def _auto() -> tf.distribute.Strategy:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    return tf.distribute.MultiWorkerMirroredStrategy(find_cluster())
+    cluster = find_cluster()
+    if sum(cluster.cluster_spec().num_tasks(job) for job in cluster.cluster_spec().jobs) == 1:
+        return _auto()
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster)
 
 
 STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {

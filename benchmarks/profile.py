@@ -89,7 +89,7 @@ def parts(experiment: Experiment, batches: list[dict[str, tf.Tensor]]) -> dict[s
     found["encode, score, gradients"], students = cpu_ms(
         learn, list(zip(packed, entries, taught, strict=True))
     )
-    follow = graph(lambda student: model._follow(student.gradients))
+    follow = graph(lambda student: model._follow(0, student.gradients, tf.constant(9, tf.int64)))
     found["Adam and teacher's average"], _ = cpu_ms(follow, students)
     record = graph(lambda value: model._record(value[0], value[1], value[2].is_hard, value[3]))
     found["memory record"], _ = cpu_ms(

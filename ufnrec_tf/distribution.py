@@ -1,6 +1,6 @@
 """Everything that knows of replicas and workers: strategies, sums over them, equal updates."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -213,39 +213,41 @@ def local_replica() -> tf.Tensor:
     return replica_number() % num_local_replicas()
 
 
-def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    """Returns the sum of a replica's tensor over all replicas, the same on each."""
+def sum_over_replicas(value: Any) -> Any:
+    """Returns the sum of a replica's tensor, or of each of a list, over all replicas.
+
+    It is the same on each. What is summed together crosses the network together.
+    """
     if num_replicas() == 1:
         return value
     context = tf.distribute.get_replica_context()
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def update_equally(
-    variables: Sequence[tf.Variable],
-    values: Sequence[tf.Variable],
-    update: Callable[[tf.Variable, Any, Any], Any],
-    argument: tf.Tensor,
-) -> None:
-    """Calls `update(variable, value, argument)` on every replica's copy of each variable.
+def copy_on(variable: Any, replica: int) -> tf.Variable:
+    """Returns a local replica's copy of a variable, Keras's or TensorFlow's."""
+    raw = variable.value if hasattr(variable, "path") else variable
+    return tf.distribute.get_strategy().experimental_local_results(raw)[replica]
 
-    For updates that are the same on all replicas, so that nothing has to be summed. A mirrored
-    variable cannot be assigned from within a replica, hence the way over the strategy.
+
+def on_each_replica(act: Callable[..., None], *arguments: Any) -> None:
+    """Calls `act(replica, *arguments)` for every local replica, on its device; from within one.
+
+    For changes of variables that need nothing of other replicas. A mirrored variable cannot be
+    assigned from within a replica, but each copy can from outside, hence the way over the strategy.
 
     Args:
-        variables: Variables to change, made in the strategy's scope.
-        values: As many variables to read.
-        update: Assigns to the component it is given.
-        argument: A scalar that is equal on all replicas.
+        act: Is given the number of a local replica and that replica's arguments.
+        *arguments: Tensors, and lists of them.
     """
-    if num_replicas() == 1:
-        for variable, value in zip(variables, values, strict=True):
-            update(variable, value, argument)
-        return
 
-    def on_all(strategy: tf.distribute.Strategy, *arguments: Any) -> None:
-        shared = strategy.experimental_local_results(arguments[0])[0]
-        for variable, value in zip(variables, values, strict=True):
-            strategy.extended.update(variable, update, args=(value, shared), group=False)
+    def on_all(strategy: tf.distribute.Strategy, *values: Any) -> None:
+        for replica, device in enumerate(strategy.extended.worker_devices):
+            own = tf.nest.map_structure(
+                lambda value, replica=replica: strategy.experimental_local_results(value)[replica],
+                values,
+            )
+            with tf.device(device):
+                act(replica, *own)
 
-    tf.distribute.get_replica_context().merge_call(on_all, args=(argument,))
+    tf.distribute.get_replica_context().merge_call(on_all, args=arguments)

@@ -1,13 +1,20 @@
 """UFNRec's training step: the only file that knows the order in which things happen."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.distribution import num_replicas, on_host, sum_over_replicas
+from ufnrec_tf.distribution import (
+    copy_on,
+    num_replicas,
+    on_each_replica,
+    on_host,
+    sum_over_replicas,
+)
 from ufnrec_tf.entries import Proposal, ask_teacher, decide, propose
 from ufnrec_tf.host_state import HostState
 from ufnrec_tf.memory import FalseNegativeMemory
@@ -80,9 +87,7 @@ class UFNRecModel(keras.Model):
         self.safe_flips = safe_flips
         self._draw = tf.function(sampler.__call__, jit_compile=compiles)
         self._learn = tf.function(self._differentiate, jit_compile=compiles)
-        self._follow = self._descend_and_follow
-        if num_replicas() == 1:  # else the optimizer sums over replicas, which XLA cannot
-            self._follow = tf.function(self._follow, jit_compile=compiles)
+        self._follow = tf.function(self._descend_and_follow, jit_compile=compiles)
         self.built = True
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -98,7 +103,7 @@ class UFNRecModel(keras.Model):
         from a + 2 on.
 
         Returns:
-            {"loss": float32 []}, the global loss; [1] with replicas, over which Keras averages it.
+            {"loss": float32 []}, the global loss, [1] with replicas, which Keras averages.
         """
         positions = pack_batch(batch, self.capacities)
         positions, safe_counts = self._exchange(batch, positions)
@@ -115,10 +120,14 @@ class UFNRecModel(keras.Model):
         is_softened = is_taught & entries.is_flipped
         divisors = sum_over_replicas(self.objective.count(entries, is_softened))
         student = self._learn(positions.inputs, entries, is_softened, teacher_logits, divisors)
-        self._follow(student.gradients)
+        loss, *gradients = sum_over_replicas([student.terms.total, *student.gradients])
+        num_updates = self._num_teacher_updates()
+        if num_replicas() == 1:
+            self._follow(0, gradients, num_updates)
+        else:
+            on_each_replica(self._follow, gradients, num_updates)
         self._record(positions, lookup, student.is_hard, entries)
         self._add_to_sums(batch["user"], positions, lookup, student, num_taught, safe_counts)
-        loss = sum_over_replicas(student.terms.total)
         done = tf.cast(self.optimizer.iterations, tf.int64) - 1
         self.host.note_bad_step(loss, done)
         return {"loss": loss if num_replicas() == 1 else loss[None]}
@@ -230,14 +239,14 @@ class UFNRecModel(keras.Model):
             counts=tf.stack([tf.math.count_nonzero(x) for x in (*flags, is_hard & is_negative)]),
         )
 
-    def _descend_and_follow(self, gradients: list[tf.Tensor]) -> None:
-        """Changes the student, then the teacher; `_num_teacher_updates` counts from the step."""
-        self.optimizer.apply_gradients(
-            zip(gradients, self.backbone.trainable_variables, strict=True)
-        )
+    def _descend_and_follow(
+        self, replica: int, gradients: list[tf.Tensor], num_updates: tf.Tensor
+    ) -> None:
+        """Changes a local replica's copies of the student, then of the teacher."""
+        own = partial(copy_on, replica=replica)
+        self.optimizer.apply_on(gradients, self.backbone.trainable_variables, own)
         if self.teacher is not None:
-            # The optimizer has counted this step already.
-            self.teacher.update(tf.maximum(self._num_teacher_updates() - 1, 0))
+            self.teacher.update(num_updates, own)
 
     def _record(
         self, positions: Positions, lookup: Lookup, is_hard: tf.Tensor, entries: Entries

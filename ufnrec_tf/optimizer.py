@@ -1,5 +1,6 @@
 """Adam with its epsilon where the authors' optimizer has it; schedules of the learning rate."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -30,17 +31,54 @@ class TorchAdam(keras.optimizers.Adam):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Changes one variable and its two moments; see `keras.optimizers.Optimizer`."""
+        index = self._get_variable_index(variable)
+        moments = self._momentums[index], self._velocities[index]
+        self._move(gradient, variable, *moments, self.iterations + 1, learning_rate)
+
+    def _move(
+        self, gradient: Any, variable: Any, momentum: Any, velocity: Any, step: Any, rate: Any
+    ) -> None:
+        """Changes a variable and its moments, Keras's or TensorFlow's, in step number `step`."""
         gradient = tf.convert_to_tensor(gradient)
-        step = tf.cast(self.iterations + 1, variable.dtype)
+        step = tf.cast(step, variable.dtype)
         correction_1 = 1.0 - tf.pow(tf.constant(self.beta_1, variable.dtype), step)
         correction_2 = 1.0 - tf.pow(tf.constant(self.beta_2, variable.dtype), step)
-        index = self._get_variable_index(variable)
-        momentum, velocity = self._momentums[index], self._velocities[index]
-        self.assign_add(momentum, (gradient - momentum) * (1.0 - self.beta_1))
-        self.assign_add(velocity, (tf.square(gradient) - velocity) * (1.0 - self.beta_2))
-        rate = tf.cast(learning_rate, variable.dtype) / correction_1
+        momentum.assign_add((gradient - momentum) * (1.0 - self.beta_1))
+        velocity.assign_add((tf.square(gradient) - velocity) * (1.0 - self.beta_2))
+        rate = tf.cast(rate, variable.dtype) / correction_1
         scale = tf.sqrt(tf.convert_to_tensor(velocity)) * tf.math.rsqrt(correction_2)
-        self.assign_sub(variable, rate * momentum / (scale + self.epsilon))
+        variable.assign_sub(rate * momentum / (scale + self.epsilon))
+
+    def apply_on(
+        self,
+        gradients: Sequence[tf.Tensor],
+        variables: Sequence[Any],
+        own: Callable[[Any], tf.Variable],
+    ) -> None:
+        """Does on one replica's copies what `apply_gradients` does on one device.
+
+        For gradients that have been summed over replicas already: nothing is waited for, so that
+        XLA can compile it.
+
+        Args:
+            gradients: Whole gradients, none of them None.
+            variables: As many of Keras's variables, those the optimizer was built with.
+            own: Returns this replica's copy of one of Keras's variables.
+        """
+        iterations, rate = own(self._iterations), self._learning_rate
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            rate = rate(iterations)
+        else:
+            rate = tf.convert_to_tensor(own(rate))
+        if self.global_clipnorm:
+            gradients, _ = tf.clip_by_global_norm(list(gradients), self.global_clipnorm)
+        for gradient, variable in zip(gradients, variables, strict=True):
+            copy, index = own(variable), self._get_variable_index(variable)
+            if self.weight_decay:
+                copy.assign_sub(copy * tf.cast(self.weight_decay * rate, copy.dtype))
+            moments = own(self._momentums[index]), own(self._velocities[index])
+            self._move(gradient, copy, *moments, iterations + 1, rate)
+        iterations.assign_add(1)
 
 
 @keras.saving.register_keras_serializable("ufnrec_tf")

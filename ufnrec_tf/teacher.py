@@ -1,12 +1,12 @@
 """The teacher: an exponential moving average of the student's weights."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.packing import PackedHistories
-from ufnrec_tf.distribution import update_equally
 
 
 def warm_up_decay(decay: float, num_updates: tf.Tensor) -> tf.Tensor:
@@ -16,6 +16,10 @@ def warm_up_decay(decay: float, num_updates: tf.Tensor) -> tf.Tensor:
     """
     count = tf.cast(num_updates, tf.float32)
     return tf.minimum(tf.constant(decay, tf.float32), (1.0 + count) / (10.0 + count))
+
+
+def _itself(variable: tf.Variable) -> tf.Variable:
+    return variable
 
 
 class EmaTeacher:
@@ -48,15 +52,17 @@ class EmaTeacher:
         """Returns logits float32 [P, C] for float32 [P, D], int32 [P, C], without gradient."""
         return tf.stop_gradient(self.backbone.score(vectors, candidates))
 
-    def update(self, num_updates: tf.Tensor) -> None:
-        """Moves the average towards the student.
+    def update(self, num_updates: tf.Tensor, own: Callable[[Any], tf.Variable] = _itself) -> None:
+        """Moves one replica's copy of the average towards its copy of the student.
 
         Args:
             num_updates: int64 [], this update's number from 1; 0 copies the student.
+            own: Returns this replica's copy of a variable.
         """
         decay = warm_up_decay(self.decay, num_updates)
         rate = tf.where(num_updates > 0, 1.0 - decay, 1.0)
-        update_equally(self._weights, self._student_weights, _move, rate)
+        for average, student in zip(self._weights, self._student_weights, strict=True):
+            _move(own(average), own(student), rate)
 
 
 def _move(average: tf.Variable, student: tf.Variable, rate: tf.Tensor) -> None:

@@ -100,9 +100,8 @@ def build_interactions(
     times = frame["time"].to_numpy(np.float64) if "time" in frame else None
     if times is not None and not np.isfinite(times).all():
         raise ValueError("`time` must be finite.")
-    # Both sorts are stable: equal keys stay in the order of the file.
-    order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
-    is_first = _is_first(users[order], items[order])
+    order = order_events(users, times)
+    is_first = is_first_of_pair(users[order], items[order])
     num_repeats = int(np.count_nonzero(~is_first))
     if repeats == "drop":
         order = order[is_first]
@@ -130,7 +129,19 @@ def _dense_ids(raw: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return codes.astype(np.int64), ids
 
 
-def _is_first(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+def order_events(users: np.ndarray, times: np.ndarray | None) -> np.ndarray:
+    """Returns the events' places sorted by user, then time, int64 [E].
+
+    Stable: equal keys stay in the order of the file.
+
+    Args:
+        users: int [E].
+        times: float64 [E], or None where only the order of the file is known.
+    """
+    return np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
+
+
+def is_first_of_pair(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Whether each event is the first of its (user, item), bool [E]; both are internal ids."""
     return ~pd.Series(pair_keys(users, items)).duplicated().to_numpy()
 

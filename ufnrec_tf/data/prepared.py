@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ufnrec_tf.errors import UserError, own_words
@@ -205,7 +206,7 @@ def read_shard(folder: Path, entry: FileEntry) -> Shard:
         UserError: If the file is missing, or not as it was written.
     """
     columns = _read(folder, entry)
-    lengths = columns["items"].value_lengths().to_numpy()
+    lengths = pc.list_value_length(columns["items"]).to_numpy()
     has_times = "times" in columns.column_names
     return Shard(
         user_ids=columns["user"].to_numpy(),

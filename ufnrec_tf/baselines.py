@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ufnrec_tf.data.distinct import chunks_of
 from ufnrec_tf.data.splits import Split, seen_train_items
 
 MASKS = ("seen", "train", "none")
@@ -59,13 +60,8 @@ class LastItemMarkov:
 
     def fit(self, split: Split) -> "LastItemMarkov":
         """Counts transitions between consecutive train events; returns itself."""
-        log = split.interactions
-        stride = log.num_items + 1
-        places = np.flatnonzero(split.is_train)
-        places = places[places + 1 < split.train_ends[log.users[places]]]
-        keys, counts = np.unique(
-            log.items[places].astype(np.int64) * stride + log.items[places + 1], return_counts=True
-        )
+        keys, counts = _transitions(split)
+        stride = split.interactions.num_items + 1
         self._transitions = _sparse_rows(keys, counts.astype(np.float32), stride)
         popularity = _train_counts(split)
         # A share below one never outweighs a transition.
@@ -205,6 +201,38 @@ def _train_counts(split: Split) -> np.ndarray:
     """Returns int64 [num_items+1], train events of each item."""
     log = split.interactions
     return np.bincount(log.items[split.is_train], minlength=log.num_items + 1)
+
+
+def _transitions(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Counts which item follows which in train.
+
+    Returns:
+        ascending keys int64 first * (num_items + 1) + second, and int64 counts.
+    """
+    log = split.interactions
+    starts, stride = log.offsets[:-1], np.int64(log.num_items + 1)
+    lengths = np.maximum(split.train_ends - starts - 1, 0)
+    known = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    waiting = [known]
+    for chunk in chunks_of(lengths):
+        places = _expand(starts[chunk], lengths[chunk])
+        waiting.append(
+            np.unique(log.items[places] * stride + log.items[places + 1], return_counts=True)
+        )
+        if sum(len(keys) for keys, _ in waiting) > len(known[0]):
+            known, waiting = _merge([known, *waiting]), []
+    return _merge([known, *waiting])
+
+
+def _merge(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the distinct keys of all parts, ascending, and the sums of their counts."""
+    keys, counts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    if not len(keys):
+        return keys, counts
+    order = np.argsort(keys, kind="stable")
+    keys, counts = keys[order], counts[order]
+    begins = np.flatnonzero(np.diff(keys, prepend=-1))
+    return keys[begins], np.add.reduceat(counts, begins)
 
 
 def _expand(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

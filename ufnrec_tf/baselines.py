@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ufnrec_tf.data.distinct import chunks_of
+from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.splits import Split, seen_train_items
 
 MASKS = ("seen", "train", "none")
@@ -44,7 +45,7 @@ class Popularity:
 
     def fit(self, split: Split) -> "Popularity":
         """Counts train events; returns itself."""
-        self._counts = _train_counts(split).astype(np.float32)
+        self._counts = train_counts(split).astype(np.float32)
         return self
 
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
@@ -63,7 +64,7 @@ class LastItemMarkov:
         keys, counts = _transitions(split)
         stride = split.interactions.num_items + 1
         self._transitions = _sparse_rows(keys, counts.astype(np.float32), stride)
-        popularity = _train_counts(split)
+        popularity = train_counts(split)
         # A share below one never outweighs a transition.
         self._popularity = (popularity / (popularity.max() + 1)).astype(np.float32)
         return self
@@ -117,7 +118,7 @@ class ItemKNN:
             start = stop
         keys, cosines = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
         self._neighbors = _sparse_rows(keys, cosines, stride)
-        popularity = _train_counts(split)
+        popularity = train_counts(split)
         self._popularity = (_TIE_BREAK * popularity / (popularity.max() + 1)).astype(np.float32)
         return self
 
@@ -195,12 +196,6 @@ def _slices(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> list[np.
 def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the arrays end to end as int64; none give an empty one."""
     return np.concatenate([np.zeros(0, np.int64), *arrays]).astype(np.int64)
-
-
-def _train_counts(split: Split) -> np.ndarray:
-    """Returns int64 [num_items+1], train events of each item."""
-    log = split.interactions
-    return np.bincount(log.items[split.is_train], minlength=log.num_items + 1)
 
 
 def _transitions(split: Split) -> tuple[np.ndarray, np.ndarray]:

@@ -60,7 +60,7 @@ class CatalogueRanker:
             "ends": tf.constant(ends[rows], tf.int64),
             "columns": tf.constant(targets[rows] - 1, tf.int32),
             "sampled": tf.constant(sampled[rows] - 1, tf.int32),
-            "masked": tf.constant(masked.items - 1, tf.int32),
+            "masked": tf.constant(masked.items, tf.int32),
             "masked_bounds": tf.constant(bounds, tf.int64),
         }
         self._num_items = num_items
@@ -139,7 +139,8 @@ class CatalogueRanker:
         bounds = self._tensors["masked_bounds"][start : start + self._batch_size + 1]
         counts = tf.cast(bounds[1:] - bounds[:-1], tf.int32)
         masked_rows = tf.repeat(tf.range(self._batch_size), counts)
-        masked = tf.stack([masked_rows, self._tensors["masked"][bounds[0] : bounds[-1]]], axis=1)
+        masked_columns = self._tensors["masked"][bounds[0] : bounds[-1]] - 1
+        masked = tf.stack([masked_rows, masked_columns], axis=1)
         return windows, columns, sampled, masked
 
 

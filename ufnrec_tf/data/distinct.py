@@ -4,22 +4,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_CHUNK_EVENTS = 1 << 22
+CHUNK_EVENTS = 1 << 22
 """Events looked at together: 8 bytes each, several times over."""
 
 
-def chunks_of(lengths: np.ndarray, *, most: int = _CHUNK_EVENTS) -> Iterator[slice]:
-    """Yields slices of consecutive ranges that hold about `most` events, or one range.
-
-    Args:
-        lengths: int64 [M], events of each range.
-        most: Events of a chunk.
-    """
+def chunks_of(lengths: np.ndarray) -> Iterator[slice]:
+    """Yields slices of consecutive ranges, int64 [M] events each, that hold about 4 million."""
     ends = np.cumsum(lengths)
     begin = 0
     while begin < len(lengths):
         before = ends[begin - 1] if begin else 0
-        end = max(int(np.searchsorted(ends, before + most, side="right")), begin + 1)
+        end = max(int(np.searchsorted(ends, before + CHUNK_EVENTS, side="right")), begin + 1)
         yield slice(begin, end)
         begin = end
 

@@ -20,7 +20,7 @@ _MAGIC = {
     b"PK\x05\x06": "an empty zip archive: expected a text file",
     b"\xfd7zXZ\x00": "xz-compressed: decompress it first (unxz FILE)",
     b"(\xb5/\xfd": "zstd-compressed: decompress it first (unzstd FILE)",
-    b"PAR1": "a parquet file: write it as CSV first (pandas.read_parquet(...).to_csv(...))",
+    b"PAR1": "a parquet file: give --config.data.format=auto or parquet, where it is the log",
 }
 BOM = b"\xef\xbb\xbf"
 """Byte order mark of UTF-8."""

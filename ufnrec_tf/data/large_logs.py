@@ -12,9 +12,11 @@ from ufnrec_tf.data.event_batches import EventBatch, TextLog
 from ufnrec_tf.data.files import TextFile, not_readable
 from ufnrec_tf.data.log_blocks import BLOCK_BYTES, LogBlocks
 from ufnrec_tf.data.parquet_logs import BATCH_ROWS, ParquetLog, is_parquet
+from ufnrec_tf.data.prepared import MANIFEST
 from ufnrec_tf.data.readers import PARQUET, detect_format, typed_table
 from ufnrec_tf.data.table_rows import Table
 from ufnrec_tf.data.titles import read_titles
+from ufnrec_tf.errors import UserError
 
 _ROW_BYTES = 32  # of a text log, about: what a Parquet log of as many rows is taken for
 _TABLES = {"inter": typed_table, "csv": csv_table}
@@ -60,6 +62,10 @@ class LargeLog:
         self.num_events = 0
         self._blocks: LogBlocks | None = None
         self._reader: TextLog | ParquetLog
+        if os.path.isdir(path) and (Path(path) / MANIFEST).exists():
+            raise UserError(
+                f"{path}: is prepared already: expected a log; --data takes it as it is."
+            )
         if settings.format == PARQUET or os.path.isdir(path) or is_parquet(path):
             parquet = ParquetLog(path, columns=settings.columns, batch_rows=BATCH_ROWS)
             self.num_bytes, self.size = parquet.num_bytes, parquet.num_rows() * _ROW_BYTES

@@ -265,9 +265,24 @@ def test_what_cannot_be_prepared_is_told(write, tmp_path, capsys):
     refused(capsys, "a header and no events", got=prepare(write("user,item\n"), folder))
     refused(capsys, "no item column", got=prepare(write("user,thing\nu,a\n"), folder))
     refused(capsys, "no such file", got=prepare(tmp_path / "gone.csv", folder))
+    (tmp_path / "empty").mkdir()
+    refused(capsys, "without a *.parquet file", got=prepare(tmp_path / "empty", folder))
+    got = prepare(write(SIMPLE), folder, "--config.data.format=parquet")
+    refused(capsys, "cannot be read as Parquet", got=got)
     refused(capsys, "needs --workdir", got=run("--mode=prepare", f"--data={write(SIMPLE)}"))
     got = prepare(write(SIMPLE), folder, "--config.memory.slots=8")
     refused(capsys, "memory.slots has no effect", got=got)
+
+
+def test_full_disk_is_told_and_leaves_nothing(write, tmp_path, small, capsys, monkeypatch):
+    def no_space(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    folder = tmp_path / "folder"
+    monkeypatch.setattr(prepared.pq, "write_table", no_space)
+    got = prepare(write(random_text()), folder)
+    refused(capsys, "shard-00000", "No space left on device", got=got)
+    assert contents(folder) == {}
 
 
 def read_folder(folder, **settings):

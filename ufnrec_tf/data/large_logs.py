@@ -66,7 +66,8 @@ class LargeLog:
             raise UserError(
                 f"{path}: is prepared already: expected a log; --data takes it as it is."
             )
-        if settings.format == PARQUET or os.path.isdir(path) or is_parquet(path):
+        is_told = settings.format == "auto" and (os.path.isdir(path) or is_parquet(path))
+        if is_told or settings.format == PARQUET:
             parquet = ParquetLog(path, columns=settings.columns, batch_rows=BATCH_ROWS)
             self.num_bytes, self.size = parquet.num_bytes, parquet.num_rows() * _ROW_BYTES
             self._reader = self._parquet = parquet

@@ -63,7 +63,7 @@ class LastItemMarkov:
         """Counts transitions between consecutive train events; returns itself."""
         keys, counts = _transitions(split)
         stride = split.interactions.num_items + 1
-        self._transitions = _sparse_rows(keys, counts.astype(np.float32), stride)
+        self._transitions = _sparse_rows(keys, counts, stride)
         popularity = train_counts(split)
         # A share below one never outweighs a transition.
         self._popularity = (popularity / (popularity.max() + 1)).astype(np.float32)
@@ -202,32 +202,28 @@ def _transitions(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Counts which item follows which in train.
 
     Returns:
-        ascending keys int64 first * (num_items + 1) + second, and int64 counts.
+        ascending keys int64 first * (num_items + 1) + second, and float32 counts.
     """
     log = split.interactions
     starts, stride = log.offsets[:-1], np.int64(log.num_items + 1)
     lengths = np.maximum(split.train_ends - starts - 1, 0)
-    known = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    waiting = [known]
+    num_after = np.zeros(stride, np.int64)
     for chunk in chunks_of(lengths):
-        places = _expand(starts[chunk], lengths[chunk])
-        waiting.append(
-            np.unique(log.items[places] * stride + log.items[places + 1], return_counts=True)
-        )
-        if sum(len(keys) for keys, _ in waiting) > len(known[0]):
-            known, waiting = _merge([known, *waiting]), []
-    return _merge([known, *waiting])
-
-
-def _merge(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct keys of all parts, ascending, and the sums of their counts."""
-    keys, counts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    if not len(keys):
-        return keys, counts
-    order = np.argsort(keys, kind="stable")
-    keys, counts = keys[order], counts[order]
-    begins = np.flatnonzero(np.diff(keys, prepend=-1))
-    return keys[begins], np.add.reduceat(counts, begins)
+        firsts = log.items[_expand(starts[chunk], lengths[chunk])]
+        num_after += np.bincount(firsts, minlength=stride)
+    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    # All transitions from some items, then from the next: no more than their keys are held.
+    for block in chunks_of(num_after):
+        of_block = []
+        for chunk in chunks_of(lengths):
+            places = _expand(starts[chunk], lengths[chunk])
+            firsts = log.items[places]
+            is_own = (firsts >= block.start) & (firsts < block.stop)
+            of_block.append(firsts[is_own] * stride + log.items[places[is_own] + 1])
+        found, found_counts = np.unique(np.concatenate(of_block), return_counts=True)
+        keys.append(found)
+        counts.append(found_counts.astype(np.float32))
+    return np.concatenate(keys), np.concatenate(counts)
 
 
 def _expand(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

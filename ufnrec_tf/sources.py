@@ -70,7 +70,8 @@ def load(config: ConfigDict, path: str) -> Source:
         return Source(log.interactions, log)
     if not path:
         raise UserError(
-            "no data. Give --data=FILE, or --config.data.name=planted for the embedded data set."
+            "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "
+            "--config.data.name=planted for the embedded data set."
         )
     if Path(path).is_dir():
         return Source(_read_folder(config, path), None)

@@ -15,7 +15,8 @@ class Interactions:
     """Who took what, in order.
 
     User u's events are `items[offsets[u]:offsets[u + 1]]`, oldest first; equal times keep the
-    order of the file. Internal ids follow the first appearance in the file.
+    order of the file. Internal ids follow the first appearance in the file; users of a prepared
+    folder come shard by shard.
 
     Attributes:
         items: int32 [E], internal item ids 1..num_items; 0 is left for padding.
@@ -23,8 +24,8 @@ class Interactions:
         timestamps: float64 [E] in the file's unit, or None where it has no times.
         user_ids: object(str) [U], raw ids; internal user ids count from 0.
         item_ids: object(str) [num_items + 1], raw ids; item_ids[0] is "".
-        sha256: Of the file's bytes (of the arrays for planted data).
-        source: The file's name without directories, or "planted:...".
+        sha256: Of the file's bytes (of the arrays for planted data, of the contents of a folder).
+        source: The file's or folder's name without directories, or "planted:...".
         num_repeats: Events whose (user, item) had occurred before, counted before any drop.
         item_titles: object(str) [num_items + 1], "" where unknown, or None.
     """

@@ -230,7 +230,11 @@ def test_killed_in_the_middle_starts_clean(write, tmp_path, small, capsys, point
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert any(folder.iterdir())
     capsys.readouterr()
-    refused(capsys, "has no manifest.json", got=train(tmp_path / "w", data=(f"--data={folder}",)))
+    refused(
+        capsys,
+        "is a directory without manifest.json",
+        got=train(tmp_path / "w", data=(f"--data={folder}",)),
+    )
     assert prepare(log, folder) == 0
     assert "an earlier preparation was stopped; starting again" in capsys.readouterr().out
     assert contents(folder) == contents(tmp_path / "undisturbed")
@@ -316,7 +320,7 @@ def test_damage_is_told(folder):
     manifest.write_text(json.dumps(values)[:-30])
     assert f"{manifest}: damaged" in message(folder)
     manifest.unlink()
-    assert "has no manifest.json" in message(folder)
+    assert "is a directory without manifest.json" in message(folder)
 
 
 def test_settings_of_the_folder_hold(folder):

@@ -167,8 +167,8 @@ def read_manifest(folder: Path) -> Manifest:
         )
     except FileNotFoundError:
         raise UserError(
-            f"{folder}: has no {MANIFEST}, so it is no folder that --mode=prepare has finished: "
-            "run the same --mode=prepare command again, or name a file inside it."
+            f"{folder}: is a directory without {MANIFEST}: expected a file, or a folder that "
+            "--mode=prepare has finished; name a file inside it, or prepare it again."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({own_words(error)[:200]}). {AGAIN}") from error

@@ -11,9 +11,10 @@ OPTIONS = {
         "name": Option("", "`planted` for the embedded data set; empty: read --data."),
         "format": Option(
             "auto",
-            "Form of the log. auto: a typed header is inter; a header with commas or tabs is csv; "
-            "lines of two fields are pairs; else sequences (user item item ..., oldest first).",
-            choices=("auto", "pairs", "sequences", "inter", "csv"),
+            "Form of the log. auto: parquet by its first bytes; a typed header is inter; a header "
+            "with commas or tabs is csv; lines of two fields are pairs; else sequences (user item "
+            "item ..., oldest first).",
+            choices=("auto", "pairs", "sequences", "inter", "csv", "parquet"),
         ),
         "user_column": Option("", "Name of the user column; empty: the usual names are tried."),
         "item_column": Option("", "Name of the item column."),

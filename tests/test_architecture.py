@@ -27,7 +27,7 @@ LAYERS = [
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
-    "callbacks record false_negatives",
+    "callbacks record false_negatives preparation",
     "signals",
     "results",
     "training trained comparison_runs children",

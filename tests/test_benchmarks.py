@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from benchmarks import bench, check_gpu, detection, growth, peers
+from benchmarks import bench, check_gpu, detection, growth, large, peers
 from benchmarks.common import machine, measure, median, train_command
 from benchmarks.rows import ROWS
 from ufnrec_tf.config import load_config
+from ufnrec_tf.data.readers import read_interactions
 
 
 def test_cost_of_a_process_is_its_own():
@@ -49,6 +50,17 @@ def test_steps_before_the_clock_are_whole_epochs(tmp_path):
     lines = ["user_id:token\titem_id:token", *(f"{n % 129}\t{n}" for n in range(500))]
     (tmp_path / "ml-100k.inter").write_text("\n".join(lines), encoding="utf-8")
     assert bench._steps_of(ROWS["long"], tmp_path) == 8 * 2
+
+
+def test_large_log_has_the_size_that_was_asked_for(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        large.generate(tmp_path / name, num_users=20, length=5, num_items=30)
+    data = read_interactions(tmp_path / "a.csv")
+    assert data.lengths.tolist() == [5] * 20
+    assert data.timestamps is not None
+    days = (data.timestamps.reshape(20, 5) - 1_500_000_000) // 86_400
+    assert (days == [0, 1, 2, 3, 4]).all()  # each event on its own day, in order
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
 def test_bad_flags_get_one_line(capsys, tmp_path):

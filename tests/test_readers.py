@@ -262,9 +262,9 @@ def test_utf16_is_not_utf8(write):
 
 def test_unknown_format_names_the_known_and_the_nearest(write):
     text = message(write("1 2\n"), format="squences")
-    assert_parts(text, "`data.format`", "auto, csv, inter, pairs, sequences", "'squences'")
+    assert_parts(text, "`data.format`", "auto, csv, inter, pairs, parquet, sequences", "'squences'")
     assert_parts(text, "Did you mean 'sequences'?")
-    assert_parts(message(write("1 2\n"), format="parquet"), "`data.format`", "'parquet'", "csv")
+    assert_parts(message(write("1 2\n"), format="parquet"), "log.txt: cannot be read as Parquet")
 
 
 def test_unknown_repeats(write):

@@ -60,9 +60,11 @@ def test_id_that_looks_like_the_start_of_a_parquet_file(write):
     assert raw(read_interactions(write("PAR1 a\nPAR1 b\n"))) == {"PAR1": ["a", "b"]}
 
 
-def test_parquet_is_refused(write):
-    text = message(write(b"PAR1\x15\x04\0\0rows\0\0PAR1"))
-    assert "log.txt: expected text, but it is a parquet file: write it as CSV first" in text
+def test_damaged_parquet_is_told(write):
+    path = write(b"PAR1\x15\x04\0\0rows\0\0PAR1")
+    assert "log.txt: cannot be read as Parquet" in message(path)
+    text = message(path, format="csv")
+    assert "log.txt: expected text, but it is a parquet file: give --config.data.format" in text
 
 
 def test_offset_counts_the_byte_order_mark(write):

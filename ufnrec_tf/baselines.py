@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ufnrec_tf.data.distinct import chunks_of
+from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.splits import Split, seen_train_items
 
 MASKS = ("seen", "train", "none")
@@ -43,7 +45,7 @@ class Popularity:
 
     def fit(self, split: Split) -> "Popularity":
         """Counts train events; returns itself."""
-        self._counts = _train_counts(split).astype(np.float32)
+        self._counts = train_counts(split).astype(np.float32)
         return self
 
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
@@ -59,15 +61,10 @@ class LastItemMarkov:
 
     def fit(self, split: Split) -> "LastItemMarkov":
         """Counts transitions between consecutive train events; returns itself."""
-        log = split.interactions
-        stride = log.num_items + 1
-        places = np.flatnonzero(split.is_train)
-        places = places[places + 1 < split.train_ends[log.users[places]]]
-        keys, counts = np.unique(
-            log.items[places].astype(np.int64) * stride + log.items[places + 1], return_counts=True
-        )
-        self._transitions = _sparse_rows(keys, counts.astype(np.float32), stride)
-        popularity = _train_counts(split)
+        keys, counts = _transitions(split)
+        stride = split.interactions.num_items + 1
+        self._transitions = _sparse_rows(keys, counts, stride)
+        popularity = train_counts(split)
         # A share below one never outweighs a transition.
         self._popularity = (popularity / (popularity.max() + 1)).astype(np.float32)
         return self
@@ -121,7 +118,7 @@ class ItemKNN:
             start = stop
         keys, cosines = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
         self._neighbors = _sparse_rows(keys, cosines, stride)
-        popularity = _train_counts(split)
+        popularity = train_counts(split)
         self._popularity = (_TIE_BREAK * popularity / (popularity.max() + 1)).astype(np.float32)
         return self
 
@@ -201,10 +198,32 @@ def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *arrays]).astype(np.int64)
 
 
-def _train_counts(split: Split) -> np.ndarray:
-    """Returns int64 [num_items+1], train events of each item."""
+def _transitions(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Counts which item follows which in train.
+
+    Returns:
+        ascending keys int64 first * (num_items + 1) + second, and float32 counts.
+    """
     log = split.interactions
-    return np.bincount(log.items[split.is_train], minlength=log.num_items + 1)
+    starts, stride = log.offsets[:-1], np.int64(log.num_items + 1)
+    lengths = np.maximum(split.train_ends - starts - 1, 0)
+    num_after = np.zeros(stride, np.int64)
+    for chunk in chunks_of(lengths):
+        firsts = log.items[_expand(starts[chunk], lengths[chunk])]
+        num_after += np.bincount(firsts, minlength=stride)
+    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    # All transitions from some items, then from the next: no more than their keys are held.
+    for block in chunks_of(num_after):
+        of_block = []
+        for chunk in chunks_of(lengths):
+            places = _expand(starts[chunk], lengths[chunk])
+            firsts = log.items[places]
+            is_own = (firsts >= block.start) & (firsts < block.stop)
+            of_block.append(firsts[is_own] * stride + log.items[places[is_own] + 1])
+        found, found_counts = np.unique(np.concatenate(of_block), return_counts=True)
+        keys.append(found)
+        counts.append(found_counts.astype(np.float32))
+    return np.concatenate(keys), np.concatenate(counts)
 
 
 def _expand(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

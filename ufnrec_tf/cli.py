@@ -19,6 +19,7 @@ MODES = {
     "compare": "train arms x seeds, test the differences, write one report",
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
     "export": "write the SavedModel again",
+    "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",
 }
 
@@ -27,7 +28,9 @@ def _define_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("mode", "train", "What to do.", flag_values=values)
     flags.DEFINE_string("config", "", "Configuration file.", flag_values=values)
-    flags.DEFINE_string("data", "", "The log, a file.", flag_values=values)
+    flags.DEFINE_string(
+        "data", "", "The log, a file; or a folder that --mode=prepare made.", flag_values=values
+    )
     flags.DEFINE_string("workdir", "", "Where a run keeps everything.", flag_values=values)
     flags.DEFINE_integer(
         "seed",
@@ -77,7 +80,7 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
 
 def show_help() -> None:
     """Prints modes, flags and every key of the configuration with its default."""
-    print("usage: python main.py [--mode=MODE] [--data=FILE] [--config=FILE] [--workdir=DIR] ...\n")
+    print("usage: python main.py [--mode=MODE] [--data=PATH] [--config=FILE] [--workdir=DIR] ...\n")
     print("modes")
     for mode, text in MODES.items():
         print(f"  {mode:10} {text}")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.splits import Split
 
 NUM_BINS = 20
@@ -51,7 +52,7 @@ def popularity_bins(split: Split, num_bins: int = NUM_BINS) -> np.ndarray:
     no bin holds items of which one is twice as popular as another.
     """
     log = split.interactions
-    counts = np.bincount(log.items[split.is_train], minlength=log.num_items + 1)
+    counts = train_counts(split)
     items = split.training_items
     items = items[np.argsort(counts[items], kind="stable")]
     num_bins = max(min(num_bins, len(items) // LEAST_ITEMS), -(-len(items) // MOST_ITEMS))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ufnrec_tf.controls import NUM_BINS, Scored, find_near, grouped, match, popularity_bins
-from ufnrec_tf.data.splits import Split, seen_train_items
+from ufnrec_tf.data.distinct import distinct_in_ranges
+from ufnrec_tf.data.splits import Split
 
 NUM_CONTROLS = 4
 """More would be less like the flagged pair in score, and the interval hardly narrower."""
@@ -61,11 +62,11 @@ def future_lift(
     """
     stride = split.interactions.num_items + 1
     bins = popularity_bins(split, num_bins)
-    known = np.unique(np.asarray(users))
-    trained = _trained_keys(split)
+    known = np.unique(np.asarray(users, np.int64))
+    trained = _trained_keys(split, known)
     flagged = np.unique(np.asarray(users, np.int64) * stride + items)
     flagged = flagged[~_contains(trained, flagged)]
-    later = _held_out_keys(split)
+    later = _held_out_keys(split, known)
     is_hit = _contains(later, flagged)
     base = {
         "num_flagged": len(flagged),
@@ -102,19 +103,22 @@ def future_lift(
     return {**base, "num_controls": num_controls, **results}
 
 
-def _trained_keys(split: Split) -> np.ndarray:
-    """Returns each user's train items as sorted pairs."""
-    offsets, items = seen_train_items(split)
-    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return users * (split.interactions.num_items + 1) + items
+def _trained_keys(split: Split, users: np.ndarray) -> np.ndarray:
+    """Returns the train items of some users, ascending, as sorted distinct pairs."""
+    return _keys(split, users, split.interactions.offsets[:-1], split.train_ends)
 
 
-def _held_out_keys(split: Split) -> np.ndarray:
-    """Returns what users took in held-out events as sorted distinct pairs."""
-    log, is_later = split.interactions, ~split.is_train
-    return np.unique(
-        log.users[is_later].astype(np.int64) * (log.num_items + 1) + log.items[is_later]
+def _held_out_keys(split: Split, users: np.ndarray) -> np.ndarray:
+    """Returns what some users, ascending, took in held-out events as sorted distinct pairs."""
+    return _keys(split, users, split.train_ends, split.interactions.offsets[1:])
+
+
+def _keys(split: Split, users: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    log = split.interactions
+    offsets, items = distinct_in_ranges(
+        log.items, starts[users], ends[users], num_items=log.num_items
     )
+    return np.repeat(users, np.diff(offsets)) * (log.num_items + 1) + items
 
 
 def _contains(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.data.pipeline import Samples
+from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.synthetic import detection
 from ufnrec_tf.detection import future_lift
@@ -159,14 +160,9 @@ def _future(
     return future_lift(split, users, items, vectors=vectors, item_table=table, seed=seed)
 
 
-def _train_counts(split: Split) -> np.ndarray:
-    log = split.interactions
-    return np.bincount(log.items[split.is_train], minlength=log.num_items + 1)
-
-
 def _most_flagged(split: Split, items: np.ndarray) -> list[dict[str, Any]]:
     """Returns the items that are flagged for most users."""
-    log, counts = split.interactions, _train_counts(split)
+    log, counts = split.interactions, train_counts(split)
     num_users = np.bincount(items, minlength=log.num_items + 1)
     order = np.argsort(-num_users, kind="stable")[:MOST_FLAGGED]
     return [

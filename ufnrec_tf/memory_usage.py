@@ -48,7 +48,15 @@ def over_workers(usage: MemoryUsage, add_up: Callable[[np.ndarray], np.ndarray])
 
 def _chunks(num_rows: int) -> Iterator[slice]:
     for begin in range(0, num_rows, _CHUNK):
-        yield slice(begin, begin + _CHUNK)
+        yield slice(begin, min(begin + _CHUNK, num_rows))
+
+
+def read_rows(table: tf.Variable, chunk: slice) -> tf.Tensor:
+    """Returns some rows of a table, [n, S].
+
+    By a gather: once a scatter has written to a variable, slicing it copies all of it first.
+    """
+    return tf.gather(table, tf.range(chunk.start, chunk.stop))
 
 
 def measure(
@@ -58,9 +66,9 @@ def measure(
     histogram = tf.zeros([_NUM_BINS], tf.int64)
     counted = remembered = 0
     for chunk in _chunks(num_rows):
-        used = tf.boolean_mask(states[chunk], items[chunk] > 0)
+        used = tf.boolean_mask(read_rows(states, chunk), read_rows(items, chunk) > 0)
         counted += int(tf.size(used))
-        listed = used % 2 if lists is None else lists[chunk]
+        listed = used % 2 if lists is None else read_rows(lists, chunk)
         remembered += int(tf.math.count_nonzero(listed))
         counts = tf.minimum(used // 2, _NUM_BINS - 1)
         histogram += tf.math.bincount(
@@ -86,7 +94,7 @@ def ripe_pairs(
     """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
     rows, found = [np.zeros([0], np.int64)], [np.zeros([0], np.int32)]
     for chunk in _chunks(num_rows):
-        is_ripe = states[chunk] // 2 > patience
+        is_ripe = read_rows(states, chunk) // 2 > patience
         rows.append(tf.where(is_ripe).numpy()[:, 0] + chunk.start)
-        found.append(tf.boolean_mask(items[chunk], is_ripe).numpy())
+        found.append(tf.boolean_mask(read_rows(items, chunk), is_ripe).numpy())
     return np.concatenate(rows), np.concatenate(found)

@@ -96,6 +96,19 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     )
 
 
+def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Turns a log of any size into a folder that --data takes."""
+    _need(flags, "data", "workdir")
+    for key, _ in overrides:
+        if not key.startswith("data.") or key == "data.name" or key.startswith("data.planted"):
+            raise UserError(f"--config.{key} has no effect with --mode=prepare.")
+    config = load_config(flags.config, overrides)
+    from ufnrec_tf.preparation import prepare as prepare_log
+    from ufnrec_tf.sources import log_settings
+
+    prepare_log(flags.data, log_settings(config), workdir=flags.workdir, display=Display())
+
+
 def _default_workdir(flags: Any, config: ConfigDict) -> str:
     return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
 

@@ -52,14 +52,16 @@ class CatalogueRanker:
         num_rows = -(-len(targets) // batch_size) * batch_size
         rows = np.minimum(np.arange(num_rows), len(targets) - 1)
         self._chunk_starts = np.arange(0, len(targets), batch_size, dtype=np.int32)
-        self._masked_bounds = masked.offsets[np.append(self._chunk_starts, len(targets))]
+        # Rows past the end mask nothing.
+        bounds = masked.offsets[np.minimum(np.arange(num_rows + 1), len(targets))]
         self._tensors = {
             "items": tf.constant(items, tf.int32),
             "starts": tf.constant(starts[rows], tf.int64),
             "ends": tf.constant(ends[rows], tf.int64),
             "columns": tf.constant(targets[rows] - 1, tf.int32),
             "sampled": tf.constant(sampled[rows] - 1, tf.int32),
-            "masked": tf.constant(np.stack([masked.rows, masked.items - 1], axis=1), tf.int32),
+            "masked": tf.constant(masked.items, tf.int32),
+            "masked_bounds": tf.constant(bounds, tf.int64),
         }
         self._num_items = num_items
         self._functions: dict[tuple[int, int], tuple[Any, Callable, Callable]] = {}
@@ -91,12 +93,7 @@ class CatalogueRanker:
             return np.zeros([0, k] if k else 0, np.int32), np.zeros([0, k] if k else 0), np.zeros(0)
         table, step = self._traced(backbone, k)
         catalogue, norm = table()
-        outputs = [
-            step(catalogue, norm, tf.constant(start), tf.constant(masked_range))
-            for start, *masked_range in zip(
-                self._chunk_starts, self._masked_bounds[:-1], self._masked_bounds[1:], strict=True
-            )
-        ]
+        outputs = [step(catalogue, norm, tf.constant(start)) for start in self._chunk_starts]
         first, second, is_bad = zip(*outputs, strict=True)
         size = self._num_users
         return (
@@ -115,8 +112,8 @@ class CatalogueRanker:
                 catalogue = tf.cast(backbone.item_embeddings(), tf.float32)[PAD + 1 :]  # [V, D]
                 return catalogue, tf.norm(catalogue)
 
-            def step(catalogue: tf.Tensor, norm: tf.Tensor, *place: tf.Tensor) -> tuple:
-                histories, columns, sampled, masked = self._inputs(*place)
+            def step(catalogue: tf.Tensor, norm: tf.Tensor, start: tf.Tensor) -> tuple:
+                histories, columns, sampled, masked = self._inputs(start)
                 vectors = tf.cast(backbone.encode(histories, training=False), tf.float32)  # [B, D]
                 scores = tf.linalg.matmul(vectors, catalogue, transpose_b=True)  # [B, V]
                 targets = tf.gather(scores, columns, batch_dims=1)
@@ -129,12 +126,11 @@ class CatalogueRanker:
             self._functions[key] = (backbone, tf.function(table), tf.function(step))
         return self._functions[key][1:]
 
-    def _inputs(self, start: tf.Tensor, masked_range: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def _inputs(self, start: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Returns a chunk's histories, target columns, sampled columns and masked pairs.
 
         Args:
             start: int32 [], the chunk's first row.
-            masked_range: int64 [2], where its pairs are in "masked".
         """
         rows = start + tf.range(self._batch_size)
         starts, ends, columns, sampled = (
@@ -142,7 +138,11 @@ class CatalogueRanker:
             for name in ("starts", "ends", "columns", "sampled")
         )
         windows = newest_windows(self._tensors["items"], starts, ends, max_length=self._max_length)
-        masked = self._tensors["masked"][masked_range[0] : masked_range[1]] - tf.stack([start, 0])
+        bounds = self._tensors["masked_bounds"][start : start + self._batch_size + 1]
+        counts = tf.cast(bounds[1:] - bounds[:-1], tf.int32)
+        masked_rows = tf.repeat(tf.range(self._batch_size), counts)
+        masked_columns = self._tensors["masked"][bounds[0] : bounds[-1]] - 1
+        masked = tf.stack([masked_rows, masked_columns], axis=1)
         return windows, columns, sampled, masked
 
 

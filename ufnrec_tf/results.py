@@ -13,6 +13,7 @@ from ufnrec_tf.baselines import BASELINES, baseline_ranks
 from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.display import Display
 from ufnrec_tf.experiment import Experiment
@@ -205,11 +206,8 @@ def _table(
 
 def _lists(config: ConfigDict, split: Split, items: np.ndarray) -> dict[str, Any]:
     """Returns what the lists int32 [M, 10] of all users are like, and those of a few users."""
-    num_items = split.interactions.num_items
-    train_items = split.interactions.items[split.is_train]
-    counts = np.bincount(train_items, minlength=num_items + 1)
     return {
-        "beyond_accuracy": beyond_accuracy(items, counts),
+        "beyond_accuracy": beyond_accuracy(items, train_counts(split)),
         "samples": _samples(config, split, items),
     }
 

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.data.distinct import chunks_of
 from ufnrec_tf.random_bits import GOLDEN, mix
 
 
@@ -39,8 +40,13 @@ class UniformNegativeSampler:
         self._seed = np.int64(seed)
         self._offsets = tf.constant(seen_offsets, tf.int64)
         # seen[k] - 1 - k: how many unseen items lie below the k-th seen one.
-        rank = np.arange(len(seen_items)) - np.repeat(seen_offsets[:-1], np.diff(seen_offsets))
-        self._unseen_below = tf.constant(np.append(seen_items - 1 - rank, 0), tf.int32)
+        unseen_below = np.zeros(len(seen_items) + 1, np.int32)
+        counts = np.diff(seen_offsets)
+        for chunk in chunks_of(counts):
+            begin, end = seen_offsets[chunk.start], seen_offsets[chunk.stop]
+            rank = np.arange(begin, end) - np.repeat(seen_offsets[chunk], counts[chunk])
+            unseen_below[begin:end] = seen_items[begin:end] - 1 - rank
+        self._unseen_below = tf.constant(unseen_below, tf.int32)
         self._last = np.int64(len(seen_items))
         self._num_bits = int(np.diff(seen_offsets).max(initial=0)).bit_length()
 
@@ -136,12 +142,13 @@ def make_sampler(
 
     The seen items are among them; for the other arguments see `UniformNegativeSampler`.
     """
+    # Ascending ids that end at their number are all ids up to it.
+    are_all = items[-1] == len(items)
     sampler = UniformNegativeSampler(
         num_items=len(items),
         seen_offsets=seen_offsets,
-        seen_items=1 + np.searchsorted(items, seen_items).astype(np.int32),
+        seen_items=seen_items if are_all else 1 + np.searchsorted(items, seen_items),
         num_negatives=num_negatives,
         seed=seed,
     )
-    # Ascending ids that end at their number are all ids up to it.
-    return sampler if items[-1] == len(items) else AmongItems(sampler, items)
+    return sampler if are_all else AmongItems(sampler, items)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.splits import Split
 
 NUM_GROUPS = 3
@@ -36,8 +37,7 @@ def make_slices(split: Split, part: str = "test") -> list[Slice]:
     """
     data = split.interactions
     lengths = split.history_ends(part) - data.offsets[:-1][split.users(part)]
-    counts = np.bincount(data.items[split.is_train], minlength=data.num_items + 1)
-    popularity = counts[split.targets(part)]
+    popularity = train_counts(split)[split.targets(part)]
     return [
         *_thirds("history length", lengths, "items"),
         *_thirds("target's popularity", popularity, "train events"),

@@ -9,6 +9,7 @@ from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.packing import pack
 from ufnrec_tf.data.pipeline import Samples
 from ufnrec_tf.memory import FalseNegativeMemory
+from ufnrec_tf.memory_usage import read_rows
 from ufnrec_tf.ranking import newest_windows
 
 _CHUNK_ROWS = 65_536
@@ -47,7 +48,8 @@ def read_suspects(memory: FalseNegativeMemory, *, most: int = 0) -> Suspects:
     num_suspects = num_flagged = 0
     for begin in range(0, memory.num_rows, _CHUNK_ROWS):
         chunk = slice(begin, min(begin + _CHUNK_ROWS, memory.num_rows))
-        items, counts = memory.items[chunk].numpy(), memory.states[chunk].numpy() // 2
+        items = read_rows(memory.items, chunk).numpy()
+        counts = read_rows(memory.states, chunk).numpy() // 2
         row, slot = np.nonzero((items > 0) & (counts > 0))
         parts.append(np.stack([row + begin, items[row, slot], counts[row, slot]]))
         num_suspects += len(row)

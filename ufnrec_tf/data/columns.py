@@ -4,13 +4,13 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ufnrec_tf.data.files import TextFile
+from ufnrec_tf.data.table_rows import Header, Row, Table, rows
 from ufnrec_tf.names import nearest
 
 # The usual names, the first that a header has is taken. Compared in lower case, letters and
@@ -41,8 +41,6 @@ _TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
 _MAX_HEADER = 1 << 16
 _CHUNK = 1 << 18  # rows held as Python objects at a time
 
-Row = tuple[int, list[str]]
-
 
 @dataclass(frozen=True)
 class Columns:
@@ -67,21 +65,6 @@ class Columns:
         """Whether the user named a column to read, or the separator."""
         names = {self.user, self.item, self.time, self.rating, self.separator}
         return bool(names - {"", IGNORED})
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table's layout.
-
-    Attributes:
-        names: Of the columns, types and outer spaces removed.
-        separator: One character.
-        is_quoted: True where "..." may hold separators and line ends, as in CSV.
-    """
-
-    names: list[str]
-    separator: str
-    is_quoted: bool
 
 
 def find_role(names: list[str], role: str, flag: str = "") -> int | None:
@@ -136,12 +119,7 @@ def read_table(file: TextFile, table: Table, columns: Columns) -> pd.DataFrame:
     pieces: dict[str, list[np.ndarray]] = {role: [] for role in chosen}
     known: dict[str, str] = {}  # one object an id, however often it occurs
     while chunk := list(itertools.islice(lines, _CHUNK)):
-        _check_widths(file, chunk, table)
-        for role, index in chosen.items():
-            if role in REQUIRED:
-                values = _ids(file, chunk, index, role=role, known=known)
-            else:
-                values = _numbers(file, chunk, index, role=role, name=table.names[index])
+        for role, values in chunk_values(file, chunk, table, chosen, known=known).items():
             pieces[role].append(values)
     if not pieces["user"]:
         raise file.error("a header and no events: expected one event a line below it.")
@@ -152,40 +130,36 @@ def read_table(file: TextFile, table: Table, columns: Columns) -> pd.DataFrame:
     )
 
 
-def rows(file: TextFile, table: Table) -> Iterator[Row]:
-    """Yields each row's first line number and its fields, header included, blank rows left out.
+def chunk_values(
+    file: TextFile,
+    chunk: list[Row],
+    table: Table,
+    chosen: dict[str, int],
+    *,
+    known: dict[str, str],
+) -> dict[str, np.ndarray]:
+    """Returns role -> values of some rows, checked: object(str) ids, float64 numbers.
+
+    Args:
+        file: Named in errors.
+        chunk: The rows.
+        table: Their layout.
+        chosen: Role -> index of the column; see `choose_columns`.
+        known: Id -> the one object that stands for it; new ids are added.
 
     Raises:
-        UserError: If a quote is not closed, with the line where its row begins.
+        UserError: If a row is not as expected, with its line.
     """
-    text = file.data.decode()
-    if not table.is_quoted:
-        for line, plain in enumerate(text.split("\n"), start=1):
-            if plain.strip():
-                yield line, plain.removesuffix("\r").split(table.separator)
-        return
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=table.separator, strict=True)
-    line = 1
-    try:
-        for row in reader:
-            if not _is_blank(row, table.separator):
-                yield line, row
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise file.error(
-            f"the row that begins here is not readable as a table ({error}): expected a quoted "
-            'field to end before the next separator, quotes inside it doubled (""); mend its '
-            "quotes.",
-            line=line,
-        ) from None
+    _check_widths(file, chunk, table)
+    return {
+        role: _ids(file, chunk, index, role=role, known=known)
+        if role in REQUIRED
+        else _numbers(file, chunk, index, role=role, name=table.names[index])
+        for role, index in chosen.items()
+    }
 
 
-def _is_blank(row: list[str], separator: str) -> bool:
-    """Whether a row's line is white space only, as `TextFile.first_line` sees it."""
-    return (len(row) < 2 or separator.isspace()) and not any(map(str.strip, row))
-
-
-def choose_columns(file: TextFile, header: Row, columns: Columns) -> dict[str, int]:
+def choose_columns(file: TextFile, header: Header, columns: Columns) -> dict[str, int]:
     """Returns role -> index of the columns to read; user and item are always there.
 
     Raises:

@@ -20,9 +20,10 @@ _MAGIC = {
     b"PK\x05\x06": "an empty zip archive: expected a text file",
     b"\xfd7zXZ\x00": "xz-compressed: decompress it first (unxz FILE)",
     b"(\xb5/\xfd": "zstd-compressed: decompress it first (unzstd FILE)",
-    b"PAR1": "a parquet file: write it as CSV first (pandas.read_parquet(...).to_csv(...))",
+    b"PAR1": "a parquet file: give --config.data.format=auto or parquet, where it is the log",
 }
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+"""Byte order mark of UTF-8."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +89,26 @@ def load_text(path: str | os.PathLike[str], *, flag: str = "--data") -> TextFile
     name = os.fspath(path)
     data = _read_bytes(name, flag)
     sha256 = hashlib.sha256(data).hexdigest()
+    check_is_text(name, data, flag=flag)
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")  # the lone line ends of old spreadsheets
+    check_utf8(name, data)  # byte order mark included, so that offsets are those on disk
+    return TextFile(path=name, data=data.removeprefix(BOM), sha256=sha256)
+
+
+def check_is_text(name: str, data: bytes, *, flag: str = "--data") -> None:
+    """Refuses the start of a file, or all of it, that is compressed, or empty.
+
+    Raises:
+        UserError: Telling what it is instead of text.
+    """
     for magic, what in _MAGIC.items():
         # An id may begin with the letters of parquet; text never has a NUL, parquet always.
         if data.startswith(magic) and (magic != b"PAR1" or b"\0" in data):
             raise UserError(f"{name}: expected text, but it is {what.replace('FILE', name)}.")
-    if not data.removeprefix(_BOM).strip(_SPACES):
+    if not data.removeprefix(BOM).strip(_SPACES):
         what = "one event or one user a line" if flag == "--data" else "a header and rows"
         raise UserError(f"{name}: the file is empty: expected {what}; give another as {flag}.")
-    if b"\n" not in data:
-        data = data.replace(b"\r", b"\n")  # the lone line ends of old spreadsheets
-    _check_utf8(name, data)  # byte order mark included, so that offsets are those on disk
-    return TextFile(path=name, data=data.removeprefix(_BOM), sha256=sha256)
 
 
 def _read_bytes(name: str, flag: str) -> bytes:
@@ -106,14 +116,30 @@ def _read_bytes(name: str, flag: str) -> bytes:
         raise UserError(f"{name}: is a directory: expected a file; name one inside it.")
     try:
         return Path(name).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file: check the path given as {flag}.") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{name}: cannot be read ({reason}): check path and permissions.") from None
+        raise not_readable(name, error, flag=flag) from None
 
 
-def _check_utf8(name: str, data: bytes) -> None:
+def not_readable(name: str, error: Exception, *, flag: str = "--data") -> UserError:
+    """Returns, for the caller to raise, what to tell when a file cannot be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{name}: no such file: check the path given as {flag}.")
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"{name}: cannot be read ({reason}): check path and permissions.")
+
+
+def check_utf8(name: str, data: bytes, *, first_line: int = 1, first_offset: int = 0) -> None:
+    """Refuses bytes that are no UTF-8 text.
+
+    Args:
+        name: The file, for the message.
+        data: The file, or a part of it that begins and ends with a line.
+        first_line: Number of the part's first line.
+        first_offset: Where the part begins in the file.
+
+    Raises:
+        UserError: Naming line and byte.
+    """
     try:
         data.decode("utf-8")
         offset = data.find(b"\0")
@@ -123,10 +149,10 @@ def _check_utf8(name: str, data: bytes) -> None:
         what = f"byte 0x{data[offset]:02x}"
     if offset < 0:
         return
-    line = data.count(b"\n", 0, offset) + 1
+    line = data.count(b"\n", 0, offset) + first_line
     column = offset - (data.rfind(b"\n", 0, offset) + 1)
     raise UserError(
-        f"{name}, line {line}: {what} at byte offset {offset} (byte {column + 1} of the line) is "
-        "not UTF-8 text: convert the file first (iconv -f ENCODING -t UTF-8, where ENCODING is "
-        "perhaps LATIN1 or UTF-16)."
+        f"{name}, line {line}: {what} at byte offset {first_offset + offset} (byte {column + 1} of "
+        "the line) is not UTF-8 text: convert the file first (iconv -f ENCODING -t UTF-8, where "
+        "ENCODING is perhaps LATIN1 or UTF-16)."
     )

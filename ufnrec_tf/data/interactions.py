@@ -15,7 +15,8 @@ class Interactions:
     """Who took what, in order.
 
     User u's events are `items[offsets[u]:offsets[u + 1]]`, oldest first; equal times keep the
-    order of the file. Internal ids follow the first appearance in the file.
+    order of the file. Internal ids follow the first appearance in the file; users of a prepared
+    folder come shard by shard.
 
     Attributes:
         items: int32 [E], internal item ids 1..num_items; 0 is left for padding.
@@ -23,8 +24,8 @@ class Interactions:
         timestamps: float64 [E] in the file's unit, or None where it has no times.
         user_ids: object(str) [U], raw ids; internal user ids count from 0.
         item_ids: object(str) [num_items + 1], raw ids; item_ids[0] is "".
-        sha256: Of the file's bytes (of the arrays for planted data).
-        source: The file's name without directories, or "planted:...".
+        sha256: Of the file's bytes (of the arrays for planted data, of the contents of a folder).
+        source: The file's or folder's name without directories, or "planted:...".
         num_repeats: Events whose (user, item) had occurred before, counted before any drop.
         item_titles: object(str) [num_items + 1], "" where unknown, or None.
     """
@@ -100,9 +101,8 @@ def build_interactions(
     times = frame["time"].to_numpy(np.float64) if "time" in frame else None
     if times is not None and not np.isfinite(times).all():
         raise ValueError("`time` must be finite.")
-    # Both sorts are stable: equal keys stay in the order of the file.
-    order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
-    is_first = _is_first(users[order], items[order])
+    order = order_events(users, times)
+    is_first = is_first_of_pair(users[order], items[order])
     num_repeats = int(np.count_nonzero(~is_first))
     if repeats == "drop":
         order = order[is_first]
@@ -130,7 +130,19 @@ def _dense_ids(raw: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return codes.astype(np.int64), ids
 
 
-def _is_first(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+def order_events(users: np.ndarray, times: np.ndarray | None) -> np.ndarray:
+    """Returns the events' places sorted by user, then time, int64 [E].
+
+    Stable: equal keys stay in the order of the file.
+
+    Args:
+        users: int [E].
+        times: float64 [E], or None where only the order of the file is known.
+    """
+    return np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
+
+
+def is_first_of_pair(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Whether each event is the first of its (user, item), bool [E]; both are internal ids."""
     return ~pd.Series(pair_keys(users, items)).duplicated().to_numpy()
 

@@ -2,6 +2,7 @@
 
 How `format="auto"` decides, by the first line that is not blank:
 
+0. a Parquet file, told by its first and last bytes: `parquet`.
 1. fields `name:type` (types token, token_seq, float, float_seq), tab separated: `inter`.
 2. a flag names a column or the separator, or the line has a comma or a tab and one of its fields is
    a usual name of a user or item column (`columns.GUESSES`): `csv`, tab separated where the line
@@ -34,10 +35,13 @@ from ufnrec_tf.data.columns import (
 )
 from ufnrec_tf.data.files import TextFile, load_text
 from ufnrec_tf.data.interactions import REPEATS, Interactions, build_interactions
+from ufnrec_tf.data.parquet_logs import ParquetLog, is_parquet, read_frame
+from ufnrec_tf.data.table_rows import Table
 from ufnrec_tf.data.titles import read_titles
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
 
+PARQUET = "parquet"
 _AS = "--config.data.format="
 
 
@@ -106,6 +110,15 @@ def read_inter(file: TextFile, columns: Columns) -> pd.DataFrame:
     Raises:
         UserError: If the header is not typed, or as `columns.read_table`.
     """
+    return read_table(file, typed_table(file, columns), columns)
+
+
+def typed_table(file: TextFile, columns: Columns) -> Table:
+    """Returns the layout that a typed header gives.
+
+    Raises:
+        UserError: If the header is not typed.
+    """
     table = inter_table(file, columns)
     if table is None:
         raise file.error(
@@ -114,7 +127,7 @@ def read_inter(file: TextFile, columns: Columns) -> pd.DataFrame:
             f"an untyped header give {_AS}csv.",
             line=file.first_line()[0],
         )
-    return read_table(file, table, columns)
+    return table
 
 
 def read_csv(file: TextFile, columns: Columns) -> pd.DataFrame:
@@ -187,7 +200,7 @@ def read_interactions(
 
     Args:
         path: The file.
-        format: A key of `READERS`, or "auto": see the top of this module.
+        format: A key of `READERS`, "parquet", or "auto": see the top of this module.
         user_column: Name of the user column of a table; "" tries the usual names.
         item_column: Name of the item column.
         time_column: Name of the time column, numbers; "none": there may be one, do not read it.
@@ -200,12 +213,16 @@ def read_interactions(
     Raises:
         UserError: For anything wrong with the file or the settings, naming file and line.
     """
-    pick({name: name for name in ("auto", *READERS)}, format, key="data.format")
+    pick({name: name for name in ("auto", PARQUET, *READERS)}, format, key="data.format")
     pick({name: name for name in REPEATS}, repeats, key="data.repeats")
-    columns = Columns(user_column, item_column, time_column, rating_column, _character(separator))
-    file = load_text(path)
-    format = detect_format(file, columns) if format == "auto" else format
-    frame = READERS[format](file, columns)
+    columns = Columns(user_column, item_column, time_column, rating_column, separator_of(separator))
+    if format == PARQUET or (format == "auto" and is_parquet(path)):
+        log = ParquetLog(path, columns=columns)
+        frame, format, sha256 = read_frame(log), PARQUET, log.sha256
+    else:
+        file = load_text(path)
+        format = detect_format(file, columns) if format == "auto" else format
+        frame, sha256 = READERS[format](file, columns), file.sha256
     beside = Path(path).with_suffix(".item")
     titles = None
     if titles_path:
@@ -213,16 +230,21 @@ def read_interactions(
     elif format == "inter" and beside.is_file():
         titles = read_titles(beside)
     return build_interactions(
-        frame, sha256=file.sha256, source=file.name, repeats=repeats, titles=titles
+        frame, sha256=sha256, source=Path(path).name, repeats=repeats, titles=titles
     )
 
 
-def _character(separator: str) -> str:
-    character = {"tab": "\t", "\\t": "\t"}.get(separator, separator)
+def separator_of(text: str) -> str:
+    """Returns the character that `data.separator` names.
+
+    Raises:
+        UserError: If it is none.
+    """
+    character = {"tab": "\t", "\\t": "\t"}.get(text, text)
     if len(character) > 1 or character in ('"', "\n", "\r"):
         raise UserError(
             "`data.separator` must be one character other than a quote, or tab. "
-            f"Received: {separator!r}."
+            f"Received: {text!r}."
         )
     return character
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ufnrec_tf.data.distinct import distinct_in_ranges
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.errors import UserError
 
@@ -101,13 +102,15 @@ class Split:
     @cached_property
     def is_train(self) -> np.ndarray:
         """Whether each event trains, bool [E]."""
-        ends = np.repeat(self.train_ends, self.interactions.lengths)
-        return np.arange(self.interactions.num_events) < ends
+        # Two runs a user, so that nothing but the result has a place an event.
+        bounds = np.stack([self.train_ends, self.interactions.offsets[1:]], axis=1).ravel()
+        lengths = np.diff(bounds, prepend=0)
+        return np.repeat(np.tile([True, False], len(self.train_ends)), lengths)
 
     @cached_property
     def num_train_events(self) -> int:
         """Number of events that train."""
-        return int(np.count_nonzero(self.is_train))
+        return int((self.train_ends - self.interactions.offsets[:-1]).sum())
 
     @cached_property
     def heldout_only_items(self) -> np.ndarray:
@@ -288,10 +291,7 @@ def seen_train_items(split: Split) -> tuple[np.ndarray, np.ndarray]:
         offsets int64 [U + 1] and items int32 [K]: user u has seen `items[offsets[u]:offsets[u+1]]`,
         ascending.
     """
-    interactions = split.interactions
-    base = interactions.num_items + 1
-    users, items = (values[split.is_train] for values in (interactions.users, interactions.items))
-    keys = np.unique(users.astype(np.int64) * base + items)
-    counts = np.bincount(keys // base, minlength=interactions.num_users)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return offsets, (keys % base).astype(np.int32)
+    data = split.interactions
+    return distinct_in_ranges(
+        data.items, data.offsets[:-1], split.train_ends, num_items=data.num_items
+    )

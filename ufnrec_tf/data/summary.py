@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ufnrec_tf.data.interactions import pair_keys
+from ufnrec_tf.data.distinct import distinct_in_ranges
 from ufnrec_tf.data.splits import MIN_EVENTS, PARTS, Split
 
 Summary = dict[str, int | float | str]
@@ -15,7 +15,10 @@ def summary(split: Split) -> Summary:
     are periods, what is new in each is there too, under `validation_...` and `test_...`.
     """
     data = split.interactions
-    num_pairs = len(np.unique(pair_keys(data.users, data.items)))
+    pairs = distinct_in_ranges(
+        data.items, data.offsets[:-1], data.offsets[1:], num_items=data.num_items
+    )
+    num_pairs = len(pairs[1])
     found: Summary = {
         "source": data.source,
         "sha256": data.sha256,

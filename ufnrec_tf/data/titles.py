@@ -2,8 +2,9 @@
 
 import os
 
-from ufnrec_tf.data.columns import Columns, csv_table, find_role, inter_table, rows
+from ufnrec_tf.data.columns import Columns, csv_table, find_role, inter_table
 from ufnrec_tf.data.files import load_text
+from ufnrec_tf.data.table_rows import rows
 
 
 def read_titles(

@@ -1,0 +1,218 @@
+"""Logs of any size as batches of events, in file order: a table of text, or Parquet.
+
+A batch is what one block of the file holds, so that memory does not grow with the log. Blocks
+without quotes are parsed by pyarrow; those that have some, or that pyarrow does not take, by the
+reader of smaller logs (`table_rows.rows_of`), which also finds the words for what is wrong.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from ufnrec_tf.data.columns import REQUIRED, Columns, choose_columns, chunk_values
+from ufnrec_tf.data.files import TextFile
+from ufnrec_tf.data.log_blocks import Block, LogBlocks
+from ufnrec_tf.data.table_rows import Row, Table, rows_of, split_lines
+
+Layout = Callable[[TextFile], tuple[str, Table]]
+_MOST_ROWS = 1 << 17  # rows held as Python objects at a time
+
+
+class EventBatch(NamedTuple):
+    """Some events that follow one another in the log; n of them.
+
+    Attributes:
+        user_ids: object(str), the batch's distinct raw user ids by first appearance.
+        users: int32 [n], places in `user_ids`.
+        item_ids: object(str), likewise.
+        items: int32 [n], places in `item_ids`.
+        times: float64 [n], finite, or None where the log has no times.
+    """
+
+    user_ids: np.ndarray
+    users: np.ndarray
+    item_ids: np.ndarray
+    items: np.ndarray
+    times: np.ndarray | None
+
+
+class TextLog:
+    """A CSV, TSV or .inter log, gone through once.
+
+    Args:
+        blocks: The file.
+        layout: Tells by the start of the file its format and its layout.
+        columns: The columns and separator that the user named.
+
+    Attributes:
+        format: Its name, known once the first batch was taken.
+        chosen: Role -> name of the column that is read, known likewise.
+    """
+
+    def __init__(self, blocks: LogBlocks, *, layout: Layout, columns: Columns) -> None:
+        self.format = ""
+        self.chosen: dict[str, str] = {}
+        self._layout = layout
+        self._blocks = blocks
+        self._columns = columns
+
+    def __iter__(self) -> Iterator[EventBatch]:
+        """Yields the batches.
+
+        Raises:
+            UserError: If the log is not as expected, naming file and line.
+        """
+        blocks = iter(self._blocks)
+        head = next(blocks)
+        file = TextFile(self._blocks.name, head.data, "")
+        self.format, table = self._layout(file)
+        # By itself, since the header may be quoted, or stand under blank lines.
+        lines = _Lines(blocks, table)
+        lines.give(head)
+        rows = rows_of(file, lines, table)
+        chosen = choose_columns(file, (next(rows)[0], table.names), self._columns)
+        self.chosen = {role: table.names[index] for role, index in chosen.items()}
+        # The data itself is not needed any more, only the file's name.
+        parser = _Parser(TextFile(self._blocks.name, b"", ""), table, chosen)
+        has_events = False
+        for batch in itertools.chain(
+            parser.slowly(lines, rows),
+            itertools.chain.from_iterable(self._batches(parser, lines, block) for block in blocks),
+        ):
+            has_events = True
+            yield batch
+        if not has_events:
+            raise file.error("a header and no events: expected one event a line below it.")
+
+    @staticmethod
+    def _batches(parser: "_Parser", lines: "_Lines", block: Block) -> Iterator[EventBatch]:
+        batch = parser.fast(block)
+        if batch is not None:
+            yield batch
+            return
+        lines.give(block)
+        rows = rows_of(parser.file, lines, parser.table, first_line=block.first_line)
+        yield from parser.slowly(lines, rows)
+
+
+class _Lines(Iterator[str]):
+    """The lines of the block at hand, and of the next ones where a row needs them."""
+
+    def __init__(self, blocks: Iterator[Block], table: Table) -> None:
+        self._blocks = blocks
+        self._table = table
+        self._pending: deque[str] = deque()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether lines are left of the blocks taken so far."""
+        return bool(self._pending)
+
+    def give(self, block: Block) -> None:
+        """Takes a block's lines."""
+        self._pending.extend(split_lines(block.data, self._table))
+        if self._pending and not self._pending[-1]:
+            self._pending.pop()  # what `split` sees behind the last line end
+
+    def __next__(self) -> str:
+        while not self._pending:
+            self.give(next(self._blocks))
+        return self._pending.popleft()
+
+
+class _Parser:
+    """Turns blocks into batches.
+
+    Args:
+        file: Named in errors.
+        table: The log's layout.
+        chosen: Role -> index of the column.
+    """
+
+    def __init__(self, file: TextFile, table: Table, chosen: dict[str, int]) -> None:
+        self.file = file
+        self.table = table
+        self._chosen = chosen
+        names = [str(place) for place in range(len(table.names))]
+        self._read = arrow_csv.ReadOptions(use_threads=False, column_names=names)
+        self._convert = arrow_csv.ConvertOptions(
+            check_utf8=False,  # done
+            column_types=dict.fromkeys(names, pa.string()),
+            include_columns=[str(index) for index in chosen.values()],
+        )
+
+    def slowly(self, lines: _Lines, rows: Iterator[Row]) -> Iterator[EventBatch]:
+        """Yields the batches of the lines at hand; see `columns.chunk_values` for errors."""
+        while lines.has_pending:
+            chunk: list[Row] = []
+            while lines.has_pending and len(chunk) < _MOST_ROWS:
+                chunk.extend(itertools.islice(rows, 1))
+            if chunk:
+                values = chunk_values(self.file, chunk, self.table, self._chosen, known={})
+                yield batch_of(values["user"], values["item"], values.get("time"))
+
+    def fast(self, block: Block) -> EventBatch | None:
+        """Returns the batch of a block, or None where a closer look is needed."""
+        data, separator = block.data, self.table.separator
+        is_odd = self.table.is_quoted and b'"' in data
+        # A carriage return by itself ends a quoted table's row and no other's.
+        is_odd |= data.count(b"\r") != data.count(b"\r\n")
+        if is_odd or not separator.isascii():
+            return None
+        self._read.block_size = len(data) + 1
+        try:
+            parsed = arrow_csv.read_csv(
+                pa.BufferReader(data),
+                read_options=self._read,
+                parse_options=arrow_csv.ParseOptions(delimiter=separator, quote_char=False),
+                convert_options=self._convert,
+            )
+        except pa.ArrowInvalid:
+            return None
+        columns = {role: _whole(parsed[str(index)]) for role, index in self._chosen.items()}
+        users, items = (columns[role].dictionary_encode() for role in REQUIRED)
+        times = _numbers(columns["time"]) if "time" in columns else None
+        is_good = all(_are_ids(codes) for codes in (users, items))
+        is_good &= times is None or bool(np.isfinite(times).all())
+        if "rating" in columns:
+            is_good &= bool(np.isfinite(_numbers(columns["rating"].unique())).all())
+        return arrow_batch(users, items, times) if is_good else None
+
+
+def batch_of(users: np.ndarray, items: np.ndarray, times: np.ndarray | None) -> EventBatch:
+    """Returns the batch of some events: object(str) [n] twice, float64 [n] or None."""
+    user_codes, user_ids = pd.factorize(users)
+    item_codes, item_ids = pd.factorize(items)
+    return EventBatch(
+        user_ids, user_codes.astype(np.int32), item_ids, item_codes.astype(np.int32), times
+    )
+
+
+def arrow_batch(
+    users: pa.DictionaryArray, items: pa.DictionaryArray, times: np.ndarray | None
+) -> EventBatch:
+    """Returns the batch of some events, from dictionaries of strings without null."""
+    codes = (column.indices.to_numpy().astype(np.int32) for column in (users, items))
+    ids = (column.dictionary.to_numpy(zero_copy_only=False) for column in (users, items))
+    (user_codes, item_codes), (user_ids, item_ids) = codes, ids
+    return EventBatch(user_ids, user_codes, item_ids, item_codes, times)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _are_ids(codes: pa.DictionaryArray) -> bool:
+    return all(map(str.strip, codes.dictionary.to_pylist()))
+
+
+def _numbers(texts: pa.Array) -> np.ndarray:
+    """Returns float64, NaN for what is no number, read as `columns` reads numbers."""
+    values = pd.Series(texts.to_numpy(zero_copy_only=False), dtype=object)
+    return pd.to_numeric(values, errors="coerce").to_numpy(np.float64)

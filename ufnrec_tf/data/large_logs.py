@@ -1,0 +1,138 @@
+"""A log of any size, whichever its form: what it is, how it is read, how far one is."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ufnrec_tf.data.columns import Columns, csv_table
+from ufnrec_tf.data.event_batches import EventBatch, TextLog
+from ufnrec_tf.data.files import TextFile, not_readable
+from ufnrec_tf.data.log_blocks import BLOCK_BYTES, LogBlocks
+from ufnrec_tf.data.parquet_logs import BATCH_ROWS, ParquetLog, is_parquet
+from ufnrec_tf.data.prepared import MANIFEST
+from ufnrec_tf.data.readers import PARQUET, detect_format, typed_table
+from ufnrec_tf.data.table_rows import Table
+from ufnrec_tf.data.titles import read_titles
+from ufnrec_tf.errors import UserError
+
+_ROW_BYTES = 32  # of a text log, about: what a Parquet log of as many rows is taken for
+_TABLES = {"inter": typed_table, "csv": csv_table}
+
+
+class LogSettings(NamedTuple):
+    """How a log is read; see the configuration's section `data`.
+
+    Attributes:
+        format: auto, inter, csv or parquet.
+        columns: The user's own names of the columns.
+        repeats: keep or drop.
+        titles_path: A table of item titles, or empty.
+    """
+
+    format: str
+    columns: Columns
+    repeats: str
+    titles_path: str
+
+
+class LargeLog:
+    """The log that is read, once.
+
+    Args:
+        path: A CSV, TSV, .inter or Parquet file, or a folder of Parquet files.
+        settings: How it is read.
+
+    Attributes:
+        path: As given.
+        settings: As given.
+        num_bytes: Bytes on the disk.
+        size: Bytes that it has as text, about.
+        num_events: Events read so far.
+
+    Raises:
+        UserError: If it cannot be opened.
+    """
+
+    def __init__(self, path: str, settings: LogSettings) -> None:
+        self.path = path
+        self.settings = settings
+        self.num_events = 0
+        self._blocks: LogBlocks | None = None
+        self._reader: TextLog | ParquetLog
+        if os.path.isdir(path) and (Path(path) / MANIFEST).exists():
+            raise UserError(
+                f"{path}: is prepared already: expected a log; --data takes it as it is."
+            )
+        is_told = settings.format == "auto" and (os.path.isdir(path) or is_parquet(path))
+        if is_told or settings.format == PARQUET:
+            parquet = ParquetLog(path, columns=settings.columns, batch_rows=BATCH_ROWS)
+            self.num_bytes, self.size = parquet.num_bytes, parquet.num_rows() * _ROW_BYTES
+            self._reader = self._parquet = parquet
+            return
+        self._blocks = LogBlocks(path, block_bytes=BLOCK_BYTES)
+        self._reader = TextLog(self._blocks, layout=self._layout, columns=settings.columns)
+        try:
+            self.num_bytes = self.size = os.stat(path).st_size
+        except (OSError, ValueError) as error:
+            raise not_readable(path, error) from None
+
+    def __iter__(self) -> Iterator[EventBatch]:
+        """Yields the batches; see `TextLog` and `ParquetLog` for errors."""
+        for batch in self._reader:
+            self.num_events += len(batch.items)
+            yield batch
+
+    @property
+    def done(self) -> int:
+        """How much of `size` has been read."""
+        if self._blocks is not None:
+            return self._blocks.num_bytes
+        return self.num_events * _ROW_BYTES
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the user said of the log, fit for JSON."""
+        values = self.settings._asdict() | vars(self.settings.columns)
+        del values["columns"]
+        return values
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the log turned out to be, once the first batch was taken; fit for JSON."""
+        return {"format": self._reader.format, "columns": self._reader.chosen}
+
+    def sha256(self) -> str:
+        """Returns the hash of the log: of text that was read the one of what was read."""
+        if self._blocks is None:
+            return self._parquet.sha256
+        if not self._blocks.num_bytes:
+            for _ in self._blocks:
+                pass
+        return self._blocks.sha256
+
+    def titles(self, item_ids: list[str]) -> np.ndarray | None:
+        """Returns each item's title, object(str) [V]; None where there is no table of titles."""
+        beside = Path(self.path).with_suffix(".item")
+        titles = None
+        if self.settings.titles_path:
+            titles = read_titles(self.settings.titles_path, item_ids=set(item_ids))
+        elif self._reader.format == "inter" and beside.is_file():
+            titles = read_titles(beside)
+        if titles is None:
+            return None
+        return np.array([titles.get(item, "") for item in item_ids], dtype=object)
+
+    def _layout(self, head: TextFile) -> tuple[str, Table]:
+        """Returns format and layout by the start of the file."""
+        columns, format = self.settings.columns, self.settings.format
+        format = detect_format(head, columns) if format == "auto" else format
+        if format not in _TABLES:
+            raise head.error(
+                f"read as {format}, which --mode=prepare does not take: expected Parquet, or one "
+                "event a line below a header such as user_id,item_id,timestamp (commas or tabs); "
+                "put such a line on top and separate the fields so."
+            )
+        return format, _TABLES[format](head, columns)

@@ -1,0 +1,235 @@
+"""Parquet logs, a file or a folder of files, as batches of events."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ufnrec_tf.data.columns import IGNORED, REQUIRED, Columns, choose_columns
+from ufnrec_tf.data.event_batches import EventBatch, arrow_batch
+from ufnrec_tf.data.files import TextFile, not_readable
+from ufnrec_tf.errors import UserError, own_words
+
+BATCH_ROWS = 1 << 18
+MAGIC = b"PAR1"
+_HASHED = 1 << 22
+
+
+class ParquetLog:
+    """One Parquet file, or all `*.parquet` of a folder in the order of their names.
+
+    Ids may be text or whole numbers; times numbers, or dates, which become seconds since 1970.
+
+    Args:
+        path: The file or folder.
+        columns: The columns that the user named.
+        batch_rows: Events of a batch at most.
+
+    Attributes:
+        files: What is read.
+        chosen: Role -> name of the column that is read, known once the first batch was taken.
+        num_bytes: Of all files.
+    """
+
+    format = "parquet"
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, columns: Columns, batch_rows: int = BATCH_ROWS
+    ) -> None:
+        name = os.fspath(path)
+        self.files = sorted(Path(name).glob("*.parquet")) if os.path.isdir(name) else [Path(name)]
+        if not self.files:
+            raise UserError(f"{name}: a folder without a *.parquet file: expected at least one.")
+        try:
+            self.num_bytes = sum(file.stat().st_size for file in self.files)
+        except OSError as error:
+            raise not_readable(name, error) from None
+        self.chosen: dict[str, str] = {}
+        self._is_folder = os.path.isdir(name)
+        self._columns = columns
+        self._batch_rows = batch_rows
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes; of a folder, of names and hashes of its files. Reads them all."""
+        hashes = [_sha256(path) for path in self.files]
+        if not self._is_folder:
+            return hashes[0]
+        names = (path.name for path in self.files)
+        lines = (f"{sha256}  {name}\n" for name, sha256 in zip(names, hashes, strict=True))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def num_rows(self) -> int:
+        """Returns the number of events of all files.
+
+        Raises:
+            UserError: If one is no Parquet file.
+        """
+        total = 0
+        for path in self.files:
+            with _open(path) as file:
+                total += file.metadata.num_rows
+        return total
+
+    def __iter__(self) -> Iterator[EventBatch]:
+        """Yields the batches.
+
+        Raises:
+            UserError: If a file is not as expected, naming file and row.
+        """
+        is_empty = True
+        for path in self.files:
+            for batch in self._batches(path):
+                is_empty = False
+                yield batch
+        if is_empty:
+            raise UserError(f"{self.files[0]}: no events: expected at least one row.")
+
+    def _batches(self, path: Path) -> Iterator[EventBatch]:
+        named = TextFile(str(path), b"", "")
+        with _open(path) as file:
+            names = file.schema_arrow.names
+            chosen = choose_columns(named, (None, names), self._columns)
+            chosen.pop("rating", None)  # typed already, and not used
+            own = {role: names[index] for role, index in chosen.items()}
+            if self.chosen and own != self.chosen:
+                raise UserError(
+                    f"{path}: would be read by columns {own}, and {self.files[0].name} by "
+                    f"{self.chosen}: expected the same columns in all files of a folder."
+                )
+            self.chosen, first_row = own, 1
+            # Not in threads: memory would grow with their number.
+            batches = file.iter_batches(
+                self._batch_rows, columns=list(own.values()), use_threads=False
+            )
+            while (batch := _next(batches, path)) is not None:
+                yield _event_batch(_Columns(path, batch, first_row), own)
+                first_row += batch.num_rows
+
+
+class _Columns:
+    """A batch's columns, checked; errors name file and row."""
+
+    def __init__(self, path: Path, batch: pa.RecordBatch, first_row: int) -> None:
+        self._path = path
+        self._batch = batch
+        self._first_row = first_row
+
+    def ids(self, role: str, name: str) -> pa.DictionaryArray:
+        """Returns the raw ids of a column as a dictionary of strings."""
+        column = self._batch.column(name)
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not (is_text or pa.types.is_string_view(kind) or pa.types.is_integer(kind)):
+            raise UserError(
+                f"{self._path}: the {role} column {name!r} holds {column.type}: expected text or "
+                "whole numbers; convert it, or name another with "
+                f"--config.data.{role}_column=NAME."
+            )
+        self._refuse_first(pc.is_null(column), f"no {role} id: expected any text; fill it in")
+        codes = column.cast(pa.string()).dictionary_encode()
+        is_blank = np.array([not id.strip() for id in codes.dictionary.to_pylist()], bool)
+        if is_blank.any():
+            where = pa.array(is_blank[codes.indices.to_numpy()])
+            self._refuse_first(where, f"an empty {role} id: expected any text; fill it in")
+        return codes
+
+    def times(self, name: str) -> np.ndarray:
+        """Returns the times of a column, float64."""
+        column = self._batch.column(name)
+        kind = column.type
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            seconds = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
+            values = seconds.cast(pa.int64()).to_numpy(zero_copy_only=False) / 1e6
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        else:
+            raise UserError(
+                f"{self._path}: the time column {name!r} holds {kind}: expected numbers or dates; "
+                f"convert it, or leave it unread with --config.data.time_column={IGNORED}."
+            )
+        self._refuse_first(
+            pa.array(~np.isfinite(values)), "no finite time: expected a number; mend it"
+        )
+        return values.astype(np.float64)
+
+    def _refuse_first(self, is_wrong: pa.Array, what: str) -> None:
+        if pc.any(is_wrong).as_py():
+            row = self._first_row + is_wrong.index(True).as_py()
+            raise UserError(f"{self._path}, row {row}: {what} or delete the row.")
+
+
+def _event_batch(columns: _Columns, names: dict[str, str]) -> EventBatch:
+    users, items = (columns.ids(role, names[role]) for role in REQUIRED)
+    times = columns.times(names["time"]) if "time" in names else None
+    return arrow_batch(users, items, times)
+
+
+def read_frame(log: ParquetLog) -> pd.DataFrame:
+    """Returns all events, as the readers of text do: object(str) ids, float64 times."""
+    known: dict[str, str] = {}  # one object an id, however often it occurs
+    pieces: dict[str, list[np.ndarray]] = {}
+    for batch in log:
+        for role, ids, codes in (
+            ("user", batch.user_ids, batch.users),
+            ("item", batch.item_ids, batch.items),
+        ):
+            own = np.array([known.setdefault(id, id) for id in ids], dtype=object)
+            pieces.setdefault(role, []).append(own[codes])
+        if batch.times is not None:
+            pieces.setdefault("time", []).append(batch.times)
+    whole = {role: np.concatenate(parts) for role, parts in pieces.items()}
+    return pd.DataFrame(
+        {role: pd.Series(array, dtype=array.dtype) for role, array in whole.items()}
+    )
+
+
+def is_parquet(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins and ends as Parquet does."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(MAGIC))
+            file.seek(-len(MAGIC), os.SEEK_END)
+            return start == MAGIC == file.read()
+    except (OSError, ValueError):
+        return False  # whoever reads it will say why
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _not_parquet(path, error) from None
+
+
+def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
+    try:
+        return next(batches, None)
+    except (OSError, pa.ArrowException) as error:
+        raise _not_parquet(path, error) from None
+
+
+def _not_parquet(path: Path, error: Exception) -> UserError:
+    if isinstance(error, (FileNotFoundError, PermissionError)):
+        return not_readable(str(path), error)
+    return UserError(
+        f"{path}: cannot be read as Parquet ({own_words(error)[:200]}): expected a whole Parquet "
+        "file; write it again."
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_HASHED):
+                digest.update(chunk)
+    except OSError as error:
+        raise not_readable(str(path), error) from None
+    return digest.hexdigest()

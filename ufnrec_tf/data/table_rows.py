@@ -1,0 +1,81 @@
+"""Rows of tables with a header (.inter, CSV, TSV): fields, with the line where each row begins."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ufnrec_tf.data.files import TextFile
+
+Row = tuple[int, list[str]]
+"""Number of a row's first line, and its fields."""
+Header = tuple[int | None, list[str]]
+"""Likewise; None where the names do not stand in a line."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's layout.
+
+    Attributes:
+        names: Of the columns, types and outer spaces removed.
+        separator: One character.
+        is_quoted: True where "..." may hold separators and line ends, as in CSV.
+    """
+
+    names: list[str]
+    separator: str
+    is_quoted: bool
+
+
+def rows(file: TextFile, table: Table) -> Iterator[Row]:
+    """Yields the rows of a whole file; see `rows_of`."""
+    return rows_of(file, split_lines(file.data, table), table)
+
+
+def split_lines(data: bytes, table: Table) -> Iterable[str]:
+    """Returns the lines of UTF-8 text as `rows_of` takes them, to be gone through once."""
+    if not table.is_quoted:
+        return data.decode().split("\n")
+    # Each keeps its end, which may be a lone carriage return.
+    return io.StringIO(data.decode(), newline="")
+
+
+def rows_of(
+    file: TextFile, lines: Iterable[str], table: Table, *, first_line: int = 1
+) -> Iterator[Row]:
+    """Yields each row's first line number and its fields, header included, blank rows left out.
+
+    Args:
+        file: Named in errors.
+        lines: Of `split_lines`; one is asked for only when the row needs it.
+        table: The layout.
+        first_line: Number of the first of the lines.
+
+    Raises:
+        UserError: If a quote is not closed, with the line where its row begins.
+    """
+    if not table.is_quoted:
+        for line, plain in enumerate(lines, start=first_line):
+            if plain.strip():
+                yield line, plain.removesuffix("\r").split(table.separator)
+        return
+    reader = csv.reader(lines, delimiter=table.separator, strict=True)
+    line = first_line
+    try:
+        for row in reader:
+            if not _is_blank(row, table.separator):
+                yield line, row
+            line = first_line + reader.line_num
+    except csv.Error as error:
+        raise file.error(
+            f"the row that begins here is not readable as a table ({error}): expected a quoted "
+            'field to end before the next separator, quotes inside it doubled (""); mend its '
+            "quotes.",
+            line=line,
+        ) from None
+
+
+def _is_blank(row: list[str], separator: str) -> bool:
+    """Whether a row's line is white space only, as `TextFile.first_line` sees it."""
+    return (len(row) < 2 or separator.isspace()) and not any(map(str.strip, row))

@@ -2,9 +2,11 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 
+from tests.distributed_run import ROOT
 from ufnrec_tf.cluster import find_cluster
 from ufnrec_tf.distribution import make_strategy
 from ufnrec_tf.errors import UserError
@@ -109,3 +111,23 @@ def test_virtual_devices_and_workers_exclude_each_other(monkeypatch):
     given(monkeypatch, TWO, {"type": "worker", "index": 1})
     with pytest.raises(UserError, match="num_virtual_devices"):
         make_strategy("multi_worker", num_virtual_devices=2)
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_the_kubernetes_job_makes_a_tf_config_that_is_taken(monkeypatch, index):
+    text = (ROOT / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8")
+    script = text.partition("            - |\n")[2].partition("          ports:")[0]
+    assert "exec python main.py" in script
+    script = script.replace("exec python main.py", "printenv TF_CONFIG; exit 0;")
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env={**os.environ, "WORKERS": "3", "JOB_COMPLETION_INDEX": str(index)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    monkeypatch.setenv("TF_CONFIG", done.stdout)
+    cluster = find_cluster()
+    workers = [f"ufnrec-{number}.ufnrec:2222" for number in range(3)]
+    assert cluster.cluster_spec().as_dict() == {"worker": workers}
+    assert cluster.task_id == index

@@ -104,6 +104,12 @@ def check_arms(plan: Plan) -> None:
     Raises:
         UserError: Naming the arm.
     """
+    if plan.config.distribution.strategy == "multi_worker":
+        raise UserError(
+            "--mode=compare trains each run on one machine, so `distribution.strategy` cannot be "
+            "multi_worker. Take mirrored, or share its runs out: --config.comparison.run=ARM/SEED "
+            "on each machine, with one --workdir."
+        )
     for arm in plan.arms:
         with of_arm(arm.name):
             check_names(plan.run_config(arm.name))

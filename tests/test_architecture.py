@@ -19,16 +19,17 @@ LAYERS = [
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
-    "losses metrics policies positions memory_rows memory_usage user_items host_state gate "
-    "optimizer retriever histories controls statistics slices beyond_accuracy charts report_style",
+    "losses metrics policies positions memory_rows memory_carry memory_usage user_items "
+    "host_state gate optimizer retriever histories controls statistics slices beyond_accuracy "
+    "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
-    "safe_flips",
+    "safe_flips memory_transfer",
     "model evaluation recommend suspects detection",
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
     "callbacks record false_negatives",
-    "signals",
+    "signals warm_start",
     "results",
     "training trained comparison_runs children",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",

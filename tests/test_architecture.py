@@ -15,7 +15,7 @@ PACKAGE = ROOT / "ufnrec_tf"
 LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
-    "own_state checkpoint board run_state evaluation_share",
+    "own_state checkpoint rewriting board run_state evaluation_share",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -34,7 +34,8 @@ LAYERS = [
     "training trained comparison_runs children",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
     "report_suspects report",
-    "comparison",
+    "forget_tables forget_shown",
+    "comparison forget",
     "modes",
     "cli",
 ]

@@ -20,6 +20,7 @@ MODES = {
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
     "export": "write the SavedModel again",
     "recommend": "recommend for a file of histories, by the exported model",
+    "forget": "remove users from a work directory's memory and files, or from prepared data",
 }
 
 
@@ -43,6 +44,7 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_integer("top_k", 10, "recommend: items a history.", flag_values=values)
     flags.DEFINE_string("output", "", "recommend: CSV file to write.", flag_values=values)
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
+    flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)
     return values
 

@@ -148,11 +148,12 @@ OLD = {
 
 
 def new_histories():
-    """OLD without u3 and i5, in another order; u0 and u1 go on, there are new users and items."""
+    """OLD without u3 and i5, in another order; u0 to u7 go on, there are new users and items."""
     histories = {user: [i for i in items if i != "i5"] for user, items in OLD.items()}
+    for number in range(8):
+        # What was held out trains now: it is no negative any more.
+        histories[f"u{number}"] += ["new 1", "new 2"]
     del histories["u3"]
-    histories["u0"] = [*histories["u0"], "new 1", "new 2"]
-    histories["u1"] = [*histories["u1"], "new 2"]
     newcomers = {f"n{user}": ["new 1", f"i{user}", "new 2", "i0", "i1"] for user in range(4)}
     return newcomers | dict(reversed(histories.items()))
 
@@ -274,6 +275,9 @@ def test_the_memory_comes_over_whatever_the_number_of_workers(old_workers, new_w
     }
     assert after == expected
     assert 0 < len(expected) < len(before)
+    here = [entry for entry in before if entry[:2] in same]
+    assert any(entry[2] in seen[entry[0]] for entry in here)
+    assert any(entry[2] not in items for entry in here)
     assert sum(count.items_carried for count in counts) == len(expected)
     remembered = sum(entry[4] for entry in expected)
     assert sum(count.remembered_carried for count in counts) == remembered

@@ -104,7 +104,7 @@ def forget_run(path: Path, users: Set[str]) -> Removed:
         UserError: If a file cannot be read or written; run again, it goes on.
     """
     for folder in (path, path / FOLDER):
-        for leftover in folder.glob(".*.new"):
+        for leftover in folder.glob(".*.new"):  # of a file that was being written
             leftover.unlink()
     checkpoints = path / "checkpoints"
     is_run = checkpoints.is_dir() or (path / FOLDER).is_dir()

@@ -139,9 +139,9 @@ def _train_one(
         display.line(f"  going on from {found['name']} in {path}")
     else:
         start_warm(config, experiment, split, path=path, progress=progress, display=display)
-    keep_ids(config, split, path, is_written=is_chief)
     if is_chief:
         write_json(path / "config.json", record)  # not before the checkpoint was found good
+    keep_ids(config, split, path, is_written=is_chief)
     log.cut_after(progress.step)
     _show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)

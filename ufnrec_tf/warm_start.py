@@ -168,17 +168,10 @@ def _take_memory(
     new_items: np.ndarray,
 ) -> tuple[Carried | None, str]:
     """Fills the memory; returns how much of it came over, or None and why nothing did."""
-    before = POLICIES.get(older.config["memory"]["policy"])
-    policy, memory = POLICIES[config.memory.policy], experiment.model.memory
-    if memory is None:
-        return None, "this run has none"
-    if before is None or not before.remembers:
-        return None, "the older run has none"
-    if before.is_safe != policy.is_safe:
-        return None, "the two policies count different things"
-    newest = older.store.newest()
-    if not newest:
-        return None, "the older run has no checkpoint of a step"
+    memory, newest = experiment.model.memory, older.store.newest()
+    reason = _why_none(config, older)
+    if memory is None or reason:
+        return None, reason
     carrier = Carrier(
         split=split,
         users_of_rows=experiment.samples.users_of_rows(),
@@ -199,6 +192,18 @@ def _take_memory(
             f"be read ({own_words(error)[:200]}). Give another work directory."
         ) from error
     return carried.over_workers(experiment.workers), ""
+
+
+def _why_none(config: ConfigDict, older: Older) -> str:
+    """Returns why no memory can be taken over, or an empty string."""
+    policy, before = POLICIES[config.memory.policy], older.config["memory"]["policy"]
+    if not policy.remembers:
+        return "this run has none"
+    if before not in POLICIES or not POLICIES[before].remembers:
+        return "the older run has none"
+    if POLICIES[before].is_safe != policy.is_safe:
+        return "the two policies count different things"
+    return "" if older.store.newest() else "the older run has no checkpoint of a step"
 
 
 def _overlap(before: np.ndarray, now: np.ndarray) -> dict[str, int]:

@@ -307,6 +307,11 @@ OPTIONS = {
         "checkpoints_kept": Option(
             2, "Newest checkpoints that are kept; the best weights always are.", minimum=1
         ),
+        "warm_start": Option(
+            "",
+            "Work directory of an older run, on another log perhaps, of the same backbone: a fresh "
+            "run begins with its selected weights and its memory, by raw ids. Empty: from scratch.",
+        ),
         "deterministic": Option(False, "TensorFlow's deterministic operations; slower."),
     },
     "evaluation": {

@@ -15,25 +15,27 @@ PACKAGE = ROOT / "ufnrec_tf"
 LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
-    "own_state checkpoint board run_state evaluation_share",
+    "own_state checkpoint rewriting board run_state evaluation_share",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
-    "losses metrics policies positions memory_rows memory_usage user_items host_state gate "
-    "optimizer retriever histories controls statistics slices beyond_accuracy charts report_style",
+    "losses metrics policies positions memory_rows memory_carry memory_usage user_items "
+    "host_state gate optimizer retriever histories controls statistics slices beyond_accuracy "
+    "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
-    "safe_flips",
+    "safe_flips memory_transfer",
     "model evaluation recommend suspects detection",
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
     "callbacks record false_negatives preparation",
-    "signals",
+    "signals warm_start",
     "results",
     "training trained comparison_runs children",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
     "report_suspects report",
-    "comparison",
+    "forget_tables forget_shown",
+    "comparison forget",
     "modes",
     "cli",
 ]

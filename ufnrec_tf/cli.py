@@ -21,6 +21,7 @@ MODES = {
     "export": "write the SavedModel again",
     "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",
+    "forget": "remove users from a work directory's memory and files, or from prepared data",
 }
 
 
@@ -46,6 +47,7 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_integer("top_k", 10, "recommend: items a history.", flag_values=values)
     flags.DEFINE_string("output", "", "recommend: CSV file to write.", flag_values=values)
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
+    flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)
     return values
 

@@ -190,3 +190,19 @@ def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         f"{summary.num_unknown_ids:,} unknown and dropped; {summary.num_empty:,} histories "
         "without a known item)"
     )
+
+
+def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Removes the users of a file from a work directory, from prepared data, or from both."""
+    _need(flags, "users")
+    if not flags.workdir and not flags.data:
+        raise UserError("--mode=forget needs --workdir, or the folder of prepared data as --data.")
+    if overrides:
+        raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=forget.")
+    from ufnrec_tf.data.user_list import read_users
+
+    users = read_users(flags.users)
+    import_tensorflow()
+    from ufnrec_tf.forget import forget as forget_users
+
+    forget_users(users, workdir=flags.workdir, data=flags.data, display=Display())

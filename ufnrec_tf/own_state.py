@@ -1,16 +1,25 @@
 """What one worker alone has, and how it is dealt out anew where their number changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.distribution import ALONE, Workers
+from ufnrec_tf.distribution import ALONE, Workers, on_host
+
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 RowsOf = Callable[[int, int], np.ndarray]
 """(worker, number of workers) -> int64 [n], the rows of all tables that it holds, ascending."""
+
+
+class Part(NamedTuple):
+    """What one worker wrote, by name: tables [rows, ...] and sums."""
+
+    tables: dict[str, np.ndarray]
+    sums: dict[str, np.ndarray]
 
 
 class OwnState:
@@ -39,10 +48,8 @@ class OwnState:
 
     def write(self, folder: Path) -> None:
         """Writes this worker's part into a checkpoint's folder."""
-        groups = {"tables": self.tables, "sums": self.sums}
-        parts = {name: tf.train.Checkpoint(**group) for name, group in groups.items() if group}
         prefix = part_prefix(folder, self._workers.index, self._workers.count)
-        tf.train.Checkpoint(**parts).write(prefix)
+        _write(prefix, tables=self.tables, sums=self.sums)
 
     def read(self, folder: Path, *, num_workers: int) -> None:
         """Reads what is this worker's now from the parts that `num_workers` wrote.
@@ -90,12 +97,45 @@ def part_prefix(folder: Path, worker: int, num_workers: int) -> str:
     return str(folder / f"worker-{worker:05d}-of-{num_workers:05d}")
 
 
+def read_part(folder: Path, worker: int, num_workers: int) -> Part:
+    """Returns what a worker wrote into a checkpoint's folder.
+
+    Raises:
+        tf.errors.OpError: If it is missing or damaged.
+    """
+    reader = _reader(folder, worker, num_workers)
+    found: dict[str, dict[str, np.ndarray]] = {"tables": {}, "sums": {}}
+    for key in reader.get_variable_to_shape_map():
+        group, _, name = key.removesuffix(VALUE).partition("/")
+        if key.endswith(VALUE) and group in found:
+            found[group][name] = _tensor(reader, group, name)
+    return Part(**found)
+
+
+def write_part(folder: Path, worker: int, num_workers: int, part: Part) -> None:
+    """Writes what a worker has into a checkpoint's folder, as `OwnState.write` does."""
+    with on_host():
+        variables = {
+            group: {name: tf.Variable(value, trainable=False) for name, value in values.items()}
+            for group, values in part._asdict().items()
+        }
+    _write(part_prefix(folder, worker, num_workers), **variables)
+
+
+def _write(
+    prefix: str, *, tables: Mapping[str, tf.Variable], sums: Mapping[str, tf.Variable]
+) -> None:
+    groups = {"tables": tables, "sums": sums}
+    parts = {name: tf.train.Checkpoint(**group) for name, group in groups.items() if group}
+    tf.train.Checkpoint(**parts).write(prefix)
+
+
 def _reader(folder: Path, worker: int, num_workers: int) -> Any:
     return tf.train.load_checkpoint(part_prefix(folder, worker, num_workers))
 
 
 def _tensor(reader: Any, group: str, name: str) -> np.ndarray:
-    return np.asarray(reader.get_tensor(f"{group}/{name}/.ATTRIBUTES/VARIABLE_VALUE"))
+    return np.asarray(reader.get_tensor(f"{group}/{name}{VALUE}"))
 
 
 def _folded(sums: np.ndarray, shape: tf.TensorShape) -> np.ndarray:

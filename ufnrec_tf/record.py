@@ -12,6 +12,9 @@ from ml_collections import ConfigDict
 
 import ufnrec_tf
 from ufnrec_tf.config import as_json
+from ufnrec_tf.data.pipeline import Samples, make_samples
+from ufnrec_tf.data.splits import Split
+from ufnrec_tf.run_ids import RunIds, has_ids, ids_of_run, write_ids
 from ufnrec_tf.sources import Source
 from ufnrec_tf.workdir import read_json
 
@@ -37,7 +40,35 @@ def describe(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
             identity[f"{section}.{key}"] = value
     for key in ("batch_size", "draw", "windows", "monitor"):
         identity[f"training.{key}"] = values["training"][key]
+    older = config.training.warm_start
+    identity["training.warm_start"] = str(Path(older).resolve()) if older else ""
     return identity
+
+
+def ids_of_samples(split: Split, samples: Samples) -> RunIds:
+    """Returns what the internal numbers of a run over these windows stand for."""
+    return ids_of_run(
+        split.interactions,
+        users=samples.users,
+        first_positions=samples.first_positions,
+        users_of_rows=samples.users_of_rows(),
+    )
+
+
+def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool = True) -> None:
+    """Writes the raw ids of a run into its work directory, unless they are there.
+
+    Args:
+        config: Of the run.
+        split: Of the run.
+        path: Its work directory.
+        is_written: False for a worker that leaves it to the chief.
+    """
+    if not is_written or has_ids(path):
+        return
+    windows = config.training.windows
+    samples = make_samples(split, max_length=config.backbone.max_length, windows=windows)
+    write_ids(path, ids_of_samples(split, samples))
 
 
 def _git_commit() -> str:

@@ -1,6 +1,8 @@
 """What a comparison's page says of the suspects: how right they are, which items, for whom."""
 
-from html import escape
+import re
+from collections.abc import Set
+from html import escape, unescape
 from typing import Any
 
 from ufnrec_tf.report_parts import number, section, table
@@ -96,4 +98,12 @@ def _user(user: dict[str, Any]) -> str:
         f"<p>User <b>{escape(user['user'])}</b>, newest: "
         f"{escape(', '.join(user['history'][-_NEWEST:]))}<br>flagged: {flagged}"
         f"<br>took later: {escape(', '.join(user['later']))}</p>"
+    )
+
+
+def without_users(page: str, users: Set[str]) -> str:
+    """Returns a page without the paragraphs on some users, by raw id."""
+    paragraphs = r"<p>User <b>([^<]*)</b>.*?</p>"
+    return re.sub(
+        paragraphs, lambda found: "" if unescape(found[1]) in users else found[0], page, flags=re.S
     )

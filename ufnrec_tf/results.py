@@ -131,6 +131,7 @@ def finish(
         "ceiling": ceiling,
         "table": _table(config, split, path, label_of(config), scores["test"].metrics),
         **_lists(config, split, lists),
+        **({"warm_start": progress.warm_start} if progress.warm_start else {}),
     }
     give_back()  # what the baselines took
     for part, score in scores.items():

@@ -1,6 +1,7 @@
 """What TensorBoard shows of training, from the sums of an epoch, and of its end."""
 
 import re
+from collections.abc import Set
 from typing import Any
 
 import keras
@@ -84,9 +85,11 @@ def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> 
     known = {f"false_negatives/{k}": float(v) for k, v in values.items() if v is not None}
     board.scalars("train", known, step=step)
     if "future" in found:
-        board.text("false_negatives/summary", markdown(found))
+        board.text(SUMMARY_CARD, markdown(found))
 
 
+SUMMARY_CARD = "false_negatives/summary"
+"""Tag of the page to read."""
 _PLANTED = ("precision", "recall", "base_rate", "lift")
 
 
@@ -123,6 +126,14 @@ def markdown(found: dict[str, Any]) -> str:
             f"- later: {', '.join(map(_cell, example['later'])) or 'nothing'}",
         ]
     return "\n".join(lines)
+
+
+def without_users(text: str, users: Set[str]) -> str:
+    """Returns Markdown made by `markdown` without the paragraphs on some users, by raw id."""
+    cells = {_cell(user) for user in users}
+    head, *examples = re.split(r"\n\n(?=\*\*.*\*\* had )", text)
+    kept = [e for e in examples if e[2 : e.index("** had ")] not in cells]
+    return "\n\n".join([head, *kept])
 
 
 def _cell(text: str) -> str:

@@ -47,6 +47,7 @@ class Progress:
         stopped_early: Whether training ended before its last epoch.
         totals: Sums over the run: flips, removals, shown and others.
         timing: Seconds and counts; see interface of `result.json`.
+        warm_start: What was taken over from an older run before the first step.
     """
 
     step: int = 0
@@ -63,6 +64,7 @@ class Progress:
     stopped_early: bool = False
     totals: dict[str, float] = field(default_factory=dict)
     timing: dict[str, float] = field(default_factory=dict)
+    warm_start: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,13 @@ from ufnrec_tf.experiment import (
 from ufnrec_tf.gate import GATES
 from ufnrec_tf.memory_usage import over_workers
 from ufnrec_tf.metrics import metrics_from_ranks
-from ufnrec_tf.record import describe, is_done, run_record
+from ufnrec_tf.record import describe, is_done, keep_ids, run_record
 from ufnrec_tf.results import finish, label_of
 from ufnrec_tf.run_state import Interrupted, LoopSettings, Progress
 from ufnrec_tf.showing import show_finished
 from ufnrec_tf.signals import with_signals
 from ufnrec_tf.sources import Source
+from ufnrec_tf.warm_start import start_warm
 from ufnrec_tf.workdir import JsonLines, Workdir, write_json
 
 
@@ -80,6 +81,7 @@ def train(
         is_there = is_done(config, directory.path)
         workers.any(False)  # nobody writes before all have looked
         if is_there:
+            keep_ids(config, split, directory.path, is_written=workers.is_chief)
             display.heading("This run is done; its results again:")
             show_finished(directory.path, display)
             return
@@ -136,8 +138,11 @@ def _train_one(
         patience = config.training.patience
         progress.stopped_early = 0 < patience <= progress.num_without
         display.line(f"  going on from {found['name']} in {path}")
+    else:
+        start_warm(config, experiment, split, path=path, progress=progress, display=display)
     if is_chief:
         write_json(path / "config.json", record)  # not before the checkpoint was found good
+    keep_ids(config, split, path, is_written=is_chief)
     log.cut_after(progress.step)
     _show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 from ufnrec_tf.errors import UserError, own_words
 
 IN_USE = "another run is using it"
+FORGOTTEN = "has_forgotten"
+"""Key of config.json, true once --mode=forget has removed users from the directory."""
 RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
 """Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
 
@@ -156,7 +158,14 @@ class Workdir:
         path = self.path / "config.json"
         if not path.exists():
             return
-        before = read_record(path)["identity"]
+        record = read_record(path)
+        if record.get(FORGOTTEN):
+            raise UserError(
+                f"--workdir={self.path}: users were forgotten here, so that its training cannot go "
+                "on. Train into another --workdir, on the log without them, with "
+                f"--config.training.warm_start={self.path}."
+            )
+        before = record["identity"]
         for label, value in described.items():
             if label in before and before[label] != value:
                 raise UserError(
@@ -175,6 +184,26 @@ def is_in_use(path: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Holds a work directory with whoever else reads it, so that no run changes it meanwhile.
+
+    Raises:
+        UserError: If a run is using it.
+    """
+    try:
+        lock = (path / ".lock").open("r", encoding="utf-8")
+    except OSError:  # nobody has ever held it, or nobody may from here
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{path}: {IN_USE}. Wait for it to end, or stop it.") from None
+        yield
 
 
 @contextmanager

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "ufnrec_tf"
 LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
+    "array_files "
     "own_state checkpoint rewriting board run_state evaluation_share",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
@@ -34,7 +35,7 @@ LAYERS = [
     "training trained comparison_runs children",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
     "report_suspects report",
-    "forget_tables forget_shown",
+    "forget_tables forget_shown forget_prepared",
     "comparison forget",
     "modes",
     "cli",

@@ -15,6 +15,8 @@ from ufnrec_tf import forget as forgetting
 from ufnrec_tf import forget_tables
 from ufnrec_tf.checkpoint import CheckpointStore
 from ufnrec_tf.data.placement import RowOwners
+from ufnrec_tf.data.prepared import read_items, read_manifest
+from ufnrec_tf.data.prepared_interactions import read_prepared
 from ufnrec_tf.own_state import Part, part_prefix, read_part, write_part
 from ufnrec_tf.report_suspects import without_users as page_without_users
 from ufnrec_tf.run_ids import read_ids
@@ -289,7 +291,7 @@ def test_rows_of_others_keep_their_worker():
             rows = owners.rows_of(worker, number)
             part = Part({key: table[rows] for key, table in whole.tables.items()}, whole.sums)
             write_part(folder / name, worker, number, part)
-        for path in folder.glob(f"{name}/{Path(part_prefix(Path(), 0, 1)).name}*"):
+        for path in folder.glob(f"{name}/{part_prefix(Path(), 0, 1).name}*"):
             path.unlink()
         state = read(folder / name / "state.json") | {"num_workers": number}
         (folder / name / "state.json").write_text(json.dumps(state), encoding="utf-8")
@@ -307,7 +309,7 @@ def test_rows_of_others_keep_their_worker():
 
 def test_a_damaged_checkpoint_is_told(capfd):
     newest = CheckpointStore(Path("w/checkpoints")).newest()
-    next(Path("w/checkpoints", newest).glob("worker-*.index")).unlink()
+    next(Path("w/checkpoints", newest).glob("worker-*.json")).unlink()
     assert forget() == 1
     error = capfd.readouterr().err
     assert newest in error and "Remove this folder and run the same command again" in error
@@ -325,7 +327,7 @@ def test_a_damaged_checkpoint_is_told(capfd):
         (["--users=empty.txt", "--workdir=w"], "names nobody"),
         (["--users=gone.txt", "--workdir=none"], "not a trained work directory"),
         (["--users=gone.txt", "--workdir=w", "--config.backbone.width=3"], "has no effect"),
-        (["--users=gone.txt", "--data=folder"], "--data=folder"),
+        (["--users=gone.txt", "--data=folder"], "folder: is a directory without manifest.json"),
     ],
 )
 def test_bad_input_is_told(capfd, arguments, words):
@@ -373,3 +375,52 @@ def test_a_page_without_users():
     page = "<p>x</p><p>User <b>a&amp;b</b>, newest: y<br>z</p>\n<p>User <b>c</b>, newest: y</p>"
     assert page_without_users(page, {"a&b"}) == "<p>x</p>\n<p>User <b>c</b>, newest: y</p>"
     assert page_without_users(page, {"a", "b"}) == page
+
+
+def prepare(folder, log="log.csv"):
+    assert run("--mode=prepare", f"--data={log}", f"--workdir={folder}") == 0
+
+
+def by_user(folder):
+    """Raw user id -> raw items of a prepared folder."""
+    log = read_prepared(Path(folder))
+    return {
+        user: log.item_ids[log.items[log.offsets[place] : log.offsets[place + 1]]].tolist()
+        for place, user in enumerate(log.user_ids)
+    }
+
+
+def test_prepared_data_is_that_of_the_others(capsys):
+    prepare("data")
+    before, old = by_user("data"), read_manifest(Path("data"))
+    assert run("--mode=forget", "--users=gone.txt", "--data=data") == 0
+    num_events = sum(len(before[user]) for user in GONE)
+    assert f"{num_events:,} events removed" in capsys.readouterr().out
+    assert by_user("data") == {user: items for user, items in before.items() if user not in GONE}
+    new = read_manifest(Path("data"))
+    assert new.content_sha256 != old.content_sha256
+    assert new.counts["users"] == NUM_USERS - 2
+    assert new.counts["events"] == old.counts["events"] - num_events
+    # The items' ids stay; their counts are those of what is left.
+    write_log("others.csv", without=GONE)
+    prepare("others", "others.csv")
+    counts = [
+        dict(zip(items.ids, items.counts.tolist(), strict=True))
+        for items in (
+            read_items(Path(name), read_manifest(Path(name)).items) for name in ("data", "others")
+        )
+    ]
+    assert {item: count for item, count in counts[0].items() if count} == counts[1]
+    for path in Path("data").iterdir():
+        assert not any(user.encode() in path.read_bytes() for user in GONE)
+    assert not list(Path().glob(".data.*"))
+    assert run(*SETTINGS, "--data=data", "--workdir=again") == 0
+    assert run("--mode=forget", "--users=gone.txt", "--data=data") == 1
+
+
+def test_killed_between_its_renames_prepared_data_is_put_back():
+    prepare("data")
+    before = by_user("data")
+    Path("data").rename(".data.old")
+    assert run("--mode=forget", "--users=gone.txt", "--data=data") == 0
+    assert by_user("data") == {user: items for user, items in before.items() if user not in GONE}

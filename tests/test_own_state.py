@@ -102,7 +102,7 @@ def test_a_damaged_or_missing_part_is_no_checkpoint(tmp_path):
     worker.fill()
     store = CheckpointStore(tmp_path, own=worker.state)
     store.save_step(1, {})
-    part = next((tmp_path / "step-00000001").glob("worker-*.data-*"))
+    part = next((tmp_path / "step-00000001").glob("worker-*.items.npy"))
     part.write_bytes(bytes(byte ^ 0xFF for byte in part.read_bytes()))
     with pytest.raises(UserError, match="damaged"):
         store.restore("step-00000001")

@@ -412,7 +412,7 @@ def test_what_does_not_fit_is_told(capfd, arguments, words):
 def test_a_damaged_older_run_is_told(capfd):
     warm = "--config.training.warm_start=w"
     newest = CheckpointStore(Path("w/checkpoints")).newest()
-    next(Path("w/checkpoints", newest).glob("worker-*.index")).unlink()
+    next(Path("w/checkpoints", newest).glob("worker-*.json")).unlink()
     assert train_on("new.csv", "w2", warm) == 1
     assert f"the memory in checkpoints/{newest} cannot be read" in capfd.readouterr().err
     next(Path("w/checkpoints/best").glob("variables.index")).write_bytes(b"")

@@ -102,7 +102,7 @@ def test_only_the_chief_shows_and_writes(whole):
     assert "Worker 1 of 2; worker 0 shows the run." in other
     assert "Training" not in other
     newest = sorted((workdir / "checkpoints").glob("step-*"))[-1]
-    assert len(list(newest.glob("worker-*-of-00002.index"))) == 2
+    assert len(list(newest.glob("worker-*-of-00002.json"))) == 2
     assert read(workdir / "result.json")["totals"]["flips"] > 0
     assert [line["epoch"] for line in metric_lines(workdir)] == list(range(1, 25))
 

@@ -1,7 +1,6 @@
 """Checkpoints: everything a run needs to go on, written beside and then renamed."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,10 @@ import tensorflow as tf
 from ufnrec_tf.distribution import ALONE, Workers
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.own_state import OwnState
+from ufnrec_tf.workdir import to_disk
+
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""What TensorFlow's names of saved values end in."""
 
 FORMAT_VERSION = 2
 _OLDEST_STEP_FORMAT = 2
@@ -123,13 +126,13 @@ class CheckpointStore:
 
     def _publish(self, name: str, new: Path, old: Path) -> None:
         for path in new.iterdir():
-            _to_disk(path)
-        _to_disk(new)
+            to_disk(path)
+        to_disk(new)
         target = self.folder / name
         if target.exists():
             target.rename(old)
         new.rename(target)
-        _to_disk(self.folder)
+        to_disk(self.folder)
         shutil.rmtree(old, ignore_errors=True)
 
     def save_step(self, step: int, state: dict[str, Any]) -> None:
@@ -254,12 +257,3 @@ class CheckpointStore:
         return UserError(
             f"{self.folder / name}: the checkpoint is damaged or of another model ({reason}). {way}"
         )
-
-
-def _to_disk(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk: machines are lost too."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
+from ufnrec_tf.forget_prepared import forget_prepared
 from ufnrec_tf.forget_shown import SUSPECTS_FILE, drop_from_parquet, drop_from_texts, users_shown
 from ufnrec_tf.forget_tables import Cleared, clear_ids, clear_tables
 from ufnrec_tf.rewriting import tidy
@@ -130,26 +131,6 @@ def forget_run(path: Path, users: Set[str]) -> Removed:
         pairs=dropped.get(SUSPECTS_FILE, 0),
         texts=texts,
         damaged=damaged,
-    )
-
-
-def forget_prepared(folder: Path, users: Set[str], display: Display) -> set[str]:
-    """Removes users from a folder of prepared data, and shows what was removed.
-
-    Args:
-        folder: What --mode=prepare has made.
-        users: Raw ids.
-        display: The screen.
-
-    Returns:
-        Those that were found.
-
-    Raises:
-        UserError: If the folder is not prepared data, or cannot be written.
-    """
-    raise UserError(
-        f"--data={folder}: users cannot be removed from prepared data by this version. Prepare it "
-        "again from the log without them, into another folder, and remove this one."
     )
 
 

@@ -94,7 +94,7 @@ class Carrier:
 
         Raises:
             ValueError: If a table is missing or does not fit the ids.
-            tf.errors.OpError: If a part is missing or damaged.
+            OSError: If a part is missing.
         """
         values = {n: np.zeros(t.shape, t.dtype.as_numpy_dtype) for n, t in tables.items()}
         owners = RowOwners(older.users, older.users_of_rows)

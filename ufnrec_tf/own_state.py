@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.distribution import ALONE, Workers, on_host
-
-VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+from ufnrec_tf.array_files import names_of, read_array, read_chunks, write_arrays
+from ufnrec_tf.distribution import ALONE, Workers
 
 RowsOf = Callable[[int, int], np.ndarray]
 """(worker, number of workers) -> int64 [n], the rows of all tables that it holds, ascending."""
@@ -47,95 +46,95 @@ class OwnState:
         self._workers = workers
 
     def write(self, folder: Path) -> None:
-        """Writes this worker's part into a checkpoint's folder."""
+        """Writes this worker's part into a checkpoint's folder.
+
+        Raises:
+            OSError: If the disk does not take it.
+        """
         prefix = part_prefix(folder, self._workers.index, self._workers.count)
-        _write(prefix, tables=self.tables, sums=self.sums)
+        write_arrays(prefix, _named(self.tables, self.sums))
 
     def read(self, folder: Path, *, num_workers: int) -> None:
         """Reads what is this worker's now from the parts that `num_workers` wrote.
 
         Raises:
-            ValueError: If a shape differs.
-            tf.errors.OpError: If a part is missing or damaged.
+            ValueError: If a part is damaged, or a shape differs.
+            OSError: If a part is missing.
         """
-        if num_workers == self._workers.count:
-            reader = _reader(folder, self._workers.index, num_workers)
-            for name, table in self.tables.items():
-                table.assign(_tensor(reader, "tables", name))
-            for name, total in self.sums.items():
-                total.assign(_folded(_tensor(reader, "sums", name), total.shape))
-            return
-        self._deal_out(folder, num_workers)
-
-    def _deal_out(self, folder: Path, num_workers: int) -> None:
-        """Reads from all parts the rows that are this worker's now; the chief takes the sums."""
+        is_same = num_workers == self._workers.count
         mine = self._rows_of(self._workers.index, self._workers.count)
-        values = {n: np.zeros(t.shape, t.dtype.as_numpy_dtype) for n, t in self.tables.items()}
         totals = {n: np.zeros(s.shape, s.dtype.as_numpy_dtype) for n, s in self.sums.items()}
-        for worker in range(num_workers):
-            reader = _reader(folder, worker, num_workers)
-            theirs = self._rows_of(worker, num_workers)
-            place = np.searchsorted(mine, theirs)
-            is_mine = place < len(mine)
-            is_mine[is_mine] = mine[place[is_mine]] == theirs[is_mine]
-            for name, value in values.items():
-                found = _tensor(reader, "tables", name)
-                if found.shape[1:] != value.shape[1:] or len(found) != max(len(theirs), 1):
-                    raise ValueError(f"{name} has shape {found.shape}")
-                value[place[is_mine]] = found[: len(theirs)][is_mine]
-            if self._workers.is_chief:
+        for worker in [self._workers.index] if is_same else range(num_workers):
+            prefix = part_prefix(folder, worker, num_workers)
+            theirs = mine if is_same else self._rows_of(worker, num_workers)
+            for name, table in self.tables.items():
+                _read_table(prefix, name, table, theirs, mine)
+            if is_same or self._workers.is_chief:
                 for name, total in totals.items():
-                    total += _folded(_tensor(reader, "sums", name), total.shape)
-        for name, table in self.tables.items():
-            table.assign(values.pop(name))
+                    total += _folded(read_array(prefix, f"{_SUMS}{name}"), total.shape)
         for name, total in totals.items():
             self.sums[name].assign(total)
 
 
-def part_prefix(folder: Path, worker: int, num_workers: int) -> str:
-    """Returns where in a checkpoint's folder a worker's part is, as TensorFlow names it."""
-    return str(folder / f"worker-{worker:05d}-of-{num_workers:05d}")
+_TABLES, _SUMS = "tables.", "sums."
+
+
+def _named(tables: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]:
+    named = {f"{_TABLES}{name}": value for name, value in tables.items()}
+    return named | {f"{_SUMS}{name}": value for name, value in sums.items()}
+
+
+def _read_table(
+    prefix: Path, name: str, table: tf.Variable, theirs: np.ndarray, mine: np.ndarray
+) -> None:
+    """Puts into a table those of a part's rows that are this worker's, some at a time.
+
+    Args:
+        prefix: The part's.
+        name: The table's.
+        table: This worker's, [rows, ...].
+        theirs: int64 [n], ascending, which rows the part holds.
+        mine: int64 [m], ascending, which rows the table holds.
+    """
+    for shape, begin, rows in read_chunks(prefix, f"{_TABLES}{name}"):
+        if shape[1:] != tuple(table.shape[1:]) or shape[0] != max(len(theirs), 1):
+            raise ValueError(f"{name} has shape {shape}")
+        own = theirs[begin : begin + len(rows)]
+        place = np.searchsorted(mine, own)
+        is_mine = place < len(mine)
+        is_mine[is_mine] = mine[place[is_mine]] == own[is_mine]
+        if is_mine.any():
+            table.scatter_nd_update(place[is_mine][:, None], rows[: len(own)][is_mine])
+
+
+def part_prefix(folder: Path, worker: int, num_workers: int) -> Path:
+    """Returns what the names of a worker's files in a checkpoint's folder begin with."""
+    return folder / f"worker-{worker:05d}-of-{num_workers:05d}"
 
 
 def read_part(folder: Path, worker: int, num_workers: int) -> Part:
     """Returns what a worker wrote into a checkpoint's folder.
 
     Raises:
-        tf.errors.OpError: If it is missing or damaged.
+        ValueError: If it is damaged.
+        OSError: If it is missing.
     """
-    reader = _reader(folder, worker, num_workers)
-    found: dict[str, dict[str, np.ndarray]] = {"tables": {}, "sums": {}}
-    for key in reader.get_variable_to_shape_map():
-        group, _, name = key.removesuffix(VALUE).partition("/")
-        if key.endswith(VALUE) and group in found:
-            found[group][name] = _tensor(reader, group, name)
-    return Part(**found)
+    prefix = part_prefix(folder, worker, num_workers)
+    found: dict[str, dict[str, np.ndarray]] = {_TABLES: {}, _SUMS: {}}
+    for key in names_of(prefix):
+        for group, values in found.items():
+            if key.startswith(group):
+                values[key.removeprefix(group)] = read_array(prefix, key)
+    return Part(found[_TABLES], found[_SUMS])
 
 
 def write_part(folder: Path, worker: int, num_workers: int, part: Part) -> None:
-    """Writes what a worker has into a checkpoint's folder, as `OwnState.write` does."""
-    with on_host():
-        variables = {
-            group: {name: tf.Variable(value, trainable=False) for name, value in values.items()}
-            for group, values in part._asdict().items()
-        }
-    _write(part_prefix(folder, worker, num_workers), **variables)
+    """Writes what a worker has into a checkpoint's folder, as `OwnState.write` does.
 
-
-def _write(
-    prefix: str, *, tables: Mapping[str, tf.Variable], sums: Mapping[str, tf.Variable]
-) -> None:
-    groups = {"tables": tables, "sums": sums}
-    parts = {name: tf.train.Checkpoint(**group) for name, group in groups.items() if group}
-    tf.train.Checkpoint(**parts).write(prefix)
-
-
-def _reader(folder: Path, worker: int, num_workers: int) -> Any:
-    return tf.train.load_checkpoint(part_prefix(folder, worker, num_workers))
-
-
-def _tensor(reader: Any, group: str, name: str) -> np.ndarray:
-    return np.asarray(reader.get_tensor(f"{group}/{name}{VALUE}"))
+    Raises:
+        OSError: If the disk does not take it.
+    """
+    write_arrays(part_prefix(folder, worker, num_workers), _named(part.tables, part.sums))
 
 
 def _folded(sums: np.ndarray, shape: tf.TensorShape) -> np.ndarray:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ufnrec_tf.workdir import not_written
+from ufnrec_tf.workdir import not_written, to_disk
 
 
 def tidy(folder: Path) -> int:
@@ -51,10 +51,10 @@ def rewrite(checkpoint: Path, change: Callable[[Path], None], *, without: str) -
                 _same_file(path, new / path.name)
         change(new)
         for path in (*new.iterdir(), new):
-            _to_disk(path)
+            to_disk(path)
         checkpoint.rename(old)
         new.rename(checkpoint)
-        _to_disk(checkpoint.parent)
+        to_disk(checkpoint.parent)
     except OSError as error:
         shutil.rmtree(new, ignore_errors=True)
         raise not_written(checkpoint, error) from error
@@ -67,11 +67,3 @@ def _same_file(path: Path, link: Path) -> None:
         os.link(path, link)
     except OSError:  # a file system without such names
         shutil.copyfile(path, link)
-
-
-def _to_disk(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

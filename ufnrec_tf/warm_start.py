@@ -14,14 +14,13 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.checkpoint import CheckpointStore, named_variables
+from ufnrec_tf.checkpoint import VALUE, CheckpointStore, named_variables
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.experiment import Experiment
 from ufnrec_tf.memory_transfer import Carried, Carrier
-from ufnrec_tf.own_state import VALUE
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.record import ids_of_samples
 from ufnrec_tf.run_ids import RunIds, match_items, match_rows, read_ids
@@ -186,7 +185,7 @@ def _take_memory(
         carried = carrier.carry(
             experiment.own_state().tables, folder, older.ids, num_workers=num_workers
         )
-    except (KeyError, ValueError, tf.errors.OpError) as error:
+    except (KeyError, ValueError, OSError, tf.errors.OpError) as error:
         raise UserError(
             f"--config.training.warm_start={older.path}: the memory in checkpoints/{newest} cannot "
             f"be read ({own_words(error)[:200]}). Give another work directory."

@@ -34,6 +34,15 @@ def not_made(path: Path, error: OSError) -> UserError:
     )
 
 
+def to_disk(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk: machines are lost too."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file beside its place and renames it, so that it is there whole or not.
 

@@ -195,6 +195,8 @@ def _make_loop(
 ) -> TrainingLoop:
     training, evaluation, workers = config.training, config.evaluation, experiment.workers
     store, best_store = experiment.stores(path, num_kept=training.checkpoints_kept)
+    board = Board(path / "tensorboard", is_written=workers.is_chief)
+    board.cut_after(progress.step)
     floor = _floor(config, split)
     gate = GATES[config.gate.kind](config.gate, floor)
     if progress.gate_state:
@@ -211,7 +213,7 @@ def _make_loop(
         store=store,
         best_store=best_store,
         metrics_log=log,
-        board=Board(path / "tensorboard", is_written=workers.is_chief),
+        board=board,
         bar=ProgressBar(
             display, label=label_of(config), total=experiment.num_steps, done=progress.step
         ),

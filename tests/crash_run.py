@@ -13,12 +13,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
-import tensorflow as tf
-
-from ufnrec_tf import workdir
-from ufnrec_tf.board import Board
 from ufnrec_tf.cli import main
+from ufnrec_tf.quiet import import_tensorflow
 
 MOMENTS = ("before", "half", "after")
 
@@ -124,6 +120,13 @@ def files(folder):
 
 def watch_all(writes):
     """Watches everything by which a run writes."""
+    import_tensorflow()
+    import pandas as pd
+    import tensorflow as tf
+
+    from ufnrec_tf import workdir
+    from ufnrec_tf.board import Board
+
     writes.watch(os, "replace", "replace", lambda source, target: target)
     writes.watch(os, "rename", "rename", lambda source, target: target)
     writes.watch(Path, "write_text", "write", lambda path, text: path, cut_file)

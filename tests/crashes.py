@@ -34,6 +34,7 @@ CASES = {
     # The last step is within an epoch and has a checkpoint of its own.
     "arms": (
         "--config.comparison.arms=base",
+        "--config.gate.kind=epochs",
         f"--config.training.max_steps={4 * STEPS + 2}",
         "--config.training.checkpoint_steps=2",
     ),

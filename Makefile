@@ -17,11 +17,12 @@ BOARD = from ufnrec_tf.quiet import import_tensorflow; import_tensorflow(); \
 TYPED = ufnrec_tf configs examples main.py tests benchmarks
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help setup demo test lint format tensorboard bench growth check-gpu clean
+.PHONY: help setup demo test soak lint format tensorboard bench growth check-gpu clean
 
 help:
 	@echo 'make demo         SASRec with and without UFNRec on the embedded data set'
 	@echo 'make test         all tests           (ARGS="-k memory": those of that name)'
+	@echo 'make soak         the long tests: runs killed at random, minutes (ARGS="--kills=20 --seed=1")'
 	@echo 'make lint         ruff and mypy, changing nothing'
 	@echo 'make format       ruff, mending what it can'
 	@echo 'make tensorboard  curves of all runs  (LOGDIR=runs)'
@@ -39,6 +40,9 @@ demo: $(VENV)/.packages
 
 test: $(VENV)/.tools
 	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+
+soak: $(VENV)/.tools
+	@$(RUN) -m tests.soak $(ARGS)
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

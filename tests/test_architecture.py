@@ -32,6 +32,7 @@ LAYERS = [
     "callbacks record false_negatives preparation",
     "signals warm_start",
     "results",
+    "run_heading",
     "training trained comparison_runs children",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
     "report_suspects report",

@@ -185,3 +185,50 @@ def test_another_models_checkpoint_is_refused(tmp_path):
 
 def test_a_folder_that_is_missing_has_none(tmp_path):
     assert store_of(tmp_path / "none")[0].newest() == ""
+
+
+def test_a_run_goes_on_from_the_newest_that_is_whole(tmp_path):
+    store, weight = store_of(tmp_path)
+    told = []
+    for step in (10, 20, 30):
+        weight.assign(tf.fill(weight.shape, float(step)))
+        store.save_step(step, {})
+    assert names(tmp_path) == ["step-00000020", "step-00000030"]
+    truncate(next((tmp_path / "step-00000030").glob("variables.data-*")))
+    assert store.restore_newest(warn=told.append)["name"] == "step-00000020"
+    assert float(weight[0, 0]) == 20.0
+    assert len(told) == 1
+    assert "step-00000030: the checkpoint is damaged" in told[0]
+    assert "Remove" not in told[0]
+    assert names(tmp_path) == ["damaged-step-00000030", "step-00000020"]
+
+
+def test_where_all_are_damaged_nothing_is_moved_and_one_line_names_them(tmp_path):
+    store, _ = store_of(tmp_path)
+    for step in (10, 20):
+        store.save_step(step, {})
+        empty(tmp_path / f"step-{step:08d}" / "state.json")
+    with pytest.raises(UserError, match=r"step-00000010: .*So are the newer ones, step-00000020"):
+        store.restore_newest(warn=lambda text: None)
+    assert names(tmp_path) == ["step-00000010", "step-00000020"]
+
+
+def test_a_changed_digit_is_damage(tmp_path):
+    store, _ = store_of(tmp_path)
+    store.save_step(10, {"progress": {"best": 0.125}})
+    path = tmp_path / "step-00000010" / "state.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("0.125", "0.625"), encoding="utf-8")
+    with pytest.raises(UserError, match="not what was written"):
+        store.restore("step-00000010")
+
+
+def test_what_killed_saves_left_goes_before_a_run_goes_on(tmp_path):
+    store, weight = store_of(tmp_path, 1.0)
+    store.save_step(10, {})
+    (tmp_path / "step-00000010").rename(tmp_path / ".step-00000010.old")
+    (tmp_path / ".step-00000010.new").mkdir()
+    (tmp_path / ".step-00000013.new").mkdir()
+    weight.assign(tf.zeros_like(weight))
+    assert store.restore_newest(warn=lambda text: None)["name"] == "step-00000010"
+    assert float(weight[0, 0]) == 1.0
+    assert names(tmp_path) == ["step-00000010"]

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.runs import LIGHT, read, train
 from ufnrec_tf.data.splits import leave_one_out
+from ufnrec_tf.own_state import read_part
 from ufnrec_tf.run_scalars import markdown
 from ufnrec_tf.sources import load
 
@@ -34,9 +35,7 @@ def source(trained):
 def memory_of(workdir):
     """The memory's tables of the newest checkpoint."""
     (step,) = (workdir / "checkpoints").glob("step-*")
-    reader = tf.train.load_checkpoint(str(step / "variables"))
-    keys = [key for key in reader.get_variable_to_shape_map() if key.startswith("memory/")]
-    tables = {key.split("/")[1]: reader.get_tensor(key) for key in keys}
+    tables = read_part(step, 0, 1).tables
     return tables["items"], tables["states"] // 2
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tests.leak_run import FIXED_RUNS, SPLITS, events_of_test, make_log, permuted
 from tests.runs import ROOT, metric_lines, read
 from ufnrec_tf.data.splits import SplitSettings, leave_one_out, temporal
+from ufnrec_tf.own_state import read_part
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,15 @@ def variables(workdir: Path, *groups: str) -> dict[str, np.ndarray]:
     """All variables of the newest checkpoint, or those of some groups."""
     (step,) = (workdir / "checkpoints").glob("step-*")
     reader = tf.train.load_checkpoint(str(step / "variables"))
-    return {
+    found = {
         key: reader.get_tensor(key)
         for key in reader.get_variable_to_shape_map()
-        if key != "_CHECKPOINTABLE_OBJECT_GRAPH" and (not groups or key.split("/")[0] in groups)
+        if key != "_CHECKPOINTABLE_OBJECT_GRAPH"
     }
+    part = read_part(step, 0, 1)
+    found |= {f"memory/{name}": table for name, table in part.tables.items()}
+    found |= {f"sums/{name}": total for name, total in part.sums.items()}
+    return {key: value for key, value in found.items() if not groups or key.split("/")[0] in groups}
 
 
 def assert_same(workdir: Path, other: Path) -> None:

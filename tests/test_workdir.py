@@ -134,6 +134,15 @@ def test_a_half_written_line_goes(tmp_path, half):
     assert steps == [4, 8]
 
 
+def test_a_line_after_half_a_line_is_a_line_of_its_own(tmp_path):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.append(line(4))
+    with log.path.open("a", encoding="utf-8") as file:
+        file.write('{"step": 8, "hr@')
+    log.append(line(12))
+    assert [value["step"] for value in log.read()] == [4, 12]
+
+
 def test_a_full_disk_is_told_by_name(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")

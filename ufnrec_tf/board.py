@@ -1,6 +1,8 @@
 """What a run writes for TensorBoard: grouped scalars, a histogram of counts, HParams."""
 
 import math
+import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,14 @@ from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api as hparams_api
 
 from ufnrec_tf.workdir import not_written
+
+EVENTS = "events.out.tfevents."
+"""How the names of TensorFlow's event files begin; by it TensorBoard finds them."""
+_END = ".end.v2"
+"""How the name of a file ends that has what a run tells at its end alone."""
+_NEW = ".cut.new"
+_BEFORE_EVENT, _AFTER_EVENT = 12, 4
+"""Bytes of a record before and after its event."""
 
 
 class Board:
@@ -25,12 +35,31 @@ class Board:
         self._folder = folder
         self._is_written = is_written
         self._writers: dict[str, Any] = {}
+        self._suffix = ".v2"
+
+    def cut_after(self, step: int) -> None:
+        """Removes what a run that goes on from `step` will tell again, and half-written events."""
+        if not self._is_written:
+            return
+        with self._on_disk():
+            for path in sorted(self._folder.glob("*/*")):
+                if path.name == _NEW or path.name.endswith(_END):
+                    path.unlink()
+                elif path.name.startswith(EVENTS):
+                    _cut_events(path, step)
+
+    def begin_end(self) -> None:
+        """From now on writes into files of their own, which a run that goes on writes again."""
+        self.close()
+        self._suffix = _END
 
     def _writer(self, part: str) -> Any:
         if not self._is_written:
             return tf.summary.create_noop_writer()
         if part not in self._writers:
-            self._writers[part] = tf.summary.create_file_writer(str(self._folder / part))
+            self._writers[part] = tf.summary.create_file_writer(
+                str(self._folder / part), filename_suffix=self._suffix
+            )
         return self._writers[part]
 
     @contextmanager
@@ -92,3 +121,26 @@ class Board:
             for writer in self._writers.values():
                 writer.close()
         self._writers = {}
+
+
+def _cut_events(path: Path, step: int) -> None:
+    """Leaves in an event file what is whole and not after `step`.
+
+    A record is its length, a checksum of that, an event and the event's checksum.
+
+    Source: TensorFlow's guide to TFRecord files.
+    """
+    data, kept, place = path.read_bytes(), [], 0
+    while place + _BEFORE_EVENT <= len(data):
+        (size,) = struct.unpack_from("<Q", data, place)
+        begin, end = place + _BEFORE_EVENT, place + _BEFORE_EVENT + size + _AFTER_EVENT
+        if end > len(data):  # the process was killed while it wrote this one
+            break
+        if tf.compat.v1.Event.FromString(data[begin : begin + size]).step <= step:
+            kept.append(data[place:end])
+        place = end
+    if sum(map(len, kept)) == len(data):
+        return
+    new = path.with_name(_NEW)
+    new.write_bytes(b"".join(kept))
+    os.replace(new, path)

@@ -1,6 +1,5 @@
 """What happens between steps and epochs: gate, selection, checkpoints, TensorBoard, progress."""
 
-import signal
 import time
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +11,7 @@ from ufnrec_tf.board import Board
 from ufnrec_tf.checkpoint import CheckpointStore
 from ufnrec_tf.display import ProgressBar
 from ufnrec_tf.distribution import ALONE, Workers
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.errors import UserError, end_at_once
 from ufnrec_tf.evaluation import RankingEvaluator
 from ufnrec_tf.gate import Gate
 from ufnrec_tf.host_state import NEVER, TOTALS, HostState
@@ -92,7 +91,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self._read_at_start = {"users": 0.0, "positions": 0.0}
         self._shown = self._saved = time.monotonic()
         self._saved_step = -1
-        self._signal = 0
+        self.signal = 0
         self._metric_text = ""
 
     # Between steps.
@@ -113,10 +112,10 @@ class TrainingLoop(keras.callbacks.Callback):
             self._start_stopwatch()
         if progress.step == self._fit_first + 1:
             give_back()  # what compiling took
-        if progress.step % settings.steps_per_epoch:  # else once the epoch has been evaluated
-            self._poll()
-        if settings.max_steps and progress.step >= settings.max_steps:
+        if 0 < settings.max_steps <= progress.step:
             self.ufnrec.stop_training = True
+        elif progress.step % settings.steps_per_epoch:  # else once this has been evaluated
+            self._poll()
         now = time.monotonic()
         if now - self._shown >= SHOW_SECONDS:
             self._shown = now
@@ -146,11 +145,11 @@ class TrainingLoop(keras.callbacks.Callback):
         return bool(self.workers.gather(float(is_due))[0])
 
     def ask_to_stop(self, number: int, frame: Any = None) -> None:
-        """Signal handler: stops at the next step; a second signal stops at once."""
-        if self._signal:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._signal = number
+        """Signal handler: stops at the next step; at once where none is done, or if asked twice."""
+        has_nothing = self.progress.step == self._fit_first and self.workers.count == 1
+        if self.signal or has_nothing:
+            end_at_once(number)
+        self.signal = number
 
     def _start_stopwatch(self) -> None:
         self._read_at_start = self.host.read_sums()
@@ -164,7 +163,7 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def stop_if_asked(self) -> None:
         """Writes a checkpoint and raises `Interrupted` where a signal has come."""
-        if not (number := int(self.workers.gather(self._signal).max())):
+        if not (number := int(self.workers.gather(self.signal).max())):
             return
         self._stop_stopwatch(self.host.read_sums())
         self._check_finite()

@@ -1,5 +1,6 @@
 """Checkpoints: everything a run needs to go on, written beside and then renamed."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -22,6 +23,9 @@ _OLDEST_STEP_FORMAT = 2
 _STATE_FILE = "state.json"
 _STEP = "step-"
 _DAMAGED = "damaged-"
+_HASH = "sha256"
+"""What state.json tells of its other values: a digit that has changed is still JSON."""
+_WAY = "Remove this folder to go on from the one before it, or give another --workdir."
 
 
 def named_variables(variables: list[Any]) -> dict[str, tf.Variable]:
@@ -115,9 +119,8 @@ class CheckpointStore:
     def _write(self, new: Path, state: dict[str, Any]) -> None:
         self._checkpoint.write(str(new / "variables"))
         self._write_own(new)
-        text = json.dumps(
-            {"format_version": FORMAT_VERSION, "num_workers": self._workers.count, **state}
-        )
+        whole = {"format_version": FORMAT_VERSION, "num_workers": self._workers.count, **state}
+        text = json.dumps({**whole, _HASH: _hash(whole)})
         (new / _STATE_FILE).write_text(text, encoding="utf-8")
 
     def _write_own(self, new: Path) -> None:
@@ -166,11 +169,10 @@ class CheckpointStore:
         Raises:
             UserError: If there are some and none can be read.
         """
-        if self._workers.is_chief and self.folder.is_dir():
-            for old in self.folder.glob(f".{_STEP}*.old"):
-                self._put_back(old.name[1 : -len(".old")])
+        if self._workers.is_chief:
+            self._clear()
         self._workers.any(False)  # nobody looks before that
-        names = self.steps()
+        names, passed_over = self.steps(), list[str]()
         for name in reversed(names):
             failure: UserError | None = None
             state: dict[str, Any] = {}
@@ -179,16 +181,30 @@ class CheckpointStore:
             except UserError as error:
                 failure = error
             if not self._workers.any(failure is not None):
+                self._put_aside(passed_over)
                 return {"name": name, **state}
+            failure = failure or self._damaged(name, ValueError("another worker cannot read it"))
+            reason = str(failure).removesuffix(_WAY).rstrip()
             if name == names[0]:
-                raise failure or self._damaged(name, ValueError("another worker cannot read it"))
-            warn(f"{failure or name} Passed over; going on from an older one.")
-            self._put_aside(name)
+                also = f" So are the newer ones, {', '.join(passed_over)}." if passed_over else ""
+                ones = "these folders" if passed_over else "this folder"
+                raise UserError(
+                    f"{reason}{also} Remove {ones} to start from the beginning, or give another "
+                    "--workdir."
+                ) from failure
+            warn(f"{reason} Passed over; trying an older one.")
+            passed_over.append(name)
         return None
 
-    def _put_aside(self, name: str) -> None:
-        """Renames a damaged one, so that it neither counts as kept nor comes up again."""
-        if self._workers.is_chief:
+    def _clear(self) -> None:
+        """Removes what a save that was killed left, and puts back what it had not replaced."""
+        for path in self.folder.glob(f".{_STEP}*"):
+            self._put_back(path.name[1:].removesuffix(".old"))
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _put_aside(self, names: list[str]) -> None:
+        """Renames damaged ones, so that they neither count as kept nor come up again."""
+        for name in names if self._workers.is_chief else []:
             aside = self.folder / f"{_DAMAGED}{name}"
             shutil.rmtree(aside, ignore_errors=True)
             (self.folder / name).rename(aside)
@@ -211,6 +227,9 @@ class CheckpointStore:
                 f"{path}: format {version} is newer than this program's {FORMAT_VERSION}. "
                 "Use the version of ufnrec-tf that wrote it."
             )
+        told = state.pop(_HASH, "")  # not there before it was written down
+        if told and told != _hash(state):
+            raise self._damaged(name, ValueError(f"{_STATE_FILE} is not what was written"))
         if name.startswith(_STEP) and version < _OLDEST_STEP_FORMAT:
             raise UserError(
                 f"{path}: format {version} is older than this program goes on from "
@@ -251,9 +270,13 @@ class CheckpointStore:
 
     def _damaged(self, name: str, error: Exception) -> UserError:
         reason = own_words(error)[:200]
-        way = "Remove this folder to go on from the one before it, or give another --workdir."
+        way = _WAY
         if not name.startswith(_STEP):
             way = "Train on, for more epochs, or again with another --workdir."
         return UserError(
             f"{self.folder / name}: the checkpoint is damaged or of another model ({reason}). {way}"
         )
+
+
+def _hash(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

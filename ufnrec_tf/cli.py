@@ -2,16 +2,19 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from absl import flags
 
 from ufnrec_tf.config import DEMO_WORKDIR, help_lines, option_table
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.names import nearest
 
 MODES = {
@@ -117,6 +120,19 @@ def _calm() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Makes an exception of a termination signal, as Python does of Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end_at_once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _report_bug(argv: Sequence[str]) -> str:
     """Keeps the traceback of a bug and says where."""
     text = traceback.format_exc()
@@ -139,7 +155,8 @@ def main(argv: Sequence[str]) -> int:
     """
     _calm()
     try:
-        _run(argv)
+        with _ended_by_signals():
+            _run(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -149,6 +166,9 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Terminated:
+        print("terminated; run the same command again, it goes on", file=sys.stderr)
+        return 143
     except Exception as error:
         if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint
             return error.exit_code

@@ -1,6 +1,7 @@
-"""The one exception that is the user's to mend: printed as a single line, exit code 1."""
+"""Errors that are the user's to mend, one line each; being told to end at once."""
 
 import re
+import signal
 
 
 class UserError(Exception):
@@ -23,3 +24,18 @@ def own_words(error: BaseException) -> str:
         # TensorFlow's, as in "{{node x}} FILE; No space left on device [Op:SaveV2]".
         line = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", line).strip().rsplit("; ", 1)[-1]
     return line.rstrip(".")
+
+
+class Terminated(BaseException):
+    """A termination signal that nothing waits for: what `KeyboardInterrupt` is to Ctrl-C."""
+
+
+def end_at_once(number: int, frame: object = None) -> None:
+    """Signal handler: ends what runs, by an exception; the same signal again ends the process.
+
+    Raises:
+        KeyboardInterrupt: For Ctrl-C.
+        Terminated: For any other signal.
+    """
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated

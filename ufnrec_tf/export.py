@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.retriever import Retriever
+from ufnrec_tf.workdir import to_disk
 
 # Raised when a reader of an older version could misread what is written.
 FORMAT_VERSION = 1
@@ -132,6 +133,8 @@ def _write(folder: Path, retriever: Retriever, signatures: dict[str, Any], text:
     """Fills `folder` with the SavedModel and its metadata."""
     tf.saved_model.save(retriever, str(folder), signatures=signatures)
     (folder / METADATA_FILE).write_text(text, encoding="utf-8")
+    for file in folder.rglob("*"):
+        to_disk(file)
 
 
 def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:

@@ -88,11 +88,13 @@ def finish(
         most_rows=config.detection.most_rows,
         num_examples=config.comparison.sample_users,
     )
+    loop.board.begin_end()
     write_false_negatives(loop.board, found, step=progress.step)
     give_back()
-    # In the chart of the validation curve, at the step that was selected.
-    test_point = {f"ranking/{name}": value for name, value in scores["test"].metrics.items()}
-    loop.board.scalars("test", test_point, step=progress.best_step)
+    # In the chart of the validation curve, at the step that was selected; test_every has it there.
+    if not loop.settings.test_every or progress.best_epoch % loop.settings.test_every:
+        test_point = {f"ranking/{name}": value for name, value in scores["test"].metrics.items()}
+        loop.board.scalars("test", test_point, step=progress.best_step)
     log = split.interactions
     evaluation_cpu = sum(score.cpu_seconds for score in scores.values())
     # A run of a few steps has no timing of its own.

@@ -16,3 +16,5 @@ def with_signals(loop: TrainingLoop, run: Callable[[], None]) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if loop.signal:  # it came after the last look
+        signal.raise_signal(loop.signal)

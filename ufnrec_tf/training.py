@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -28,10 +27,10 @@ from ufnrec_tf.experiment import (
     scored_weights,
 )
 from ufnrec_tf.gate import GATES
-from ufnrec_tf.memory_usage import over_workers
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.record import describe, is_done, keep_ids, run_record
 from ufnrec_tf.results import finish, label_of
+from ufnrec_tf.run_heading import show_run
 from ufnrec_tf.run_state import Interrupted, LoopSettings, Progress
 from ufnrec_tf.showing import show_finished
 from ufnrec_tf.signals import with_signals
@@ -144,7 +143,7 @@ def _train_one(
         write_json(path / "config.json", record)  # not before the checkpoint was found good
     keep_ids(config, split, path, is_written=is_chief)
     log.cut_after(progress.step)
-    _show_run(config, experiment, display)
+    show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
     _fit(config, experiment, loop, path, display)
     if experiment.workers.count > 1:
@@ -163,32 +162,6 @@ def _train_one(
     )
 
 
-def _show_run(config: ConfigDict, experiment: Experiment, display: Display) -> None:
-    model = experiment.model
-    weights = sum(int(np.prod(w.shape)) for w in model.backbone.trainable_variables)
-    display.heading(f"Training {label_of(config)}")
-    memory = "no memory"
-    if model.memory is not None:
-        usage = over_workers(model.memory.usage(), experiment.workers.sum)
-        memory = (
-            f"memory of {usage.num_rows:,} rows x {usage.num_slots} slots, "
-            f"{usage.table_bytes / 2**20:,.1f} MiB"
-        )
-    display.block(
-        [
-            f"{weights:,} weights, {memory}; {experiment.steps_per_epoch:,} steps an epoch of "
-            f"{config.training.batch_size} users{_devices(experiment)}; gate: {config.gate.kind}",
-        ]
-    )
-
-
-def _devices(experiment: Experiment) -> str:
-    """Returns on how many devices and machines a run trains; empty for one."""
-    count, replicas = experiment.workers.count, experiment.num_replicas
-    shared = f" on {replicas} devices" if replicas > 1 else ""
-    return f"{shared} of {count} workers" if count > 1 else shared
-
-
 def _make_loop(
     config: ConfigDict,
     experiment: Experiment,
@@ -201,6 +174,8 @@ def _make_loop(
 ) -> TrainingLoop:
     training, evaluation, workers = config.training, config.evaluation, experiment.workers
     store, best_store = experiment.stores(path, num_kept=training.checkpoints_kept)
+    board = Board(path / "tensorboard", is_written=workers.is_chief)
+    board.cut_after(progress.step)
     floor = _floor(config, split)
     gate = GATES[config.gate.kind](config.gate, floor)
     if progress.gate_state:
@@ -217,7 +192,7 @@ def _make_loop(
         store=store,
         best_store=best_store,
         metrics_log=log,
-        board=Board(path / "tensorboard", is_written=workers.is_chief),
+        board=board,
         bar=ProgressBar(
             display, label=label_of(config), total=experiment.num_steps, done=progress.step
         ),

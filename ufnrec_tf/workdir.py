@@ -43,19 +43,29 @@ def to_disk(path: Path) -> None:
         os.close(number)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file beside its place and renames it, so that it is there whole or not.
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives the file to write beside `path`; it is renamed to it at the end, or removed.
 
     Raises:
         UserError: If the disk is full or not writable.
     """
     new = path.with_name(f".{path.name}.new")
     try:
-        new.write_text(text, encoding="utf-8")
+        yield new
+        to_disk(new)
         os.replace(new, path)
+        to_disk(path.parent)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise not_written(path, error) from error
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that it is there whole or not; see `written_whole`."""
+    with written_whole(path) as new:
+        new.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -64,18 +74,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_parquet(path: Path, frame: Any) -> None:
-    """Writes a pandas frame beside its place and renames it; `frame.attrs` become metadata.
-
-    Raises:
-        UserError: If the disk is full or not writable.
-    """
-    new = path.with_name(f".{path.name}.new")
-    try:
+    """Writes a pandas frame, whole or not; `frame.attrs` become metadata."""
+    with written_whole(path) as new:
         frame.to_parquet(new, index=False)
-        os.replace(new, path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise not_written(path, error) from error
 
 
 def read_json(path: Path) -> Any:
@@ -266,11 +267,17 @@ class JsonLines:
         return values
 
     def append(self, value: dict[str, Any]) -> None:
-        """Adds a line."""
+        """Adds a line, and waits until it is on the disk: a later checkpoint counts on it."""
         if not self._is_written:
             return
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(value) + "\n")
+            with self.path.open("ab+") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read() != b"\n":  # half a line, of a process that was killed
+                        file.write(b"\n")
+                file.write(f"{json.dumps(value)}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise not_written(self.path, error) from error

@@ -1,0 +1,44 @@
+"""Tests of the board: what a run that goes on leaves of the event files of the one before."""
+
+from tests.crash_run import cut_events
+from tests.same_run import points
+from ufnrec_tf.board import Board
+
+
+def shown(folder):
+    return {key[1:]: len(values) for key, values in points(folder).items()}
+
+
+def test_what_is_after_the_checkpoint_or_half_written_goes(tmp_path):
+    board = Board(tmp_path)
+    for step in (4, 8, 12):
+        board.scalars("train", {"loss/total": float(step)}, step=step)
+    board.close()
+    cut_events(tmp_path)  # the process died while it wrote that of step 12
+    board = Board(tmp_path)
+    board.cut_after(8)
+    assert shown(tmp_path) == {("loss/total", 4): 1, ("loss/total", 8): 1}
+    board.cut_after(4)
+    assert shown(tmp_path) == {("loss/total", 4): 1}
+    board.scalars("train", {"loss/total": 8.0}, step=8)
+    board.close()
+    assert shown(tmp_path) == {("loss/total", 4): 1, ("loss/total", 8): 1}
+    assert not list(tmp_path.rglob("*.new"))
+
+
+def test_what_a_run_tells_at_its_end_is_told_once(tmp_path):
+    for _ in range(2):
+        board = Board(tmp_path)
+        board.cut_after(8)
+        board.begin_end()
+        board.scalars("test", {"ranking/mrr": 0.5}, step=4)
+        board.close()
+    assert shown(tmp_path) == {("ranking/mrr", 4): 1}
+
+
+def test_a_worker_that_writes_nothing_cuts_nothing(tmp_path):
+    board = Board(tmp_path)
+    board.scalars("train", {"loss/total": 1.0}, step=4)
+    board.close()
+    Board(tmp_path, is_written=False).cut_after(0)
+    assert shown(tmp_path) == {("loss/total", 4): 1}

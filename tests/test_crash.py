@@ -72,7 +72,8 @@ def test_termination_before_the_first_step_ends_at_once(monkeypatch, capfd):
     before = signal.getsignal(signal.SIGTERM)
     assert train("w", *LIGHT, EPOCHS) == 143
     assert capfd.readouterr().err == TOLD
-    assert files("w") == [".lock", "config.json"]
+    kept = [".lock", "config.json", "events.parquet", "items.parquet", "rows.parquet"]
+    assert files("w") == kept
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -189,7 +189,7 @@ def test_a_folder_that_is_missing_has_none(tmp_path):
 
 def test_a_run_goes_on_from_the_newest_that_is_whole(tmp_path):
     store, weight = store_of(tmp_path)
-    told = []
+    told: list[str] = []
     for step in (10, 20, 30):
         weight.assign(tf.fill(weight.shape, float(step)))
         store.save_step(step, {})
@@ -208,7 +208,7 @@ def test_where_all_are_damaged_nothing_is_moved_and_one_line_names_them(tmp_path
     for step in (10, 20):
         store.save_step(step, {})
         empty(tmp_path / f"step-{step:08d}" / "state.json")
-    with pytest.raises(UserError, match="step-00000010: .*So are the newer ones, step-00000020"):
+    with pytest.raises(UserError, match=r"step-00000010: .*So are the newer ones, step-00000020"):
         store.restore_newest(warn=lambda text: None)
     assert names(tmp_path) == ["step-00000010", "step-00000020"]
 

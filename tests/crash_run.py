@@ -32,7 +32,7 @@ class Writes:
         self.folder = Path(folder).absolute()
         self.moment, _, self.name = kill.partition(":")
         self.notes = notes
-        self.counts = Counter()
+        self.counts: Counter[str] = Counter()
 
     def around(self, kind, path, write, half):
         """Calls `write`, or, where the process is to die half-way, `half`."""
@@ -81,7 +81,7 @@ class Writes:
                     lambda: [path.unlink() for path in files(folder)[::2]],
                 )
 
-        shutil.rmtree = rmtree
+        shutil.rmtree = rmtree  # type: ignore[assignment]
 
 
 def die():
@@ -149,5 +149,5 @@ def run(kill, notes, flags):
 
 
 if __name__ == "__main__":
-    ours, theirs = sys.argv[1:3], sys.argv[4:]
-    sys.exit(run(*(argument.partition("=")[2] for argument in ours), theirs))
+    kill, notes = (argument.partition("=")[2] for argument in sys.argv[1:3])
+    sys.exit(run(kill, notes, sys.argv[4:]))

@@ -50,7 +50,7 @@ def result(workdir):
 
 def record(workdir):
     values = read(workdir / "config.json")
-    del values["command_line"]
+    del values["command_line"], values["git_commit"]  # a commit meanwhile changes no run
     return values
 
 

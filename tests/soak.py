@@ -38,7 +38,8 @@ class Case:
         """Kills a run up to `most` times, lets it end and compares it; returns where it died."""
         self.num_runs += 1
         workdir = self.folder / f"run{self.num_runs}"
-        died, reached = [], 0
+        died: list[str] = []
+        reached = 0
         while len(died) < most:
             where, life, reached = self._live(workdir, pick, reached)
             if life.code == 0:
@@ -61,7 +62,7 @@ class Case:
         if pick.random() < 0.5:
             seconds = pick.uniform(0.1, 1.0) * self.seconds
             life = start(flags(self.name, workdir), seconds=seconds)
-            return f"after {seconds:.1f} s", life, reached
+            return f"outside, after {seconds:.1f} s", life, reached
         place = pick.randrange(reached, len(self.writes))
         label, _, number = self.writes[place].rpartition("#")
         before = sum(write.rpartition("#")[0] == label for write in self.writes[:reached])
@@ -84,7 +85,8 @@ def parse(argv):
 
 def soak(options, folder):
     pick, names = random.Random(options.seed), options.cases.split(",")
-    cases, died = {}, Counter()
+    cases: dict[str, Case] = {}
+    died: Counter[str] = Counter()
     left, turn = options.kills, 0
     while left:
         name = names[turn % len(names)]
@@ -95,7 +97,7 @@ def soak(options, folder):
         share = min(KILLS_A_RUN, left, max(1, -(-options.kills // len(names))))
         where = cases[name].run(share, pick)
         left -= len(where)
-        died.update(place.split()[0] for place in where)
+        died.update(place.split()[0].rstrip(",") for place in where)
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(died.items()))
     runs = sum(case.num_runs for case in cases.values())
     print(f"{options.kills} kills ({counts}) in {runs} runs; all ended as the undisturbed ones")

@@ -189,7 +189,7 @@ def test_a_folder_that_is_missing_has_none(tmp_path):
 
 def test_a_run_goes_on_from_the_newest_that_is_whole(tmp_path):
     store, weight = store_of(tmp_path)
-    told = []
+    told: list[str] = []
     for step in (10, 20, 30):
         weight.assign(tf.fill(weight.shape, float(step)))
         store.save_step(step, {})

@@ -300,7 +300,7 @@ def test_a_corrupt_state(workdir, capfd):
     (newest(workdir) / "state.json").write_text('{"format_version": 99}', encoding="utf-8")
     refused(capfd, 1, newest(workdir).name, "format 99 is newer", got=retrain())
     (newest(workdir) / "state.json").write_text('{"format_version": 1}', encoding="utf-8")
-    refused(capfd, 1, newest(workdir).name, "damaged", got=retrain())
+    refused(capfd, 1, newest(workdir).name, "format 1 is older", got=retrain())
     assert {k for k, v in contents(workdir).items() if before[k] != v} == {
         str((newest(workdir) / "state.json").relative_to(workdir))
     }

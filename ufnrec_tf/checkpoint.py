@@ -184,14 +184,9 @@ class CheckpointStore:
                 self._put_aside(passed_over)
                 return {"name": name, **state}
             failure = failure or self._damaged(name, ValueError("another worker cannot read it"))
-            reason = str(failure).removesuffix(_WAY).rstrip()
             if name == names[0]:
-                also = f" So are the newer ones, {', '.join(passed_over)}." if passed_over else ""
-                ones = "these folders" if passed_over else "this folder"
-                raise UserError(
-                    f"{reason}{also} Remove {ones} to start from the beginning, or give another "
-                    "--workdir."
-                ) from failure
+                raise _none_left(failure, passed_over) from failure
+            reason = str(failure).removesuffix(_WAY).rstrip()
             warn(f"{reason} Passed over; trying an older one.")
             passed_over.append(name)
         return None
@@ -280,3 +275,16 @@ class CheckpointStore:
 
 def _hash(state: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _none_left(failure: UserError, newer: list[str]) -> UserError:
+    """Returns what to tell where the oldest checkpoint cannot be read, nor those `newer`."""
+    reason = str(failure).removesuffix(_WAY).rstrip()
+    if reason == str(failure) and not newer:
+        return failure  # of another format, which has a way out of its own
+    also, ones = "", "this folder"
+    if newer:
+        also, ones = f" So are the newer ones, {', '.join(newer)}.", "these folders"
+    return UserError(
+        f"{reason}{also} Remove {ones} to start from the beginning, or give another --workdir."
+    )

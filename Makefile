@@ -22,7 +22,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 help:
 	@echo 'make demo         SASRec with and without UFNRec on the embedded data set'
 	@echo 'make test         all tests           (ARGS="-k memory": those of that name)'
-	@echo 'make soak         the long tests: runs killed at random, minutes (ARGS="--kills=20 --seed=1")'
+	@echo 'make soak         the long tests: runs and workers killed at random, minutes (ARGS="--kills=20 --seed=1")'
 	@echo 'make lint         ruff and mypy, changing nothing'
 	@echo 'make format       ruff, mending what it can'
 	@echo 'make tensorboard  curves of all runs  (LOGDIR=runs)'
@@ -43,6 +43,7 @@ test: $(VENV)/.tools
 
 soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak $(ARGS)
+	@$(RUN) -m tests.soak_workers $(ARGS)
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

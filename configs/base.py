@@ -355,6 +355,9 @@ OPTIONS = {
             "one: one device; mirrored: all local GPUs; auto: mirrored where there are several "
             "GPUs, else one; multi_worker: the processes that TF_CONFIG or Slurm names.",
         ),
+        "start_minutes": Option(
+            10.0, "multi_worker: minutes to wait for the others at the start; 0: no end.", minimum=0
+        ),
         "num_virtual_devices": Option(0, "Splits the CPU, to try replicas; 0: no.", minimum=0),
     },
     "export": {

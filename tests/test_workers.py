@@ -140,3 +140,13 @@ def test_one_worker_goes_on_from_the_checkpoint_of_two(disturbed, whole):
     assert got["totals"]["flips"] == expected["totals"]["flips"]
     ranks = [pd.read_parquet(path / "ranks.parquet") for path in (workdir, whole[0])]
     pd.testing.assert_frame_equal(ranks[0], ranks[1])
+
+
+def test_a_worker_whose_others_never_come_ends_with_one_line(tmp_path):
+    short = [*arguments(tmp_path / "w"), "--config.distribution.start_minutes=0.05"]
+    with processes([short], worker_environments(2)[:1]) as started:
+        codes, outputs = finish_all(started, 120)
+    assert codes == [1]
+    last = outputs[0].strip().splitlines()[-1]
+    assert last.startswith("error: the other workers of this run were not there after 0.05 minutes")
+    assert not (tmp_path / "w").exists()

@@ -1,5 +1,8 @@
 """Everything that knows of replicas and workers: strategies, sums over them, equal updates."""
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +47,9 @@ STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
 }
 
 
-def make_strategy(name: str, *, num_virtual_devices: int = 0) -> tf.distribute.Strategy:
+def make_strategy(
+    name: str, *, num_virtual_devices: int = 0, start_minutes: float = 0.0
+) -> tf.distribute.Strategy:
     """Returns the strategy called `name`.
 
     Args:
@@ -53,6 +58,8 @@ def make_strategy(name: str, *, num_virtual_devices: int = 0) -> tf.distribute.S
             GPUs, or the CPU, of every process of the cluster that the environment describes.
         num_virtual_devices: Splits the CPU into so many devices, to try replicas without GPUs;
             0 leaves it whole. Only before TensorFlow has made its devices.
+        start_minutes: Where other workers are not there after so long the process ends, with one
+            line and exit code 1; 0 to wait as long as TensorFlow does.
 
     Raises:
         UserError: If `name` is unknown, the devices exist already, or there is no cluster.
@@ -73,7 +80,32 @@ def make_strategy(name: str, *, num_virtual_devices: int = 0) -> tf.distribute.S
                 "`distribution.num_virtual_devices` must be set before TensorFlow uses its "
                 f"devices: {error}"
             ) from error
-    return make()
+    with _giving_up_after(start_minutes if name == "multi_worker" else 0.0):
+        return make()
+
+
+@contextmanager
+def _giving_up_after(minutes: float) -> Iterator[None]:
+    """Ends the process if what is inside takes longer; TensorFlow's waiting cannot be ended."""
+
+    def give_up() -> None:
+        print(
+            f"error: the other workers of this run were not there after {minutes:g} minutes "
+            "(--config.distribution.start_minutes). Start all of them, with addresses that all "
+            "can reach; they go on from the newest checkpoint.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    timer = threading.Timer(60 * minutes, give_up)
+    timer.daemon = True
+    if minutes:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Workers:

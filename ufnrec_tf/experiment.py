@@ -117,14 +117,6 @@ def best_store(folder: Path, best: Backbone) -> CheckpointStore:
     return CheckpointStore(folder, {"weights": named_variables(best.trainable_variables)})
 
 
-def scored_weights(config: ConfigDict) -> str:
-    """Returns what `evaluation.weights` means to the policy."""
-    is_safe = POLICIES[config.memory.policy].is_safe
-    if config.evaluation.weights == "auto" and is_safe:
-        return "better"
-    return config.evaluation.weights
-
-
 def make_evaluator(
     config: ConfigDict, split: Split, part: str, seed: int, workers: Workers = ALONE
 ) -> RankingEvaluator:
@@ -212,7 +204,9 @@ def _capacities(
 def prepare_tensorflow(config: ConfigDict, seed: int) -> tf.distribute.Strategy:
     """Seeds everything, makes the devices, and returns the strategy."""
     strategy = make_strategy(
-        config.distribution.strategy, num_virtual_devices=config.distribution.num_virtual_devices
+        config.distribution.strategy,
+        num_virtual_devices=config.distribution.num_virtual_devices,
+        start_minutes=config.distribution.start_minutes,
     )
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()

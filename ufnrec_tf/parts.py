@@ -116,3 +116,11 @@ def make_objective(config: ConfigDict, split: Split) -> Objective:
         uses_soft_label_only=settings.soft_label_only,
         l2=config.optimizer.l2,
     )
+
+
+def scored_weights(config: ConfigDict) -> str:
+    """Returns what `evaluation.weights` means to the policy."""
+    is_safe = POLICIES[config.memory.policy].is_safe
+    if config.evaluation.weights == "auto" and is_safe:
+        return "better"
+    return config.evaluation.weights

@@ -24,10 +24,10 @@ from ufnrec_tf.experiment import (
     give_whole_memory,
     make_evaluator,
     prepare_tensorflow,
-    scored_weights,
 )
 from ufnrec_tf.gate import GATES
 from ufnrec_tf.metrics import metrics_from_ranks
+from ufnrec_tf.parts import scored_weights
 from ufnrec_tf.record import describe, is_done, keep_ids, run_record
 from ufnrec_tf.results import finish, label_of
 from ufnrec_tf.run_heading import show_run
@@ -69,6 +69,8 @@ def train(
         Interrupted: After a signal, once the checkpoint is written.
     """
     check_steps(config, split)
+    if config.distribution.strategy == "multi_worker":
+        display.line("  waiting for all workers of this run")
     strategy = prepare_tensorflow(config, seed)
     workers = Workers(strategy)
     if not workers.is_chief:

@@ -67,12 +67,20 @@ CASES: dict[str, dict[str, str]] = {
     },
 }
 
+CASES_OF = {
+    "one 0": list(CASES),
+    # Tracing is slow: not all of all.
+    "mirrored 2": ["ufnrec", "faithful", "safe"],
+    "mirrored 4": ["ufnrec"],
+    "multi_worker 0": ["ufnrec", "safe"],
+}
+
 
 def main(output: str, strategy_name: str, num_virtual_devices: str) -> None:
     found: dict[str, Any] = {}
     strategy = None
-    cases = {"ufnrec": CASES["ufnrec"]} if num_virtual_devices == "4" else CASES  # tracing is slow
-    for case, settings in cases.items():
+    for case in CASES_OF[f"{strategy_name} {num_virtual_devices}"]:
+        settings = CASES[case]
         overrides = {
             **COMMON,
             **settings,

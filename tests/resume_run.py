@@ -12,7 +12,8 @@ from tests.runs import STEPS, train
 from ufnrec_tf.callbacks import TrainingLoop
 
 SETTINGS = (
-    "--config.training.jit_compile=true",
+    # Compiled runs are killed in the soak.
+    "--config.training.jit_compile=false",
     "--config.training.deterministic=true",
     "--config.backbone.dropout=0.3",
     "--config.gate.kind=validation",

@@ -18,7 +18,7 @@ from tests.distributed_run import processes, worker_environments
 from tests.runs import read
 from tests.test_workers import LOST_SECONDS, arguments, finish_all
 
-TOLD = "another worker of this run was lost", "the other workers of this run were not there"
+TOLD = "another worker of this run was lost", "waiting for all workers of this run"
 START = "--config.distribution.start_minutes=0.5"
 MOST_SECONDS = 25.0
 """A turn is disturbed after so long at most: start, some epochs, checkpoints."""

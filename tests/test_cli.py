@@ -350,7 +350,6 @@ def test_a_loss_that_turns_nan_at_once(capfd):
 
 
 def test_a_loss_that_turns_nan_later(capfd, monkeypatch):
-    from ufnrec_tf import training
     from ufnrec_tf.callbacks import TrainingLoop
 
     begin = TrainingLoop.on_epoch_begin
@@ -361,9 +360,9 @@ def test_a_loss_that_turns_nan_later(capfd, monkeypatch):
         begin(loop, epoch, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
         patch.setattr(TrainingLoop, "on_epoch_begin", poison)
-        got = train("w", "--config.training.num_epochs=3", *LIGHT)
+        steps = "--config.training.checkpoint_steps=4"
+        got = train("w", "--config.training.num_epochs=3", steps, *LIGHT)
     words = "step 9, epoch 3", "step-00000008 is kept", "--config.optimizer.learning_rate"
     refused(capfd, 1, *words, got=got)
     assert train("w", "--config.training.num_epochs=3", *LIGHT) == 0

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.distributed_run import CASES, NUM_STEPS, ROOT, processes, worker_environments
+from tests.distributed_run import CASES, CASES_OF, NUM_STEPS, ROOT, processes, worker_environments
 
 TOLERANCE = 1e-9
 TIMEOUT = 280
@@ -51,8 +51,15 @@ def runs(folder):
     }
 
 
-KINDS = [(kind, case) for kind in ("2 replicas", "2 workers") for case in CASES]
-KINDS.append(("4 replicas", "ufnrec"))
+KINDS = [
+    (kind, case)
+    for kind, name in {
+        "2 replicas": "mirrored 2",
+        "4 replicas": "mirrored 4",
+        "2 workers": "multi_worker 0",
+    }.items()
+    for case in CASES_OF[name]
+]
 
 
 def of_case(result, case):

@@ -162,14 +162,14 @@ def test_nothing_of_the_users_is_left_and_everything_of_the_others(capfd):
 
 
 def card_of(workdir):
-    path = next(Path(workdir, "tensorboard/train").glob("*tfevents*"))
+    paths = sorted(map(str, Path(workdir, "tensorboard/train").glob("*tfevents*")))
     texts = [
         value.tensor.string_val[0].decode()
-        for data in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator()
+        for data in tf.data.TFRecordDataset(paths).as_numpy_iterator()
         for value in tf.compat.v1.Event.FromString(data).summary.value
         if value.tag == "false_negatives/summary"
     ]
-    return texts, len(list(tf.data.TFRecordDataset([str(path)])))
+    return texts, len(list(tf.data.TFRecordDataset(paths)))
 
 
 def test_the_card_of_the_board_is_that_of_what_is_left():

@@ -148,5 +148,8 @@ def test_a_worker_whose_others_never_come_ends_with_one_line(tmp_path):
         codes, outputs = finish_all(started, 120)
     assert codes == [1]
     last = outputs[0].strip().splitlines()[-1]
-    assert last.startswith("error: the other workers of this run were not there after 0.05 minutes")
+    assert last.strip() == (
+        "waiting for all workers of this run; it ends with exit code 1 if they are not there in "
+        "0.05 minutes"
+    )
     assert not (tmp_path / "w").exists()

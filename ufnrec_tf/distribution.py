@@ -1,8 +1,7 @@
 """Everything that knows of replicas and workers: strategies, sums over them, equal updates."""
 
+import faulthandler
 import os
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,8 +57,8 @@ def make_strategy(
             GPUs, or the CPU, of every process of the cluster that the environment describes.
         num_virtual_devices: Splits the CPU into so many devices, to try replicas without GPUs;
             0 leaves it whole. Only before TensorFlow has made its devices.
-        start_minutes: Where other workers are not there after so long the process ends, with one
-            line and exit code 1; 0 to wait as long as TensorFlow does.
+        start_minutes: Where other workers are not there after so long the process ends with exit
+            code 1; 0 to wait as long as TensorFlow does. Say so before.
 
     Raises:
         UserError: If `name` is unknown, the devices exist already, or there is no cluster.
@@ -86,26 +85,18 @@ def make_strategy(
 
 @contextmanager
 def _giving_up_after(minutes: float) -> Iterator[None]:
-    """Ends the process if what is inside takes longer; TensorFlow's waiting cannot be ended."""
-
-    def give_up() -> None:
-        print(
-            f"error: the other workers of this run were not there after {minutes:g} minutes "
-            "(--config.distribution.start_minutes). Start all of them, with addresses that all "
-            "can reach; they go on from the newest checkpoint.",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(1)
-
-    timer = threading.Timer(60 * minutes, give_up)
-    timer.daemon = True
-    if minutes:
-        timer.start()
-    try:
+    """Ends the process with exit code 1 if what is inside takes longer."""
+    if not minutes:
         yield
-    finally:
-        timer.cancel()
+        return
+    # TensorFlow holds the interpreter while it waits: no timer of Python's would run. This one is
+    # a thread of its own, which can end the process and say nothing but where it stood.
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        faulthandler.dump_traceback_later(60 * minutes, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 class Workers:

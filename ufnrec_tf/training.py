@@ -70,7 +70,9 @@ def train(
     """
     check_steps(config, split)
     if config.distribution.strategy == "multi_worker":
-        display.line("  waiting for all workers of this run")
+        minutes = config.distribution.start_minutes
+        most = f"; it ends with exit code 1 if they are not there in {minutes:g} minutes"
+        display.line(f"  waiting for all workers of this run{most if minutes else ''}")
     strategy = prepare_tensorflow(config, seed)
     workers = Workers(strategy)
     if not workers.is_chief:

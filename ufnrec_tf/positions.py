@@ -140,7 +140,12 @@ def choose_capacities(
         num_steps: Steps of the run.
         num_rows: Windows a batch at most; 0 for `batch_size`.
     """
-    drawn = np.random.default_rng(0).choice(lengths, [_NUM_DRAWS, batch_size]).sum(axis=1)
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(lengths, [_NUM_DRAWS, max(num_rows, batch_size)])
+    if num_rows > batch_size:  # a worker's share of a batch is of no fixed size
+        counts = rng.poisson(batch_size, _NUM_DRAWS)
+        drawn = np.where(np.arange(num_rows) < counts[:, None], drawn, 0)
+    drawn = drawn.sum(axis=1)
     sizes = np.unique(-(-np.sort(drawn) // _GRAIN) * _GRAIN)
     # below[j]: batches that fit into sizes[j].
     below = np.searchsorted(np.sort(drawn), sizes, side="right")

@@ -239,12 +239,18 @@ def local_replica() -> tf.Tensor:
 def sum_over_replicas(value: Any) -> Any:
     """Returns the sum of a replica's tensor, or of each of a list, over all replicas.
 
-    It is the same on each. What is summed together crosses the network together.
+    It is the same on each. A list, of one dtype and static shapes, crosses the network as one
+    vector: each message costs a worker half a millisecond, whatever its length.
     """
     if num_replicas() == 1:
         return value
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    if not isinstance(value, list):
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    flat = tf.concat([tf.reshape(part, [-1]) for part in value], axis=0)
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
+    parts = tf.split(total, [part.shape.num_elements() for part in value])
+    return [tf.reshape(part, like.shape) for part, like in zip(parts, value, strict=True)]
 
 
 def copy_on(variable: Any, replica: int) -> tf.Variable:

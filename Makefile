@@ -43,7 +43,7 @@ test: $(VENV)/.tools
 
 soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak $(ARGS)
-	@$(RUN) -m tests.soak_workers $(ARGS)
+	@$(RUN) -m tests.soak_workers
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

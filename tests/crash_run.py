@@ -81,6 +81,7 @@ class Writes:
                     lambda: [path.unlink() for path in files(folder)[::2]],
                 )
 
+        # Its own attributes (avoids_symlink_attacks) are read by nobody here.
         shutil.rmtree = rmtree  # type: ignore[assignment]
 
 

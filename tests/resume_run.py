@@ -12,8 +12,7 @@ from tests.runs import STEPS, train
 from ufnrec_tf.callbacks import TrainingLoop
 
 SETTINGS = (
-    # Compiled runs are killed in the soak.
-    "--config.training.jit_compile=false",
+    "--config.training.jit_compile=true",
     "--config.training.deterministic=true",
     "--config.backbone.dropout=0.3",
     "--config.gate.kind=validation",

@@ -23,16 +23,17 @@ def write_arrays(prefix: Path, arrays: Mapping[str, tf.Variable | np.ndarray]) -
     """
     checksums = {}
     for name, array in arrays.items():
-        dtype = array.dtype.as_numpy_dtype if isinstance(array, tf.Variable) else array.dtype
+        own = array.dtype.as_numpy_dtype if isinstance(array, tf.Variable) else array.dtype
+        dtype, shape = np.dtype(own), tuple(int(size) for size in array.shape)
         header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+            "descr": np.lib.format.dtype_to_descr(dtype),
             "fortran_order": False,
-            "shape": tuple(int(size) for size in array.shape),
+            "shape": shape,
         }
-        checksum = 0
+        step, checksum = _chunk_rows(shape, dtype), 0
         with _file_of(prefix, name).open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
-            for chunk in _chunks(array):
+            for chunk in _chunks(array, step):
                 data = np.ascontiguousarray(chunk).tobytes()
                 checksum = zlib.crc32(data, checksum)
                 file.write(data)
@@ -40,24 +41,20 @@ def write_arrays(prefix: Path, arrays: Mapping[str, tf.Variable | np.ndarray]) -
     prefix.with_name(f"{prefix.name}.json").write_text(json.dumps(checksums), encoding="utf-8")
 
 
-def _chunks(array: tf.Variable | np.ndarray) -> Iterator[np.ndarray]:
+def _chunks(array: tf.Variable | np.ndarray, step: int) -> Iterator[np.ndarray]:
     length = int(array.shape[0])
-    step = (
-        chunk_rows(int(np.prod(array.shape[1:])) * array.dtype.size)
-        if isinstance(array, tf.Variable)
-        else length or 1
-    )
     for begin in range(0, length, step):
+        end = min(begin + step, length)
         if isinstance(array, tf.Variable):
             # A gather: a slice of a table that has been written to would copy all of it.
-            yield tf.gather(array, tf.range(begin, min(begin + step, length))).numpy()
+            yield tf.gather(array, tf.range(begin, end)).numpy()
         else:
-            yield array[begin : begin + step]
+            yield array[begin:end]
 
 
-def chunk_rows(row_bytes: int) -> int:
-    """Returns how many rows of so many bytes are handled at once."""
-    return max(1, _CHUNK_BYTES // max(row_bytes, 1))
+def _chunk_rows(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """Returns how many rows of an array are handled at once."""
+    return max(1, _CHUNK_BYTES // max(int(np.prod(shape[1:])) * dtype.itemsize, 1))
 
 
 def _file_of(prefix: Path, name: str) -> Path:
@@ -100,7 +97,7 @@ def read_chunks(prefix: Path, name: str) -> Iterator[tuple[tuple[int, ...], int,
         if is_fortran or dtype.hasobject or not shape:
             raise ValueError(f"{path.name} is no array file of this program")
         width = int(np.prod(shape[1:]))
-        step, checksum = chunk_rows(width * dtype.itemsize), 0
+        step, checksum = _chunk_rows(shape, dtype), 0
         for begin in range(0, max(shape[0], 1), step):
             num_rows = min(step, shape[0] - begin)
             data = file.read(num_rows * width * dtype.itemsize)

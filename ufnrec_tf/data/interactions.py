@@ -28,6 +28,8 @@ class Interactions:
         source: The file's or folder's name without directories, or "planted:...".
         num_repeats: Events whose (user, item) had occurred before, counted before any drop.
         item_titles: object(str) [num_items + 1], "" where unknown, or None.
+        item_categories: object(str) [num_items + 1], "" where unknown, or None.
+        item_prices: float64 [num_items + 1], in the table's currency, NaN where unknown, or None.
     """
 
     items: np.ndarray
@@ -39,6 +41,8 @@ class Interactions:
     source: str
     num_repeats: int
     item_titles: np.ndarray | None = None
+    item_categories: np.ndarray | None = None
+    item_prices: np.ndarray | None = None
 
     @property
     def num_users(self) -> int:

@@ -1,3 +1,37 @@
-"""UFNRec, false-negative aware sequential recommendation, on TensorFlow and Keras 3."""
+"""UFNRec, false-negative aware sequential recommendation, on TensorFlow and Keras 3.
+
+    import ufnrec_tf as ufn
+
+    run = ufn.train(events, workdir="runs/mine")
+    run.recommend({"someone": ["item 3", "item 8"]})
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ufnrec_tf.api import Run, load_export, read, split, train
+    from ufnrec_tf.errors import UserError
+
+_HOMES = {
+    "Run": "ufnrec_tf.api",
+    "UserError": "ufnrec_tf.errors",
+    "load_export": "ufnrec_tf.api",
+    "read": "ufnrec_tf.api",
+    "split": "ufnrec_tf.api",
+    "train": "ufnrec_tf.api",
+}
+__all__ = ["Run", "UserError", "__version__", "load_export", "read", "split", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, and pandas and TensorFlow not before they are needed."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ufnrec_tf' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

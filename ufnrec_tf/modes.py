@@ -12,7 +12,8 @@ from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.quiet import import_tensorflow
-from ufnrec_tf.workdir import Workdir, read_record
+from ufnrec_tf.run_settings import trained_config
+from ufnrec_tf.workdir import Workdir
 
 Overrides = list[tuple[str, str]]
 
@@ -113,30 +114,6 @@ def _default_workdir(flags: Any, config: ConfigDict) -> str:
     return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
 
 
-def _trained(flags: Any, overrides: Overrides) -> tuple[ConfigDict, dict[str, Any]]:
-    """Returns the configuration a work directory was trained with, overridden, and its record."""
-    record = read_record(Path(flags.workdir) / "config.json")
-    from ufnrec_tf.config import check_config, option_table
-
-    config = load_config("", [])
-    for section, values in record["config"].items():
-        for key, value in values.items():
-            if section in config and key in config[section]:
-                config[section][key] = tuple(value) if isinstance(value, list) else value
-    for key, _ in overrides:
-        if not key.startswith(("evaluation.", "export.")):
-            raise UserError(
-                f"--config.{key} cannot change a trained model. Only evaluation.* and export.* "
-                "can be set here."
-            )
-    changed = load_config("", overrides)
-    for key, _ in overrides:
-        section, _, name = key.partition(".")
-        config[section][name] = changed[section][name]
-    check_config(config, option_table())
-    return config, record
-
-
 def _need(flags: Any, *names: str) -> None:
     for name in names:
         if not getattr(flags, name):
@@ -149,7 +126,7 @@ def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     if flags.split not in ("test", "validation"):
         raise UserError(f"--split must be test or validation. Received: {flags.split!r}.")
     with Workdir(flags.workdir, must_exist=True):
-        config, record = _trained(flags, overrides)
+        config, record = trained_config(flags.workdir, overrides)
         from ufnrec_tf.sources import load
 
         source = load(config, flags.data or record["data_path"])
@@ -163,7 +140,7 @@ def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Writes the SavedModel of a trained work directory again."""
     _need(flags, "workdir")
     with Workdir(flags.workdir, must_exist=True):
-        config, record = _trained(flags, overrides)
+        config, record = trained_config(flags.workdir, overrides)
         from ufnrec_tf.sources import load
 
         source = load(config, flags.data or record["data_path"])

@@ -76,8 +76,8 @@ def evaluate_workdir(
     workdir: str,
     part: str,
     display: Display,
-) -> None:
-    """Scores a trained work directory on a part of the split; shows and records it."""
+) -> dict[str, float]:
+    """Scores a trained work directory on a part of the split; shows, records, returns it."""
     _check_data(record, source, workdir)
     backbone, state = _weights(config, record, source, workdir)
     evaluator = make_evaluator(
@@ -107,6 +107,7 @@ def evaluate_workdir(
             **score.metrics,
         }
     )
+    return score.metrics
 
 
 def export_workdir(

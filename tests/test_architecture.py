@@ -15,16 +15,18 @@ PACKAGE = ROOT / "ufnrec_tf"
 LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
-    "array_files "
+    "array_files versions "
     "own_state checkpoint rewriting board run_state evaluation_share",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
     "losses metrics policies positions memory_rows memory_carry memory_usage user_items "
-    "host_state gate optimizer retriever histories controls statistics slices beyond_accuracy "
+    "host_state gate optimizer retriever controls statistics slices beyond_accuracy "
+    "history_groups history_parquet histories "
     "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
     "safe_flips memory_transfer",
+    "recommend_output recommend_parts recommend_scoring "
     "model evaluation recommend suspects detection",
     "planted_detection",
     # A run.
@@ -33,7 +35,7 @@ LAYERS = [
     "signals warm_start",
     "results",
     "run_heading",
-    "training trained comparison_runs children",
+    "training trained recommend_mode comparison_runs children",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
     "report_suspects report",
     "forget_tables forget_shown forget_prepared",
@@ -124,7 +126,7 @@ def test_parts_of_the_method_do_not_know_each_other():
 
 
 def test_serving_imports_nothing_of_training():
-    for module in ("retriever", "export", "recommend", "histories"):
+    for module in ("retriever", "export", "recommend", "histories", "versions"):
         below = everything_below(module)
         assert not below & TRAINING, module
         assert not {name for name in below if name.startswith(("backbones", "data"))}, module

@@ -45,10 +45,16 @@ def _define_flags() -> flags.FlagValues:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "histories", "", "recommend: one history a line, or user,item rows.", flag_values=values
+        "histories",
+        "",
+        "recommend: a file of one history a line, or of user,item rows, text or Parquet; `train`: "
+        "every user of the data that was trained with.",
+        flag_values=values,
     )
     flags.DEFINE_integer("top_k", 10, "recommend: items a history.", flag_values=values)
-    flags.DEFINE_string("output", "", "recommend: CSV file to write.", flag_values=values)
+    flags.DEFINE_string(
+        "output", "", "recommend: .csv, .csv.gz or .parquet file to write.", flag_values=values
+    )
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
     flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)

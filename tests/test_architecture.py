@@ -16,7 +16,7 @@ LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
     "array_files "
-    "own_state checkpoint rewriting board run_state evaluation_share",
+    "own_state checkpoint rewriting board run_state evaluation_share versions catalogue warm_up",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -24,7 +24,7 @@ LAYERS = [
     "host_state gate optimizer retriever histories controls statistics slices beyond_accuracy "
     "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
-    "safe_flips memory_transfer",
+    "safe_flips memory_transfer publishing",
     "model evaluation recommend suspects detection",
     "planted_detection",
     # A run.
@@ -124,7 +124,7 @@ def test_parts_of_the_method_do_not_know_each_other():
 
 
 def test_serving_imports_nothing_of_training():
-    for module in ("retriever", "export", "recommend", "histories"):
+    for module in ("retriever", "publishing", "recommend", "histories"):
         below = everything_below(module)
         assert not below & TRAINING, module
         assert not {name for name in below if name.startswith(("backbones", "data"))}, module

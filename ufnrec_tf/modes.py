@@ -12,6 +12,7 @@ from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import pick
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.quiet import import_tensorflow
+from ufnrec_tf.versions import newest_version
 from ufnrec_tf.workdir import Workdir, read_record
 
 Overrides = list[tuple[str, str]]
@@ -160,7 +161,7 @@ def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 
 def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Writes the SavedModel of a trained work directory again."""
+    """Publishes the SavedModel of a trained work directory as a further version."""
     _need(flags, "workdir")
     with Workdir(flags.workdir, must_exist=True):
         config, record = _trained(flags, overrides)
@@ -182,7 +183,10 @@ def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     from ufnrec_tf.recommend import recommend as recommend_file
 
     summary = recommend_file(
-        Path(flags.workdir) / "export" / "1", flags.histories, flags.output, top_k=flags.top_k
+        newest_version(Path(flags.workdir) / "export"),
+        flags.histories,
+        flags.output,
+        top_k=flags.top_k,
     )
     Display().line(
         f"{flags.output}: {summary.num_recommendations:,} recommendations for "

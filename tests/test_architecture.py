@@ -15,8 +15,8 @@ PACKAGE = ROOT / "ufnrec_tf"
 LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
-    "array_files versions "
-    "own_state checkpoint rewriting board run_state evaluation_share",
+    "array_files "
+    "own_state checkpoint rewriting board run_state evaluation_share versions catalogue warm_up",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -25,7 +25,7 @@ LAYERS = [
     "history_groups history_parquet histories "
     "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
-    "safe_flips memory_transfer",
+    "safe_flips memory_transfer publishing",
     "recommend_output recommend_parts recommend_scoring "
     "model evaluation recommend suspects detection",
     "planted_detection",
@@ -126,7 +126,7 @@ def test_parts_of_the_method_do_not_know_each_other():
 
 
 def test_serving_imports_nothing_of_training():
-    for module in ("retriever", "export", "recommend", "histories", "versions"):
+    for module in ("retriever", "publishing", "recommend", "histories"):
         below = everything_below(module)
         assert not below & TRAINING, module
         assert not {name for name in below if name.startswith(("backbones", "data"))}, module

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.serving import ITEM_IDS, NUM_ITEMS, FakeBackbone, assert_same_ranking, brute_force
+from tests.serving import (
+    ITEM_IDS,
+    NUM_ITEMS,
+    FakeBackbone,
+    assert_same_ranking,
+    brute_force,
+    write_export,
+)
 from ufnrec_tf import recommend as module
 from ufnrec_tf import recommend_scoring as scoring
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.export import write_saved_model
 from ufnrec_tf.histories import Form, detect_form, read_histories
 from ufnrec_tf.recommend import recommend
 
@@ -22,7 +28,7 @@ BACKBONE = FakeBackbone()
 @pytest.fixture(scope="module")
 def export_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
-    write_saved_model(path, BACKBONE, ITEM_IDS, max_length=5, top_k=10, mask_seen=True, metadata={})
+    write_export(path, BACKBONE)
     return path
 
 
@@ -257,7 +263,7 @@ def test_no_export(tmp_path):
 @pytest.mark.parametrize("damage", ["removed", "cut", "overwritten"])
 def test_damaged_export(tmp_path, file, damage):
     path = tmp_path / "1"
-    write_saved_model(path, BACKBONE, ITEM_IDS, max_length=5, top_k=10, mask_seen=True, metadata={})
+    write_export(path, BACKBONE)
     (broken,) = path.glob(file + "*")
     if damage == "removed":
         broken.unlink()

@@ -162,7 +162,7 @@ def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 
 def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Writes the SavedModel of a trained work directory again."""
+    """Publishes the SavedModel of a trained work directory as a further version."""
     _need(flags, "workdir")
     with Workdir(flags.workdir, must_exist=True):
         config, record = _trained(flags, overrides)

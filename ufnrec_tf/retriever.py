@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.catalogue import popularity_scores
 from ufnrec_tf.types import EMPTY_SCORE, PAD
 
 _ITEM_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="item_ids")
 _K_SPEC = tf.TensorSpec([], tf.int32, name="k")
+_EXCLUDE_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="exclude_ids")
+_ALLOW_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="allow_ids")
 
 
 class Retriever(tf.Module):
@@ -19,9 +22,13 @@ class Retriever(tf.Module):
     A history is a row of raw item ids, the newest last. "" is padding wherever it stands, and
     ids that the vocabulary lacks are dropped as if they were padding. The newest `max_length`
     known ids, left-padded, are what the backbone sees. Every known item of the whole history,
-    also one older than that window, is never returned where `mask_seen`. A history without a
-    known id is scored as the backbone scores a window of padding alone: the same answer for
-    all of them, without meaning beyond what the model learnt as its bias.
+    also one older than that window, is never returned where `mask_seen`.
+
+    A history without a known id gets the most popular items, ties by lower internal id, with
+    `popularity_scores` as scores: they are not comparable with those of other histories. Without
+    `events` it is scored as the backbone scores a window of padding alone, the same answer for
+    all of them, without meaning beyond what the model learnt as its bias. `encode` knows nothing
+    of popularity.
 
     The backbone's variables are shared, not copied: a retriever follows further training.
     One call holds B * (num_items + 1) float32 scores.
@@ -35,6 +42,7 @@ class Retriever(tf.Module):
         max_length: int,
         default_k: int = 10,
         mask_seen: bool = True,
+        events: np.ndarray | None = None,
     ) -> None:
         """Builds the vocabulary's table and takes hold of the backbone's variables.
 
@@ -45,6 +53,8 @@ class Retriever(tf.Module):
             default_k: Items that `serve` returns, 1 or more.
             mask_seen: True keeps the items of a history out of its answer; False allows
                 repeat consumption.
+            events: int64 [num_items + 1], how often each item occurs, for histories without a
+                known id; None leaves their answer to the backbone.
 
         Raises:
             ValueError: Where the vocabulary is malformed or does not fit the backbone, or a
@@ -66,6 +76,14 @@ class Retriever(tf.Module):
         self._encode_windows = backbone.encode
         self._item_embeddings = backbone.item_embeddings
         self._raw_ids = tf.constant(raw_ids, tf.string)
+        self._popularity = None
+        if events is not None:
+            if len(events) != len(raw_ids):
+                raise ValueError(
+                    f"`events` must have a row for each of the {len(raw_ids)} ids. "
+                    f"Received: {len(events)}."
+                )
+            self._popularity = tf.constant(popularity_scores(events))
         self._table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
                 tf.constant(raw_ids[1:], tf.string),
@@ -84,7 +102,7 @@ class Retriever(tf.Module):
         Returns:
             `item_ids` string [B, default_k] and `scores` float32 [B, default_k].
         """
-        return self._top_k(item_ids, tf.constant(self.default_k))
+        return self._top_k(self._table.lookup(item_ids), tf.constant(self.default_k))
 
     @tf.function(input_signature=[_ITEM_IDS_SPEC, _K_SPEC])
     def recommend(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -101,7 +119,45 @@ class Retriever(tf.Module):
         Raises:
             tf.errors.InvalidArgumentError: Where k < 1, or the model gives NaN or infinity.
         """
-        return self._top_k(item_ids, k)
+        return self._top_k(self._table.lookup(item_ids), k)
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC, _K_SPEC, _EXCLUDE_IDS_SPEC, _ALLOW_IDS_SPEC])
+    def recommend_filtered(
+        self, item_ids: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Returns the best k of the items that two lists a history leave; see `recommend`.
+
+        In both lists "" is padding and ids that the vocabulary lacks are dropped. What a history
+        holds and what is excluded stays out, allowed or not.
+
+        Args:
+            item_ids: string [B, T].
+            k: int32 [], 1 or more.
+            exclude_ids: string [B, X], items that are not to be returned.
+            allow_ids: string [B, A], the only items that may be returned. A row of "" alone allows
+                all, one that names unknown ids alone allows none.
+
+        Returns:
+            As `recommend`.
+
+        Raises:
+            tf.errors.InvalidArgumentError: As `recommend`, and where a list has not a row a
+                history.
+        """
+        for name, ids in (("exclude_ids", exclude_ids), ("allow_ids", allow_ids)):
+            tf.debugging.assert_equal(
+                tf.shape(ids)[0],
+                tf.shape(item_ids)[0],
+                message=f"`{name}` must have a row for each row of `item_ids`.",
+            )
+        allowed = self._table.lookup(allow_ids)  # [B, A]
+        return self._top_k(
+            self._table.lookup(item_ids),
+            k,
+            excluded=self._table.lookup(exclude_ids),
+            allowed=allowed,
+            allows_all=tf.reduce_all(allow_ids == "", axis=1),
+        )
 
     @tf.function(input_signature=[_ITEM_IDS_SPEC])
     def encode(self, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -120,13 +176,35 @@ class Retriever(tf.Module):
         """Returns the internal ids, int32 [B, T]: 0 for padding and for what is unknown."""
         return self._table.lookup(item_ids)
 
-    def _top_k(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Ranks all items; see `recommend`."""
+    def _top_k(
+        self,
+        histories: tf.Tensor,
+        k: tf.Tensor,
+        *,
+        excluded: tf.Tensor | None = None,
+        allowed: tf.Tensor | None = None,
+        allows_all: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Ranks all items; see `recommend`.
+
+        Args:
+            histories: int32 [B, T], 0 anywhere.
+            k: int32 [].
+            excluded: int32 [B, X], 0 anywhere, or None.
+            allowed: int32 [B, A], 0 anywhere, or None for all items.
+            allows_all: bool [B], rows whose `allowed` says nothing; with `allowed` alone.
+        """
         tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
-        histories = self._table.lookup(item_ids)  # [B, T]
         num_columns = tf.size(self._raw_ids)
+        hidden = histories if self.mask_seen else histories[:, :0]
+        if excluded is not None:
+            hidden = tf.concat([hidden, excluded], axis=1)
+        scores = _hide(self._scores(histories), hidden)
+        if allowed is not None:
+            is_allowed = _scatter(tf.zeros(tf.shape(scores), tf.bool), allowed, True)
+            scores = tf.where(is_allowed | allows_all[:, None], scores, -np.inf)
         # tf.math.top_k documents that of equal values the lower index comes first.
-        best = tf.math.top_k(self._scores(histories), tf.minimum(k, num_columns))
+        best = tf.math.top_k(scores, tf.minimum(k, num_columns))
         # -inf, which no checked score can be, tells what is not to be returned from what is.
         is_item = tf.math.is_finite(best.values)
         chosen = tf.where(is_item, tf.gather(self._raw_ids, best.indices), "")
@@ -141,18 +219,13 @@ class Retriever(tf.Module):
         }
 
     def _scores(self, histories: tf.Tensor) -> tf.Tensor:
-        """Returns float32 [B, V + 1], -inf at padding and at what must not be returned."""
+        """Returns float32 [B, V + 1], finite; the column of padding means nothing."""
         items = tf.cast(self._item_embeddings(), tf.float32)
         scores = tf.linalg.matmul(self._encode(histories), items, transpose_b=True)
-        scores = tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
-        # Masks padding alone by a column of zeros, and the histories (padded by 0) besides.
-        masked = histories if self.mask_seen else histories[:, :0]
-        masked = tf.pad(masked, [[0, 0], [1, 0]])  # [B, 1 + T]
-        rows = tf.broadcast_to(tf.range(tf.shape(masked)[0])[:, None], tf.shape(masked))
-        places = tf.stack([rows, masked], axis=-1)  # [B, 1 + T, 2]
-        return tf.tensor_scatter_nd_update(
-            scores, places, tf.fill(tf.shape(masked), tf.constant(-np.inf, tf.float32))
-        )
+        if self._popularity is not None:
+            has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
+            scores = tf.where(has_item, scores, self._popularity)
+        return tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
 
     def _encode(self, histories: tf.Tensor) -> tf.Tensor:
         """Returns float32 [B, D] of internal ids int32 [B, T] with 0 anywhere."""
@@ -174,6 +247,20 @@ class Retriever(tf.Module):
         places = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
         shape = [tf.shape(histories)[0], self.max_length]
         return tf.scatter_nd(places, tf.gather_nd(histories, source), shape)
+
+
+def _hide(scores: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
+    """Returns float32 [B, V + 1], -inf at padding and at the items int32 [B, X] (0 anywhere)."""
+    hidden = tf.pad(hidden, [[0, 0], [1, 0]])  # at least a column, so that padding is hidden
+    return _scatter(scores, hidden, -np.inf)
+
+
+def _scatter(rows: tf.Tensor, columns: tf.Tensor, value: float | bool) -> tf.Tensor:
+    """Returns `rows` [B, V + 1] with `value` at the `columns` int32 [B, X] of each."""
+    numbers = tf.broadcast_to(tf.range(tf.shape(columns)[0])[:, None], tf.shape(columns))
+    places = tf.stack([numbers, columns], axis=-1)  # [B, X, 2]
+    values = tf.fill(tf.shape(columns), tf.constant(value, rows.dtype))
+    return tf.tensor_scatter_nd_update(rows, places, values)
 
 
 def _checked_vocabulary(item_ids: np.ndarray, num_rows: int) -> list[str]:

@@ -45,16 +45,17 @@ def write_histories(path: Path, *, num_users: int, num_items: int, scattered: bo
     return total
 
 
-def write_model(path: Path, *, num_items: int) -> None:
+def export_random(path: Path, *, num_items: int) -> None:
     """Exports a model of random weights."""
     from ufnrec_tf import backbones
-    from ufnrec_tf.export import write_saved_model
+    from ufnrec_tf.export import make_model, write_model
 
     backbone = backbones.create("sasrec", num_items=num_items, width=64, max_length=50)
     ids = np.array(["", *(f"item{number}" for number in range(1, num_items + 1))], object)
-    write_saved_model(
-        path, backbone, ids, max_length=50, top_k=10, mask_seen=True, metadata={"random": True}
+    model = make_model(
+        backbone, ids, max_length=50, top_k=10, mask_seen=True, metadata={"random": True}
     )
+    write_model(path, model)
 
 
 def main() -> int:
@@ -77,8 +78,8 @@ def main() -> int:
             scattered=flags.scattered,
         )
         # In a process of its own: Linux counts the caller's memory as that of what it starts.
-        own = "from benchmarks.recommend import write_model; from pathlib import Path; "
-        call = f"write_model(Path({name!r}) / 'export' / '1', num_items={flags.items})"
+        own = "from benchmarks.recommend import export_random; from pathlib import Path; "
+        call = f"export_random(Path({name!r}) / 'export' / '1', num_items={flags.items})"
         measure([sys.executable, "-c", own + call])
         cost = measure(
             [

@@ -18,7 +18,7 @@ from tests.serving import ITEM_IDS, FakeBackbone, random_histories
 from ufnrec_tf import history_groups, recommend_parts
 from ufnrec_tf import recommend as module
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.export import write_saved_model
+from ufnrec_tf.export import make_model, write_model
 from ufnrec_tf.histories import open_histories
 from ufnrec_tf.history_groups import UserRuns
 from ufnrec_tf.recommend import recommend
@@ -31,9 +31,8 @@ ODD_IDS = ["=1+1", "007", "NA", "null", 'q"', "a,b", "line\nend", "cr\r", " blan
 def export_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
     ids = np.array(["", *ODD_IDS, *ITEM_IDS[len(ODD_IDS) + 1 :]], object)
-    write_saved_model(
-        path, FakeBackbone(), ids, max_length=5, top_k=10, mask_seen=True, metadata={}
-    )
+    settings = {"max_length": 5, "top_k": 10, "mask_seen": True, "metadata": {}}
+    write_model(path, make_model(FakeBackbone(), ids, **settings))
     return path
 
 
@@ -102,6 +101,7 @@ def test_lines_are_numbers_in_parquet(export_dir, tmp_path):
 def test_titles_of_the_export_are_a_column(export_dir, tmp_path):
     folder = tmp_path / "2"
     shutil.copytree(export_dir, folder)
+    assert "title" in pq.read_table(folder / "items.parquet").column_names  # all of them ""
     titles = {"007": 'Bond, "James"', "NA": ""}
     pd.DataFrame({"item_id": titles.keys(), "title": titles.values()}).to_parquet(
         folder / "items.parquet"

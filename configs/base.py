@@ -384,6 +384,12 @@ OPTIONS = {
             "recommend_filtered; none.",
             choices=("all", "batching", "none"),
         ),
+        "table": Option(
+            "float32",
+            "How the export keeps item vectors. bfloat16: half the space; int8: a quarter, a scale "
+            "an item. Recall against float32 and latency are measured and kept in ufnrec.json.",
+            choices=("float32", "bfloat16", "int8"),
+        ),
     },
     "comparison": {
         "baselines": Option(

@@ -16,7 +16,8 @@ LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
     "array_files "
-    "own_state checkpoint rewriting board run_state evaluation_share versions catalogue warm_up",
+    "own_state checkpoint rewriting board run_state evaluation_share versions catalogue warm_up "
+    "small_table item_scores",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -25,7 +26,7 @@ LAYERS = [
     "history_groups history_parquet histories "
     "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
-    "safe_flips memory_transfer publishing",
+    "safe_flips memory_transfer publishing table_check",
     "recommend_output recommend_parts recommend_scoring "
     "model evaluation recommend suspects detection",
     "planted_detection",

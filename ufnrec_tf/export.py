@@ -19,6 +19,7 @@ import ufnrec_tf
 from ufnrec_tf.catalogue import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.retriever import Retriever
+from ufnrec_tf.small_table import with_small_table
 from ufnrec_tf.warm_up import Request, warm_up_requests, write_warm_up
 from ufnrec_tf.workdir import to_disk
 
@@ -59,6 +60,7 @@ def make_model(
     facts: ItemFacts | None = None,
     fallback: str = "model",
     warm_up: str = "all",
+    table: str = "float32",
 ) -> ServedModel:
     """Returns what `write_model` writes: a retriever over the backbone with its signatures.
 
@@ -81,6 +83,7 @@ def make_model(
         fallback: What answers a history without a known id: "popularity", which needs `facts`, or
             the "model".
         warm_up: See `warm_up_requests`.
+        table: How the item table is kept, one of `TABLES`; every use of it reads that one.
 
     Raises:
         UserError: Where a weight is not finite.
@@ -92,7 +95,7 @@ def make_model(
             f"Received: {fallback!r}."
         )
     retriever = Retriever(
-        backbone,
+        with_small_table(backbone, table),
         item_ids,
         max_length=max_length,
         default_k=top_k,
@@ -109,6 +112,7 @@ def make_model(
         "mask_seen": mask_seen,
         "fallback": fallback,
         "warm_up": warm_up,
+        "table": table,
         "tensorflow": tf.__version__,
         "ufnrec_tf": ufnrec_tf.__version__,
         "metadata": metadata,

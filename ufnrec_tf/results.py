@@ -14,6 +14,7 @@ from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.catalogue import ItemFacts
 from ufnrec_tf.data.popularity import train_counts
+from ufnrec_tf.data.some_histories import some_histories
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.display import Display
 from ufnrec_tf.experiment import Experiment
@@ -28,6 +29,7 @@ from ufnrec_tf.run_scalars import write_false_negatives
 from ufnrec_tf.run_state import TRAIN_TIMES, Progress
 from ufnrec_tf.showing import SHOWN_METRICS, show_finished
 from ufnrec_tf.sources import Source
+from ufnrec_tf.table_check import with_table_check
 from ufnrec_tf.workdir import RANKS_FILES, read_json, write_json, write_parquet
 
 EXPORT_FOLDER = "export"
@@ -277,5 +279,7 @@ def export(
         facts=ItemFacts(train_counts(split), log.item_titles, log.item_categories, log.item_prices),
         fallback=settings.fallback,
         warm_up=settings.warm_up,
+        table=settings.table,
     )
+    model = with_table_check(model, backbone, log.item_ids, some_histories(log))
     return publish(folder, model, versions_kept=settings.versions_kept)

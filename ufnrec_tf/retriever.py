@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.catalogue import popularity_scores
+from ufnrec_tf.item_scores import Filters, best_items
+from ufnrec_tf.small_table import SmallTable
 from ufnrec_tf.types import EMPTY_SCORE, PAD
 
 _ITEM_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="item_ids")
@@ -31,7 +33,7 @@ class Retriever(tf.Module):
     of popularity.
 
     The backbone's variables are shared, not copied: a retriever follows further training.
-    One call holds B * (num_items + 1) float32 scores.
+    One call holds the scores of a block of items; see `best_items`.
     """
 
     def __init__(
@@ -72,9 +74,13 @@ class Retriever(tf.Module):
         self.mask_seen = mask_seen
         # Tracking the variables, and of the layer its methods alone, keeps Keras objects out of
         # the SavedModel: it holds plain tf.Variables and graphs, which TensorFlow loads unaided.
-        self._variables = [variable.value for variable in backbone.variables]
+        table = getattr(backbone, "item_table", None)
+        self._small_table = table if isinstance(table, SmallTable) else None
+        replaced = self._small_table.replaced if self._small_table else None
+        self._variables = [v.value for v in backbone.variables if v.path != replaced]
         self._encode_windows = backbone.encode
         self._item_embeddings = backbone.item_embeddings
+        self._num_columns = len(raw_ids)
         self._raw_ids = tf.constant(raw_ids, tf.string)
         self._popularity = None
         if events is not None:
@@ -195,16 +201,19 @@ class Retriever(tf.Module):
             allows_all: bool [B], rows whose `allowed` says nothing; with `allowed` alone.
         """
         tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
-        num_columns = tf.size(self._raw_ids)
+        num_columns = self._num_columns
         hidden = histories if self.mask_seen else histories[:, :0]
         if excluded is not None:
             hidden = tf.concat([hidden, excluded], axis=1)
-        scores = _hide(self._scores(histories), hidden)
-        if allowed is not None:
-            is_allowed = _scatter(tf.zeros(tf.shape(scores), tf.bool), allowed, True)
-            scores = tf.where(is_allowed | allows_all[:, None], scores, -np.inf)
-        # tf.math.top_k documents that of equal values the lower index comes first.
-        best = tf.math.top_k(scores, tf.minimum(k, num_columns))
+        vectors = self._encode(histories)
+        has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
+        best = best_items(
+            lambda start, stop: self._scores(vectors, has_item, start, stop),
+            Filters(hidden, allowed, allows_all),
+            num_columns=num_columns,
+            # What the check above refuses must not fail by another message first.
+            k=tf.clip_by_value(k, 1, num_columns),
+        )
         # -inf, which no checked score can be, tells what is not to be returned from what is.
         is_item = tf.math.is_finite(best.values)
         chosen = tf.where(is_item, tf.gather(self._raw_ids, best.indices), "")
@@ -218,13 +227,17 @@ class Retriever(tf.Module):
             "scores": tf.ensure_shape(padded_scores, shape),
         }
 
-    def _scores(self, histories: tf.Tensor) -> tf.Tensor:
-        """Returns float32 [B, V + 1], finite; the column of padding means nothing."""
-        items = tf.cast(self._item_embeddings(), tf.float32)
-        scores = tf.linalg.matmul(self._encode(histories), items, transpose_b=True)
+    def _scores(
+        self, vectors: tf.Tensor, has_item: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns float32 [B, stop - start], finite, of items; that of padding means nothing."""
+        if self._small_table is not None:
+            scores = self._small_table.scores(vectors, start, stop)
+        else:
+            items = tf.cast(self._item_embeddings()[start:stop], tf.float32)
+            scores = tf.linalg.matmul(vectors, items, transpose_b=True)
         if self._popularity is not None:
-            has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
-            scores = tf.where(has_item, scores, self._popularity)
+            scores = tf.where(has_item, scores, self._popularity[start:stop])
         return tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
 
     def _encode(self, histories: tf.Tensor) -> tf.Tensor:
@@ -247,20 +260,6 @@ class Retriever(tf.Module):
         places = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
         shape = [tf.shape(histories)[0], self.max_length]
         return tf.scatter_nd(places, tf.gather_nd(histories, source), shape)
-
-
-def _hide(scores: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
-    """Returns float32 [B, V + 1], -inf at padding and at the items int32 [B, X] (0 anywhere)."""
-    hidden = tf.pad(hidden, [[0, 0], [1, 0]])  # at least a column, so that padding is hidden
-    return _scatter(scores, hidden, -np.inf)
-
-
-def _scatter(rows: tf.Tensor, columns: tf.Tensor, value: float | bool) -> tf.Tensor:
-    """Returns `rows` [B, V + 1] with `value` at the `columns` int32 [B, X] of each."""
-    numbers = tf.broadcast_to(tf.range(tf.shape(columns)[0])[:, None], tf.shape(columns))
-    places = tf.stack([numbers, columns], axis=-1)  # [B, X, 2]
-    values = tf.fill(tf.shape(columns), tf.constant(value, rows.dtype))
-    return tf.tensor_scatter_nd_update(rows, places, values)
 
 
 def _checked_vocabulary(item_ids: np.ndarray, num_rows: int) -> list[str]:

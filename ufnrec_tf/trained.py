@@ -16,10 +16,12 @@ from ufnrec_tf.experiment import (
     make_evaluator,
     prepare_tensorflow,
 )
+from ufnrec_tf.export import read_metadata
 from ufnrec_tf.results import EXPORT_FOLDER, export
 from ufnrec_tf.run_state import Progress
 from ufnrec_tf.showing import masked_targets_lines, newcomers_lines
 from ufnrec_tf.sources import Source, make_split
+from ufnrec_tf.table_check import table_check_line
 from ufnrec_tf.workdir import JsonLines
 
 
@@ -130,6 +132,8 @@ def export_workdir(
         display.line(f"{published.path}: is the same model already; nothing written ({weights})")
         return
     display.line(f"{published.path}: written, {weights}")
+    if line := table_check_line(read_metadata(published.path)):
+        display.line(f"  {line}")
     if published.removed:
         numbers = ", ".join(map(str, published.removed))
         display.line(

@@ -390,6 +390,11 @@ OPTIONS = {
             "an item. Recall against float32 and latency are measured and kept in ufnrec.json.",
             choices=("float32", "bfloat16", "int8"),
         ),
+        "onnx": Option(
+            False,
+            "Also writes onnx/model.onnx, over whole-number ids, and its vocabulary into each "
+            "version; needs pip install 'ufnrec-tf[onnx]'.",
+        ),
     },
     "comparison": {
         "baselines": Option(

@@ -26,7 +26,7 @@ LAYERS = [
     "history_groups history_parquet histories "
     "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
-    "safe_flips memory_transfer publishing table_check",
+    "safe_flips memory_transfer publishing table_check onnx_export",
     "recommend_output recommend_parts recommend_scoring "
     "model evaluation recommend suspects detection",
     "planted_detection",

@@ -76,3 +76,24 @@ def write_items(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     """Writes the table of `items_table`; strings stay strings where there is no row."""
     texts = dict.fromkeys(("item_id", "title", "category"), "string")
     table.astype(texts).to_parquet(path, index=False)
+
+
+def checked_vocabulary(item_ids: np.ndarray, num_rows: int) -> list[str]:
+    """Returns raw ids, object (str) [num_items + 1], as a list.
+
+    Raises:
+        ValueError: Where they cannot be the vocabulary of a table of `num_rows` rows.
+    """
+    raw_ids = [str(item_id) for item_id in item_ids]
+    if len(raw_ids) < 2 or raw_ids[0] != "":
+        raise ValueError('`item_ids` must begin with "" (padding) and hold an item or more.')
+    if "" in raw_ids[1:]:
+        raise ValueError('`item_ids` may have "" at 0 alone, where it means padding.')
+    if len(set(raw_ids)) != len(raw_ids):
+        raise ValueError("`item_ids` must be unique.")
+    if len(raw_ids) != num_rows:
+        raise ValueError(
+            f"`item_ids` must have one id a row of the backbone's item embeddings, {num_rows}. "
+            f"Received: {len(raw_ids)}."
+        )
+    return raw_ids

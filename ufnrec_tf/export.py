@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class ServedModel:
         items: See `items_table`.
         document: What `ufnrec.json` says, but for the files. Its `fingerprint` is the same where
             weights, items, settings and program are.
+        extra_files: Path below the version folder -> content.
     """
 
     retriever: Retriever
@@ -47,6 +48,7 @@ class ServedModel:
     requests: list[Request]
     items: pd.DataFrame
     document: dict[str, Any]
+    extra_files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def make_model(
@@ -235,6 +237,9 @@ def _write(folder: Path, model: ServedModel) -> None:
     tf.saved_model.save(model.retriever, str(folder), signatures=model.signatures)
     write_warm_up(folder, model.requests)
     write_items(folder / ITEMS_FILE, model.items)
+    for name, content in model.extra_files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
     document = {**model.document, "files": hashes_of(folder)}
     (folder / METADATA_FILE).write_text(_to_json(document), encoding="utf-8")
     for file in (*folder.rglob("*"), folder):

@@ -22,6 +22,7 @@ from ufnrec_tf.export import make_model
 from ufnrec_tf.false_negatives import describe
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
+from ufnrec_tf.onnx_export import with_onnx
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.publishing import Published, publish
 from ufnrec_tf.release import give_back
@@ -282,4 +283,6 @@ def export(
         table=settings.table,
     )
     model = with_table_check(model, backbone, log.item_ids, some_histories(log))
+    if settings.onnx:
+        model = with_onnx(model, log.item_ids)
     return publish(folder, model, versions_kept=settings.versions_kept)

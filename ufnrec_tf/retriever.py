@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.catalogue import popularity_scores
-from ufnrec_tf.item_scores import Filters, best_items
+from ufnrec_tf.catalogue import checked_vocabulary, popularity_scores
+from ufnrec_tf.item_scores import Filters, best_items, best_of_one_block
 from ufnrec_tf.small_table import SmallTable
 from ufnrec_tf.types import EMPTY_SCORE, PAD
 
@@ -68,7 +69,7 @@ class Retriever(tf.Module):
                 raise ValueError(f"`{name}` must be a positive integer. Received: {value}.")
         # Builds a backbone that was never called; its variables do not exist before that.
         backbone(np.zeros((1, max_length), np.int32), training=False)
-        raw_ids = _checked_vocabulary(item_ids, int(backbone.item_embeddings().shape[0]))
+        raw_ids = checked_vocabulary(item_ids, int(backbone.item_embeddings().shape[0]))
         self.max_length = max_length
         self.default_k = default_k
         self.mask_seen = mask_seen
@@ -89,7 +90,7 @@ class Retriever(tf.Module):
                     f"`events` must have a row for each of the {len(raw_ids)} ids. "
                     f"Received: {len(events)}."
                 )
-            self._popularity = tf.constant(popularity_scores(events))
+            self._popularity = tf.Variable(popularity_scores(events), trainable=False)
         self._table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(
                 tf.constant(raw_ids[1:], tf.string),
@@ -182,6 +183,30 @@ class Retriever(tf.Module):
         """Returns the internal ids, int32 [B, T]: 0 for padding and for what is unknown."""
         return self._table.lookup(item_ids)
 
+    def rank(self, histories: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns what `recommend` does over internal ids; no signature, for other runtimes.
+
+        Args:
+            histories: int32 [B, T], newest last, 0 is padding wherever it stands.
+            k: int32 [], 1 or more.
+
+        Returns:
+            `items` int32 and `scores` float32, [B, min(k, V + 1)]; 0 and -1e30 where fewer are
+            left.
+        """
+        best = best_of_one_block(
+            self._scorer(histories),
+            Filters(histories if self.mask_seen else histories[:, :0]),
+            num_columns=self._num_columns,
+            k=tf.minimum(k, self._num_columns),
+        )
+        is_item = best.values > -np.inf
+        return {
+            "items": tf.where(is_item, best.indices, PAD),
+            # Not tf.where, whose form in ONNX multiplies the infinities away into NaN.
+            "scores": tf.maximum(best.values, EMPTY_SCORE),
+        }
+
     def _top_k(
         self,
         histories: tf.Tensor,
@@ -205,10 +230,8 @@ class Retriever(tf.Module):
         hidden = histories if self.mask_seen else histories[:, :0]
         if excluded is not None:
             hidden = tf.concat([hidden, excluded], axis=1)
-        vectors = self._encode(histories)
-        has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
         best = best_items(
-            lambda start, stop: self._scores(vectors, has_item, start, stop),
+            self._scorer(histories),
             Filters(hidden, allowed, allows_all),
             num_columns=num_columns,
             # What the check above refuses must not fail by another message first.
@@ -227,18 +250,22 @@ class Retriever(tf.Module):
             "scores": tf.ensure_shape(padded_scores, shape),
         }
 
-    def _scores(
-        self, vectors: tf.Tensor, has_item: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns float32 [B, stop - start], finite, of items; that of padding means nothing."""
-        if self._small_table is not None:
-            scores = self._small_table.scores(vectors, start, stop)
-        else:
-            items = tf.cast(self._item_embeddings()[start:stop], tf.float32)
-            scores = tf.linalg.matmul(vectors, items, transpose_b=True)
-        if self._popularity is not None:
-            scores = tf.where(has_item, scores, self._popularity[start:stop])
-        return tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
+    def _scorer(self, histories: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """Returns what gives float32 [B, stop - start], finite; that of padding means nothing."""
+        vectors = self._encode(histories)
+        has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
+
+        def scores_of(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+            if self._small_table is not None:
+                scores = self._small_table.scores(vectors, start, stop)
+            else:
+                items = tf.cast(self._item_embeddings()[start:stop], tf.float32)
+                scores = tf.linalg.matmul(vectors, items, transpose_b=True)
+            if self._popularity is not None:
+                scores = tf.where(has_item, scores, self._popularity[start:stop])
+            return tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
+
+        return scores_of
 
     def _encode(self, histories: tf.Tensor) -> tf.Tensor:
         """Returns float32 [B, D] of internal ids int32 [B, T] with 0 anywhere."""
@@ -260,20 +287,3 @@ class Retriever(tf.Module):
         places = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
         shape = [tf.shape(histories)[0], self.max_length]
         return tf.scatter_nd(places, tf.gather_nd(histories, source), shape)
-
-
-def _checked_vocabulary(item_ids: np.ndarray, num_rows: int) -> list[str]:
-    """Returns the raw ids as a list; raises ValueError where they cannot be a vocabulary."""
-    raw_ids = [str(item_id) for item_id in item_ids]
-    if len(raw_ids) < 2 or raw_ids[0] != "":
-        raise ValueError('`item_ids` must begin with "" (padding) and hold an item or more.')
-    if "" in raw_ids[1:]:
-        raise ValueError('`item_ids` may have "" at 0 alone, where it means padding.')
-    if len(set(raw_ids)) != len(raw_ids):
-        raise ValueError("`item_ids` must be unique.")
-    if len(raw_ids) != num_rows:
-        raise ValueError(
-            f"`item_ids` must have one id a row of the backbone's item embeddings, {num_rows}. "
-            f"Received: {len(raw_ids)}."
-        )
-    return raw_ids

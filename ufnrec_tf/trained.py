@@ -17,6 +17,7 @@ from ufnrec_tf.experiment import (
     prepare_tensorflow,
 )
 from ufnrec_tf.export import read_metadata
+from ufnrec_tf.onnx_export import check_onnx, onnx_line
 from ufnrec_tf.results import EXPORT_FOLDER, export
 from ufnrec_tf.run_state import Progress
 from ufnrec_tf.showing import masked_targets_lines, newcomers_lines
@@ -119,6 +120,8 @@ def export_workdir(
     display: Display,
 ) -> None:
     """Publishes the SavedModel of the selected weights as a further version."""
+    if config.export.onnx:
+        check_onnx(config.backbone.name)
     _check_data(record, source, workdir)
     backbone, state = _selected(config, source, workdir)
     progress = Progress(
@@ -132,8 +135,8 @@ def export_workdir(
         display.line(f"{published.path}: is the same model already; nothing written ({weights})")
         return
     display.line(f"{published.path}: written, {weights}")
-    if line := table_check_line(read_metadata(published.path)):
-        display.line(f"  {line}")
+    document = read_metadata(published.path)
+    display.block([line for line in (table_check_line(document), onnx_line(document)) if line])
     if published.removed:
         numbers = ", ".join(map(str, published.removed))
         display.line(

@@ -45,7 +45,7 @@ def write_histories(path: Path, *, num_users: int, num_items: int, scattered: bo
     return total
 
 
-def export_random(path: Path, *, num_items: int) -> None:
+def export_random(path: Path, *, num_items: int, table: str = "float32") -> None:
     """Exports a model of random weights."""
     from ufnrec_tf import backbones
     from ufnrec_tf.export import make_model, write_model
@@ -53,7 +53,13 @@ def export_random(path: Path, *, num_items: int) -> None:
     backbone = backbones.create("sasrec", num_items=num_items, width=64, max_length=50)
     ids = np.array(["", *(f"item{number}" for number in range(1, num_items + 1))], object)
     model = make_model(
-        backbone, ids, max_length=50, top_k=10, mask_seen=True, metadata={"random": True}
+        backbone,
+        ids,
+        max_length=50,
+        top_k=10,
+        mask_seen=True,
+        metadata={"random": True},
+        table=table,
     )
     write_model(path, model)
 

@@ -28,7 +28,7 @@ LAYERS = [
     "memory teacher sampling objectives entries ranking baselines export",
     "safe_flips memory_transfer publishing table_check onnx_export",
     "recommend_output recommend_parts recommend_scoring "
-    "model evaluation recommend suspects detection",
+    "model evaluation recommend faiss_scorer suspects detection",
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",

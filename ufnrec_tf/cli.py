@@ -55,6 +55,12 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "output", "", "recommend: .csv, .csv.gz or .parquet file to write.", flag_values=values
     )
+    flags.DEFINE_string(
+        "index",
+        "exact",
+        "recommend: exact, or faiss for huge catalogues, approximate, its recall measured.",
+        flag_values=values,
+    )
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
     flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)

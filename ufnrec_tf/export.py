@@ -70,9 +70,9 @@ def make_model(
     float32 [B, top_k]); `recommend`, the same with k int32 [] required; `recommend_filtered`, as
     `recommend` with exclude_ids string [B, X] and allow_ids string [B, A]; `encode` (item_ids ->
     vectors float32 [B, D]). `lookup`, an attribute of the loaded object and no signature, maps
-    item_ids to internal ids, 0 for unknown. It holds the vocabulary of items, how often each was
-    taken, and the backbone's variables; nothing of a user. See `Retriever` for what is done with a
-    history.
+    item_ids to internal ids, 0 for unknown; `item_vectors`, another, gives float32 [V + 1, D]. It
+    holds the vocabulary of items, how often each was taken, and the backbone's variables; nothing
+    of a user. See `Retriever` for what is done with a history.
 
     Args:
         backbone: A `Backbone`; its weights are those of the moment of writing.
@@ -197,6 +197,7 @@ def _to_json(document: dict[str, Any]) -> str:
 def _trace(retriever: Retriever) -> dict[str, Any]:
     """Returns the signatures, traced: an OpError after this can only be the disk's."""
     retriever.lookup.get_concrete_function()
+    retriever.item_vectors.get_concrete_function()
     return {
         "serving_default": retriever.serve.get_concrete_function(),
         "recommend": retriever.recommend.get_concrete_function(),

@@ -183,6 +183,11 @@ class Retriever(tf.Module):
         """Returns the internal ids, int32 [B, T]: 0 for padding and for what is unknown."""
         return self._table.lookup(item_ids)
 
+    @tf.function(input_signature=[])
+    def item_vectors(self) -> dict[str, tf.Tensor]:
+        """Returns what an item's score is the dot product with: `vectors` float32 [V + 1, D]."""
+        return {"vectors": tf.cast(self._item_embeddings(), tf.float32)}
+
     def rank(self, histories: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns what `recommend` does over internal ids; no signature, for other runtimes.
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,11 +41,11 @@ def test_the_c_api_gives_the_same_answers_without_python_tensorflow(served):
         "exclude_ids": [["i9", ""], ["i30", "i29"], ["", ""]],
         "allow_ids": [["", ""], ["i28", "i30"], ["i9", "i10"]],
     }
-    requests = [
-        ["serving_default", {"item_ids": histories}],
-        ["recommend", {"item_ids": histories[:1], "k": 3}],
-        ["recommend_filtered", {"item_ids": histories, "k": 2, **filtered}],
-        ["encode", {"item_ids": histories}],
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("serving_default", {"item_ids": histories}),
+        ("recommend", {"item_ids": histories[:1], "k": 3}),
+        ("recommend_filtered", {"item_ids": histories, "k": 2, **filtered}),
+        ("encode", {"item_ids": histories}),
     ]
     done = subprocess.run(
         [sys.executable, "-I", str(ROOT / "tests" / "capi_run.py"), str(LIBRARY), str(path)],
@@ -100,7 +101,7 @@ def warm_up_of(path):
 def test_replay_of_the_warm_up(served):
     path, model = served
     replayed = warm_up_of(path / "assets.extra" / "tf_serving_warmup_requests")
-    shapes = {name: [] for name in SIGNATURES}
+    shapes: dict[str, list[Any]] = {name: [] for name in SIGNATURES}
     for name, inputs in replayed:
         answer = model.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()})
         batch = inputs["item_ids"].shape[0]

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -71,9 +73,40 @@ def test_publishers_take_turns(tmp_path):
     assert os.listdir(tmp_path / "a" / "models") == []
 
 
+WHOLE = {"saved_model.pb", "variables", "assets.extra", "items.parquet", "ufnrec.json"}
+
+
+@contextmanager
+def watched(folder):
+    """Looks at the versions all the time, as a server does; each must be whole at every look."""
+    seen, is_over, torn = set(), threading.Event(), []
+
+    def look():
+        while not is_over.wait(0.001):
+            for number, path in versions(folder).items():
+                with suppress(FileNotFoundError):  # out of sight meanwhile, which is no harm
+                    seen.add(number)
+                    torn.extend(path for missing in [WHOLE - set(os.listdir(path))] if missing)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        thread.join()
+    assert not torn
+
+
 def test_publication(tmp_path, monkeypatch):
     """One model after another: new, the same again, new settings, damaged, failing."""
     folder, backbone = tmp_path / "models", FakeBackbone()
+    with watched(folder) as seen:
+        check_publication(folder, backbone, monkeypatch)
+    assert {1, 2, 3} <= seen
+
+
+def check_publication(folder, backbone, monkeypatch):
     first = publish(folder, model_of(backbone))
     assert first == (folder / "1", True, [])
     before = contents(folder)

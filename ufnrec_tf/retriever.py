@@ -151,11 +151,13 @@ class Retriever(tf.Module):
                 tf.shape(item_ids)[0],
                 message=f"`{name}` must have a row for each row of `item_ids`.",
             )
+        allowed = self._table.lookup(allow_ids)  # [B, A]
         return self._top_k(
             self._table.lookup(item_ids),
             k,
             excluded=self._table.lookup(exclude_ids),
-            allow_ids=allow_ids,
+            allowed=allowed,
+            allows_all=tf.reduce_all(allow_ids == "", axis=1),
         )
 
     @tf.function(input_signature=[_ITEM_IDS_SPEC])
@@ -181,7 +183,8 @@ class Retriever(tf.Module):
         k: tf.Tensor,
         *,
         excluded: tf.Tensor | None = None,
-        allow_ids: tf.Tensor | None = None,
+        allowed: tf.Tensor | None = None,
+        allows_all: Any = None,
     ) -> dict[str, tf.Tensor]:
         """Ranks all items; see `recommend`.
 
@@ -189,7 +192,8 @@ class Retriever(tf.Module):
             histories: int32 [B, T], 0 anywhere.
             k: int32 [].
             excluded: int32 [B, X], 0 anywhere, or None.
-            allow_ids: string [B, A], or None for all items.
+            allowed: int32 [B, A], 0 anywhere, or None for all items.
+            allows_all: bool [B], rows whose `allowed` says nothing; with `allowed` alone.
         """
         tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
         num_columns = tf.size(self._raw_ids)
@@ -197,8 +201,9 @@ class Retriever(tf.Module):
         if excluded is not None:
             hidden = tf.concat([hidden, excluded], axis=1)
         scores = _hide(self._scores(histories), hidden)
-        if allow_ids is not None:
-            scores = self._keep_allowed(scores, allow_ids)
+        if allowed is not None:
+            is_allowed = _scatter(tf.zeros(tf.shape(scores), tf.bool), allowed, True)
+            scores = tf.where(is_allowed | allows_all[:, None], scores, -np.inf)
         # tf.math.top_k documents that of equal values the lower index comes first.
         best = tf.math.top_k(scores, tf.minimum(k, num_columns))
         # -inf, which no checked score can be, tells what is not to be returned from what is.
@@ -213,14 +218,6 @@ class Retriever(tf.Module):
             "item_ids": tf.ensure_shape(padded_ids, shape),
             "scores": tf.ensure_shape(padded_scores, shape),
         }
-
-    def _keep_allowed(self, scores: tf.Tensor, allow_ids: tf.Tensor) -> tf.Tensor:
-        """Returns float32 [B, V + 1], -inf where a row of raw ids string [B, A] does not allow."""
-        allows_all = tf.reduce_all(allow_ids == "", axis=1, keepdims=True)  # [B, 1]
-        is_named = _scatter(
-            tf.zeros(tf.shape(scores), tf.bool), self._table.lookup(allow_ids), True
-        )
-        return tf.where(is_named | allows_all, scores, -np.inf)
 
     def _scores(self, histories: tf.Tensor) -> tf.Tensor:
         """Returns float32 [B, V + 1], finite; the column of padding means nothing."""

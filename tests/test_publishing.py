@@ -79,7 +79,9 @@ WHOLE = {"saved_model.pb", "variables", "assets.extra", "items.parquet", "ufnrec
 @contextmanager
 def watched(folder):
     """Looks at the versions all the time, as a server does; each must be whole at every look."""
-    seen, is_over, torn = set(), threading.Event(), []
+    seen: set[int] = set()
+    torn: list[Path] = []
+    is_over = threading.Event()
 
     def look():
         while not is_over.wait(0.001):

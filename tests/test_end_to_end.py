@@ -329,6 +329,7 @@ def test_versions(workdir, capfd):
         for item in log.items[start : end - 2 if end - start > 2 else end]:
             counts[log.item_ids[item]] += 1
     assert dict(zip(items["item_id"], items["events"], strict=True)) == counts
+    assert log.item_titles is not None
     assert items["title"].tolist() == log.item_titles[1:].tolist()
 
 

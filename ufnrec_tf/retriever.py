@@ -16,6 +16,7 @@ from ufnrec_tf.types import EMPTY_SCORE, PAD
 _ITEM_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="item_ids")
 _K_SPEC = tf.TensorSpec([], tf.int32, name="k")
 _EXCLUDE_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="exclude_ids")
+_HISTORIES_SPEC = tf.TensorSpec([None, None], tf.int32, name="histories")
 _ALLOW_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="allow_ids")
 
 
@@ -219,7 +220,7 @@ class Retriever(tf.Module):
         *,
         excluded: tf.Tensor | None = None,
         allowed: tf.Tensor | None = None,
-        allows_all: tf.Tensor | None = None,
+        allows_all: Any = None,
     ) -> dict[str, tf.Tensor]:
         """Ranks all items; see `recommend`.
 
@@ -272,6 +273,8 @@ class Retriever(tf.Module):
 
         return scores_of
 
+    # A graph of its own, that the signatures call: traced and saved once, not once in each.
+    @tf.function(input_signature=[_HISTORIES_SPEC])
     def _encode(self, histories: tf.Tensor) -> tf.Tensor:
         """Returns float32 [B, D] of internal ids int32 [B, T] with 0 anywhere."""
         windows = self._windows(histories)  # [B, L]

@@ -79,7 +79,8 @@ def publishing(folder: str | os.PathLike[str]) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     number = os.open(folder, os.O_RDONLY)
     try:
-        # Where a file system has no such locks, whoever comes second is told by the rename.
+        # Where a file system has no such locks, two at once may take the same number; the later
+        # one's stays.
         with suppress(OSError):
             fcntl.flock(number, fcntl.LOCK_EX)
         yield

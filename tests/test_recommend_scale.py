@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.runs import run as run_command
-from tests.serving import ITEM_IDS, FakeBackbone, random_histories
+from tests.serving import ITEM_IDS, FakeBackbone, random_histories, write_export
 from ufnrec_tf import history_groups, recommend_parts
 from ufnrec_tf import recommend as module
+from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.export import make_model, write_model
 from ufnrec_tf.histories import open_histories
 from ufnrec_tf.history_groups import UserRuns
 from ufnrec_tf.recommend import recommend
@@ -31,8 +31,7 @@ ODD_IDS = ["=1+1", "007", "NA", "null", 'q"', "a,b", "line\nend", "cr\r", " blan
 def export_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
     ids = np.array(["", *ODD_IDS, *ITEM_IDS[len(ODD_IDS) + 1 :]], object)
-    settings = {"max_length": 5, "top_k": 10, "mask_seen": True, "metadata": {}}
-    write_model(path, make_model(FakeBackbone(), ids, **settings))
+    write_export(path, FakeBackbone(), ids)
     return path
 
 
@@ -56,11 +55,12 @@ class Watched(ExactScorer):
         return super().best(item_ids, k)
 
 
-class Screen:
+class Screen(Display):
     def __init__(self):
-        self.lines = []
+        super().__init__(is_shown=False)
+        self.lines: list[str] = []
 
-    def line(self, text):
+    def line(self, text="", *, wraps=True):
         self.lines.append(text)
 
 
@@ -184,7 +184,7 @@ def test_parquet_histories_by_time(tmp_path, scattered):
     ):
         frame.assign(timestamp=times).to_parquet(tmp_path / "in")
         histories = open_histories(tmp_path / "in")
-        assert (histories.kind, histories.column, histories.count) == ("rows", "user", 2)
+        assert (histories.kind, histories.column, histories.total) == ("rows", "user", 2)
         assert list(histories.read(tmp_path)) == [("a", ["8", "7"]), ("b", ["9", "10"])]
     frame.drop(columns="timestamp").to_parquet(tmp_path / "in")
     assert next(open_histories(tmp_path / "in").read(tmp_path)) == ("a", ["7", "8"])
@@ -221,14 +221,15 @@ def killed(export_dir, model, tmp_path, monkeypatch):
     text = "".join(" ".join(filter(None, ids)) + "\n" for ids in random_histories(11, 6))
     (tmp_path / "in").write_text(text)
 
+    names: list[str] = []
+
     def kill(call):
         if call == 6:
-            shutil.copytree(tmp_path / f".{name}.parts", tmp_path / "copy")
+            shutil.copytree(tmp_path / f".{names[-1]}.parts", tmp_path / "copy")
             raise KeyboardInterrupt
 
     def start(output):
-        nonlocal name
-        name = output
+        names.append(output)
         with pytest.raises(KeyboardInterrupt):
             recommend(
                 export_dir,
@@ -242,7 +243,6 @@ def killed(export_dir, model, tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / f".{output}.parts")
         shutil.move(tmp_path / "copy", tmp_path / f".{output}.parts")
 
-    name = ""
     return start
 
 

@@ -17,10 +17,10 @@ from tests.serving import (
     model_of,
     pad,
     random_histories,
+    write_export,
 )
 from ufnrec_tf import backbones, item_scores
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.export import make_model, write_model
 from ufnrec_tf.item_scores import Filters, best_items
 from ufnrec_tf.retriever import Retriever
 from ufnrec_tf.small_table import SmallTable, with_small_table
@@ -31,7 +31,7 @@ def test_int8_by_hand():
     table = np.array([[0, 0, 0], [127, -63.5, 0.4], [-0.254, 0.1, 0.001]], np.float32)
     small = SmallTable(table, "int8")
     np.testing.assert_array_equal(small.values, [[0, 0, 0], [127, -64, 0], [-127, 50, 0]])
-    np.testing.assert_allclose(small.scales, [1, 1, 0.002])
+    np.testing.assert_allclose(np.array(small.scales), np.array([1, 1, 0.002]))
     np.testing.assert_allclose(small.rows(tf.constant([2])), [[-0.254, 0.1, 0]], atol=1e-7)
     scores = small.scores(tf.constant([[1.0, 2.0, 4.0]]), tf.constant(1), tf.constant(3))
     np.testing.assert_allclose(scores, [[127 - 128, -0.254 + 0.2]], atol=1e-6)
@@ -89,10 +89,10 @@ def test_float32_is_the_backbone_itself_and_others_are_refused():
 def test_the_table_is_written_once(tmp_path, kind, num_bytes):
     num_items, width = 3000, 32
     ids = np.array(["", *map(str, range(num_items))], object)
-    settings = {"num_items": num_items, "width": width, "max_length": LENGTH, "num_blocks": 0}
-    backbone = backbones.create("sasrec", **settings)
-    settings = {"max_length": LENGTH, "top_k": 10, "mask_seen": True, "metadata": {}}
-    write_model(tmp_path / "1", make_model(backbone, ids, table=kind, **settings))
+    backbone = backbones.create(
+        "sasrec", num_items=num_items, width=width, max_length=LENGTH, num_blocks=0
+    )
+    write_export(tmp_path / "1", backbone, ids, table=kind)
     (data,) = (tmp_path / "1" / "variables").glob("variables.data*")
     table = (num_items + 1) * width * num_bytes + 4 * (num_items + 1) * (kind == "int8")
     others = sum(4 * weight.numpy().size for weight in backbone.weights[1:])
@@ -125,12 +125,12 @@ def test_blocks_do_not_change_the_answer(monkeypatch, rows, scores, k):
     table = rng.integers(0, 4, (3, 23)).astype(np.float32)  # full of ties
     hidden, allowed = rng.integers(0, 23, (3, 6)), rng.integers(0, 23, (3, 9))
     allows_all = np.array([False, True, False])
-    sizes = []
+    seen: list[int] = []
 
     @tf.function
     def best(k):
         def block(start, stop):
-            sizes.append(tf.py_function(lambda n: seen.append(int(n)), [stop - start], []))
+            tf.py_function(lambda n: seen.append(int(n)), [stop - start], [])
             return tf.constant(table)[:, start:stop]
 
         filters = Filters(
@@ -138,7 +138,6 @@ def test_blocks_do_not_change_the_answer(monkeypatch, rows, scores, k):
         )
         return best_items(block, filters, num_columns=23, k=k)
 
-    seen = []
     values, indices = best(tf.constant(k))
     expected = plainly(table, hidden, allowed, allows_all, k)
     is_item = np.isfinite(values)

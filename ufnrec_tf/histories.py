@@ -58,7 +58,7 @@ class Histories(NamedTuple):
         name: Where they come from, for messages.
         kind: "histories" (one a line), "rows", or "train", the data of a run.
         column: "user", or "row" where a history's name is the number of its line.
-        count: How many, for progress; where hashes of users meet, one less.
+        total: How many, for progress; where hashes of users meet, one less.
         sha256: Of what they are read from.
         odd_line: See `Form`.
         read: Given an empty folder for what memory should not hold, yields the histories.
@@ -67,7 +67,7 @@ class Histories(NamedTuple):
     name: str
     kind: str
     column: str
-    count: int
+    total: int
     sha256: str
     odd_line: int
     read: Callable[[Path], Iterator[History]]
@@ -86,7 +86,7 @@ def open_histories(path: Path) -> Histories:
         name=str(path),
         kind="rows" if form.is_rows else "histories",
         column="user" if form.is_rows else "row",
-        count=runs.num_users if form.is_rows else num_lines,
+        total=runs.num_users if form.is_rows else num_lines,
         sha256=sha256,
         odd_line=form.odd_line,
         read=lambda folder: read_histories(path, form, num_rows=num_rows, folder=folder),

@@ -172,7 +172,7 @@ class _Run:
         with Parts(self._output, identity) as parts:
             if display is not None and parts.note:
                 display.line(f"{self._output}: {parts.note}")
-            progress = _Progress(display, histories.count, parts.done.histories)
+            progress = _Progress(display, histories.total, parts.done.histories)
             left = islice(histories.read(parts.scratch()), parts.done.histories, None)
             while chunk := list(islice(left, 1)):
                 rest = islice(left, max(0, _PART_ROWS // self.k - 1))

@@ -73,7 +73,7 @@ def log_histories(log: Interactions) -> Histories:
         name=log.source,
         kind="train",
         column="user",
-        count=log.num_users,
+        total=log.num_users,
         sha256=log.sha256,
         odd_line=0,
         read=read,

@@ -152,12 +152,17 @@ class Retriever(tf.Module):
             tf.errors.InvalidArgumentError: As `recommend`, and where a list has not a row a
                 history.
         """
-        for name, ids in (("exclude_ids", exclude_ids), ("allow_ids", allow_ids)):
+        checks = [
             tf.debugging.assert_equal(
                 tf.shape(ids)[0],
                 tf.shape(item_ids)[0],
                 message=f"`{name}` must have a row for each row of `item_ids`.",
             )
+            for name, ids in (("exclude_ids", exclude_ids), ("allow_ids", allow_ids))
+        ]
+        # What follows would fail as well, by a worse message, and sometimes first.
+        with tf.control_dependencies(checks):
+            item_ids = tf.identity(item_ids)
         allowed = self._table.lookup(allow_ids)  # [B, A]
         return self._top_k(
             self._table.lookup(item_ids),

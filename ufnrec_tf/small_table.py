@@ -47,8 +47,11 @@ class SmallTable(tf.Module):
 
     def rows(self, items: tf.Tensor) -> tf.Tensor:
         """Returns float32 [..., D], the rows of int32 [...] items."""
-        rows = tf.cast(tf.gather(self.values, items), tf.float32)
-        return rows if self.scales is None else rows * tf.gather(self.scales, items)[..., None]
+        # Of tensors: once a variable itself is gathered from, every read copies the whole of it.
+        rows = tf.cast(tf.gather(tf.convert_to_tensor(self.values), items), tf.float32)
+        if self.scales is None:
+            return rows
+        return rows * tf.gather(tf.convert_to_tensor(self.scales), items)[..., None]
 
     def scores(self, vectors: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         """Returns float32 [B, stop - start], the dot products of vectors and rows.

@@ -4,8 +4,8 @@ python -m benchmarks.retrieval --items=12101 100000 1000000 --table=float32 bflo
 
 A SASRec of random weights (width 64, 50 positions, 2 blocks) is exported, loaded in a process of
 its own as a server would, and asked for the ten best of all items, exactly: p50 and p99 of the
-time of a call, its median CPU time, the peak resident memory of that process, loading included, and the bytes of the
-variables on the disk.
+time of a call, its median CPU time, the peak resident memory of that process, loading included,
+and the bytes of the variables on the disk.
 """
 
 import argparse

@@ -31,7 +31,7 @@ def test_int8_by_hand():
     table = np.array([[0, 0, 0], [127, -63.5, 0.4], [-0.254, 0.1, 0.001]], np.float32)
     small = SmallTable(table, "int8")
     np.testing.assert_array_equal(small.values, [[0, 0, 0], [127, -64, 0], [-127, 50, 0]])
-    np.testing.assert_allclose(np.array(small.scales), np.array([1, 1, 0.002]))
+    np.testing.assert_allclose(tf.convert_to_tensor(small.scales), np.array([1, 1, 0.002]))
     np.testing.assert_allclose(small.rows(tf.constant([2])), [[-0.254, 0.1, 0]], atol=1e-7)
     scores = small.scores(tf.constant([[1.0, 2.0, 4.0]]), tf.constant(1), tf.constant(3))
     np.testing.assert_allclose(scores, [[127 - 128, -0.254 + 0.2]], atol=1e-6)

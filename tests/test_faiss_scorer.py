@@ -51,7 +51,7 @@ def test_a_few_cells_of_a_larger_catalogue_are_searched():
 
     vectors = drawn()
     index = faiss_scorer._index_of(faiss, vectors)
-    assert (index.nlist, index.nprobe, index.ntotal) == (51, 3, 2000)
+    assert (index.nlist, index.nprobe, index.ntotal) == (51, 16, 2000)
     queries = drawn(50)
     scores, places = index.search(queries, 10)
     exact = queries @ vectors.T

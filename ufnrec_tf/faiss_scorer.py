@@ -25,6 +25,7 @@ _CHECKED = 512
 # from which the cells are learnt.
 _CELLS = 4.0
 _SEARCHED = 1 / 16
+_LEAST_SEARCHED = 16
 _LEARNT_FROM = 1 << 18
 
 
@@ -121,7 +122,7 @@ def _index_of(faiss: Any, vectors: np.ndarray) -> Any:
     count = min(num_items, _LEARNT_FROM)
     index.train(vectors[np.sort(rng.choice(num_items, count, replace=False))])
     index.add(vectors)
-    index.nprobe = max(1, round(num_cells * _SEARCHED))
+    index.nprobe = min(num_cells, max(_LEAST_SEARCHED, round(num_cells * _SEARCHED)))
     return index
 
 

@@ -363,6 +363,38 @@ OPTIONS = {
     "export": {
         "top_k": Option(10, "Items of the default signature.", minimum=1),
         "mask_seen": Option(True, "Never recommend an item of the given history."),
+        "fallback": Option(
+            "popularity",
+            "What answers a history without a known item. popularity: the items with most train "
+            "events; model: what the network makes of an empty window.",
+            choices=("popularity", "model"),
+        ),
+        "versions_kept": Option(
+            3, "Newest versions that stay in the folder; 0: all. The newest stays.", minimum=0
+        ),
+        "path": Option(
+            "",
+            "Folder of versions that --mode=export publishes to, such as one that a server "
+            "watches; empty: WORKDIR/export, where --mode=train always writes.",
+        ),
+        "warm_up": Option(
+            "all",
+            "Warm-up requests for TensorFlow Serving. all: of each signature; batching: without "
+            "those that a server with --enable_batching refuses, recommend and "
+            "recommend_filtered; none.",
+            choices=("all", "batching", "none"),
+        ),
+        "table": Option(
+            "float32",
+            "How the export keeps item vectors. bfloat16: half the space; int8: a quarter, a scale "
+            "an item. Recall against float32 and latency are measured and kept in ufnrec.json.",
+            choices=("float32", "bfloat16", "int8"),
+        ),
+        "onnx": Option(
+            False,
+            "Also writes onnx/model.onnx, over whole-number ids, and its vocabulary into each "
+            "version; needs pip install 'ufnrec-tf[onnx]'.",
+        ),
     },
     "comparison": {
         "baselines": Option(

@@ -63,7 +63,7 @@ class DilatedConvolutions(Backbone):
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories, left-padded with 0."""
         is_item = tf.cast(histories != PAD, tf.float32)[:, :, None]
-        hidden = tf.gather(tf.convert_to_tensor(self.item_table), histories) * is_item
+        hidden = self.embed(histories) * is_item
         return hidden + self.network(hidden, training=training)
 
 

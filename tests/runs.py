@@ -75,6 +75,13 @@ def read(path):
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def described(version):
+    """ufnrec.json of an exported version, without the hashes: TensorFlow's graphs vary by bytes."""
+    document = read(Path(version) / "ufnrec.json")
+    assert "saved_model.pb" in document.pop("files")
+    return document
+
+
 def metric_lines(workdir):
     text = (Path(workdir) / "metrics.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]

@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.runs import metric_lines, read
+from tests.runs import described, metric_lines, read
 from ufnrec_tf.own_state import read_part
 
 TIMED = ("speed/users_per_second", "_hparams_/session_start_info")
@@ -90,7 +90,9 @@ def assert_same_variables(got, expected):
 
 def assert_same_export(got, expected):
     assert names(got) == names(expected)
-    assert read(got / "ufnrec.json") == read(expected / "ufnrec.json")
+    assert described(got) == described(expected)
+    frames = [pd.read_parquet(path / "items.parquet") for path in (got, expected)]
+    pd.testing.assert_frame_equal(frames[0], frames[1])
     assert_same_variables(got / "variables/variables", expected / "variables/variables")
 
 

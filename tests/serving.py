@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ufnrec_tf import backbones
 from ufnrec_tf.backbones.sasrec import SASRec
+from ufnrec_tf.export import make_model, write_model
 
 NUM_ITEMS, WIDTH, LENGTH = 30, 8, 5
 
@@ -54,6 +55,17 @@ def make_backbone(kind):
             kind, num_items=NUM_ITEMS, width=WIDTH, max_length=LENGTH, num_blocks=1
         )
     return SASRec(num_items=NUM_ITEMS, width=WIDTH, max_length=LENGTH, num_blocks=1, variant=kind)
+
+
+def model_of(backbone, item_ids=ITEM_IDS, **overrides):
+    """A model that is ready to be written, with the answer of the backbone to no history."""
+    settings = {"max_length": LENGTH, "top_k": 10, "mask_seen": True, "metadata": {"step": 7}}
+    return make_model(backbone, item_ids, **{**settings, **overrides})
+
+
+def write_export(path, backbone, item_ids=ITEM_IDS, **overrides):
+    """Writes a version folder; see `model_of`."""
+    write_model(path, model_of(backbone, item_ids, **overrides))
 
 
 def pad(histories):

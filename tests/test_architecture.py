@@ -16,16 +16,19 @@ LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
     "array_files "
-    "own_state checkpoint rewriting board run_state evaluation_share",
+    "own_state checkpoint rewriting board run_state evaluation_share versions catalogue warm_up "
+    "small_table item_scores",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
     "losses metrics policies positions memory_rows memory_carry memory_usage user_items "
-    "host_state gate optimizer retriever histories controls statistics slices beyond_accuracy "
+    "host_state gate optimizer retriever controls statistics slices beyond_accuracy "
+    "history_groups history_parquet histories "
     "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
-    "safe_flips memory_transfer",
-    "model evaluation recommend suspects detection",
+    "safe_flips memory_transfer publishing table_check onnx_export",
+    "recommend_output recommend_parts recommend_scoring "
+    "model evaluation recommend faiss_scorer suspects detection",
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
@@ -33,7 +36,7 @@ LAYERS = [
     "signals warm_start",
     "results",
     "run_heading",
-    "training trained comparison_runs children",
+    "training trained recommend_mode comparison_runs children",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
     "report_suspects report",
     "forget_tables forget_shown forget_prepared",
@@ -124,7 +127,7 @@ def test_parts_of_the_method_do_not_know_each_other():
 
 
 def test_serving_imports_nothing_of_training():
-    for module in ("retriever", "export", "recommend", "histories"):
+    for module in ("retriever", "publishing", "recommend", "histories"):
         below = everything_below(module)
         assert not below & TRAINING, module
         assert not {name for name in below if name.startswith(("backbones", "data"))}, module

@@ -1,5 +1,6 @@
 """From the command line to a work directory and back: train, evaluate, export, recommend, stop."""
 
+import itertools
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from tests.runs import (
     TINY,
     command,
     contents,
+    described,
     environment,
     metric_lines,
     read,
@@ -283,10 +285,10 @@ def test_evaluate_by_other_protocols(workdir, capfd):
 
 
 def test_export_again_and_recommend(workdir, capfd):
-    before = read("w/export/1/ufnrec.json")
+    before = described("w/export/1")
     shutil.rmtree(workdir / "export")
     assert run("--mode=export", "--workdir=w") == 0
-    assert read("w/export/1/ufnrec.json") == before
+    assert described("w/export/1") == before
     Path("histories").write_text("i01 i02 i03\nnowhere\n\n", encoding="utf-8")
     arguments = ["--mode=recommend", "--workdir=w", "--histories=histories", "--output=out.csv"]
     assert run(*arguments, "--top_k=4") == 0
@@ -298,8 +300,37 @@ def test_export_again_and_recommend(workdir, capfd):
     assert list(rows.columns) == ["row", "rank", "item", "score"]
     assert rows["row"].tolist() == [1] * 4 + [2] * 4 + [3] * 4
     assert not {"i01", "i02", "i03"} & set(rows[rows["row"] == 1]["item"])
-    assert run("--mode=export", "--workdir=w", "--config.export.top_k=3") == 0
-    assert read("w/export/1/ufnrec.json")["top_k"] == 3
+
+
+def test_versions(workdir, capfd):
+    """The same again is no version; recommend takes the newest; another folder counts anew."""
+    before = contents("w/export")
+    assert run("--mode=export", "--workdir=w") == 0
+    assert "export/1: is the same model already; nothing written" in capfd.readouterr().out
+    assert contents("w/export") == before
+    changed = ("--config.export.top_k=3", "--config.export.versions_kept=1")
+    assert run("--mode=export", "--workdir=w", *changed) == 0
+    screen = capfd.readouterr().out
+    assert "export/2: written" in screen and "older versions removed: 1" in screen
+    assert os.listdir("w/export") == ["2"]
+    assert read("w/export/2/ufnrec.json")["top_k"] == 3
+    Path("histories").write_text("i01\n", encoding="utf-8")
+    arguments = ["--mode=recommend", "--workdir=w", "--histories=histories", "--output=out.csv"]
+    assert run(*arguments, "--top_k=4") == 0
+    assert len(pd.read_csv("out.csv")) == 4
+    assert run("--mode=export", "--workdir=w", "--config.export.path=models/own") == 0
+    assert "models/own/1: written" in capfd.readouterr().out
+    assert os.listdir("w/export") == ["2"]
+    assert described("models/own/1")["top_k"] == 10  # as trained
+    items = pd.read_parquet("models/own/1/items.parquet")
+    log = load(configuration(workdir), "").interactions
+    counts = dict.fromkeys(log.item_ids[1:], 0)
+    for start, end in itertools.pairwise(log.offsets):
+        for item in log.items[start : end - 2 if end - start > 2 else end]:
+            counts[log.item_ids[item]] += 1
+    assert dict(zip(items["item_id"], items["events"], strict=True)) == counts
+    assert log.item_titles is not None
+    assert items["title"].tolist() == log.item_titles[1:].tolist()
 
 
 # Other data and settings.

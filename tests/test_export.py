@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from tests.serving import (
     ITEM_IDS,
-    LENGTH,
     NUM_ITEMS,
     WIDTH,
     FakeBackbone,
@@ -23,14 +22,10 @@ from tests.serving import (
     pad,
     random_histories,
 )
+from tests.serving import write_export as write
 from ufnrec_tf import backbones, export
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.export import read_metadata, write_saved_model
-
-
-def write(path, backbone, **overrides):
-    settings = {"max_length": LENGTH, "top_k": 10, "mask_seen": True, "metadata": {"step": 7}}
-    write_saved_model(path, backbone, ITEM_IDS, **{**settings, **overrides})
+from ufnrec_tf.export import read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +58,7 @@ def test_same_top_k_as_brute_force(tmp_path, kind, mask_seen):
 
 def test_signatures_are_those_promised(exported):
     signatures = exported[2].signatures
-    assert set(signatures) == {"serving_default", "recommend", "encode"}
+    assert set(signatures) == {"serving_default", "recommend", "recommend_filtered", "encode"}
     shapes = {
         name: {
             key: (spec.dtype, spec.shape.as_list()) for key, spec in fn.structured_outputs.items()

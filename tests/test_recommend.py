@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.serving import ITEM_IDS, NUM_ITEMS, FakeBackbone, assert_same_ranking, brute_force
+from tests.serving import (
+    ITEM_IDS,
+    NUM_ITEMS,
+    FakeBackbone,
+    assert_same_ranking,
+    brute_force,
+    write_export,
+)
 from ufnrec_tf import recommend as module
+from ufnrec_tf import recommend_scoring as scoring
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.export import write_saved_model
 from ufnrec_tf.histories import Form, detect_form, read_histories
 from ufnrec_tf.recommend import recommend
 
@@ -21,7 +28,7 @@ BACKBONE = FakeBackbone()
 @pytest.fixture(scope="module")
 def export_dir(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
-    write_saved_model(path, BACKBONE, ITEM_IDS, max_length=5, top_k=10, mask_seen=True, metadata={})
+    write_export(path, BACKBONE)
     return path
 
 
@@ -103,7 +110,7 @@ def test_batches_do_not_change_the_answer(run, monkeypatch):
     text = "\n".join(lines) + "\n"
     summary, whole = run(text)
     by_size = [run(text, batch_size=size)[1] for size in (1, 7)]
-    monkeypatch.setattr(module, "_MAX_IDS", 20)
+    monkeypatch.setattr(scoring, "_MAX_IDS", 20)
     by_size.append(run(text)[1])
     for rows in by_size:
         assert [row[:3] for row in rows] == [row[:3] for row in whole]
@@ -111,9 +118,9 @@ def test_batches_do_not_change_the_answer(run, monkeypatch):
 
 
 def test_batches_bound_rows_and_padded_ids(monkeypatch):
-    monkeypatch.setattr(module, "_MAX_IDS", 12)
+    monkeypatch.setattr(scoring, "_MAX_IDS", 12)
     histories = [(str(n), ["i"] * length) for n, length in enumerate([1, 2, 3, 4, 5, 40, 1, 1, 1])]
-    batches = list(module._batches(histories, 3))
+    batches = list(scoring.batches_of(histories, batch_size=3, num_items=1))
     assert [len(batch) for batch in batches] == [3, 2, 1, 3]
     assert [history for batch in batches for history in batch] == histories
 
@@ -256,7 +263,7 @@ def test_no_export(tmp_path):
 @pytest.mark.parametrize("damage", ["removed", "cut", "overwritten"])
 def test_damaged_export(tmp_path, file, damage):
     path = tmp_path / "1"
-    write_saved_model(path, BACKBONE, ITEM_IDS, max_length=5, top_k=10, mask_seen=True, metadata={})
+    write_export(path, BACKBONE)
     (broken,) = path.glob(file + "*")
     if damage == "removed":
         broken.unlink()

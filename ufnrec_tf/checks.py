@@ -13,6 +13,7 @@ from ufnrec_tf.errors import UserError
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
 from ufnrec_tf.objectives import OBJECTIVES
+from ufnrec_tf.onnx_export import check_onnx
 from ufnrec_tf.policies import POLICIES, Policy
 
 
@@ -33,6 +34,8 @@ def check_names(config: ConfigDict) -> None:
     if config.training.monitor:
         known = metrics_from_ranks(np.ones(1, np.int64))
         pick(known, config.training.monitor, key="training.monitor")
+    if config.export.onnx:
+        check_onnx(config.backbone.name)
     policy = pick(POLICIES, config.memory.policy, key="memory.policy")
     _check_settings(config, policy)
 

@@ -21,7 +21,7 @@ MODES = {
     "train": "read, split, train, select on validation, score the test set once, export",
     "compare": "train arms x seeds, test the differences, write one report",
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
-    "export": "write the SavedModel again",
+    "export": "publish the SavedModel as a further version, into --config.export.path if given",
     "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",
     "forget": "remove users from a work directory's memory and files, or from prepared data",
@@ -45,10 +45,22 @@ def _define_flags() -> flags.FlagValues:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "histories", "", "recommend: one history a line, or user,item rows.", flag_values=values
+        "histories",
+        "",
+        "recommend: a file of one history a line, or of user,item rows, text or Parquet; `train`: "
+        "every user of the data that was trained with.",
+        flag_values=values,
     )
     flags.DEFINE_integer("top_k", 10, "recommend: items a history.", flag_values=values)
-    flags.DEFINE_string("output", "", "recommend: CSV file to write.", flag_values=values)
+    flags.DEFINE_string(
+        "output", "", "recommend: .csv, .csv.gz or .parquet file to write.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "index",
+        "exact",
+        "recommend: exact, or faiss for huge catalogues, approximate, its recall measured.",
+        flag_values=values,
+    )
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
     flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)

@@ -155,7 +155,8 @@ def _show_limits(workdir: str, display: Display) -> None:
     display.block(
         [
             "what the weights have learnt from them, in checkpoints and export; sums over all "
-            "users, such as metrics; how many rows an unnamed user had; the log; backups",
+            "users, such as metrics and the export's counts of items; how many rows an unnamed "
+            "user had; the log; backups",
             "No training goes on in this work directory. A new one does, on the log without them:",
         ]
     )

@@ -16,6 +16,8 @@ from ufnrec_tf.run_settings import trained_config
 from ufnrec_tf.workdir import Workdir
 
 Overrides = list[tuple[str, str]]
+TRAIN_HISTORIES = "train"
+"""Value of --histories: every user of the data that the work directory was trained with."""
 
 
 def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -137,7 +139,7 @@ def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 
 def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Writes the SavedModel of a trained work directory again."""
+    """Publishes the SavedModel of a trained work directory as a further version."""
     _need(flags, "workdir")
     with Workdir(flags.workdir, must_exist=True):
         config, record = trained_config(flags.workdir, overrides)
@@ -155,18 +157,16 @@ def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     _need(flags, "workdir", "histories", "output")
     if overrides:
         raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=recommend.")
-    import_tensorflow()
-    from ufnrec_tf.recommend import recommend as recommend_file
+    log = None
+    if flags.histories == TRAIN_HISTORIES:
+        config, record = _trained(flags, [])
+        from ufnrec_tf.sources import load
 
-    summary = recommend_file(
-        Path(flags.workdir) / "export" / "1", flags.histories, flags.output, top_k=flags.top_k
-    )
-    Display().line(
-        f"{flags.output}: {summary.num_recommendations:,} recommendations for "
-        f"{summary.num_histories:,} histories ({summary.num_ids:,} item ids read, "
-        f"{summary.num_unknown_ids:,} unknown and dropped; {summary.num_empty:,} histories "
-        "without a known item)"
-    )
+        log = load(config, flags.data or record["data_path"]).interactions
+    import_tensorflow()
+    from ufnrec_tf.recommend_mode import recommend_workdir
+
+    recommend_workdir(flags, log, Display())
 
 
 def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:

@@ -12,23 +12,28 @@ from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.baselines import BASELINES, baseline_ranks
 from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
-from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.catalogue import ItemFacts
 from ufnrec_tf.data.popularity import train_counts
+from ufnrec_tf.data.some_histories import some_histories
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.display import Display
 from ufnrec_tf.experiment import Experiment
-from ufnrec_tf.export import write_saved_model
+from ufnrec_tf.export import make_model
 from ufnrec_tf.false_negatives import describe
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
+from ufnrec_tf.onnx_export import with_onnx
 from ufnrec_tf.policies import POLICIES
+from ufnrec_tf.publishing import Published, publish
 from ufnrec_tf.release import give_back
 from ufnrec_tf.run_scalars import write_false_negatives
 from ufnrec_tf.run_state import TRAIN_TIMES, Progress
 from ufnrec_tf.showing import SHOWN_METRICS, show_finished
 from ufnrec_tf.sources import Source
+from ufnrec_tf.table_check import with_table_check
 from ufnrec_tf.workdir import RANKS_FILES, read_json, write_json, write_parquet
 
+EXPORT_FOLDER = "export"
 BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
 LIST_LENGTH = 10
 """Items of the lists that `beyond_accuracy` is about."""
@@ -138,7 +143,7 @@ def finish(
     give_back()  # what the baselines took
     for part, score in scores.items():
         _write_ranks(path / RANKS_FILES[part], split, part, score.ranks)
-    export(config, backbone, log, path, progress, seed)
+    export(config, backbone, split, path / EXPORT_FOLDER, progress, seed)
     loop.board.hparams(_hparams(config, seed), _best(scores["validation"]), step=progress.step)
     loop.board.close()
     write_json(path / "result.json", result)
@@ -252,19 +257,19 @@ def _write_ranks(path: Path, split: Split, part: str, ranks: np.ndarray) -> None
 def export(
     config: ConfigDict,
     backbone: Backbone,
-    log: Interactions,
-    path: Path,
+    split: Split,
+    folder: Path,
     progress: Progress,
     seed: int,
-) -> None:
-    """Writes the SavedModel of the selected weights as `export/1`."""
-    write_saved_model(
-        path / "export" / "1",
+) -> Published:
+    """Publishes the SavedModel of the selected weights in a folder of versions."""
+    log, settings = split.interactions, config.export
+    model = make_model(
         backbone,
         log.item_ids,
         max_length=config.backbone.max_length,
-        top_k=config.export.top_k,
-        mask_seen=config.export.mask_seen,
+        top_k=settings.top_k,
+        mask_seen=settings.mask_seen,
         metadata={
             "data_sha256": log.sha256,
             "weights": progress.best_weights,
@@ -272,4 +277,12 @@ def export(
             "epoch": progress.best_epoch,
             "seed": seed,
         },
+        facts=ItemFacts(train_counts(split), log.item_titles, log.item_categories, log.item_prices),
+        fallback=settings.fallback,
+        warm_up=settings.warm_up,
+        table=settings.table,
     )
+    model = with_table_check(model, backbone, log.item_ids, some_histories(log))
+    if settings.onnx:
+        model = with_onnx(model, log.item_ids)
+    return publish(folder, model, versions_kept=settings.versions_kept)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ufnrec_tf.display import Display
+from ufnrec_tf.versions import versions
 from ufnrec_tf.workdir import read_json
 
 SHOWN_METRICS = ("hr@10", "ndcg@10", "mrr")
@@ -138,11 +139,13 @@ def _command() -> str:
 
 
 def _show_next(path: Path, display: Display) -> None:
+    found = versions(path / "export")
+    newest = found[max(found)] if found else None
     display.heading("Where things are")
     display.block(
         [
             f"{path}/result.json, metrics.jsonl, ranks.parquet, checkpoints/",
-            f"{path}/export/1   SavedModel for serving",
+            f"{newest or path / 'export'}   SavedModel for serving",
         ],
         wraps=False,
     )

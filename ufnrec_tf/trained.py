@@ -1,4 +1,4 @@
-"""Work with a trained work directory: score it again, export it again."""
+"""Work with a trained work directory: score it again, publish it again."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from ufnrec_tf.experiment import (
     make_evaluator,
     prepare_tensorflow,
 )
-from ufnrec_tf.results import export
+from ufnrec_tf.export import read_metadata
+from ufnrec_tf.onnx_export import check_onnx, onnx_line
+from ufnrec_tf.results import EXPORT_FOLDER, export
 from ufnrec_tf.run_state import Progress
 from ufnrec_tf.showing import masked_targets_lines, newcomers_lines
 from ufnrec_tf.sources import Source, make_split
+from ufnrec_tf.table_check import table_check_line
 from ufnrec_tf.workdir import JsonLines
 
 
@@ -117,13 +120,27 @@ def export_workdir(
     workdir: str,
     display: Display,
 ) -> None:
-    """Writes the SavedModel of the selected weights again."""
+    """Publishes the SavedModel of the selected weights as a further version."""
+    if config.export.onnx:
+        check_onnx(config.backbone.name)
     _check_data(record, source, workdir)
     backbone, state = _selected(config, source, workdir)
     progress = Progress(
         best_weights=state["weights"], best_step=state["step"], best_epoch=state["epoch"]
     )
-    export(config, backbone, source.interactions, Path(workdir), progress, record["seed"])
-    display.line(
-        f"{workdir}/export/1: written, {state['weights']} weights of step {state['step']:,}"
-    )
+    folder = Path(config.export.path or f"{workdir}/{EXPORT_FOLDER}")
+    split = make_split(config, source.interactions)
+    published = export(config, backbone, split, folder, progress, record["seed"])
+    weights = f"{state['weights']} weights of step {state['step']:,}"
+    if not published.is_new:
+        display.line(f"{published.path}: is the same model already; nothing written ({weights})")
+        return
+    display.line(f"{published.path}: written, {weights}")
+    document = read_metadata(published.path)
+    display.block([line for line in (table_check_line(document), onnx_line(document)) if line])
+    if published.removed:
+        numbers = ", ".join(map(str, published.removed))
+        display.line(
+            f"  older versions removed: {numbers} (--config.export.versions_kept="
+            f"{config.export.versions_kept})"
+        )

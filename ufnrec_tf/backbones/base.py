@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.packing import PackedHistories, pack, unpack
+from ufnrec_tf.small_table import SmallTable
 
 _CATALOGUE_SHARE = 16
 """Items a candidate below which scoring the whole catalogue is cheaper than gathering rows, and
@@ -114,6 +115,15 @@ class Backbone(keras.layers.Layer):
     def item_embeddings(self) -> tf.Tensor:
         """Returns float32 [num_items + 1, D]; row 0 is padding and never a candidate."""
         return tf.convert_to_tensor(self.item_table)
+
+    def embed(self, items: tf.Tensor) -> tf.Tensor:
+        """Returns float [..., D] in the compute dtype, the rows of int32 [...] items.
+
+        In an export `item_table` may be a `SmallTable`, of which only these rows are widened.
+        """
+        if isinstance(self.item_table, SmallTable):
+            return tf.cast(self.item_table.rows(items), self.compute_dtype)
+        return tf.gather(tf.convert_to_tensor(self.item_table), items)
 
     def score(self, vectors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Returns logits float32 [P, C] of int32 [P, C] candidates for float32 [P, D] vectors."""

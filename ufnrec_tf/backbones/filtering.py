@@ -133,7 +133,7 @@ class FilteringBackbone(Backbone):
         """Returns float32 [P, D] of int32 [P] items in int32 [P] columns."""
         is_item = tf.cast(items != PAD, self.compute_dtype)[:, None]
         keep = is_item if self.is_causal else tf.ones([], self.compute_dtype)
-        hidden = tf.gather(tf.convert_to_tensor(self.item_table), items) * is_item
+        hidden = self.embed(items) * is_item
         hidden += tf.gather(tf.convert_to_tensor(self.position_table), columns)
         hidden = self.input_dropout(self.input_norm(hidden), training=training) * keep
         for block in self.blocks:

@@ -83,7 +83,7 @@ class GRU4Rec(Backbone):
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories; see `Backbone.call`."""
-        hidden = tf.gather(tf.convert_to_tensor(self.item_table), histories)
+        hidden = self.embed(histories)
         hidden = self.input_dropout(hidden, training=training)
         for unit in self.units:
             hidden = unit(hidden, is_real=histories != PAD)

@@ -114,7 +114,7 @@ class HSTU(Backbone):
     def _run(self, items: tf.Tensor, near: Neighbourhood, training: bool) -> tf.Tensor:
         """Returns float32 [P, D] of int32 [P] items that see each other as `near` says."""
         keep = tf.cast(items != PAD, self.compute_dtype)[:, None]
-        hidden = tf.gather(tf.convert_to_tensor(self.item_table), items) * self.width**0.5
+        hidden = self.embed(items) * self.width**0.5
         hidden = self.input_dropout(hidden, training=training) * keep
         for unit in self.units:
             hidden = unit(hidden, near=near, training=training) * keep

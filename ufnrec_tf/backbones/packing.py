@@ -130,7 +130,8 @@ def padded_neighbourhood(is_real: tf.Tensor) -> Neighbourhood:
 
 def fill_up(packed: PackedHistories, size: int) -> PackedHistories:
     """Returns the histories with fillers up to the next multiple of `size`."""
-    missing = [[0, -tf.shape(packed.items)[0] % size]]
+    # Not -P % size: converted to ONNX, the remainder of a negative number is negative.
+    missing = [[0, (size - tf.shape(packed.items)[0] % size) % size]]
     return packed._replace(
         items=tf.pad(packed.items, missing),
         rows=tf.pad(packed.rows, missing),

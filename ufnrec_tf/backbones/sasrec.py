@@ -109,7 +109,7 @@ class SASRec(Backbone):
         """Returns float32 [B, L, D] for int32 [B, L] histories; see `Backbone.call`."""
         is_real = histories != PAD
         keep = tf.cast(is_real, self.compute_dtype)[:, :, None]
-        hidden = tf.gather(tf.convert_to_tensor(self.item_table), histories)
+        hidden = self.embed(histories)
         hidden = hidden * self.width**0.5 + tf.convert_to_tensor(self.position_table)
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
@@ -128,7 +128,7 @@ class SASRec(Backbone):
         packed = fill_up(packed, block_size(self.max_length))
         near = neighbourhood(packed, self.max_length)
         keep = tf.cast(packed.items != PAD, self.compute_dtype)[:, None]
-        hidden = tf.gather(tf.convert_to_tensor(self.item_table), packed.items) * self.width**0.5
+        hidden = self.embed(packed.items) * self.width**0.5
         hidden += tf.gather(tf.convert_to_tensor(self.position_table), packed.columns)
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:

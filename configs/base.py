@@ -8,7 +8,31 @@ from ufnrec_tf.config import Option
 
 OPTIONS = {
     "data": {
-        "name": Option("", "`planted` for the embedded data set; empty: read --data."),
+        "name": Option(
+            "",
+            "Empty: read --data. planted: the embedded data set. A published one, downloaded once "
+            "after its licence is shown: ml-100k, ml-1m, ml-20m, ml-25m, ml-32m, steam, gowalla, "
+            "lastfm-2k, lastfm-1k, lastfm-1k-artists, yelp (put by hand), amazon-2014-CATEGORY, "
+            "amazon-2018-CATEGORY, amazon-2023-CATEGORY, amazon-2023-0core-CATEGORY.",
+        ),
+        "cache": Option(
+            "",
+            "Folder that keeps published data sets; empty: $UFNREC_CACHE, else "
+            "$XDG_CACHE_HOME/ufnrec_tf, else ~/.cache/ufnrec_tf.",
+        ),
+        "mirror": Option(
+            "",
+            "Address of a served cache folder to download from instead of the publishers, https "
+            "or http://127.0.0.1.",
+        ),
+        "sha256": Option(
+            "", "SHA-256 that the published log is held against; empty: what is known of it."
+        ),
+        "download_titles": Option(
+            True,
+            "Published data sets: download titles, categories and prices too where they are a "
+            "file of their own, which may be larger than the log (Amazon, Steam).",
+        ),
         "format": Option(
             "auto",
             "Form of the log. auto: parquet by its first bytes; a typed header is inter; a header "

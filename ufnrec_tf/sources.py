@@ -1,11 +1,13 @@
 """Where a run's interactions come from, a log or the planted one, and how they are split."""
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from ufnrec_tf.data.columns import Columns
+from ufnrec_tf.data.dataset_cache import Wishes, obtain
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.large_logs import LogSettings
 from ufnrec_tf.data.prepared import read_manifest
@@ -13,8 +15,8 @@ from ufnrec_tf.data.prepared_interactions import read_prepared
 from ufnrec_tf.data.readers import read_interactions, separator_of
 from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic import PlantedData, planted
+from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.names import nearest
 
 PLANTED = "planted"
 
@@ -47,11 +49,6 @@ def load(config: ConfigDict, path: str) -> Source:
         UserError: If there is no data, too much of it, or the file is at fault.
     """
     data = config.data
-    if data.name and data.name != PLANTED:
-        raise UserError(
-            f"`data.name` must be empty or {PLANTED}. Received: {data.name!r}."
-            + nearest(data.name, [PLANTED])
-        )
     if path and data.name:
         raise UserError(
             f"--data={path} and --config.data.name={data.name} both name the data. Leave one out."
@@ -68,14 +65,32 @@ def load(config: ConfigDict, path: str) -> Source:
         except ValueError as error:
             raise UserError(f"--config.data.{prefix}*: {error}") from error
         return Source(log.interactions, log)
+    if data.name:
+        return Source(_read_named(config), None)
     if not path:
         raise UserError(
             "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "
-            "--config.data.name=planted for the embedded data set."
+            "--config.data.name=planted for the embedded data set, =ml-1m for a published one."
         )
     if Path(path).is_dir():
         return Source(_read_folder(config, path), None)
-    interactions = read_interactions(
+    return Source(_read_file(config, path, titles_path=data.titles), None)
+
+
+def _read_named(config: ConfigDict) -> Interactions:
+    """Returns the interactions of a published data set, had from its publisher the first time."""
+    data = config.data
+    wishes = Wishes(data.cache, data.mirror, data.sha256, data.download_titles)
+    named = obtain(data.name, wishes, display=Display(), others=(PLANTED,))
+    titles = data.titles or (str(named.items) if named.items else "")
+    interactions = _read_file(config, str(named.interactions), titles_path=titles)
+    return dataclasses.replace(interactions, source=named.name)
+
+
+def _read_file(config: ConfigDict, path: str, *, titles_path: str) -> Interactions:
+    """Returns the interactions of a log file."""
+    data = config.data
+    return read_interactions(
         path,
         format=data.format,
         user_column=data.user_column,
@@ -84,9 +99,8 @@ def load(config: ConfigDict, path: str) -> Source:
         rating_column=data.rating_column,
         separator=data.separator,
         repeats=data.repeats,
-        titles_path=data.titles,
+        titles_path=titles_path,
     )
-    return Source(interactions, None)
 
 
 def _read_folder(config: ConfigDict, path: str) -> Interactions:

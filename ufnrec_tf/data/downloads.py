@@ -50,10 +50,12 @@ class Expected(NamedTuple):
     Attributes:
         checksum: "sha256:DIGITS" or "md5:DIGITS" as published, or "".
         num_bytes: Its size, or None where unknown.
+        way_out: What one does who wants another file all the same; {sha256} stands for its own.
     """
 
     checksum: str = ""
     num_bytes: int | None = None
+    way_out: str = ""
 
 
 class _Part(NamedTuple):
@@ -126,7 +128,7 @@ def fetch(
         part.remove()
         raise UserError(
             f"{address}: {wrong}. The publisher may have changed the file, or it was tampered "
-            f"with. To take it as it is give --config.data.sha256={sha256}."
+            f"with. {expected.way_out.replace('{sha256}', sha256)}"
         )
     try:
         to_disk(part.path)

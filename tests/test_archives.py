@@ -44,7 +44,7 @@ def special(name, kind, target=""):
 def read(path, name="ratings.dat"):
     with open_member(path, name) as (stream, below):
         body = stream.read()
-        assert below.done() <= below.num_bytes == path.stat().st_size
+        assert below.done <= below.num_bytes == path.stat().st_size
     return body
 
 

@@ -38,6 +38,10 @@ class Stream(io.RawIOBase):
         path: The archive, for messages.
         limit: Bytes that may come.
         position: The archive itself, to tell how far it has been read.
+
+    Attributes:
+        num_bytes: Of the archive.
+        done: How many of these have been read.
     """
 
     def __init__(self, inner: IO[bytes], *, path: Path, limit: int, position: IO[bytes]) -> None:
@@ -48,6 +52,7 @@ class Stream(io.RawIOBase):
         self._limit = limit
         self._position = position
         self._count = 0
+        self.done = 0
 
     def readable(self) -> bool:
         """Returns True."""
@@ -62,14 +67,11 @@ class Stream(io.RawIOBase):
         with told_as_damage(self._path):
             chunk = self._inner.read(len(buffer))
         self._count += len(chunk)
+        self.done = self._position.tell()
         if self._count > self._limit:
             raise too_large(self._path, self._limit)
         buffer[: len(chunk)] = chunk
         return len(chunk)
-
-    def done(self) -> int:
-        """Returns how many of the archive's own `num_bytes` have been read."""
-        return self._position.tell()
 
 
 @contextmanager

@@ -163,4 +163,4 @@ class ConversionBar:
             total = self._stream.num_bytes
             self._bar = ProgressBar(self._display, label="converting", total=total, done=0)
         if self._bar is not None:
-            self._bar.update(self._stream.done(), f"{megabytes(self._stream.done())} read")
+            self._bar.update(self._stream.done, f"{megabytes(self._stream.done)} read")

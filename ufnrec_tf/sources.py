@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from ufnrec_tf.data.columns import Columns
+from ufnrec_tf.data.filters import Filters
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.large_logs import LogSettings
 from ufnrec_tf.data.prepared import read_manifest
@@ -85,8 +86,15 @@ def load(config: ConfigDict, path: str) -> Source:
         separator=data.separator,
         repeats=data.repeats,
         titles_path=data.titles,
+        time_unit=data.time_unit,
+        filters=filters_of(config),
     )
     return Source(interactions, None)
+
+
+def filters_of(config: ConfigDict) -> Filters:
+    """Returns the filters that the configuration's `data` section names."""
+    return Filters(**{key: config.data[key] for key in Filters._fields})
 
 
 def _read_folder(config: ConfigDict, path: str) -> Interactions:
@@ -104,6 +112,14 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
             f"{path}: was prepared with --config.data.repeats={settings['repeats']}, now drop. "
             "Prepare the log with it into another folder."
         )
+    asked, before = filters_of(config)._asdict(), settings.get("asked", {})
+    for key, default in [*Filters()._asdict().items(), ("time_unit", "auto")]:
+        value = asked.get(key, data.time_unit)
+        if value not in (default, before.get(key, default)):
+            raise UserError(
+                f"{path}: was prepared with --config.data.{key}={before.get(key, default)!r}, now "
+                f"{value!r}. Leave it out, or prepare the log with it into another folder."
+            )
     # Times of 50 million events are 400 MB, which only dates need.
     with_times = config.split.name == "temporal"
     return read_prepared(folder, with_times=with_times, titles_path=data.titles)
@@ -118,4 +134,5 @@ def log_settings(config: ConfigDict) -> LogSettings:
     data = config.data
     names = (data.user_column, data.item_column, data.time_column, data.rating_column)
     columns = Columns(*names, separator_of(data.separator))
-    return LogSettings(data.format, columns, data.repeats, data.titles)
+    filters = filters_of(config)
+    return LogSettings(data.format, columns, data.repeats, data.titles, data.time_unit, filters)

@@ -11,7 +11,7 @@ from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.large_logs import LogSettings
 from ufnrec_tf.data.prepared import read_manifest
 from ufnrec_tf.data.prepared_interactions import read_prepared
-from ufnrec_tf.data.readers import read_interactions, separator_of
+from ufnrec_tf.data.readers import Log, interactions_of, read_log, separator_of
 from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic import PlantedData, planted
 from ufnrec_tf.errors import UserError
@@ -76,7 +76,23 @@ def load(config: ConfigDict, path: str) -> Source:
         )
     if Path(path).is_dir():
         return Source(_read_folder(config, path), None)
-    interactions = read_interactions(
+    log = read_source_log(config, path)
+    return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
+
+
+def read_source_log(config: ConfigDict, path: str, *, with_ratings: bool = False) -> Log:
+    """Returns the log of a file before it is filtered, read as the `data` section says.
+
+    Args:
+        config: The `data` section is read.
+        path: The file.
+        with_ratings: Whether ratings are wanted though no filter needs them.
+
+    Raises:
+        UserError: If the file is at fault.
+    """
+    data = config.data
+    return read_log(
         path,
         format=data.format,
         user_column=data.user_column,
@@ -84,12 +100,10 @@ def load(config: ConfigDict, path: str) -> Source:
         time_column=data.time_column,
         rating_column=data.rating_column,
         separator=data.separator,
-        repeats=data.repeats,
         titles_path=data.titles,
         time_unit=data.time_unit,
-        filters=filters_of(config),
+        with_ratings=with_ratings or data.min_rating != 0,
     )
-    return Source(interactions, None)
 
 
 def filters_of(config: ConfigDict) -> Filters:

@@ -78,11 +78,13 @@ class RawLog(NamedTuple):
             `rating`, float64.
         columns: Role -> name of the column it was read from; empty for files without names.
         are_dates: Whether the times were dates, and are seconds since 1970 now.
+        names: Of all its columns, the unread ones too.
     """
 
     frame: pd.DataFrame
     columns: dict[str, str]
     are_dates: bool = False
+    names: tuple[str, ...] = ()
 
 
 def find_role(names: list[str], role: str, flag: str = "") -> int | None:
@@ -100,6 +102,11 @@ def find_role(names: list[str], role: str, flag: str = "") -> int | None:
         return lower.index(flag.lower()) if flag.lower() in lower else None
     plain = [re.sub(r"[\W_]", "", name.lower()) for name in names]
     return next((plain.index(guess) for guess in GUESSES[role] if guess in plain), None)
+
+
+def candidates(names: tuple[str, ...], role: str) -> list[str]:
+    """Returns all columns whose names are usual for a role, in the order of the file."""
+    return [name for name in names if find_role([name], role) is not None]
 
 
 def inter_table(file: TextFile, columns: Columns) -> Table | None:
@@ -166,6 +173,7 @@ def read_table(file: TextFile, table: Table, columns: Columns) -> RawLog:
         frame_of(whole),
         {role: table.names[index] for role, index in chosen.items()},
         bool(times.are_dates),
+        tuple(table.names),
     )
 
 

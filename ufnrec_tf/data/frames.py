@@ -61,7 +61,7 @@ def _of_frame(frame: pd.DataFrame, columns: Columns, with_ratings: bool) -> tupl
             values[role], own = _numbers(column, role, names[index])
             are_dates |= own
     own_names = {role: names[index] for role, index in chosen.items()}
-    return RawLog(frame_of(values), own_names, are_dates), _sha256(values)
+    return RawLog(frame_of(values), own_names, are_dates, tuple(names)), _sha256(values)
 
 
 def _refuse(column: pd.Series, is_wrong: np.ndarray, what: str) -> None:

@@ -188,10 +188,10 @@ def _open(path: str | os.PathLike[str] | pd.DataFrame, file: TextFile) -> _Table
     file = load_text(path, flag=_FLAG)
     line, header = file.first_line()
     if looks_like_json(header):
-        lines = file.data.decode().split("\n")
-        start = islice(objects(file, lines), _TOLD_BY)
+        texts = file.data.decode().split("\n")
+        start = islice(objects(file, texts), _TOLD_BY)
         names = list(dict.fromkeys(key for _, row in start for key in row))
-        found = ([row.get(name) for name in names] for _, row in objects(file, lines))
+        found = ([row.get(name) for name in names] for _, row in objects(file, texts))
         return _Table(file, None, names, found)
     table = inter_table(file, Columns()) or csv_table(file, Columns())
     lines = rows(file, table)

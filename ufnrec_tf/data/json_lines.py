@@ -61,9 +61,10 @@ def objects(
 def _object(file: TextFile, text: str, line: int) -> dict[str, Any]:
     try:
         found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
-    except (ValueError, RecursionError) as error:
-        reason = f"{error.msg}, character {error.pos + 1}" if _has_place(error) else "too deep"
-        found = None
+    except json.JSONDecodeError as error:
+        found, reason = None, f"{error.msg}, character {error.pos + 1}"
+    except RecursionError:
+        found, reason = None, "nested too deep"
     else:
         reason = f"it holds {type(found).__name__}"
     if not isinstance(found, dict):
@@ -81,10 +82,6 @@ def _object(file: TextFile, text: str, line: int) -> dict[str, Any]:
             line=line,
         )
     return found
-
-
-def _has_place(error: Exception) -> bool:
-    return isinstance(error, json.JSONDecodeError)
 
 
 def _is_odd(text: str) -> bool:

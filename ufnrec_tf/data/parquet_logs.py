@@ -46,6 +46,7 @@ class ParquetLog:
         chosen: Role -> name of the column that is read, known once the first batch was taken.
         num_bytes: Of all files.
         are_dates: Whether times are dates, known likewise.
+        names: Of all columns, known likewise.
     """
 
     format = "parquet"
@@ -73,6 +74,7 @@ class ParquetLog:
         self._with_ratings = with_ratings
         self._texts = TimeTexts()
         self.are_dates = self._is_told = False
+        self.names: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -114,6 +116,7 @@ class ParquetLog:
         named = TextFile(str(path), b"", "")
         with _open(path) as file:
             names = file.schema_arrow.names
+            self.names = tuple(names)
             chosen = choose_columns(named, (None, names), self._columns)
             if not self._with_ratings:
                 chosen.pop("rating", None)  # typed already, and not used
@@ -267,7 +270,7 @@ def read_raw(log: ParquetLog) -> RawLog:
             if numbers is not None:
                 pieces.setdefault(role, []).append(numbers)
     whole = {role: np.concatenate(parts) for role, parts in pieces.items()}
-    return RawLog(frame_of(whole), dict(log.chosen), log.are_dates)
+    return RawLog(frame_of(whole), dict(log.chosen), log.are_dates, log.names)
 
 
 def is_parquet(path: str | os.PathLike[str]) -> bool:

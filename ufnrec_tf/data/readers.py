@@ -31,6 +31,7 @@ class Log(NamedTuple):
         sha256: Of the file's bytes; of a DataFrame, see `frames.of_frame`.
         source: What to call it.
         items: The item table, or None.
+        names: Of all its columns, the unread ones too.
     """
 
     frame: pd.DataFrame
@@ -38,6 +39,7 @@ class Log(NamedTuple):
     sha256: str
     source: str
     items: ItemTable | None
+    names: tuple[str, ...] = ()
 
 
 def read_log(
@@ -86,7 +88,7 @@ def read_log(
     elif format == "inter" and beside.is_file():
         items = read_item_table(beside)
     frame, reading = _in_seconds(raw, format, time_unit)
-    return Log(frame, reading, sha256, source, items)
+    return Log(frame, reading, sha256, source, items, raw.names)
 
 
 def _read_file(

@@ -113,6 +113,12 @@ def tell_unit(low: float, high: float, *, asked: str = AUTO) -> TimeUnit:
     return ORDER_ONLY
 
 
+def lie_in(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
+    """Whether each time, in a unit, lies between 1980 and 2100, bool [n]."""
+    seconds = times / unit.per_second
+    return (seconds >= _EARLIEST) & (seconds <= _LATEST)
+
+
 class Moment(NamedTuple):
     """A moment that a setting names.
 

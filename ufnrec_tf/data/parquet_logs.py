@@ -11,9 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ufnrec_tf.data.columns import IGNORED, REQUIRED, Columns, choose_columns
+from ufnrec_tf.data.columns import (
+    IGNORED,
+    REQUIRED,
+    Columns,
+    RawLog,
+    choose_columns,
+    frame_of,
+)
 from ufnrec_tf.data.event_batches import EventBatch, arrow_batch
 from ufnrec_tf.data.files import TextFile, not_readable
+from ufnrec_tf.data.times import TimeTexts
 from ufnrec_tf.errors import UserError, own_words
 
 BATCH_ROWS = 1 << 18
@@ -24,23 +32,32 @@ _HASHED = 1 << 22
 class ParquetLog:
     """One Parquet file, or all `*.parquet` of a folder in the order of their names.
 
-    Ids may be text or whole numbers; times numbers, or dates, which become seconds since 1970.
+    Ids may be text or whole numbers; times numbers, or dates, also as ISO 8601 texts, which become
+    seconds since 1970.
 
     Args:
         path: The file or folder.
         columns: The columns that the user named.
         batch_rows: Events of a batch at most.
+        with_ratings: Whether to read ratings.
 
     Attributes:
         files: What is read.
         chosen: Role -> name of the column that is read, known once the first batch was taken.
         num_bytes: Of all files.
+        are_dates: Whether times are dates, known likewise.
+        names: Of all columns, known likewise.
     """
 
     format = "parquet"
 
     def __init__(
-        self, path: str | os.PathLike[str], *, columns: Columns, batch_rows: int = BATCH_ROWS
+        self,
+        path: str | os.PathLike[str],
+        *,
+        columns: Columns,
+        batch_rows: int = BATCH_ROWS,
+        with_ratings: bool = False,
     ) -> None:
         name = os.fspath(path)
         self.files = sorted(Path(name).glob("*.parquet")) if os.path.isdir(name) else [Path(name)]
@@ -54,6 +71,10 @@ class ParquetLog:
         self._is_folder = os.path.isdir(name)
         self._columns = columns
         self._batch_rows = batch_rows
+        self._with_ratings = with_ratings
+        self._texts = TimeTexts()
+        self.are_dates = self._is_told = False
+        self.names: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -95,8 +116,10 @@ class ParquetLog:
         named = TextFile(str(path), b"", "")
         with _open(path) as file:
             names = file.schema_arrow.names
+            self.names = tuple(names)
             chosen = choose_columns(named, (None, names), self._columns)
-            chosen.pop("rating", None)  # typed already, and not used
+            if not self._with_ratings:
+                chosen.pop("rating", None)  # typed already, and not used
             own = {role: names[index] for role, index in chosen.items()}
             if self.chosen and own != self.chosen:
                 raise UserError(
@@ -109,14 +132,27 @@ class ParquetLog:
                 self._batch_rows, columns=list(own.values()), use_threads=False
             )
             while (batch := _next(batches, path)) is not None:
-                yield _event_batch(_Columns(path, batch, first_row), own)
+                columns = _Columns(path, batch, first_row, self._texts)
+                yield _event_batch(columns, own)
+                self._check_dates(path, columns.are_dates)
                 first_row += batch.num_rows
+
+    def _check_dates(self, path: Path, are_dates: bool) -> None:
+        """Refuses dates in one file of a folder beside numbers in another."""
+        if self._is_told and are_dates != self.are_dates:
+            raise UserError(
+                f"{path}: its times are {'dates' if are_dates else 'numbers'}, and those of "
+                f"{self.files[0].name} are not: expected the same in all files of a folder."
+            )
+        self.are_dates, self._is_told = are_dates, True
 
 
 class _Columns:
     """A batch's columns, checked; errors name file and row."""
 
-    def __init__(self, path: Path, batch: pa.RecordBatch, first_row: int) -> None:
+    def __init__(self, path: Path, batch: pa.RecordBatch, first_row: int, texts: TimeTexts) -> None:
+        self.are_dates = False
+        self._texts = texts
         self._path = path
         self._batch = batch
         self._first_row = first_row
@@ -125,8 +161,7 @@ class _Columns:
         """Returns the raw ids of a column as a dictionary of strings."""
         column = self._batch.column(name)
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if not (is_text or pa.types.is_string_view(kind) or pa.types.is_integer(kind)):
+        if not (_is_text(kind) or pa.types.is_integer(kind)):
             raise UserError(
                 f"{self._path}: the {role} column {name!r} holds {column.type}: expected text or "
                 "whole numbers; convert it, or name another with "
@@ -141,13 +176,19 @@ class _Columns:
         return codes
 
     def times(self, name: str) -> np.ndarray:
-        """Returns the times of a column, float64."""
+        """Returns the times of a column, float64; of dates the seconds since 1970."""
         column = self._batch.column(name)
         kind = column.type
+        if pa.types.is_dictionary(kind):
+            column = column.dictionary_decode()
+            kind = column.type
+        if _is_text(kind):
+            return self._iso(column, name)
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            self.are_dates = True
             seconds = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
             values = seconds.cast(pa.int64()).to_numpy(zero_copy_only=False) / 1e6
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        elif _is_number(kind):
             values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         else:
             raise UserError(
@@ -159,6 +200,34 @@ class _Columns:
         )
         return values.astype(np.float64)
 
+    def _iso(self, column: pa.Array, name: str) -> np.ndarray:
+        """Returns the times of a column of texts."""
+        texts = pd.Series(column.to_numpy(zero_copy_only=False), dtype=object).fillna("")
+        values = self._texts.read(texts)
+        self.are_dates = bool(self._texts.are_dates)
+        if not np.isfinite(values).all():
+            at = int(np.argmin(np.isfinite(values)))
+            raise UserError(
+                f"{self._path}, row {self._first_row + at}: the time column {name!r} holds "
+                f"{texts[at][:40]!r}: expected numbers, dates or ISO 8601 texts such as "
+                f"2019-01-31; mend it, or leave it unread with "
+                f"--config.data.time_column={IGNORED}."
+            )
+        return values
+
+    def ratings(self, name: str) -> np.ndarray:
+        """Returns the ratings of a column, float64."""
+        column = self._batch.column(name)
+        if not _is_number(column.type):
+            raise UserError(
+                f"{self._path}: the rating column {name!r} holds {column.type}: expected numbers; "
+                "convert it, or name another with --config.data.rating_column=NAME."
+            )
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        what = "no finite rating: expected a number; mend it"
+        self._refuse_first(pa.array(~np.isfinite(values)), what)
+        return values
+
     def _refuse_first(self, is_wrong: pa.Array, what: str) -> None:
         if pc.any(is_wrong).as_py():
             row = self._first_row + is_wrong.index(True).as_py()
@@ -168,10 +237,25 @@ class _Columns:
 def _event_batch(columns: _Columns, names: dict[str, str]) -> EventBatch:
     users, items = (columns.ids(role, names[role]) for role in REQUIRED)
     times = columns.times(names["time"]) if "time" in names else None
-    return arrow_batch(users, items, times)
+    batch = arrow_batch(users, items, times)
+    return batch._replace(ratings=columns.ratings(names["rating"])) if "rating" in names else batch
 
 
-def read_frame(log: ParquetLog) -> pd.DataFrame:
+def _is_text(kind: pa.DataType) -> bool:
+    return any(
+        is_kind(kind)
+        for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return any(
+        is_kind(kind)
+        for is_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    )
+
+
+def read_raw(log: ParquetLog) -> RawLog:
     """Returns all events, as the readers of text do: object(str) ids, float64 times."""
     known: dict[str, str] = {}  # one object an id, however often it occurs
     pieces: dict[str, list[np.ndarray]] = {}
@@ -182,12 +266,11 @@ def read_frame(log: ParquetLog) -> pd.DataFrame:
         ):
             own = np.array([known.setdefault(id, id) for id in ids], dtype=object)
             pieces.setdefault(role, []).append(own[codes])
-        if batch.times is not None:
-            pieces.setdefault("time", []).append(batch.times)
+        for role, numbers in (("time", batch.times), ("rating", batch.ratings)):
+            if numbers is not None:
+                pieces.setdefault(role, []).append(numbers)
     whole = {role: np.concatenate(parts) for role, parts in pieces.items()}
-    return pd.DataFrame(
-        {role: pd.Series(array, dtype=array.dtype) for role, array in whole.items()}
-    )
+    return RawLog(frame_of(whole), dict(log.chosen), log.are_dates, log.names)
 
 
 def is_parquet(path: str | os.PathLike[str]) -> bool:

@@ -180,10 +180,10 @@ AMAZON_2018 = RawSet(
     files={
         "All_Beauty_5.json.gz": AMAZON_LOG,
         "meta_All_Beauty.json.gz": gzipped(
-            '{"category": ["Beauty", "Hair Care"], "title": "Loud \\u0027N Clear", '
-            '"price": "$1,299.50", "asin": "0000013714"}',
             '{"category": [], "title": "B", "price": "$3.00 - $9.00", "asin": "B000"}',
             '{"category": [], "title": "again", "price": "$3.00", "asin": "B000"}',
+            '{"category": ["Beauty", "Hair Care"], "title": "Loud \\u0027N Clear", '
+            '"price": "$1,299.50", "asin": "0000013714"}',
         ),
     },
     events=AMAZON_EVENTS,

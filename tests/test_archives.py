@@ -174,6 +174,14 @@ def test_a_zip_that_lies_about_its_size_gives_no_more_than_it_says(write):
 
 
 @pytest.mark.usefixtures("small_limit")
+def test_a_zip_that_says_it_is_a_bomb_is_not_opened(write):
+    body = packed_zip([("ratings.dat", LOG)])
+    told = struct.pack("<I", 1 << 30)
+    assert body.count(struct.pack("<I", len(LOG))) == 2
+    refuse(write(body.replace(struct.pack("<I", len(LOG)), told), "a.zip"), "made to fill disks")
+
+
+@pytest.mark.usefixtures("small_limit")
 def test_what_compresses_well_is_no_bomb(write):
     text = b"".join(b"%d::%d::5::978300760\n" % (user, user % 7) for user in range(20_000))
     assert len(text) > archives.MIN_LIMIT

@@ -41,7 +41,8 @@ class Publisher(FileServer):
         super().__init__()
         self.cache = cache
         self.display = Display()
-        self.display.console = Console(file=io.StringIO(), soft_wrap=True)
+        self._screen = io.StringIO()
+        self.display.console = Console(file=self._screen, soft_wrap=True)
 
     def publish(self, name, files):
         for file, body in files.items():
@@ -55,7 +56,7 @@ class Publisher(FileServer):
         return obtain(name, wished, display=self.display, patience=HASTE)
 
     def text(self):
-        return self.display.console.file.getvalue()
+        return self._screen.getvalue()
 
 
 @pytest.fixture
@@ -306,9 +307,17 @@ def test_a_conversion_that_was_interrupted_is_made_again(publisher, monkeypatch)
     named = publisher.obtain("ml-1m")
     assert len(items_of(named)) == 2
     assert len(publisher.requests) == 1
-    # A manifest that is damaged or of another conversion does not count either.
+    # A manifest that is damaged or of another conversion does not count either, and is gone before
+    # what it tells of is written over.
     for text in ("{", json.dumps({**named.manifest, "conversion": 0})):
-        (publisher.cache / "ml-1m" / "manifest.json").write_text(text)
+        manifest = publisher.cache / "ml-1m" / "manifest.json"
+        manifest.write_text(text)
+        with monkeypatch.context() as patch:
+            patch.setattr(dataset_cache, "write_events", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                publisher.obtain("ml-1m")
+        assert not manifest.exists()
+        manifest.write_text(text)
         assert len(items_of(publisher.obtain("ml-1m"))) == 2
 
 
@@ -342,8 +351,11 @@ def test_two_processes_at_once_download_once(publisher):
         "print(named.manifest['interactions'])\n"
     )
     command = [sys.executable, "-c", code, str(publisher.cache), publisher.address]
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    both = [subprocess.Popen(command, env=environment(), **settings) for _ in range(2)]
+    pipe = subprocess.PIPE
+    both = [
+        subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+        for _ in range(2)
+    ]
     for process in both:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
@@ -447,6 +459,7 @@ def test_the_command_line_reads_a_data_set_by_name(publisher):
     assert interactions.user_ids.tolist() == ["196", "186"]
     assert interactions.item_ids.tolist() == ["", "2", "1"]
     assert interactions.items.tolist() == [1, 2, 2]
+    assert interactions.timestamps is not None
     assert interactions.timestamps.tolist() == [881250949.0, 881250950.0, 891717742.0]
     parquet = publisher.cache / "ml-100k" / "interactions.parquet"
     assert interactions.sha256 == sha256_of(parquet.read_bytes())
@@ -457,9 +470,14 @@ def test_and_its_items(publisher):
     config = load_config("", list(settings_of(publisher, "steam").items()))
     interactions = load(config, "").interactions
     assert interactions.item_ids.tolist() == ["", "725280", "761140"]
-    assert interactions.item_titles.tolist() == ["", "Free one", "Lost Kitty"]
-    assert interactions.item_categories.tolist() == ["", "", "Action|Indie"]
-    assert interactions.item_prices[1:].tolist() == [0.0, 4.99]
+    titles, categories = interactions.item_titles, interactions.item_categories
+    prices = interactions.item_prices
+    assert titles is not None
+    assert titles.tolist() == ["", "Free one", "Lost Kitty"]
+    assert categories is not None
+    assert categories.tolist() == ["", "", "Action|Indie"]
+    assert prices is not None
+    assert prices[1:].tolist() == [0.0, 4.99]
 
 
 def test_a_wrong_name_or_address_ends_in_one_line(capsys, tmp_path):

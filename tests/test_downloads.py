@@ -114,7 +114,7 @@ def test_and_given_up_in_one_line(server, shown, tmp_path):
 
 
 def test_a_server_that_wants_to_be_left_alone_is(server, shown, tmp_path, monkeypatch):
-    waits = []
+    waits: list[float] = []
     monkeypatch.setattr(downloads.time, "sleep", waits.append)
     address = server.add("/a", BODY, statuses=[429, 429], retry_after="7")
     patience = HASTE._replace(first_wait=4.0)

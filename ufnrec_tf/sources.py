@@ -72,8 +72,8 @@ def load(config: ConfigDict, path: str) -> Source:
         )
     if path and Path(path).is_dir():
         return Source(_read_folder(config, path), None)
-    log = read_source_log(config, path)
-    return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
+    source_log = read_source_log(config, path)
+    return Source(interactions_of(source_log, filters_of(config), repeats=data.repeats), None)
 
 
 def read_source_log(config: ConfigDict, path: str, *, with_ratings: bool = False) -> Log:

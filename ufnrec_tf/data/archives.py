@@ -27,6 +27,7 @@ _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, NotImplementedError, RuntimeError, ValueError),
 )
+ByteSource = IO[bytes] | gzip.GzipFile
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -44,7 +45,7 @@ class Stream(io.RawIOBase):
         done: How many of these have been read.
     """
 
-    def __init__(self, inner: IO[bytes], *, path: Path, limit: int, position: IO[bytes]) -> None:
+    def __init__(self, inner: ByteSource, *, path: Path, limit: int, position: IO[bytes]) -> None:
         super().__init__()
         self.num_bytes = path.stat().st_size
         self._inner = inner
@@ -121,7 +122,7 @@ def open_member(path: Path, name: str = "") -> Iterator[tuple[io.BufferedReader,
         yield stack.enter_context(io.BufferedReader(stream, 1 << 20)), stream
 
 
-def _opened(stack: ExitStack, path: Path, raw: IO[bytes], *, name: str, limit: int) -> IO[bytes]:
+def _opened(stack: ExitStack, path: Path, raw: IO[bytes], *, name: str, limit: int) -> ByteSource:
     start = raw.read(4)
     raw.seek(0)
     if start == b"PK\x03\x04":
@@ -140,7 +141,7 @@ def _opened(stack: ExitStack, path: Path, raw: IO[bytes], *, name: str, limit: i
 
 def _zip_member(
     stack: ExitStack, path: Path, raw: IO[bytes], *, name: str, limit: int
-) -> IO[bytes]:
+) -> ByteSource:
     archive = stack.enter_context(zipfile.ZipFile(raw))
     infos = archive.infolist()
     for info in infos:
@@ -166,7 +167,7 @@ def _zip_member(
 
 def _tar_member(
     stack: ExitStack, path: Path, raw: IO[bytes], *, name: str, limit: int
-) -> IO[bytes]:
+) -> ByteSource:
     archive = stack.enter_context(tarfile.open(fileobj=raw, mode="r|"))  # noqa: SIM115
     names = []
     for info in archive:

@@ -65,10 +65,10 @@ def load(config: ConfigDict, path: str) -> Source:
             if key.startswith(prefix)
         }
         try:
-            log = planted(**settings)
+            made = planted(**settings)
         except ValueError as error:
             raise UserError(f"--config.data.{prefix}*: {error}") from error
-        return Source(log.interactions, log)
+        return Source(made.interactions, made)
     if not path:
         raise UserError(
             "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "

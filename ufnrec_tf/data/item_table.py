@@ -12,9 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ufnrec_tf.data.columns import Columns, csv_table, find_role, inter_table
+from ufnrec_tf.data.columns import Columns, find_role
 from ufnrec_tf.data.files import TextFile, load_text
 from ufnrec_tf.data.json_lines import looks_like_json, objects
+from ufnrec_tf.data.layouts import csv_table, inter_table
 from ufnrec_tf.data.parquet_logs import is_parquet
 from ufnrec_tf.data.table_rows import rows
 from ufnrec_tf.errors import UserError, own_words

@@ -58,6 +58,11 @@ def load(config: ConfigDict, path: str) -> Source:
             f"--data={path} and --config.data.name={data.name} both name the data. Leave one out."
         )
     if data.name == PLANTED:
+        for key, value in filters_of(config)._asdict().items():
+            if value:
+                raise UserError(
+                    f"--config.data.{key}={value} has no effect on the planted log. Leave it out."
+                )
         prefix = f"{PLANTED}_"
         settings = {
             key.removeprefix(prefix).replace("users", "num_users").replace("items", "num_items"): v

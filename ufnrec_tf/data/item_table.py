@@ -230,10 +230,18 @@ def _parquet(path: str | os.PathLike[str], file: TextFile) -> _Table:
 
 
 def _text(value: Any) -> str:
-    """Returns a value's text: "" for what is missing, | between those of a list."""
+    """Returns a value's text: "" for what is missing, | between the distinct ones of a list."""
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple | np.ndarray):
-        parts = (_text(part) for part in value)
-        return "|".join(dict.fromkeys(part for part in parts if part))
+        return "|".join(dict.fromkeys(filter(None, _leaves(value))))
     return "" if value is None or value != value or value is pd.NaT else str(value)
+
+
+def _leaves(values: Any) -> Iterator[str]:
+    """Yields the texts of lists within lists."""
+    for value in values:
+        if isinstance(value, list | tuple | np.ndarray):
+            yield from _leaves(value)
+        else:
+            yield _text(value)

@@ -113,6 +113,20 @@ def test_and_given_up_in_one_line(server, shown, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+def test_what_a_server_says_cannot_act_on_the_screen(server, shown, tmp_path, monkeypatch):
+    address = server.add("/a", BODY)
+
+    def loud(handler, served, wanted):
+        handler.send_response(500, "\x1b[2J gone")
+        handler.end_headers()
+
+    monkeypatch.setattr(server, "_send", loud)
+    with pytest.raises(UserError) as raised:
+        get(address, tmp_path / "a", shown)
+    assert "\x1b" not in str(raised.value) + text(shown)
+    assert "\\x1b[2J gone" in str(raised.value)
+
+
 def test_a_server_that_wants_to_be_left_alone_is(server, shown, tmp_path, monkeypatch):
     waits: list[float] = []
     monkeypatch.setattr(downloads.time, "sleep", waits.append)

@@ -54,6 +54,11 @@ def load(config: ConfigDict, path: str) -> Source:
             f"--data={path} and --config.data.name={data.name} both name the data. Leave one out."
         )
     if data.name == PLANTED:
+        for key, value in filters_of(config)._asdict().items():
+            if value:
+                raise UserError(
+                    f"--config.data.{key}={value} has no effect on the planted log. Leave it out."
+                )
         prefix = f"{PLANTED}_"
         settings = {
             key.removeprefix(prefix).replace("users", "num_users").replace("items", "num_items"): v
@@ -61,10 +66,10 @@ def load(config: ConfigDict, path: str) -> Source:
             if key.startswith(prefix)
         }
         try:
-            log = planted(**settings)
+            made = planted(**settings)
         except ValueError as error:
             raise UserError(f"--config.data.{prefix}*: {error}") from error
-        return Source(log.interactions, log)
+        return Source(made.interactions, made)
     if not path and not data.name:
         raise UserError(
             "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "
@@ -72,8 +77,8 @@ def load(config: ConfigDict, path: str) -> Source:
         )
     if path and Path(path).is_dir():
         return Source(_read_folder(config, path), None)
-    source_log = read_source_log(config, path)
-    return Source(interactions_of(source_log, filters_of(config), repeats=data.repeats), None)
+    log = read_source_log(config, path)
+    return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
 
 
 def read_source_log(config: ConfigDict, path: str, *, with_ratings: bool = False) -> Log:

@@ -12,9 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ufnrec_tf.data.columns import Columns, csv_table, find_role, inter_table
+from ufnrec_tf.data.columns import Columns, find_role
 from ufnrec_tf.data.files import TextFile, load_text
 from ufnrec_tf.data.json_lines import looks_like_json, objects
+from ufnrec_tf.data.layouts import csv_table, inter_table
 from ufnrec_tf.data.parquet_logs import is_parquet
 from ufnrec_tf.data.table_rows import rows
 from ufnrec_tf.errors import UserError, own_words
@@ -229,10 +230,18 @@ def _parquet(path: str | os.PathLike[str], file: TextFile) -> _Table:
 
 
 def _text(value: Any) -> str:
-    """Returns a value's text: "" for what is missing, | between those of a list."""
+    """Returns a value's text: "" for what is missing, | between the distinct ones of a list."""
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple | np.ndarray):
-        parts = (_text(part) for part in value)
-        return "|".join(dict.fromkeys(part for part in parts if part))
+        return "|".join(dict.fromkeys(filter(None, _leaves(value))))
     return "" if value is None or value != value or value is pd.NaT else str(value)
+
+
+def _leaves(values: Any) -> Iterator[str]:
+    """Yields the texts of lists within lists."""
+    for value in values:
+        if isinstance(value, list | tuple | np.ndarray):
+            yield from _leaves(value)
+        else:
+            yield _text(value)

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ufnrec_tf.data.columns import Columns, csv_table, dat_table, json_table
+from ufnrec_tf.data.columns import Columns
 from ufnrec_tf.data.event_batches import EventBatch, TextLog
 from ufnrec_tf.data.files import TextFile, not_readable
 from ufnrec_tf.data.filters import Filters, check_filters
 from ufnrec_tf.data.item_table import ItemTable, read_item_table
+from ufnrec_tf.data.layouts import csv_table, dat_table, json_table
 from ufnrec_tf.data.log_blocks import BLOCK_BYTES, LogBlocks
 from ufnrec_tf.data.parquet_logs import BATCH_ROWS, ParquetLog, is_parquet
 from ufnrec_tf.data.prepared import MANIFEST

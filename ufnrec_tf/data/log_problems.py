@@ -124,9 +124,7 @@ def _order_of_file(log: Log) -> Iterator[Problem]:
             f"{own:,} older than their user's row before. Events are sorted by time; rows of equal "
             "time keep the file's order, which may mean nothing here.",
             share,
-            (
-                "nothing to set, if the time column is the right one: --config.data.time_column=NAME",
-            ),
+            ("nothing, if the time column is right; else --config.data.time_column=NAME",),
         )
 
 
@@ -147,7 +145,8 @@ def _mixed_units(log: Log) -> Iterator[Problem]:
         f"({values.min():.15g} to {values.max():.15g} s): all are taken for their order alone.",
         share,
         (
-            f"--config.data.time_unit={name} --config.data.start=1980-01-01 --config.data.end=2100-01-01",
+            f"--config.data.time_unit={name} --config.data.start=1980-01-01 "
+            "--config.data.end=2100-01-01",
         ),
     )
 

@@ -23,20 +23,10 @@ To add a reader, write a function of (TextFile, Columns) and add its line to `RE
 import os
 from collections.abc import Callable
 
-from ufnrec_tf.data.columns import (
-    EXPECTED_HEADER,
-    REQUIRED,
-    Columns,
-    RawLog,
-    csv_table,
-    dat_table,
-    find_role,
-    inter_table,
-    json_table,
-    read_table,
-)
+from ufnrec_tf.data.columns import EXPECTED_HEADER, REQUIRED, Columns, RawLog, find_role, read_table
 from ufnrec_tf.data.files import TextFile, load_text
 from ufnrec_tf.data.json_lines import looks_like_json
+from ufnrec_tf.data.layouts import csv_table, dat_table, inter_table, json_table
 from ufnrec_tf.data.plain_forms import line_users, read_pairs, read_sequences
 from ufnrec_tf.data.table_rows import Table
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ufnrec_tf import __version__
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.text import plain
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -94,7 +95,7 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        check_address(newurl, asked=req.full_url)
+        check_address(plain(newurl), asked=req.full_url)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -164,10 +165,11 @@ def read_some(reply: Reply, num_bytes: int) -> bytes:
 
 
 def _of_status(address: str, error: urllib.error.HTTPError) -> Exception:
+    reason = plain(str(error.reason))[:200]
     if error.code in _PASSING_STATUS:
         after = error.headers.get("Retry-After", "")
         wait = min(float(after), _MAX_RETRY_AFTER) if after.isdigit() else 0.0
-        return PassingError(f"the server answered {error.code} {error.reason}", wait_seconds=wait)
+        return PassingError(f"the server answered {error.code} {reason}", wait_seconds=wait)
     if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         return ChangedError("the server has no such rest of the file (416)")
     if error.code in (http.client.NOT_FOUND, http.client.GONE):
@@ -176,7 +178,7 @@ def _of_status(address: str, error: urllib.error.HTTPError) -> Exception:
             "the publisher's page, and put it where the last line above says, or give "
             "--config.data.mirror=ADDRESS."
         )
-    return UserError(f"{address}: the server answered {error.code} {error.reason}.")
+    return UserError(f"{address}: the server answered {error.code} {reason}.")
 
 
 def _of_network(address: str, error: Exception) -> Exception:
@@ -194,4 +196,4 @@ def _of_network(address: str, error: Exception) -> Exception:
 
 
 def _words(error: Exception) -> str:
-    return own_words(error)[:200]
+    return plain(own_words(error))[:200]

@@ -266,6 +266,8 @@ def test_a_file_that_is_not_as_published_is_one_line(publisher, name, files, mat
     [
         ("1::2::3\n", "has 3 fields, expected 4"),
         ("1::2::3::then\n", "a word where a number was"),
+        ("::2::3::4\n", "no user, no item or no time"),
+        ("1::2::3::nan\n", "no user, no item or no time"),
         ("\xff::2::3::4\n", "is no utf-8 text"),
     ],
 )
@@ -274,6 +276,25 @@ def test_a_broken_line_of_movielens_is_told(publisher, line, match):
     publisher.publish("ml-1m", {"ml-1m.zip": body})
     with pytest.raises(UserError, match=f"line 2 .*{match}"):
         publisher.obtain("ml-1m", sha256=sha256_of(body))
+
+
+@pytest.mark.parametrize("line", [b"\xff,b,1,2\n", b"a broken \xff row\n", b"a,b,1,2\n\xc3"])
+def test_a_table_that_is_no_text_is_told_and_nothing_else(publisher, capfd, line):
+    body = gzip.compress(b"user_id,parent_asin,rating,timestamp\na,b,1,2\n" + line)
+    publisher.publish("amazon-2023-Books", {"Books.csv.gz": body})
+    with pytest.raises(UserError, match="is no utf-8 text at byte"):
+        publisher.obtain("amazon-2023-Books", with_titles=False)
+    assert capfd.readouterr().err == ""
+
+
+def test_half_a_pair_of_surrogates_is_marked(publisher):
+    line = '{"reviewerID": "a\\ud800", "asin": "\\ud83d\\ude00", "overall": 5, "unixReviewTime": 1}'
+    meta = '{"asin": "\\ud83d\\ude00", "title": "x \\udc00 y", "category": ["\\ud800"]}'
+    files = {"Books_5.json.gz": gzipped(line), "meta_Books.json.gz": gzipped(meta)}
+    publisher.publish("amazon-2018-Books", files)
+    named = publisher.obtain("amazon-2018-Books")
+    assert events_of(named) == [("a\ufffd", "\N{GRINNING FACE}", 1.0, 5.0)]
+    assert items_of(named)["\N{GRINNING FACE}"][:2] == ("x \ufffd y", "\ufffd")
 
 
 def test_a_line_without_end_is_refused(publisher, monkeypatch):

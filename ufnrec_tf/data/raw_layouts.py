@@ -28,6 +28,7 @@ from ufnrec_tf.data.raw_rows import (
     Keys,
     Record,
     batched,
+    checked_event,
     clean,
     item_of,
     parse_literal,
@@ -115,10 +116,8 @@ def _hetrec_events(path: Path, watch: Watch) -> Iterator[Events]:
                 if number == 1 or key in seen:
                     continue
                 seen.add(key)
-                try:
-                    yield Event(fields[0], fields[1], float(fields[3]) / 1000)
-                except ValueError:
-                    raise wrong_line(path, number, "has a word where a number was") from None
+                event = checked_event(path, number, ids=(fields[0], fields[1]), time=fields[3])
+                yield event._replace(time=event.time / 1000)
 
     return batched(rows())
 

@@ -14,10 +14,10 @@ from ufnrec_tf.data.raw_rows import (
     Record,
     Seconds,
     batched,
+    checked_event,
     event_of,
     read_fields,
     read_records,
-    wrong_line,
 )
 from ufnrec_tf.data.raw_tables import TableSpec, read_tables
 
@@ -29,10 +29,8 @@ ItemReader = Callable[[list[Path], Watch], Iterator[Item]]
 """Paths of all files -> items, an item perhaps more than once."""
 
 
-def split_events(
-    member: str, separator: str, *, columns: tuple[int, int, int, int], skip: int = 0
-) -> EventReader:
-    """Returns a reader of lines with fields: places of user, item, time and rating (-1: none)."""
+def split_events(member: str, separator: str, *, columns: tuple[int, int, int, int]) -> EventReader:
+    """Returns a reader of lines with fields; columns are those of user, item, time and rating."""
     user, item, time, rating = columns
 
     def rows(path: Path, watch: Watch) -> Iterator[Event]:
@@ -40,13 +38,13 @@ def split_events(
             watch(below)
             lines = read_fields(stream, path, separator=separator, num_fields=max(columns) + 1)
             for number, fields in lines:
-                if number <= skip:
-                    continue
-                try:
-                    own = float(fields[rating]) if rating >= 0 else None
-                    yield Event(fields[user], fields[item], float(fields[time]), own)
-                except ValueError:
-                    raise wrong_line(path, number, "has a word where a number was") from None
+                yield checked_event(
+                    path,
+                    number,
+                    ids=(fields[user], fields[item]),
+                    time=fields[time],
+                    rating=fields[rating],
+                )
 
     return lambda path, watch: batched(rows(path, watch))
 

@@ -43,7 +43,7 @@ class Events(NamedTuple):
         users: string [E], raw ids.
         items: string [E], raw ids.
         times: float64 [E], seconds since 1970, UTC.
-        ratings: float32 [E], or None.
+        ratings: float64 [E], or None.
         num_skipped: Lines without a user, an item or a time, left out.
     """
 
@@ -86,7 +86,7 @@ def _batch(rows: list[Event], skipped: int) -> Events:
         pa.array([row.user for row in rows], pa.string()),
         pa.array([row.item for row in rows], pa.string()),
         np.array([row.time for row in rows], np.float64),
-        np.array(ratings, np.float32) if has_ratings else None,
+        np.array(ratings, np.float64) if has_ratings else None,
         skipped,
     )
 
@@ -118,6 +118,30 @@ def wrong_line(path: Path, number: int, what: str) -> UserError:
         f"{path}, line {number} of the log in it: {what}: not the layout that its publisher "
         "describes. Remove the file, and the same command gets it again."
     )
+
+
+def checked_event(
+    path: Path, number: int, *, ids: tuple[str, str], time: str, rating: str = ""
+) -> Event:
+    """Returns the event of a line of fields.
+
+    Args:
+        path: The file, for messages.
+        number: Of the line, from 1.
+        ids: User and item.
+        time: In seconds since 1970.
+        rating: "" where the layout has none.
+
+    Raises:
+        UserError: If an id is blank, or a number is none.
+    """
+    try:
+        event = Event(*ids, float(time), float(rating) if rating else None)
+    except ValueError:
+        raise wrong_line(path, number, "has a word where a number was") from None
+    if not (ids[0].strip() and ids[1].strip() and math.isfinite(event.time)):
+        raise wrong_line(path, number, "has no user, no item or no time")
+    return event
 
 
 def read_fields(
@@ -190,7 +214,11 @@ def event_of(record: Record, keys: Keys, *, seconds: Seconds) -> Event | None:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
+    text = "" if value is None else str(value).strip()
+    if not text.isascii():
+        # JSON may escape half of a pair, which no file of UTF-8 can hold.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def item_of(

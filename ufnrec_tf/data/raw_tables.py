@@ -1,11 +1,11 @@
 """Raw tables of published data sets in Arrow: tens of millions of lines a minute."""
 
+import codecs
 import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -42,6 +42,42 @@ class TableSpec(NamedTuple):
     is_quoted: bool = True
 
 
+class _Utf8(io.RawIOBase):
+    """Bytes that are held to be text on the way.
+
+    Arrow writes a traceback on the screen where it is to skip a row that is none.
+    """
+
+    def __init__(self, inner: io.BufferedReader, path: Path) -> None:
+        super().__init__()
+        self._inner = inner
+        self._path = path
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._count = 0
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Reads into a buffer and returns how many bytes.
+
+        Raises:
+            UserError: If they are no UTF-8.
+        """
+        chunk = self._inner.read(len(buffer))
+        try:
+            self._decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{self._path}: is no utf-8 text at byte {self._count + error.start:,} or so of "
+                "the log in it. Remove it, and the same command gets it again."
+            ) from None
+        self._count += len(chunk)
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
 def read_tables(
     stream: io.BufferedReader, path: Path, spec: TableSpec
 ) -> Iterator[tuple[Events, pa.RecordBatch]]:
@@ -60,7 +96,7 @@ def read_tables(
 
     try:
         reader = pacsv.open_csv(
-            stream,
+            _Utf8(stream, path),
             read_options=pacsv.ReadOptions(
                 block_size=_BLOCK, column_names=list(spec.names) or None, use_threads=False
             ),
@@ -98,7 +134,7 @@ def _columns(spec: TableSpec) -> list[str]:
 def _types(spec: TableSpec) -> dict[str, pa.DataType]:
     texts = {name: pa.string() for name in (spec.user, *_flat(spec))}
     time = pa.float64() if spec.time_scale else pa.string()
-    rating = {spec.rating: pa.float32()} if spec.rating else {}
+    rating = {spec.rating: pa.float64()} if spec.rating else {}
     return {**texts, spec.time: time, **rating}
 
 
@@ -118,7 +154,7 @@ def _events(batch: pa.RecordBatch, spec: TableSpec) -> tuple[Events, pa.RecordBa
     kept = batch.filter(is_whole)
     ratings = None
     if spec.rating:
-        ratings = kept.column(spec.rating).to_numpy(zero_copy_only=False).astype(np.float32)
+        ratings = kept.column(spec.rating).to_numpy(zero_copy_only=False)
     events = Events(
         users.filter(is_whole),
         items.filter(is_whole),

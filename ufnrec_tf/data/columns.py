@@ -209,12 +209,12 @@ def choose_columns(file: TextFile, header: Header, columns: Columns) -> dict[str
 
 
 def _check_widths(file: TextFile, chunk: list[Row], table: Table) -> None:
-    width = len(table.names)
+    width, first = len(table.names), "header" if table.has_header else "first line"
     for line, row in chunk:
         if len(row) != width:
             remedy = "put a field that holds a separator in double quotes" * table.is_quoted
             raise file.error(
-                f"{len(row)} field(s) where the header has {width}: expected as many; "
+                f"{len(row)} field(s) where the {first} has {width}: expected as many; "
                 f"{remedy or 'mend or delete the line'}.",
                 line=line,
             )

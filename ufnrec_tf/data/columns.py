@@ -27,7 +27,10 @@ GUESSES: dict[str, tuple[str, ...]] = {
         *("articleid", "video", "videoid", "game", "gameid", "recipe", "recipeid", "business"),
         *("businessid", "asin", "parentasin", "sku"),
     ),
-    "time": ("timestamp", "time", "ts", "unixreviewtime", "unixtime", "date"),
+    "time": (
+        *("timestamp", "time", "ts", "unixreviewtime", "unixtime", "date", "datetime"),
+        *("eventtime", "createdat", "orderdate", "purchasedate"),
+    ),
     "rating": ("rating", "ratings", "stars", "overall"),
 }
 REQUIRED = ("user", "item")

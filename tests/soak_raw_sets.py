@@ -61,19 +61,23 @@ def damaged_inside(name, body, chance):
             for info in old.infolist():
                 new.writestr(info.filename, maybe(old.read(info)))
     elif ".tar" in name:
-        mode = "w:gz" if name.endswith("gz") else "w"
         with (
-            tarfile.open(fileobj=io.BytesIO(body)) as old,
-            tarfile.open(fileobj=buffer, mode=mode) as new,
+            tarfile.open(fileobj=io.BytesIO(body)) as whole,
+            tarfile.open(fileobj=buffer, mode="w") as tar,
         ):
-            for member in old:
-                content = maybe(old.extractfile(member).read())
-                info = tarfile.TarInfo(member.name)
-                info.size = len(content)
-                new.addfile(info, io.BytesIO(content))
+            for member in whole:
+                file = whole.extractfile(member)
+                content = maybe(file.read() if file else b"")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        return gzip.compress(buffer.getvalue(), 1) if name.endswith("gz") else buffer.getvalue()
     else:
         return gzip.compress(damaged(gzip.decompress(body), chance), 1)
     return buffer.getvalue()
+
+
+def nothing(*arguments):
+    """Shows no progress."""
 
 
 def read(folder, name, chance):
@@ -87,9 +91,9 @@ def read(folder, name, chance):
     events, items = folder / "interactions.parquet", folder / "items.parquet"
     layout = LAYOUTS[find_dataset(name)[1].layout]
     try:
-        counts = write_events(events, layout.events(paths[0], lambda stream: None), tick=int)
-        told = layout.items(paths, lambda stream: None)
-        num_told = write_items(items, told, known=counts.items, tick=int)
+        counts = write_events(events, layout.events(paths[0], nothing), tick=nothing)
+        told = layout.items(paths, nothing)
+        num_told = write_items(items, told, known=counts.items, tick=nothing)
         if chance.random() < 0.2:
             read_interactions(events, titles_path=items if num_told else "")
     except UserError as error:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from tests.file_server import FileServer
 from ufnrec_tf.data import downloads
-from ufnrec_tf.data.downloads import Expected, Patience, fetch
+from ufnrec_tf.data.checksums import Expected
+from ufnrec_tf.data.downloads import Patience, fetch
 from ufnrec_tf.data.web import check_address
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError

@@ -83,7 +83,7 @@ def test_dat(write):
     assert raw(data) == {"1": ["c", "a_b"]}
     assert data.reading is not None and data.reading.columns["rating"] == "rating"
     text = message(write("1::a::5::1\n1::b::5\n"))
-    assert_parts(text, "log.txt, line 2", "3 field(s) where the header has 4")
+    assert_parts(text, "log.txt, line 2", "3 field(s) where the first line has 4")
     assert raw(read_interactions(write("u::a\nu::b\n"))) == {"u": ["a", "b"]}
 
 

@@ -61,7 +61,8 @@ def test_a_log_without_problems(write, capsys):
         ("future_times", FINE + f"u7,i5,{time.time() + 9e6:.0f}\n", 1 / 41, "--config.data.end="),
         ("unsorted", FINE + "u7,i5,1546300000\n", 1 / 40, "--config.data.time_column=NAME"),
         ("mixed_times", FINE + "u7,i5,0\n", 1 / 41, "--config.data.time_unit=s"),
-        ("no_times", "u a b c d\nv a b c\n", 1, "time column"),
+        ("no_times", "u a b c d\nv a b c\n", 1, "a file with a time column"),
+        ("no_times", "user,item,when\nu,a,1\nu,b,2\nu,c,3\nv,a,2\n", 1, "not read: when"),
         (
             "unused_ratings",
             "user,item,rating\n" + "".join(f"u{n % 4},i{n % 7},{n % 5}\n" for n in range(20)),

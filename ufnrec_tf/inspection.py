@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.data.columns import GUESSES, candidates
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.data.log_problems import Problem, problems_of, problems_of_log
+from ufnrec_tf.data.log_problems import Problem, problems_of, problems_of_log, unused_of
 from ufnrec_tf.data.log_profile import QUANTILES, WhatIf, profile, transitions, what_ifs
 from ufnrec_tf.data.readers import Log, interactions_of
 from ufnrec_tf.data.reading import reading_lines
@@ -44,10 +44,12 @@ def inspect(
         data = load(config, path).interactions
     else:
         data = interactions_of(log, filters_of(config), repeats=config.data.repeats)
-    problems = [*([] if log is None else problems_of_log(log)), *problems_of(data)]
-    if config.data.min_rating:
-        problems = [problem for problem in problems if problem.name != "unused_ratings"]
-    problems = [*_refused_split(config, data), *problems]
+    problems = [
+        *_refused_split(config, data),
+        *(() if log is None else problems_of_log(log)),
+        *problems_of(data),
+        *(() if log is None or config.data.min_rating else unused_of(log)),
+    ]
     filters = what_ifs(data, frame=None if log is None else log.frame)
     found = {
         "source": data.source,

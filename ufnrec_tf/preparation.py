@@ -181,8 +181,11 @@ def _show(folder: Path, display: Display) -> None:
     counts, settings = manifest.counts, manifest.settings
     num_bytes = sum(entry.num_bytes for entry in (manifest.items, *manifest.shards))
     repeats = f"{counts['repeats']:,} repeats, {settings['repeats']}"
-    columns = ", ".join(f"{role} {name!r}" for role, name in settings["columns"].items())
-    columns += f" ({settings['time_unit']})" if settings.get("time_unit") else ""
+    unit = settings.get("time_unit", "")
+    columns = ", ".join(
+        f"{role} {name!r}" + (f" ({unit})" if role == "time" and unit else "")
+        for role, name in settings["columns"].items()
+    )
     display.block(
         [
             f"{folder}: {counts['users']:,} users, {counts['items']:,} items, "

@@ -27,7 +27,10 @@ GUESSES: dict[str, tuple[str, ...]] = {
         *("articleid", "video", "videoid", "game", "gameid", "recipe", "recipeid", "business"),
         *("businessid", "asin", "parentasin", "sku"),
     ),
-    "time": ("timestamp", "time", "ts", "unixreviewtime", "unixtime", "date"),
+    "time": (
+        *("timestamp", "time", "ts", "unixreviewtime", "unixtime", "date", "datetime"),
+        *("eventtime", "createdat", "orderdate", "purchasedate"),
+    ),
     "rating": ("rating", "ratings", "stars", "overall"),
 }
 REQUIRED = ("user", "item")
@@ -209,12 +212,12 @@ def choose_columns(file: TextFile, header: Header, columns: Columns) -> dict[str
 
 
 def _check_widths(file: TextFile, chunk: list[Row], table: Table) -> None:
-    width = len(table.names)
+    width, first = len(table.names), "header" if table.has_header else "first line"
     for line, row in chunk:
         if len(row) != width:
             remedy = "put a field that holds a separator in double quotes" * table.is_quoted
             raise file.error(
-                f"{len(row)} field(s) where the header has {width}: expected as many; "
+                f"{len(row)} field(s) where the {first} has {width}: expected as many; "
                 f"{remedy or 'mend or delete the line'}.",
                 line=line,
             )

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ufnrec_tf.data.checksums import Expected, check_file
 from ufnrec_tf.data.dataset_entry import Dataset, File
 from ufnrec_tf.data.dataset_tables import ConversionBar, write_events, write_items
 from ufnrec_tf.data.datasets import find_dataset
-from ufnrec_tf.data.downloads import Expected, Patience, check_file, fetch, megabytes
+from ufnrec_tf.data.downloads import Patience, fetch, megabytes
 from ufnrec_tf.data.raw_layouts import LAYOUTS
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError, own_words
@@ -224,6 +225,16 @@ def _expected(job: _Job, file: File, note: Path) -> Expected:
     return Expected(file.checksum, file.num_bytes, way_out)
 
 
+def _to_be_put(job: _Job, file: File) -> UserError:
+    """Returns, for the caller to raise, where a file is had that is not downloaded."""
+    names = " or ".join((file.name, *file.other_names))
+    return UserError(
+        f"{job.name}: its publisher gives it to those who agree to its terms at "
+        f"{job.dataset.licence_address}. Get it there, put {names} into {job.folder} and run the "
+        "same command."
+    )
+
+
 def _get(job: _Job, file: File) -> dict[str, Any]:
     """Returns the record of a file that is in the folder, downloaded where it was not."""
     there = [n for n in (file.name, *file.other_names) if (job.folder / n).is_file()]
@@ -244,12 +255,7 @@ def _get(job: _Job, file: File) -> dict[str, Any]:
         job.display.block([f"from {address}{size}, to {path}"])
         sha256 = fetch(address, path, expected=expected, display=job.display, patience=job.patience)
     else:
-        names = " or ".join((file.name, *file.other_names))
-        raise UserError(
-            f"{job.name}: its publisher gives it to those who agree to its terms at "
-            f"{job.dataset.licence_address}. Get it there, put {names} into {job.folder} and run "
-            "the same command."
-        )
+        raise _to_be_put(job, file)
     record = {
         "file": path.name,
         "address": address,

@@ -3,7 +3,6 @@
 What has come so far lies beside the target as FILE.part, and FILE.part.json says of what file.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from ufnrec_tf.data.checksums import Expected, check_file
 from ufnrec_tf.data.web import ChangedError, PassingError, Reply, ask, check_address, read_some
 from ufnrec_tf.display import Display, ProgressBar
 from ufnrec_tf.errors import UserError
@@ -42,20 +42,6 @@ class Patience(NamedTuple):
     timeout: float = 30.0
     slow_seconds: float = 60.0
     slow_bytes: int = 1 << 16
-
-
-class Expected(NamedTuple):
-    """What is known of a file before it comes.
-
-    Attributes:
-        checksum: "sha256:DIGITS" or "md5:DIGITS" as published, or "".
-        num_bytes: Its size, or None where unknown.
-        way_out: What one does who wants another file all the same; {sha256} stands for its own.
-    """
-
-    checksum: str = ""
-    num_bytes: int | None = None
-    way_out: str = ""
 
 
 class _Part(NamedTuple):
@@ -130,42 +116,19 @@ def fetch(
             f"{address}: {wrong}. The publisher may have changed the file, or it was tampered "
             f"with. {expected.way_out.replace('{sha256}', sha256)}"
         )
-    try:
-        to_disk(part.path)
-        os.replace(part.path, target)
-        to_disk(target.parent)
-    except OSError as error:
-        raise not_written(target, error) from error
-    part.remove()
+    _keep(part)
     return sha256
 
 
-def check_file(path: Path, expected: Expected) -> tuple[str, str]:
-    """Holds a file against what is expected.
-
-    Returns:
-        Its SHA-256, and what is wrong with it or "".
-
-    Raises:
-        UserError: If it cannot be read.
-    """
-    kind, _, digits = expected.checksum.partition(":")
-    digests = {name: hashlib.new(name) for name in {"sha256", kind or "sha256"}}
-    num_bytes = 0
+def _keep(part: _Part) -> None:
+    """Gives a part that is whole the name of the file."""
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 22):
-                num_bytes += len(chunk)
-                for digest in digests.values():
-                    digest.update(chunk)
+        to_disk(part.path)
+        os.replace(part.path, part.target)
+        to_disk(part.target.parent)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    sha256, wrong = digests["sha256"].hexdigest(), ""
-    if digits and digests[kind].hexdigest() != digits.lower():
-        wrong = f"has {kind} {digests[kind].hexdigest()}, expected {digits.lower()}"
-    elif expected.num_bytes not in (None, num_bytes):
-        wrong = f"has {num_bytes:,} bytes, expected {expected.num_bytes:,}"
-    return sha256, wrong
+        raise not_written(part.target, error) from error
+    part.remove()
 
 
 def _transfer_patiently(part: _Part, expected: Expected) -> None:

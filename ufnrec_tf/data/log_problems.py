@@ -38,12 +38,12 @@ class Problem(NamedTuple):
 
 def problems_of_log(log: Log) -> list[Problem]:
     """Returns what is odd about a file as it is, before any filter."""
-    return [
-        *_rows_twice(log.frame),
-        *_unused_ratings(log),
-        *_order_of_file(log),
-        *_mixed_units(log),
-    ]
+    return [*_mixed_units(log), *_rows_twice(log.frame), *_order_of_file(log)]
+
+
+def unused_of(log: Log) -> list[Problem]:
+    """Returns what a file holds that its reading makes no use of."""
+    return [*_unused_ratings(log)]
 
 
 def problems_of(data: Interactions) -> list[Problem]:
@@ -103,11 +103,13 @@ def _unused_ratings(log: Log) -> Iterator[Problem]:
 
 def _order_of_file(log: Log) -> Iterator[Problem]:
     if "time" not in log.frame:
+        left = [plain(name) for name in log.names if name not in log.reading.columns.values()]
+        unread = f", of those not read: {', '.join(left[:12])}" if left else ""
         yield Problem(
             "no_times",
             "no times: the order of the file is taken for the order of events.",
             1.0,
-            ("a file with a time column, if there is one; --config.data.time_column=NAME",),
+            (f"--config.data.time_column=NAME{unread}" if left else "a file with a time column",),
         )
         return
     times = log.frame["time"].to_numpy()

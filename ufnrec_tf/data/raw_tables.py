@@ -2,7 +2,7 @@
 
 import codecs
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,23 +95,7 @@ def read_tables(
         return "skip"
 
     try:
-        reader = pacsv.open_csv(
-            _Utf8(stream, path),
-            read_options=pacsv.ReadOptions(
-                block_size=_BLOCK, column_names=list(spec.names) or None, use_threads=False
-            ),
-            parse_options=pacsv.ParseOptions(
-                delimiter=spec.separator,
-                quote_char='"' if spec.is_quoted else False,
-                newlines_in_values=False,
-                invalid_row_handler=skip,
-            ),
-            convert_options=pacsv.ConvertOptions(
-                include_columns=_columns(spec),
-                column_types=_types(spec),
-                strings_can_be_null=False,
-            ),
-        )
+        reader = _open(_Utf8(stream, path), spec, skip)
         for batch in reader:
             events, kept = _events(batch, spec)
             yield events._replace(num_skipped=events.num_skipped + len(broken)), kept
@@ -121,6 +105,26 @@ def read_tables(
             f"{path}: is no such table as its publisher describes ({own_words(error)[:200]}). "
             "Remove it, and the same command gets it again."
         ) from error
+
+
+def _open(
+    stream: io.RawIOBase, spec: TableSpec, skip: Callable[[pacsv.InvalidRow], str]
+) -> pacsv.CSVStreamingReader:
+    return pacsv.open_csv(
+        stream,
+        read_options=pacsv.ReadOptions(
+            block_size=_BLOCK, column_names=list(spec.names) or None, use_threads=False
+        ),
+        parse_options=pacsv.ParseOptions(
+            delimiter=spec.separator,
+            quote_char='"' if spec.is_quoted else False,
+            newlines_in_values=False,
+            invalid_row_handler=skip,
+        ),
+        convert_options=pacsv.ConvertOptions(
+            include_columns=_columns(spec), column_types=_types(spec), strings_can_be_null=False
+        ),
+    )
 
 
 def _flat(spec: TableSpec) -> list[str]:

@@ -94,7 +94,9 @@ def test_more_than_expected_is_cut_off(server, shown, tmp_path):
 
 
 def test_a_missing_file_is_one_line_and_asked_for_once(server, shown, tmp_path):
-    with pytest.raises(UserError, match=r"no such file \(any more\) \(404\)"):
+    with pytest.raises(
+        UserError, match=rf"no such file \(any more\) \(404\).*put it at {tmp_path}/a"
+    ):
         get(f"{server.address}/none", tmp_path / "a", shown)
     assert len(server.requests) == 1
 

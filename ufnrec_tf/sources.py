@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.data.columns import Columns
 from ufnrec_tf.data.dataset_cache import Wishes, obtain
+from ufnrec_tf.data.datasets import find_dataset
 from ufnrec_tf.data.filters import Filters
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.large_logs import LogSettings
@@ -49,6 +50,8 @@ def load(config: ConfigDict, path: str) -> Source:
         UserError: If there is no data, too much of it, or the file is at fault.
     """
     data = config.data
+    if data.name and data.name != PLANTED:
+        find_dataset(data.name, others=(PLANTED,))
     if path and data.name:
         raise UserError(
             f"--data={path} and --config.data.name={data.name} both name the data. Leave one out."
@@ -98,7 +101,7 @@ def read_source_log(config: ConfigDict, path: str, *, with_ratings: bool = False
     name, titles = "", data.titles
     if not path:
         wishes = Wishes(data.cache, data.mirror, data.sha256, data.download_titles)
-        named = obtain(data.name, wishes, display=Display(), others=(PLANTED,))
+        named = obtain(data.name, wishes, display=Display())
         name, path = named.name, str(named.interactions)
         titles = titles or str(named.items or "")
     log = read_log(

@@ -86,7 +86,6 @@ def obtain(
     wishes: Wishes,
     *,
     display: Display,
-    others: tuple[str, ...] = (),
     patience: Patience | None = None,
 ) -> NamedData:
     """Returns a data set, downloaded and converted where it is not there yet.
@@ -95,13 +94,12 @@ def obtain(
         name: What `datasets` knows it by.
         wishes: Where it is kept, what is had of it.
         display: Licence, sources, sizes and progress are shown here.
-        others: What `data.name` may be besides, for the message.
         patience: Tries and time limits of downloads.
 
     Raises:
         UserError: If there is none of that name, or it cannot be had.
     """
-    name, dataset = find_dataset(name, others=others)
+    name, dataset = find_dataset(name)
     folder = cache_folder(wishes.cache) / name
     job = _Job(name, dataset, folder, wishes, display, patience)
     display.line(f"{name}: {dataset.title}")

@@ -144,11 +144,16 @@ def _transfer_patiently(part: _Part, expected: Expected) -> None:
             if failures >= part.patience.attempts:
                 kept = " What has come is kept, and gone on from." if part.size() else ""
                 raise UserError(
-                    f"{part.address}: {error}, {failures} times. Run the same command later.{kept}"
+                    f"{part.address}: {error}, {failures} times. Run the same command later.{kept} "
+                    f"{_by_hand(part)}"
                 ) from error
             wait = max(part.patience.first_wait * 2 ** (failures - 1), error.wait_seconds)
             part.display.line(f"  {part.target.name}: {error}; again in {wait:.0f} s")
             time.sleep(wait)
+
+
+def _by_hand(part: _Part) -> str:
+    return f"Or get the file by other means and put it at {part.target}."
 
 
 def _transfer(part: _Part, expected: Expected) -> None:
@@ -167,6 +172,8 @@ def _transfer(part: _Part, expected: Expected) -> None:
     except ChangedError:
         part.remove()
         raise
+    except UserError as error:
+        raise UserError(f"{error} {_by_hand(part)}") from error
     with reply.body:
         own = reply.etag or reply.last_modified
         if reply.start and (own not in ("", validator) or reply.length != note["length"]):

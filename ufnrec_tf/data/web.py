@@ -78,8 +78,7 @@ def check_address(address: str, *, asked: str = "") -> None:
     if not is_allowed:
         raise UserError(
             f"{asked + ': leads on to ' if asked else ''}{address}: only https:// is asked for "
-            "data (http:// on 127.0.0.1 and localhost alone). Give another --config.data.mirror, "
-            "or download the file yourself."
+            "data (http:// on 127.0.0.1 and localhost alone)."
         )
 
 
@@ -173,11 +172,7 @@ def _of_status(address: str, error: urllib.error.HTTPError) -> Exception:
     if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         return ChangedError("the server has no such rest of the file (416)")
     if error.code in (http.client.NOT_FOUND, http.client.GONE):
-        return UserError(
-            f"{address}: the publisher has no such file (any more) ({error.code}). Look for it at "
-            "the publisher's page, and put it where the last line above says, or give "
-            "--config.data.mirror=ADDRESS."
-        )
+        return UserError(f"{address}: the publisher has no such file (any more) ({error.code}).")
     return UserError(f"{address}: the server answered {error.code} {reason}.")
 
 
@@ -187,7 +182,7 @@ def _of_network(address: str, error: Exception) -> Exception:
     if isinstance(reason, ssl.SSLCertVerificationError):
         return UserError(
             f"{address}: the certificate of {host} is not valid ({reason.verify_message}). Check "
-            "the clock of this machine, or download the file yourself."
+            "the clock of this machine."
         )
     if isinstance(reason, TimeoutError):
         return PassingError(f"{host} did not answer in time")

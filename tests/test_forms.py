@@ -153,7 +153,7 @@ def test_ids_of_any_type_become_text(values, ids):
             ["row 'r0'", "timestamp 'x' is not", "time_column='none'"],
         ),
         (
-            {"timestamp": pd.to_datetime(["2019-01-01", None, "2019-01-01"])},
+            {"timestamp": pd.DatetimeIndex(["2019-01-01", pd.NaT, "2019-01-01"])},
             ["row 'r1'", "not a date"],
         ),
     ],

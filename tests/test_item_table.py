@@ -1,6 +1,7 @@
 """Item tables in every form; what prices are; texts that must not act on a screen."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.text import plain
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"item_id": "a", "title": "The A", "category": "Toys|Games", "price": 1299.0},
     {"item_id": "b", "title": "B", "category": "", "price": None},
     {"item_id": "z", "title": "not in the log", "category": "x", "price": 1.0},

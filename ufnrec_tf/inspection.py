@@ -12,6 +12,7 @@ from ufnrec_tf.data.log_problems import Problem, problems_of, problems_of_log, u
 from ufnrec_tf.data.log_profile import QUANTILES, WhatIf, profile, transitions, what_ifs
 from ufnrec_tf.data.readers import Log, interactions_of
 from ufnrec_tf.data.reading import reading_lines
+from ufnrec_tf.data.summary import summary
 from ufnrec_tf.data.times import as_text
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
@@ -45,7 +46,7 @@ def inspect(
     else:
         data = interactions_of(log, filters_of(config), repeats=config.data.repeats)
     problems = [
-        *_refused_split(config, data),
+        *_split_problems(config, data),
         *(() if log is None else problems_of_log(log)),
         *problems_of(data),
         *(() if log is None or config.data.min_rating else unused_of(log)),
@@ -80,13 +81,14 @@ def _raw(config: ConfigDict, path: str) -> Log:
         return read_source_log(config, path)
 
 
-def _refused_split(config: ConfigDict, data: Interactions) -> list[Problem]:
-    """Returns why a run would end before it began, if it would."""
+def _split_problems(config: ConfigDict, data: Interactions) -> list[Problem]:
+    """Returns why a run would end before it began, if it would, or what its split leaks."""
     try:
-        make_split(config, data)
+        split = make_split(config, data)
     except UserError as error:
         return [Problem("refused", f"a run would be refused: {error}", 1.0, ())]
-    return []
+    lines = summary(split).get("leaks", [])
+    return [Problem("leakage", line, 1.0, ()) for line in lines if " leaks: " in line]
 
 
 def _others(log: Log) -> dict[str, list[str]]:

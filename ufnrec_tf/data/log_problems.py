@@ -10,11 +10,11 @@ import pandas as pd
 
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.readers import Log
-from ufnrec_tf.data.splits import MIN_EVENTS
 from ufnrec_tf.data.times import TIME_UNITS, as_text, lie_in, tell_unit
 from ufnrec_tf.text import plain
 
 _HUGE_SHARE = 0.05
+_EVALUATED = 3  # of a user whose last two are held out
 _FLOAT = re.compile(r"-?\d+\.0+")
 _DAY = 86400.0
 _YEAR = 365 * _DAY
@@ -231,15 +231,15 @@ def _ids_alike(data: Interactions) -> Iterator[Problem]:
 
 
 def _short_users(data: Interactions) -> Iterator[Problem]:
-    one, short = (int(np.count_nonzero(data.lengths < most)) for most in (2, MIN_EVENTS))
+    one, short = (int(np.count_nonzero(data.lengths < most)) for most in (2, _EVALUATED))
     if short:
         share = short / data.num_users
         yield Problem(
             "short_users",
-            f"{short:,} users ({percent(share)}) have fewer than {MIN_EVENTS} events and are not "
+            f"{short:,} users ({percent(share)}) have fewer than {_EVALUATED} events and are not "
             f"evaluated by last events; {one:,} have one, of which nothing is learnt.",
             share,
-            (f"--config.data.min_length={MIN_EVENTS}",),
+            (f"--config.data.min_length={_EVALUATED}",),
         )
 
 

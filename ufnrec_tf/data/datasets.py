@@ -49,7 +49,7 @@ def _movielens(
 
 
 def _lastfm_1k(item: str) -> Dataset:
-    # MD5: the record at zenodo.org/records/6090214, repeated by many who checked it.
+    # MD5: as public loaders quote it from the record, which was itself not read.
     address = "https://zenodo.org/records/6090214/files/lastfm-dataset-1K.tar.gz"
     return Dataset(
         title=f"Last.fm 1K users, {item}s as items, 2005-2009",
@@ -97,8 +97,8 @@ DATASETS = {
         num_bytes=261_978_986,
         readme="html",
     ),
-    # MD5 as GroupLens publishes it beside the file (ml-32m.zip.md5), repeated by many who checked
-    # it, as the size is.
+    # MD5: as public loaders quote it from GroupLens' ml-32m.zip.md5, which was itself not read; two
+    # of them have the size too.
     "ml-32m": _movielens(
         "ml-32m",
         title="32M: 32 million ratings, 1995-2023",
@@ -134,7 +134,7 @@ DATASETS = {
         licence_address="https://business.yelp.com/data/resources/open-dataset/",
     ),
     # SHA-256: OmniRec, github.com/ISG-Siegen/OmniRec, src/omnirec/data_loaders/gowalla.py, commit
-    # d631a337; it is repeated by four others, one of which has the size too.
+    # d631a337; four other public files have it, perhaps from there, one of them the size too.
     "gowalla": Dataset(
         title="Gowalla: check-ins at places, 2009-2010",
         layout="gowalla",
@@ -148,7 +148,7 @@ DATASETS = {
         licence="no licence is given; SNAP asks to cite Cho, Myers and Leskovec (KDD 2011)",
         licence_address="https://snap.stanford.edu/data/loc-gowalla.html",
     ),
-    # SHA-256: OmniRec, as above, hetrec_lastfm.py; repeated by four others.
+    # SHA-256: OmniRec, as above, hetrec_lastfm.py; four other public files have it.
     "lastfm-2k": Dataset(
         title="Last.fm 2K users (HetRec 2011): artists as tagged, 2005-2011",
         layout="hetrec_lastfm",

@@ -8,22 +8,55 @@ from ufnrec_tf.config import Option
 
 OPTIONS = {
     "data": {
-        "name": Option("", "`planted` for the embedded data set; empty: read --data."),
+        "name": Option(
+            "",
+            "Empty: read --data. planted: the embedded data set. A published one, downloaded once "
+            "after its licence is shown: ml-100k, ml-1m, ml-20m, ml-25m, ml-32m, steam, gowalla, "
+            "lastfm-2k, lastfm-1k, lastfm-1k-artists, yelp (put by hand), amazon-2014-CATEGORY, "
+            "amazon-2018-CATEGORY, amazon-2023-CATEGORY, amazon-2023-0core-CATEGORY.",
+        ),
+        "cache": Option(
+            "",
+            "Folder that keeps published data sets; empty: $UFNREC_CACHE, else "
+            "$XDG_CACHE_HOME/ufnrec_tf, else ~/.cache/ufnrec_tf.",
+        ),
+        "mirror": Option(
+            "",
+            "Address of a served cache folder to download from instead of the publishers, https "
+            "or http://127.0.0.1.",
+        ),
+        "sha256": Option(
+            "", "SHA-256 that the published log is held against; empty: what is known of it."
+        ),
+        "download_titles": Option(
+            True,
+            "Published data sets: download titles, categories and prices too where they are a "
+            "file of their own, which may be larger than the log (Amazon, Steam).",
+        ),
         "format": Option(
             "auto",
-            "Form of the log. auto: parquet by its first bytes; a typed header is inter; a header "
-            "with commas or tabs is csv; lines of two fields are pairs; else sequences (user item "
-            "item ..., oldest first).",
-            choices=("auto", "pairs", "sequences", "inter", "csv", "parquet"),
+            "Form of the log. auto: parquet by its first bytes; a typed header is inter; an object "
+            "a line is jsonl; user::item::rating::time is dat; a header with commas or tabs is "
+            "csv; lines of two fields are pairs; else sequences (user item item ..., oldest "
+            "first).",
+            choices=("auto", "pairs", "sequences", "inter", "csv", "jsonl", "dat", "parquet"),
         ),
         "user_column": Option("", "Name of the user column; empty: the usual names are tried."),
         "item_column": Option("", "Name of the item column."),
         "time_column": Option(
             "",
-            "Name of the time column, numbers; empty: the usual names; none: file order.",
+            "Name of the time column, numbers or ISO 8601 dates; empty: the usual names; none: "
+            "file order.",
+        ),
+        "time_unit": Option(
+            "auto",
+            "What numbers in the time column count, since 1970. auto: the unit in which all lie "
+            "between 1980 and 2100; in none, they are read for their order alone.",
+            choices=("auto", "s", "ms", "us", "ns"),
         ),
         "rating_column": Option(
-            "", "Name of the rating column, numbers, checked and not used; none: do not read it."
+            "",
+            "Name of the rating column, numbers, used by min_rating alone; none: do not read it.",
         ),
         "separator": Option("", "Field separator of a csv file; empty: tab if the header has one."),
         "repeats": Option(
@@ -31,7 +64,29 @@ OPTIONS = {
             "Events whose user and item occurred before; counted either way.",
             choices=("keep", "drop"),
         ),
-        "titles": Option("", "File with item titles; empty: the .item file beside an .inter."),
+        "titles": Option(
+            "",
+            "Table of items: titles, categories, prices; CSV, TSV, .item, JSON lines or Parquet. "
+            "Empty: the .item file beside an .inter.",
+        ),
+        "min_rating": Option(0.0, "Filter 1: events with a lower rating are left out; 0: none is."),
+        "start": Option(
+            "", "Filter 2: first moment that is read, 2019-01-31 or a number; empty: the oldest."
+        ),
+        "end": Option(
+            "", "Filter 2: first moment that is not read any more; empty: all up to the newest."
+        ),
+        "k_core": Option(
+            0,
+            "Filter 4, after repeats: users and items with fewer events are left out, again and "
+            "again, until none has fewer; 0: none is.",
+            minimum=0,
+        ),
+        "min_user_events": Option(0, "Filter 4: k_core of users alone.", minimum=0),
+        "min_item_events": Option(0, "Filter 4: k_core of items alone.", minimum=0),
+        "min_length": Option(
+            0, "Filter 5: users with fewer events are left out, once, at the end.", minimum=0
+        ),
         "planted_generator": Option(
             "factors", "How the planted log is made.", choices=("factors", "attributes")
         ),

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "ufnrec_tf"
 
 LAYERS = [
     # Below all.
-    "types errors names quiet release random_bits workdir display config cluster distribution "
+    "text types errors names quiet release random_bits workdir display config cluster distribution "
     "array_files "
     "own_state checkpoint rewriting board run_state evaluation_share versions catalogue warm_up "
     "small_table item_scores",
@@ -32,7 +32,7 @@ LAYERS = [
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
-    "callbacks record false_negatives preparation",
+    "callbacks record false_negatives preparation inspection",
     "signals warm_start",
     "results",
     "run_heading",

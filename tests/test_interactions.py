@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from ufnrec_tf.data.interactions import Interactions, build_interactions
+from ufnrec_tf.data.item_table import ItemTable
 
 
 def build(events, **settings) -> Interactions:
@@ -76,7 +77,7 @@ def test_repeats_are_counted_either_way(repeats):
 
 def test_titles_are_laid_along_the_items():
     titles = {"x": "The X", "unused": "Nothing"}
-    data = build([("a", "y"), ("a", "x")], titles=titles)
+    data = build([("a", "y"), ("a", "x")], items=ItemTable(titles=titles))
     assert data.item_titles is not None
     assert data.item_titles.tolist() == ["", "", "The X"]
     assert build([("a", "y")]).item_titles is None

@@ -383,6 +383,8 @@ def test_training_takes_a_folder(folder, tmp_path, capsys):
     )
     assert train(workdir, *settings, data=(f"--data={folder}",)) == 0
     result = read(workdir / "result.json")
+    reading = result["data"].pop("reading")
+    assert reading["columns"] == {"user": "user", "item": "item", "time": "time"}
     assert result["data"] == {
         "source": "folder",
         "sha256": prepared.read_manifest(folder).content_sha256,

@@ -217,7 +217,7 @@ def test_detection_is_overridable(write):
 
 
 def test_table_of_readers():
-    assert list(READERS) == ["pairs", "sequences", "inter", "csv"]
+    assert list(READERS) == ["pairs", "sequences", "inter", "csv", "jsonl", "dat"]
 
 
 # ---- bad input: the file as a whole
@@ -262,7 +262,12 @@ def test_utf16_is_not_utf8(write):
 
 def test_unknown_format_names_the_known_and_the_nearest(write):
     text = message(write("1 2\n"), format="squences")
-    assert_parts(text, "`data.format`", "auto, csv, inter, pairs, parquet, sequences", "'squences'")
+    assert_parts(
+        text,
+        "`data.format`",
+        "auto, csv, dat, inter, jsonl, pairs, parquet, sequences",
+        "'squences'",
+    )
     assert_parts(text, "Did you mean 'sequences'?")
     assert_parts(message(write("1 2\n"), format="parquet"), "log.txt: cannot be read as Parquet")
 

@@ -18,6 +18,7 @@ from ufnrec_tf.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.names import nearest
 
 MODES = {
+    "inspect": "show what would be read of --data, problems first, with the flags that mend them",
     "train": "read, split, train, select on validation, score the test set once, export",
     "compare": "train arms x seeds, test the differences, write one report",
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
@@ -53,7 +54,10 @@ def _define_flags() -> flags.FlagValues:
     )
     flags.DEFINE_integer("top_k", 10, "recommend: items a history.", flag_values=values)
     flags.DEFINE_string(
-        "output", "", "recommend: .csv, .csv.gz or .parquet file to write.", flag_values=values
+        "output",
+        "",
+        "recommend: .csv, .csv.gz or .parquet file to write; inspect: JSON file.",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "index",

@@ -10,12 +10,16 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+from ufnrec_tf.text import plain
+
 LINE_SECONDS = 15.0
 """Seconds between progress lines where the output is no terminal."""
 
 
 class Display:
     """Prints to the screen; colour and a moving bar only on a terminal.
+
+    Whatever a text holds, ids and titles of other people among it, is one line: see `text.plain`.
 
     Args:
         is_shown: False for a worker whose chief does the printing.
@@ -34,6 +38,7 @@ class Display:
             text: The line; how far it is indented, so are those that follow.
             wraps: False for what is to be copied, such as a command.
         """
+        text = plain(text)
         if not wraps or not self.console.is_terminal:
             self.console.print(text, markup=False)
             return
@@ -44,7 +49,7 @@ class Display:
     def heading(self, text: str) -> None:
         """Prints a heading, after an empty line."""
         self.console.print()
-        self.console.print(text, style="bold", markup=False)
+        self.console.print(plain(text), style="bold", markup=False)
 
     def block(self, lines: Sequence[str], *, wraps: bool = True) -> None:
         """Prints lines, indented; see `line`."""
@@ -57,7 +62,7 @@ class Display:
         for place, column in enumerate(columns):
             table.add_column(column, justify="right" if place else "left", no_wrap=True)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(Text(plain(cell)) for cell in row))
         self.console.print(table, soft_wrap=False)
 
 

@@ -3,6 +3,8 @@
 import re
 import signal
 
+from ufnrec_tf.text import plain
+
 
 class UserError(Exception):
     """Bad input, told in one line: what is wrong, where, what was expected, how to mend it.
@@ -12,7 +14,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(plain(" ".join(message.split())))
         self.exit_code = exit_code
 
 

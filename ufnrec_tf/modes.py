@@ -99,6 +99,14 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     )
 
 
+def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Shows what a run would read, problems first; needs no TensorFlow."""
+    config = load_config(flags.config, overrides)
+    from ufnrec_tf.inspection import inspect as inspect_log
+
+    inspect_log(config, flags.data, output=flags.output, arguments=argv, display=Display())
+
+
 def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Turns a log of any size into a folder that --data takes."""
     _need(flags, "data", "workdir")

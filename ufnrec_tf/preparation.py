@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ufnrec_tf.data.catalogue import items_of
 from ufnrec_tf.data.large_logs import LargeLog, LogSettings
 from ufnrec_tf.data.prepared import (
     AGAIN,
     ITEMS,
     MANIFEST,
-    Items,
     Manifest,
     make_manifest,
     read_manifest,
@@ -27,6 +27,7 @@ from ufnrec_tf.data.prepared import (
     write_manifest,
     write_shard,
 )
+from ufnrec_tf.data.reading import of_json, reading_lines
 from ufnrec_tf.data.user_buckets import UserBuckets, shard_of
 from ufnrec_tf.display import Display, ProgressBar
 from ufnrec_tf.errors import UserError
@@ -46,7 +47,7 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
     """Turns a log into a prepared folder; one that is finished is told to be so.
 
     Args:
-        path: A CSV, TSV, .inter or Parquet file, or a folder of Parquet files.
+        path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of Parquet files.
         settings: How it is read.
         workdir: The folder to make.
         display: The screen.
@@ -146,7 +147,8 @@ def _write(log: LargeLog, hidden: Path, display: Display) -> Manifest:
         shards.append(write_shard(hidden / shard_name(number, num_shards), shard))
         bar.update(number + 1, f"{number + 1} of {num_shards}")
     bar.close(num_shards)
-    items = Items(np.array(item_ids, dtype=object), counts[1:], log.titles(item_ids))
+    raw_ids = np.array(item_ids, dtype=object)
+    items = items_of(raw_ids, counts[1:], log.item_table(item_ids))
     return make_manifest(
         source=source,
         settings={"asked": log.asked, "repeats": log.settings.repeats, **log.found},
@@ -179,7 +181,11 @@ def _show(folder: Path, display: Display) -> None:
     counts, settings = manifest.counts, manifest.settings
     num_bytes = sum(entry.num_bytes for entry in (manifest.items, *manifest.shards))
     repeats = f"{counts['repeats']:,} repeats, {settings['repeats']}"
-    columns = ", ".join(f"{role} {name!r}" for role, name in settings["columns"].items())
+    unit = settings.get("time_unit", "")
+    columns = ", ".join(
+        f"{role} {name!r}" + (f" ({unit})" if role == "time" and unit else "")
+        for role, name in settings["columns"].items()
+    )
     display.block(
         [
             f"{folder}: {counts['users']:,} users, {counts['items']:,} items, "
@@ -187,6 +193,7 @@ def _show(folder: Path, display: Display) -> None:
             f"{len(manifest.shards)} shards, {num_bytes / 2**20:,.1f} MiB; content sha256 "
             f"{manifest.content_sha256[:12]}",
             f"read from {manifest.source['name']}, {settings['format']}: {columns}",
+            *(line.strip() for line in reading_lines(of_json(settings).as_json())[1:]),
         ]
     )
     display.line(f"  Next: --data={folder} with any mode that takes --data", wraps=False)

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 import ufnrec_tf
 from ufnrec_tf.config import as_json
+from ufnrec_tf.data.filters import Filters
 from ufnrec_tf.data.pipeline import Samples, make_samples
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.run_ids import RunIds, has_ids, ids_of_run, write_ids
@@ -35,6 +36,8 @@ def describe(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
     """Returns label to value of everything that a run cannot change half-way."""
     identity: dict[str, Any] = {"data of sha256": source.interactions.sha256, "seed": seed}
     values = as_json(config)
+    for key in ("repeats", "time_unit", *Filters._fields):
+        identity[f"data.{key}"] = values["data"][key]
     for section in IDENTITY_SECTIONS:
         for key, value in values[section].items():
             identity[f"{section}.{key}"] = value

@@ -125,6 +125,7 @@ def finish(
             "users": log.num_users,
             "items": log.num_items,
             "interactions": log.num_events,
+            **({"reading": log.reading.as_json()} if log.reading else {}),
         },
         "seed": seed,
         "steps": progress.step,

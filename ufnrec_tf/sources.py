@@ -6,15 +6,18 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from ufnrec_tf.data.columns import Columns
+from ufnrec_tf.data.dataset_cache import Wishes, obtain
+from ufnrec_tf.data.datasets import find_dataset
+from ufnrec_tf.data.filters import Filters
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.large_logs import LogSettings
 from ufnrec_tf.data.prepared import read_manifest
 from ufnrec_tf.data.prepared_interactions import read_prepared
-from ufnrec_tf.data.readers import read_interactions, separator_of
+from ufnrec_tf.data.readers import Log, interactions_of, read_log, separator_of
 from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic import PlantedData, planted
+from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.names import nearest
 
 PLANTED = "planted"
 
@@ -48,15 +51,17 @@ def load(config: ConfigDict, path: str) -> Source:
     """
     data = config.data
     if data.name and data.name != PLANTED:
-        raise UserError(
-            f"`data.name` must be empty or {PLANTED}. Received: {data.name!r}."
-            + nearest(data.name, [PLANTED])
-        )
+        find_dataset(data.name, others=(PLANTED,))
     if path and data.name:
         raise UserError(
             f"--data={path} and --config.data.name={data.name} both name the data. Leave one out."
         )
     if data.name == PLANTED:
+        for key, value in filters_of(config)._asdict().items():
+            if value:
+                raise UserError(
+                    f"--config.data.{key}={value} has no effect on the planted log. Leave it out."
+                )
         prefix = f"{PLANTED}_"
         settings = {
             key.removeprefix(prefix).replace("users", "num_users").replace("items", "num_items"): v
@@ -64,18 +69,42 @@ def load(config: ConfigDict, path: str) -> Source:
             if key.startswith(prefix)
         }
         try:
-            log = planted(**settings)
+            made = planted(**settings)
         except ValueError as error:
             raise UserError(f"--config.data.{prefix}*: {error}") from error
-        return Source(log.interactions, log)
-    if not path:
+        return Source(made.interactions, made)
+    if not path and not data.name:
         raise UserError(
             "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "
-            "--config.data.name=planted for the embedded data set."
+            "--config.data.name=planted for the embedded data set, =ml-1m for a published one."
         )
-    if Path(path).is_dir():
+    if path and Path(path).is_dir():
         return Source(_read_folder(config, path), None)
-    interactions = read_interactions(
+    log = read_source_log(config, path)
+    return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
+
+
+def read_source_log(config: ConfigDict, path: str, *, with_ratings: bool = False) -> Log:
+    """Returns a log before it is filtered, read as the `data` section says.
+
+    A published one that `data.name` names is had from its publisher the first time.
+
+    Args:
+        config: The `data` section is read.
+        path: The file; empty where `data.name` names a published log.
+        with_ratings: Whether ratings are wanted though no filter needs them.
+
+    Raises:
+        UserError: If the file is at fault, or cannot be had.
+    """
+    data = config.data
+    name, titles = "", data.titles
+    if not path:
+        wishes = Wishes(data.cache, data.mirror, data.sha256, data.download_titles)
+        named = obtain(data.name, wishes, display=Display())
+        name, path = named.name, str(named.interactions)
+        titles = titles or str(named.items or "")
+    log = read_log(
         path,
         format=data.format,
         user_column=data.user_column,
@@ -83,10 +112,16 @@ def load(config: ConfigDict, path: str) -> Source:
         time_column=data.time_column,
         rating_column=data.rating_column,
         separator=data.separator,
-        repeats=data.repeats,
-        titles_path=data.titles,
+        titles_path=titles,
+        time_unit=data.time_unit,
+        with_ratings=with_ratings or data.min_rating != 0,
     )
-    return Source(interactions, None)
+    return log._replace(source=name) if name else log
+
+
+def filters_of(config: ConfigDict) -> Filters:
+    """Returns the filters that the configuration's `data` section names."""
+    return Filters(**{key: config.data[key] for key in Filters._fields})
 
 
 def _read_folder(config: ConfigDict, path: str) -> Interactions:
@@ -104,6 +139,14 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
             f"{path}: was prepared with --config.data.repeats={settings['repeats']}, now drop. "
             "Prepare the log with it into another folder."
         )
+    asked, before = filters_of(config)._asdict(), settings.get("asked", {})
+    for key, default in [*Filters()._asdict().items(), ("time_unit", "auto")]:
+        value = asked.get(key, data.time_unit)
+        if value not in (default, before.get(key, default)):
+            raise UserError(
+                f"{path}: was prepared with --config.data.{key}={before.get(key, default)!r}, now "
+                f"{value!r}. Leave it out, or prepare the log with it into another folder."
+            )
     # Times of 50 million events are 400 MB, which only dates need.
     with_times = config.split.name == "temporal"
     return read_prepared(folder, with_times=with_times, titles_path=data.titles)
@@ -118,4 +161,5 @@ def log_settings(config: ConfigDict) -> LogSettings:
     data = config.data
     names = (data.user_column, data.item_column, data.time_column, data.rating_column)
     columns = Columns(*names, separator_of(data.separator))
-    return LogSettings(data.format, columns, data.repeats, data.titles)
+    filters = filters_of(config)
+    return LogSettings(data.format, columns, data.repeats, data.titles, data.time_unit, filters)

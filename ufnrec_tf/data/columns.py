@@ -1,16 +1,16 @@
-"""Tables with a header (.inter, CSV, TSV): which column is what, and their values, checked."""
+"""Tables (.inter, CSV, TSV, .dat, JSON lines): which column is what, their values, checked."""
 
-import csv
-import io
 import itertools
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ufnrec_tf.data.files import TextFile
 from ufnrec_tf.data.table_rows import Header, Row, Table, rows
+from ufnrec_tf.data.times import TimeTexts, as_numbers
 from ufnrec_tf.names import nearest
 
 # The usual names, the first that a header has is taken. Compared in lower case, letters and
@@ -27,7 +27,10 @@ GUESSES: dict[str, tuple[str, ...]] = {
         *("articleid", "video", "videoid", "game", "gameid", "recipe", "recipeid", "business"),
         *("businessid", "asin", "parentasin", "sku"),
     ),
-    "time": ("timestamp", "time", "ts", "unixreviewtime", "unixtime", "date"),
+    "time": (
+        *("timestamp", "time", "ts", "unixreviewtime", "unixtime", "date", "datetime"),
+        *("eventtime", "createdat", "orderdate", "purchasedate"),
+    ),
     "rating": ("rating", "ratings", "stars", "overall"),
 }
 REQUIRED = ("user", "item")
@@ -35,10 +38,8 @@ IGNORED = "none"
 EXPECTED_HEADER = (
     "expected a header line such as user_id,item_id,timestamp (commas or tabs); name other columns "
     "with --config.data.user_column=NAME --config.data.item_column=NAME, or say what the file is "
-    "with --config.data.format=pairs|sequences|inter|csv"
+    "with --config.data.format=pairs|sequences|inter|csv|jsonl"
 )
-_TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
-_MAX_HEADER = 1 << 16
 _CHUNK = 1 << 18  # rows held as Python objects at a time
 
 
@@ -49,8 +50,8 @@ class Columns:
     Attributes:
         user: Column of the raw user ids.
         item: Column of the raw item ids.
-        time: Column of the times, numbers.
-        rating: Column of the ratings, numbers; checked, then not used.
+        time: Column of the times, numbers or ISO dates.
+        rating: Column of the ratings, numbers; checked, and used by a filter alone.
         separator: One character; "" detects (tab where the header has one, else comma).
     """
 
@@ -65,6 +66,23 @@ class Columns:
         """Whether the user named a column to read, or the separator."""
         names = {self.user, self.item, self.time, self.rating, self.separator}
         return bool(names - {"", IGNORED})
+
+
+class RawLog(NamedTuple):
+    """A log as its file holds it.
+
+    Attributes:
+        frame: Events in file order: `user` and `item`, object(str); where they exist `time` and
+            `rating`, float64.
+        columns: Role -> name of the column it was read from; empty for files without names.
+        are_dates: Whether the times were dates, and are seconds since 1970 now.
+        names: Of all its columns, the unread ones too.
+    """
+
+    frame: pd.DataFrame
+    columns: dict[str, str]
+    are_dates: bool = False
+    names: tuple[str, ...] = ()
 
 
 def find_role(names: list[str], role: str, flag: str = "") -> int | None:
@@ -84,49 +102,43 @@ def find_role(names: list[str], role: str, flag: str = "") -> int | None:
     return next((plain.index(guess) for guess in GUESSES[role] if guess in plain), None)
 
 
-def inter_table(file: TextFile, columns: Columns) -> Table | None:
-    """Returns the layout that a typed header gives, or None where the file has none."""
-    separator = columns.separator or "\t"
-    fields = file.first_line()[1].split(separator)
-    typed = [_TYPED.fullmatch(field) for field in fields]
-    names = [match.group(1) for match in typed if match]
-    is_typed = len(names) == len(fields) > 1
-    return Table(names, separator, is_quoted=False) if is_typed else None
+def candidates(names: tuple[str, ...], role: str) -> list[str]:
+    """Returns all columns whose names are usual for a role, in the order of the file."""
+    return [name for name in names if find_role([name], role) is not None]
 
 
-def csv_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout that the first line gives if it is the header of a CSV or TSV."""
-    header = file.first_line()[1]
-    separator = columns.separator or ("\t" if "\t" in header else ",")
-    # Cut, because csv refuses a field of 128 KiB, and a long first line may be no header at all.
-    # Through StringIO, because a header may end in a lone carriage return.
-    start = io.StringIO(header[:_MAX_HEADER], newline="")
-    fields = next(csv.reader(start, delimiter=separator))
-    return Table([field.strip() for field in fields], separator, is_quoted=True)
-
-
-def read_table(file: TextFile, table: Table, columns: Columns) -> pd.DataFrame:
+def read_table(file: TextFile, table: Table, columns: Columns) -> RawLog:
     """Reads the chosen columns in file order.
-
-    Returns:
-        A frame of object(str) `user` and `item`, and float64 `time` and `rating` where they exist.
 
     Raises:
         UserError: If a column is missing or a row is not as expected, with its line.
     """
     lines = rows(file, table)
-    chosen = choose_columns(file, (next(lines)[0], table.names), columns)
+    line = next(lines)[0] if table.has_header else file.first_line()[0]
+    chosen = choose_columns(file, (line, table.names), columns)
     pieces: dict[str, list[np.ndarray]] = {role: [] for role in chosen}
     known: dict[str, str] = {}  # one object an id, however often it occurs
+    times = TimeTexts()
     while chunk := list(itertools.islice(lines, _CHUNK)):
-        for role, values in chunk_values(file, chunk, table, chosen, known=known).items():
-            pieces[role].append(values)
+        values = chunk_values(file, chunk, table, chosen, known=known, times=times)
+        for role, own in values.items():
+            pieces[role].append(own)
     if not pieces["user"]:
         raise file.error("a header and no events: expected one event a line below it.")
     # The dtypes are told, or pandas would turn the ids into its own strings, at a cost.
     whole = {role: np.concatenate(parts) for role, parts in pieces.items()}
+    return RawLog(
+        frame_of(whole),
+        {role: table.names[index] for role, index in chosen.items()},
+        bool(times.are_dates),
+        tuple(table.names),
+    )
+
+
+def frame_of(columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Returns a frame of some arrays, each with the dtype it has."""
     return pd.DataFrame(
-        {role: pd.Series(array, dtype=array.dtype) for role, array in whole.items()}
+        {role: pd.Series(array, dtype=array.dtype) for role, array in columns.items()}
     )
 
 
@@ -137,8 +149,11 @@ def chunk_values(
     chosen: dict[str, int],
     *,
     known: dict[str, str],
+    times: TimeTexts,
 ) -> dict[str, np.ndarray]:
     """Returns role -> values of some rows, checked: object(str) ids, float64 numbers.
+
+    Dates are seconds since 1970; times that are numbers stay as they are.
 
     Args:
         file: Named in errors.
@@ -146,17 +161,20 @@ def chunk_values(
         table: Their layout.
         chosen: Role -> index of the column; see `choose_columns`.
         known: Id -> the one object that stands for it; new ids are added.
+        times: What the time column holds; told by the first rows.
 
     Raises:
         UserError: If a row is not as expected, with its line.
     """
     _check_widths(file, chunk, table)
-    return {
-        role: _ids(file, chunk, index, role=role, known=known)
-        if role in REQUIRED
-        else _numbers(file, chunk, index, role=role, name=table.names[index])
-        for role, index in chosen.items()
-    }
+    values = {}
+    for role, index in chosen.items():
+        if role in REQUIRED:
+            values[role] = _ids(file, chunk, index, role=role, known=known)
+        else:
+            own = times if role == "time" else None
+            values[role] = _numbers(file, chunk, index, name=table.names[index], times=own)
+    return values
 
 
 def choose_columns(file: TextFile, header: Header, columns: Columns) -> dict[str, int]:
@@ -194,12 +212,12 @@ def choose_columns(file: TextFile, header: Header, columns: Columns) -> dict[str
 
 
 def _check_widths(file: TextFile, chunk: list[Row], table: Table) -> None:
-    width = len(table.names)
+    width, first = len(table.names), "header" if table.has_header else "first line"
     for line, row in chunk:
         if len(row) != width:
             remedy = "put a field that holds a separator in double quotes" * table.is_quoted
             raise file.error(
-                f"{len(row)} field(s) where the header has {width}: expected as many; "
+                f"{len(row)} field(s) where the {first} has {width}: expected as many; "
                 f"{remedy or 'mend or delete the line'}.",
                 line=line,
             )
@@ -217,19 +235,29 @@ def _ids(
     return np.array(ids, dtype=object)
 
 
-def _numbers(file: TextFile, chunk: list[Row], index: int, *, role: str, name: str) -> np.ndarray:
+def _numbers(
+    file: TextFile, chunk: list[Row], index: int, *, name: str, times: TimeTexts | None = None
+) -> np.ndarray:
+    """Returns the numbers of a column, of a time column where `times` is given."""
     texts = pd.Series([row[index] for _, row in chunk], dtype=object)
-    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    numbers = times.read(texts) if times else as_numbers(texts)
     is_finite = np.isfinite(numbers)
     if is_finite.all():
         return numbers
     at = int(np.argmin(is_finite))
     text = texts[at]
     is_number = text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity")
-    expected = "seconds since 1970, such as 1546300800" if role == "time" else "such as 4.5"
+    what = "not finite" if is_number else "not a number"
+    expected = "a finite number, such as 4.5"
+    if times and times.are_dates:
+        what, expected = "not a date", "an ISO 8601 date as in the lines above"
+    elif times:
+        expected = (
+            "a finite number, seconds since 1970, such as 1546300800, or in all lines an ISO 8601 "
+            "date such as 2019-01-31"
+        )
     raise file.error(
-        f"{name} {text[:40]!r} is {'not finite' if is_number else 'not a number'}: expected a "
-        f"finite number, {expected}; mend the line, convert the column, or leave it unread with "
-        f"--config.data.{role}_column={IGNORED}.",
+        f"{name} {text[:40]!r} is {what}: expected {expected}; mend the line, convert the column, "
+        f"or leave it unread with --config.data.{'time' if times else 'rating'}_column={IGNORED}.",
         line=chunk[at][0],
     )

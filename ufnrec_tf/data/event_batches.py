@@ -19,6 +19,7 @@ from ufnrec_tf.data.columns import REQUIRED, Columns, choose_columns, chunk_valu
 from ufnrec_tf.data.files import TextFile
 from ufnrec_tf.data.log_blocks import Block, LogBlocks
 from ufnrec_tf.data.table_rows import Row, Table, rows_of, split_lines
+from ufnrec_tf.data.times import TimeTexts, as_numbers
 
 Layout = Callable[[TextFile], tuple[str, Table]]
 _MOST_ROWS = 1 << 17  # rows held as Python objects at a time
@@ -33,6 +34,7 @@ class EventBatch(NamedTuple):
         item_ids: object(str), likewise.
         items: int32 [n], places in `item_ids`.
         times: float64 [n], finite, or None where the log has no times.
+        ratings: float64 [n], finite, or None where they are not there or not asked for.
     """
 
     user_ids: np.ndarray
@@ -40,10 +42,24 @@ class EventBatch(NamedTuple):
     item_ids: np.ndarray
     items: np.ndarray
     times: np.ndarray | None
+    ratings: np.ndarray | None = None
+
+    def kept(self, is_kept: np.ndarray) -> "EventBatch":
+        """Returns the events where bool [n] is true."""
+        users, user_places = pd.factorize(self.users[is_kept])
+        items, item_places = pd.factorize(self.items[is_kept])
+        return EventBatch(
+            self.user_ids[user_places],
+            users.astype(np.int32),
+            self.item_ids[item_places],
+            items.astype(np.int32),
+            None if self.times is None else self.times[is_kept],
+            None if self.ratings is None else self.ratings[is_kept],
+        )
 
 
 class TextLog:
-    """A CSV, TSV or .inter log, gone through once.
+    """A log of text with a row an event, gone through once.
 
     Args:
         blocks: The file.
@@ -58,9 +74,15 @@ class TextLog:
     def __init__(self, blocks: LogBlocks, *, layout: Layout, columns: Columns) -> None:
         self.format = ""
         self.chosen: dict[str, str] = {}
+        self._times = TimeTexts()
         self._layout = layout
         self._blocks = blocks
         self._columns = columns
+
+    @property
+    def are_dates(self) -> bool:
+        """Whether times are dates, known likewise."""
+        return bool(self._times.are_dates)
 
     def __iter__(self) -> Iterator[EventBatch]:
         """Yields the batches.
@@ -76,10 +98,11 @@ class TextLog:
         lines = _Lines(blocks, table)
         lines.give(head)
         rows = rows_of(file, lines, table)
-        chosen = choose_columns(file, (next(rows)[0], table.names), self._columns)
+        line = next(rows)[0] if table.has_header else file.first_line()[0]
+        chosen = choose_columns(file, (line, table.names), self._columns)
         self.chosen = {role: table.names[index] for role, index in chosen.items()}
         # The data itself is not needed any more, only the file's name.
-        parser = _Parser(TextFile(self._blocks.name, b"", ""), table, chosen)
+        parser = _Parser(TextFile(self._blocks.name, b"", ""), table, chosen, times=self._times)
         has_events = False
         for batch in itertools.chain(
             parser.slowly(lines, rows),
@@ -133,9 +156,13 @@ class _Parser:
         file: Named in errors.
         table: The log's layout.
         chosen: Role -> index of the column.
+        times: What the time column holds; told by the first rows.
     """
 
-    def __init__(self, file: TextFile, table: Table, chosen: dict[str, int]) -> None:
+    def __init__(
+        self, file: TextFile, table: Table, chosen: dict[str, int], *, times: TimeTexts
+    ) -> None:
+        self._times = times
         self.file = file
         self.table = table
         self._chosen = chosen
@@ -154,8 +181,11 @@ class _Parser:
             while lines.has_pending and len(chunk) < _MOST_ROWS:
                 chunk.extend(itertools.islice(rows, 1))
             if chunk:
-                values = chunk_values(self.file, chunk, self.table, self._chosen, known={})
-                yield batch_of(values["user"], values["item"], values.get("time"))
+                values = chunk_values(
+                    self.file, chunk, self.table, self._chosen, known={}, times=self._times
+                )
+                batch = batch_of(values["user"], values["item"], values.get("time"))
+                yield batch._replace(ratings=values.get("rating"))
 
     def fast(self, block: Block) -> EventBatch | None:
         """Returns the batch of a block, or None where a closer look is needed."""
@@ -163,7 +193,7 @@ class _Parser:
         is_odd = self.table.is_quoted and b'"' in data
         # A carriage return by itself ends a quoted table's row and no other's.
         is_odd |= data.count(b"\r") != data.count(b"\r\n")
-        if is_odd or not separator.isascii():
+        if is_odd or self.table.is_json or len(separator) != 1 or not separator.isascii():
             return None
         self._read.block_size = len(data) + 1
         try:
@@ -177,12 +207,12 @@ class _Parser:
             return None
         columns = {role: _whole(parsed[str(index)]) for role, index in self._chosen.items()}
         users, items = (columns[role].dictionary_encode() for role in REQUIRED)
-        times = _numbers(columns["time"]) if "time" in columns else None
+        times = self._times.read(_texts(columns["time"])) if "time" in columns else None
         is_good = all(_are_ids(codes) for codes in (users, items))
         is_good &= times is None or bool(np.isfinite(times).all())
-        if "rating" in columns:
-            is_good &= bool(np.isfinite(_numbers(columns["rating"].unique())).all())
-        return arrow_batch(users, items, times) if is_good else None
+        ratings = _ratings(columns["rating"]) if "rating" in columns else None
+        is_good &= ratings is None or bool(np.isfinite(ratings).all())
+        return arrow_batch(users, items, times)._replace(ratings=ratings) if is_good else None
 
 
 def batch_of(users: np.ndarray, items: np.ndarray, times: np.ndarray | None) -> EventBatch:
@@ -212,7 +242,11 @@ def _are_ids(codes: pa.DictionaryArray) -> bool:
     return all(map(str.strip, codes.dictionary.to_pylist()))
 
 
-def _numbers(texts: pa.Array) -> np.ndarray:
-    """Returns float64, NaN for what is no number, read as `columns` reads numbers."""
-    values = pd.Series(texts.to_numpy(zero_copy_only=False), dtype=object)
-    return pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+def _texts(texts: pa.Array) -> pd.Series:
+    return pd.Series(texts.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _ratings(texts: pa.Array) -> np.ndarray:
+    """Returns float64, NaN for what is no number; few are distinct."""
+    codes = texts.dictionary_encode()
+    return as_numbers(_texts(codes.dictionary))[codes.indices.to_numpy()]

@@ -1,11 +1,14 @@
 """Interactions: a log as flat arrays with dense internal ids, and the raw ids to go back."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
+
+from ufnrec_tf.data.item_table import ItemTable
+from ufnrec_tf.data.reading import Reading
+from ufnrec_tf.text import plain
 
 REPEATS = ("keep", "drop")
 
@@ -21,7 +24,8 @@ class Interactions:
     Attributes:
         items: int32 [E], internal item ids 1..num_items; 0 is left for padding.
         offsets: int64 [U + 1].
-        timestamps: float64 [E] in the file's unit, or None where it has no times.
+        timestamps: float64 [E], or None where the file has no times; seconds since 1970 where
+            `is_epoch`, else in the file's own unit.
         user_ids: object(str) [U], raw ids; internal user ids count from 0.
         item_ids: object(str) [num_items + 1], raw ids; item_ids[0] is "".
         sha256: Of the file's bytes (of the arrays for planted data, of the contents of a folder).
@@ -30,6 +34,7 @@ class Interactions:
         item_titles: object(str) [num_items + 1], "" where unknown, or None.
         item_categories: object(str) [num_items + 1], "" where unknown, or None.
         item_prices: float64 [num_items + 1], in the table's currency, NaN where unknown, or None.
+        reading: How the log was read and filtered; None for planted data.
     """
 
     items: np.ndarray
@@ -43,6 +48,7 @@ class Interactions:
     item_titles: np.ndarray | None = None
     item_categories: np.ndarray | None = None
     item_prices: np.ndarray | None = None
+    reading: Reading | None = None
 
     @property
     def num_users(self) -> int:
@@ -59,12 +65,17 @@ class Interactions:
         """Number of events that are held."""
         return len(self.items)
 
+    @property
+    def is_epoch(self) -> bool:
+        """Whether times are seconds since 1970; else they are for their order alone."""
+        return self.reading is not None and self.reading.is_epoch
+
     def item_name(self, item: int) -> str:
-        """Returns an item's raw id, and its title where there is one."""
-        raw = str(self.item_ids[item])
+        """Returns an item's raw id, and its title where there is one, for people to read."""
+        raw = plain(str(self.item_ids[item]))
         if self.item_titles is None or not self.item_titles[item]:
             return raw
-        return f"{raw} ({self.item_titles[item]})"
+        return f"{raw} ({plain(self.item_titles[item])})"
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -83,7 +94,9 @@ def build_interactions(
     sha256: str,
     source: str,
     repeats: str = "keep",
-    titles: Mapping[str, str] | None = None,
+    items: ItemTable | None = None,
+    reading: Reading | None = None,
+    num_repeats_dropped: int = 0,
 ) -> Interactions:
     """Maps raw ids to internal ones and sorts the events by user, then time, stably.
 
@@ -93,7 +106,9 @@ def build_interactions(
         sha256: Of the data's bytes.
         source: What to call the data.
         repeats: "keep", or "drop" all but a user's oldest event with an item.
-        titles: Raw item id -> title.
+        items: The item table.
+        reading: How the log was read.
+        num_repeats_dropped: Events that are not in the frame since they repeated others.
 
     Raises:
         ValueError: If `repeats` is unknown, or an id or a time is missing.
@@ -101,27 +116,31 @@ def build_interactions(
     if repeats not in REPEATS:
         raise ValueError(f"`repeats` must be one of {REPEATS}. Received: {repeats!r}.")
     users, user_ids = _dense_ids(frame["user"])
-    items, item_ids = _dense_ids(frame["item"])
+    item_codes, item_ids = _dense_ids(frame["item"])
     times = frame["time"].to_numpy(np.float64) if "time" in frame else None
     if times is not None and not np.isfinite(times).all():
         raise ValueError("`time` must be finite.")
     order = order_events(users, times)
-    is_first = is_first_of_pair(users[order], items[order])
+    is_first = is_first_of_pair(users[order], item_codes[order])
     num_repeats = int(np.count_nonzero(~is_first))
     if repeats == "drop":
         order = order[is_first]
     counts = np.bincount(users[order], minlength=len(user_ids))
     item_ids = np.concatenate([np.array([""], dtype=object), item_ids])
+    table = items or ItemTable()
     return Interactions(
-        items=(items[order] + 1).astype(np.int32),
+        items=(item_codes[order] + 1).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         timestamps=None if times is None else times[order],
         user_ids=user_ids,
         item_ids=item_ids,
         sha256=sha256,
         source=source,
-        num_repeats=num_repeats,
-        item_titles=None if titles is None else _titles(titles, item_ids),
+        num_repeats=num_repeats + num_repeats_dropped,
+        item_titles=table.texts("titles", item_ids),
+        item_categories=table.texts("categories", item_ids),
+        item_prices=table.price_of(item_ids),
+        reading=reading,
     )
 
 
@@ -154,8 +173,3 @@ def is_first_of_pair(users: np.ndarray, items: np.ndarray) -> np.ndarray:
 def pair_keys(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Returns one number for each (user, item), ordered by user, then item; int64 [E]."""
     return users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items
-
-
-def _titles(titles: Mapping[str, str], item_ids: np.ndarray) -> np.ndarray:
-    # Padding has no title, whatever the table says of an empty id.
-    return np.array(["", *(titles.get(item, "") for item in item_ids[1:])], dtype=object)

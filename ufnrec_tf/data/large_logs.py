@@ -5,37 +5,45 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ufnrec_tf.data.columns import Columns, csv_table
+from ufnrec_tf.data.columns import Columns
 from ufnrec_tf.data.event_batches import EventBatch, TextLog
 from ufnrec_tf.data.files import TextFile, not_readable
+from ufnrec_tf.data.filters import Filters, check_filters
+from ufnrec_tf.data.item_table import ItemTable, read_item_table
+from ufnrec_tf.data.layouts import csv_table, dat_table, json_table
 from ufnrec_tf.data.log_blocks import BLOCK_BYTES, LogBlocks
 from ufnrec_tf.data.parquet_logs import BATCH_ROWS, ParquetLog, is_parquet
 from ufnrec_tf.data.prepared import MANIFEST
-from ufnrec_tf.data.readers import PARQUET, detect_format, typed_table
+from ufnrec_tf.data.reading import Reading
+from ufnrec_tf.data.streamed_filters import StreamedFilters
 from ufnrec_tf.data.table_rows import Table
-from ufnrec_tf.data.titles import read_titles
+from ufnrec_tf.data.text_forms import detect_format, typed_table
+from ufnrec_tf.data.times import AUTO
 from ufnrec_tf.errors import UserError
 
+PARQUET = "parquet"
 _ROW_BYTES = 32  # of a text log, about: what a Parquet log of as many rows is taken for
-_TABLES = {"inter": typed_table, "csv": csv_table}
+_TABLES = {"inter": typed_table, "csv": csv_table, "jsonl": json_table, "dat": dat_table}
 
 
 class LogSettings(NamedTuple):
     """How a log is read; see the configuration's section `data`.
 
     Attributes:
-        format: auto, inter, csv or parquet.
+        format: auto, inter, csv, jsonl, dat or parquet.
         columns: The user's own names of the columns.
         repeats: keep or drop.
-        titles_path: A table of item titles, or empty.
+        titles_path: A table of items, or empty.
+        time_unit: Of times that are numbers.
+        filters: What the log is reduced to.
     """
 
     format: str
     columns: Columns
     repeats: str
     titles_path: str
+    time_unit: str = AUTO
+    filters: Filters = Filters()
 
 
 class LargeLog:
@@ -53,13 +61,17 @@ class LargeLog:
         num_events: Events read so far.
 
     Raises:
-        UserError: If it cannot be opened.
+        UserError: If it cannot be opened, or a filter needs all of it at once.
     """
 
     def __init__(self, path: str, settings: LogSettings) -> None:
         self.path = path
         self.settings = settings
         self.num_events = 0
+        self._refuse_filters()
+        self._filters = StreamedFilters(
+            settings.filters, time_unit=settings.time_unit, source=Path(path).name
+        )
         self._blocks: LogBlocks | None = None
         self._reader: TextLog | ParquetLog
         if os.path.isdir(path) and (Path(path) / MANIFEST).exists():
@@ -68,7 +80,12 @@ class LargeLog:
             )
         is_told = settings.format == "auto" and (os.path.isdir(path) or is_parquet(path))
         if is_told or settings.format == PARQUET:
-            parquet = ParquetLog(path, columns=settings.columns, batch_rows=BATCH_ROWS)
+            parquet = ParquetLog(
+                path,
+                columns=settings.columns,
+                batch_rows=BATCH_ROWS,
+                with_ratings=settings.filters.min_rating != 0,
+            )
             self.num_bytes, self.size = parquet.num_bytes, parquet.num_rows() * _ROW_BYTES
             self._reader = self._parquet = parquet
             return
@@ -80,10 +97,15 @@ class LargeLog:
             raise not_readable(path, error) from None
 
     def __iter__(self) -> Iterator[EventBatch]:
-        """Yields the batches; see `TextLog` and `ParquetLog` for errors."""
+        """Yields what filters leave of the batches, times in seconds where these are told.
+
+        Raises:
+            UserError: As `TextLog`, `ParquetLog` and `StreamedFilters`.
+        """
         for batch in self._reader:
             self.num_events += len(batch.items)
-            yield batch
+            yield self._filters.kept(batch, are_dates=self._reader.are_dates)
+        self._filters.check_end()
 
     @property
     def done(self) -> int:
@@ -96,13 +118,22 @@ class LargeLog:
     def asked(self) -> dict[str, Any]:
         """What the user said of the log, fit for JSON."""
         values = self.settings._asdict() | vars(self.settings.columns)
-        del values["columns"]
-        return values
+        del values["columns"], values["filters"], values["time_unit"]
+        # Only where they say something: folders of before know nothing of them.
+        default = LogSettings("", Columns(), "", "")
+        if self.settings.time_unit != default.time_unit:
+            values["time_unit"] = self.settings.time_unit
+        asked, nothing = self.settings.filters._asdict(), default.filters._asdict()
+        return values | {key: value for key, value in asked.items() if value != nothing[key]}
 
     @property
     def found(self) -> dict[str, Any]:
         """What the log turned out to be, once the first batch was taken; fit for JSON."""
-        return {"format": self._reader.format, "columns": self._reader.chosen}
+        unit = self._filters.unit
+        reading = Reading(self._reader.format, self._reader.chosen, steps=self._filters.steps())
+        if unit is not None:
+            reading = reading._replace(time_unit=unit.words, is_epoch=unit.is_epoch)
+        return reading.as_json()
 
     def sha256(self) -> str:
         """Returns the hash of the log: of text that was read the one of what was read."""
@@ -113,17 +144,24 @@ class LargeLog:
                 pass
         return self._blocks.sha256
 
-    def titles(self, item_ids: list[str]) -> np.ndarray | None:
-        """Returns each item's title, object(str) [V]; None where there is no table of titles."""
+    def item_table(self, item_ids: list[str]) -> ItemTable | None:
+        """Returns what is known of items, or None where there is no table of them."""
         beside = Path(self.path).with_suffix(".item")
-        titles = None
         if self.settings.titles_path:
-            titles = read_titles(self.settings.titles_path, item_ids=set(item_ids))
-        elif self._reader.format == "inter" and beside.is_file():
-            titles = read_titles(beside)
-        if titles is None:
-            return None
-        return np.array([titles.get(item, "") for item in item_ids], dtype=object)
+            return read_item_table(self.settings.titles_path, item_ids=set(item_ids))
+        is_there = self._reader.format == "inter" and beside.is_file()
+        return read_item_table(beside) if is_there else None
+
+    def _refuse_filters(self) -> None:
+        filters = self.settings.filters
+        check_filters(filters)
+        if filters.needs_all:
+            raise UserError(
+                f"{self.path}: --mode=prepare reads a log once, from its beginning, and takes "
+                "--config.data.min_rating, start and end alone: k_core, min_user_events, "
+                "min_item_events and min_length need all of it. Leave them out, or train on the "
+                "log itself."
+            )
 
     def _layout(self, head: TextFile) -> tuple[str, Table]:
         """Returns format and layout by the start of the file."""

@@ -6,14 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ufnrec_tf.data.columns import IGNORED, REQUIRED, Columns, choose_columns
+from ufnrec_tf.data.columns import (
+    REQUIRED,
+    Columns,
+    RawLog,
+    choose_columns,
+    frame_of,
+)
 from ufnrec_tf.data.event_batches import EventBatch, arrow_batch
 from ufnrec_tf.data.files import TextFile, not_readable
+from ufnrec_tf.data.parquet_columns import EventColumns
+from ufnrec_tf.data.times import TimeTexts
 from ufnrec_tf.errors import UserError, own_words
 
 BATCH_ROWS = 1 << 18
@@ -24,23 +30,32 @@ _HASHED = 1 << 22
 class ParquetLog:
     """One Parquet file, or all `*.parquet` of a folder in the order of their names.
 
-    Ids may be text or whole numbers; times numbers, or dates, which become seconds since 1970.
+    Ids may be text or whole numbers; times numbers, or dates, also as ISO 8601 texts, which become
+    seconds since 1970.
 
     Args:
         path: The file or folder.
         columns: The columns that the user named.
         batch_rows: Events of a batch at most.
+        with_ratings: Whether to read ratings.
 
     Attributes:
         files: What is read.
         chosen: Role -> name of the column that is read, known once the first batch was taken.
         num_bytes: Of all files.
+        are_dates: Whether times are dates, known likewise.
+        names: Of all columns, known likewise.
     """
 
     format = "parquet"
 
     def __init__(
-        self, path: str | os.PathLike[str], *, columns: Columns, batch_rows: int = BATCH_ROWS
+        self,
+        path: str | os.PathLike[str],
+        *,
+        columns: Columns,
+        batch_rows: int = BATCH_ROWS,
+        with_ratings: bool = False,
     ) -> None:
         name = os.fspath(path)
         self.files = sorted(Path(name).glob("*.parquet")) if os.path.isdir(name) else [Path(name)]
@@ -54,6 +69,10 @@ class ParquetLog:
         self._is_folder = os.path.isdir(name)
         self._columns = columns
         self._batch_rows = batch_rows
+        self._with_ratings = with_ratings
+        self._texts = TimeTexts()
+        self.are_dates = self._is_told = False
+        self.names: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -95,8 +114,10 @@ class ParquetLog:
         named = TextFile(str(path), b"", "")
         with _open(path) as file:
             names = file.schema_arrow.names
+            self.names = tuple(names)
             chosen = choose_columns(named, (None, names), self._columns)
-            chosen.pop("rating", None)  # typed already, and not used
+            if not self._with_ratings:
+                chosen.pop("rating", None)  # typed already, and not used
             own = {role: names[index] for role, index in chosen.items()}
             if self.chosen and own != self.chosen:
                 raise UserError(
@@ -109,69 +130,29 @@ class ParquetLog:
                 self._batch_rows, columns=list(own.values()), use_threads=False
             )
             while (batch := _next(batches, path)) is not None:
-                yield _event_batch(_Columns(path, batch, first_row), own)
+                columns = EventColumns(path, batch, first_row, self._texts)
+                yield _event_batch(columns, own)
+                self._check_dates(path, columns.are_dates)
                 first_row += batch.num_rows
 
-
-class _Columns:
-    """A batch's columns, checked; errors name file and row."""
-
-    def __init__(self, path: Path, batch: pa.RecordBatch, first_row: int) -> None:
-        self._path = path
-        self._batch = batch
-        self._first_row = first_row
-
-    def ids(self, role: str, name: str) -> pa.DictionaryArray:
-        """Returns the raw ids of a column as a dictionary of strings."""
-        column = self._batch.column(name)
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        if not (is_text or pa.types.is_string_view(kind) or pa.types.is_integer(kind)):
+    def _check_dates(self, path: Path, are_dates: bool) -> None:
+        """Refuses dates in one file of a folder beside numbers in another."""
+        if self._is_told and are_dates != self.are_dates:
             raise UserError(
-                f"{self._path}: the {role} column {name!r} holds {column.type}: expected text or "
-                "whole numbers; convert it, or name another with "
-                f"--config.data.{role}_column=NAME."
+                f"{path}: its times are {'dates' if are_dates else 'numbers'}, and those of "
+                f"{self.files[0].name} are not: expected the same in all files of a folder."
             )
-        self._refuse_first(pc.is_null(column), f"no {role} id: expected any text; fill it in")
-        codes = column.cast(pa.string()).dictionary_encode()
-        is_blank = np.array([not id.strip() for id in codes.dictionary.to_pylist()], bool)
-        if is_blank.any():
-            where = pa.array(is_blank[codes.indices.to_numpy()])
-            self._refuse_first(where, f"an empty {role} id: expected any text; fill it in")
-        return codes
-
-    def times(self, name: str) -> np.ndarray:
-        """Returns the times of a column, float64."""
-        column = self._batch.column(name)
-        kind = column.type
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            seconds = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
-            values = seconds.cast(pa.int64()).to_numpy(zero_copy_only=False) / 1e6
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        else:
-            raise UserError(
-                f"{self._path}: the time column {name!r} holds {kind}: expected numbers or dates; "
-                f"convert it, or leave it unread with --config.data.time_column={IGNORED}."
-            )
-        self._refuse_first(
-            pa.array(~np.isfinite(values)), "no finite time: expected a number; mend it"
-        )
-        return values.astype(np.float64)
-
-    def _refuse_first(self, is_wrong: pa.Array, what: str) -> None:
-        if pc.any(is_wrong).as_py():
-            row = self._first_row + is_wrong.index(True).as_py()
-            raise UserError(f"{self._path}, row {row}: {what} or delete the row.")
+        self.are_dates, self._is_told = are_dates, True
 
 
-def _event_batch(columns: _Columns, names: dict[str, str]) -> EventBatch:
+def _event_batch(columns: EventColumns, names: dict[str, str]) -> EventBatch:
     users, items = (columns.ids(role, names[role]) for role in REQUIRED)
     times = columns.times(names["time"]) if "time" in names else None
-    return arrow_batch(users, items, times)
+    batch = arrow_batch(users, items, times)
+    return batch._replace(ratings=columns.ratings(names["rating"])) if "rating" in names else batch
 
 
-def read_frame(log: ParquetLog) -> pd.DataFrame:
+def read_raw(log: ParquetLog) -> RawLog:
     """Returns all events, as the readers of text do: object(str) ids, float64 times."""
     known: dict[str, str] = {}  # one object an id, however often it occurs
     pieces: dict[str, list[np.ndarray]] = {}
@@ -182,12 +163,11 @@ def read_frame(log: ParquetLog) -> pd.DataFrame:
         ):
             own = np.array([known.setdefault(id, id) for id in ids], dtype=object)
             pieces.setdefault(role, []).append(own[codes])
-        if batch.times is not None:
-            pieces.setdefault("time", []).append(batch.times)
+        for role, numbers in (("time", batch.times), ("rating", batch.ratings)):
+            if numbers is not None:
+                pieces.setdefault(role, []).append(numbers)
     whole = {role: np.concatenate(parts) for role, parts in pieces.items()}
-    return pd.DataFrame(
-        {role: pd.Series(array, dtype=array.dtype) for role, array in whole.items()}
-    )
+    return RawLog(frame_of(whole), dict(log.chosen), log.are_dates, log.names)
 
 
 def is_parquet(path: str | os.PathLike[str]) -> bool:

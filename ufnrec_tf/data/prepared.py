@@ -1,7 +1,7 @@
 """A prepared folder: a log as files sharded by user, which training reads one after the other.
 
     manifest.json               what is in it; written last, so that without it nothing is whole
-    items.parquet               raw item ids in the order of the internal ones, counts, titles
+    items.parquet               raw item ids in the order of the internal ones, counts, titles, ...
     shard-00000-of-00008.parquet   a row a user: raw id, items, times, repeats
 
 A shard holds the users whose hash (`user_hash.owners_of`) is its number; users by their first
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ufnrec_tf.data.catalogue import Items
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.workdir import not_written, write_json
 
@@ -47,20 +48,6 @@ class Shard(NamedTuple):
     items: np.ndarray
     times: np.ndarray | None
     repeats: np.ndarray
-
-
-class Items(NamedTuple):
-    """The catalogue; place i is internal id i + 1.
-
-    Attributes:
-        ids: object(str) [V], raw ids.
-        counts: int64 [V], events of each in the folder.
-        titles: object(str) [V], "" where unknown, or None.
-    """
-
-    ids: np.ndarray
-    counts: np.ndarray
-    titles: np.ndarray | None
 
 
 class FileEntry(NamedTuple):
@@ -220,8 +207,13 @@ def read_shard(folder: Path, entry: FileEntry) -> Shard:
 def write_items(path: Path, items: Items) -> FileEntry:
     """Writes the catalogue; see `write_shard`."""
     columns = {"item": pa.array(items.ids, pa.string()), "events": pa.array(items.counts)}
-    if items.titles is not None:
-        columns["title"] = pa.array(items.titles, pa.string())
+    for name, values, kind in (
+        ("title", items.titles, pa.string()),
+        ("category", items.categories, pa.string()),
+        ("price", items.prices, pa.float64()),
+    ):
+        if values is not None:
+            columns[name] = pa.array(values, kind)
     _write(path, columns)
     return _entry(path, _content_hash(items.ids))
 
@@ -229,11 +221,9 @@ def write_items(path: Path, items: Items) -> FileEntry:
 def read_items(folder: Path, entry: FileEntry) -> Items:
     """Returns the catalogue; see `read_shard` for errors."""
     columns = _read(folder, entry)
-    return Items(
-        ids=columns["item"].to_numpy(),
-        counts=columns["events"].to_numpy(),
-        titles=columns["title"].to_numpy() if "title" in columns.column_names else None,
-    )
+    known = {name: columns[name].to_numpy() for name in columns.column_names}
+    optional = (known.get(name) for name in ("title", "category", "price"))
+    return Items(known["item"], known["events"], *optional)
 
 
 def _lists(offsets: np.ndarray, values: np.ndarray) -> pa.ListArray:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ufnrec_tf.data.catalogue import items_of, with_padding
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.data.prepared import AGAIN, Items, read_items, read_manifest, read_shard
-from ufnrec_tf.data.titles import read_titles
+from ufnrec_tf.data.item_table import ItemTable, read_item_table
+from ufnrec_tf.data.prepared import AGAIN, read_items, read_manifest, read_shard
+from ufnrec_tf.data.reading import of_json
 from ufnrec_tf.errors import UserError
 
 
@@ -20,13 +22,16 @@ def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "
     Args:
         folder: What --mode=prepare made.
         with_times: Whether to read times, 8 bytes an event, which splits by date need.
-        titles_path: Another table of titles than what was there then; see `read_titles`.
+        titles_path: Another item table than what was there then; see `read_item_table`.
 
     Raises:
         UserError: If the folder is not whole, or a file of it not as it was written.
     """
     manifest = read_manifest(folder)
     catalogue = read_items(folder, manifest.items)
+    if titles_path:
+        table = read_item_table(titles_path, item_ids=set(catalogue.ids)) or ItemTable()
+        catalogue = items_of(catalogue.ids, catalogue.counts, table)
     counts = manifest.counts
     has_times = with_times and manifest.has_times
     items = np.empty(counts["events"], np.int32)
@@ -49,22 +54,16 @@ def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "
         offsets=offsets,
         timestamps=times,
         user_ids=user_ids,
-        item_ids=_with_padding(catalogue.ids),
+        item_ids=with_padding(catalogue.ids),
         sha256=manifest.content_sha256,
         source=folder.resolve().name,
         num_repeats=counts["repeats"],
-        item_titles=_titles(catalogue, titles_path),
+        item_titles=_padded(catalogue.titles),
+        item_categories=_padded(catalogue.categories),
+        item_prices=_padded(catalogue.prices, np.nan),
+        reading=of_json(manifest.settings),
     )
 
 
-def _with_padding(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.array([""], dtype=object), values])
-
-
-def _titles(catalogue: Items, titles_path: str) -> np.ndarray | None:
-    if titles_path:
-        titles = read_titles(titles_path, item_ids=set(catalogue.ids)) or {}
-        return _with_padding(
-            np.array([titles.get(item, "") for item in catalogue.ids], dtype=object)
-        )
-    return None if catalogue.titles is None else _with_padding(catalogue.titles)
+def _padded(values: np.ndarray | None, padding: str | float = "") -> np.ndarray | None:
+    return None if values is None else np.array([padding, *values], dtype=values.dtype)

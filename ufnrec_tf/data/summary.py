@@ -1,18 +1,22 @@
 """What the data and its split are, in numbers and in lines for the screen."""
 
+from typing import Any
+
 import numpy as np
 
 from ufnrec_tf.data.distinct import distinct_in_ranges
+from ufnrec_tf.data.reading import reading_lines
 from ufnrec_tf.data.splits import MIN_EVENTS, PARTS, Split
 
-Summary = dict[str, int | float | str]
+Summary = dict[str, Any]
 
 
 def summary(split: Split) -> Summary:
     """Returns what the data is, in numbers that JSON can hold.
 
     `density` is the share of the user x item cells with at least one event, 0..1. Where the parts
-    are periods, what is new in each is there too, under `validation_...` and `test_...`.
+    are periods, what is new in each is there too, under `validation_...` and `test_...`; how a log
+    was read and filtered under `reading`.
     """
     data = split.interactions
     pairs = distinct_in_ranges(
@@ -36,6 +40,8 @@ def summary(split: Split) -> Summary:
         "evaluated_users": len(split.users("test")),
         "heldout_only_items": len(split.heldout_only_items),
     }
+    if data.reading is not None:
+        found["reading"] = data.reading.as_json()
     if split.times is not None:
         for part, time in zip(PARTS, split.times, strict=True):
             new = split.newcomers(part)
@@ -53,6 +59,7 @@ def summary_lines(summary: Summary) -> list[str]:
     repeats = f"{s['repeats']:,} repeats, {kept}" if s["repeats"] else "no repeats"
     return [
         f"data     {s['source']}  sha256 {str(s['sha256'])[:12]}",
+        *(reading_lines(s["reading"]) if "reading" in s else ()),
         f"         {s['users']:,} users, {s['items']:,} items, {s['events']:,} events ({repeats})",
         f"         events a user: mean {s['mean_length']:.1f}, median {s['median_length']:.1f}, "
         f"longest {s['max_length']:,}; density {s['density']:.4%}",

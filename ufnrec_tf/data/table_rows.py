@@ -1,4 +1,4 @@
-"""Rows of tables with a header (.inter, CSV, TSV): fields, with the line where each row begins."""
+"""Rows of tables (.inter, CSV, TSV, .dat, JSON lines): fields, and the line where each begins."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ufnrec_tf.data.files import TextFile
+from ufnrec_tf.data.json_lines import json_rows
 
 Row = tuple[int, list[str]]
 """Number of a row's first line, and its fields."""
@@ -19,13 +20,17 @@ class Table:
 
     Attributes:
         names: Of the columns, types and outer spaces removed.
-        separator: One character.
+        separator: One character; two of a .dat file; "" of JSON lines.
         is_quoted: True where "..." may hold separators and line ends, as in CSV.
+        has_header: Whether the first row is the names.
+        is_json: Whether a line is an object whose keys are the names.
     """
 
     names: list[str]
     separator: str
     is_quoted: bool
+    has_header: bool = True
+    is_json: bool = False
 
 
 def rows(file: TextFile, table: Table) -> Iterator[Row]:
@@ -53,8 +58,12 @@ def rows_of(
         first_line: Number of the first of the lines.
 
     Raises:
-        UserError: If a quote is not closed, with the line where its row begins.
+        UserError: If a quote is not closed, with the line where its row begins; of JSON lines,
+            see `json_rows`.
     """
+    if table.is_json:
+        yield from json_rows(file, lines, table.names, first_line=first_line)
+        return
     if not table.is_quoted:
         for line, plain in enumerate(lines, start=first_line):
             if plain.strip():

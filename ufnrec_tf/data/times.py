@@ -1,0 +1,182 @@
+"""Times of a log: numbers or ISO 8601 dates -> seconds since 1970, where they are told to be that.
+
+Numbers are taken for seconds, milliseconds, microseconds or nanoseconds since 1970 only where the
+whole column lies between 1980 and 2100 in that unit. All others (1, 2, 3, ...; years; 20190131)
+stay as they are: they order events, and nothing else is read from them.
+"""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ufnrec_tf.errors import UserError
+
+TIME_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""Name of a unit -> how many of it a second has."""
+
+AUTO = "auto"
+_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_EARLIEST = 315_532_800.0  # 1980
+_LATEST = 4_102_444_800.0  # 2100
+_ISO = (
+    r"\s*\d{4}-\d\d-\d\d"
+    r"(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?\s?(?:[Zz]|UTC|[+-]\d\d(?::?\d\d)?)?)?\s*"
+)
+
+
+class TimeUnit(NamedTuple):
+    """What the numbers of a time column are.
+
+    Attributes:
+        per_second: What they are divided by to be seconds.
+        words: For people: "milliseconds", "ISO dates, UTC where they name no zone", ...
+        is_epoch: Whether they are seconds since 1970 then; else only their order means something.
+    """
+
+    per_second: float
+    words: str
+    is_epoch: bool
+
+
+DATES = TimeUnit(1.0, "ISO dates, UTC where they name no zone", True)
+"""Of a column that was read as dates: these are seconds already."""
+
+TYPED_DATES = TimeUnit(1.0, "dates, UTC where they name no zone", True)
+"""Of a column of dates in Parquet or a DataFrame."""
+
+ORDER_ONLY = TimeUnit(1.0, "numbers of no known unit, for their order alone", False)
+
+
+class TimeTexts:
+    """Reads the texts of one column, all numbers or all dates, as the first of them says.
+
+    Attributes:
+        are_dates: Whether they are dates; None before the first text.
+    """
+
+    def __init__(self) -> None:
+        self.are_dates: bool | None = None
+
+    def read(self, texts: pd.Series) -> np.ndarray:
+        """Returns float64 [n], numbers as they are and dates in seconds; NaN for what is neither.
+
+        Args:
+            texts: object(str) [n].
+        """
+        if self.are_dates is None and len(texts):
+            first = texts.iloc[:1]
+            is_number = np.isfinite(as_numbers(first)[0])
+            self.are_dates = not is_number and bool(np.isfinite(as_dates(first)[0]))
+        return as_dates(texts) if self.are_dates else as_numbers(texts)
+
+
+def as_numbers(texts: pd.Series) -> np.ndarray:
+    """Returns float64 [n], NaN for what is no number."""
+    return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+
+
+def as_dates(texts: pd.Series) -> np.ndarray:
+    """Returns the seconds since 1970 of ISO 8601 texts, float64 [n], NaN for what is none.
+
+    A date alone is its first moment. UTC where no zone is named.
+    """
+    # By the distinct ones, since dates without a time of day repeat.
+    codes, distinct = pd.factorize(texts)
+    known = pd.Series(distinct, dtype=object)
+    is_iso = known.str.fullmatch(_ISO).astype(bool)
+    bare = known.where(is_iso, "").str.strip().str.upper().str.removesuffix("UTC").str.strip()
+    seconds = seconds_of(pd.to_datetime(bare, format="ISO8601", utc=True, errors="coerce"))
+    return np.append(seconds, np.nan)[codes]
+
+
+def seconds_of(dates: pd.Series) -> np.ndarray:
+    """Returns the seconds since 1970 of datetime64, with a zone or in UTC, float64; NaN for NaT."""
+    micros = dates.dt.as_unit("us").astype("int64").to_numpy()
+    return np.where(dates.isna().to_numpy(), np.nan, micros / 1e6)
+
+
+def tell_unit(low: float, high: float, *, asked: str = AUTO) -> TimeUnit:
+    """Returns the unit of numbers.
+
+    Args:
+        low: The smallest of them.
+        high: The largest.
+        asked: A key of `TIME_UNITS`, or "auto" for the rule at the top of this module.
+    """
+    if asked != AUTO:
+        return TimeUnit(TIME_UNITS[asked], f"{_WORDS[asked]} since 1970", True)
+    for name, per_second in TIME_UNITS.items():
+        if low / per_second >= _EARLIEST and high / per_second <= _LATEST:
+            return TimeUnit(per_second, f"{_WORDS[name]} since 1970", True)
+    return ORDER_ONLY
+
+
+def lie_in(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
+    """Whether each time, in a unit, lies between 1980 and 2100, bool [n]."""
+    seconds = times / unit.per_second
+    return (seconds >= _EARLIEST) & (seconds <= _LATEST)
+
+
+class Moment(NamedTuple):
+    """A moment that a setting names.
+
+    Attributes:
+        value: Seconds since 1970, or a number in the log's own unit.
+        is_date: Whether it was written as a date.
+        text: As it was written.
+    """
+
+    value: float
+    is_date: bool
+    text: str
+
+
+def parse_moment(text: str, *, key: str) -> Moment:
+    """Returns what an ISO 8601 date or a number says.
+
+    Args:
+        text: The setting.
+        key: Its name, for the message.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    reader = TimeTexts()
+    value = float(reader.read(pd.Series([text], dtype=object))[0])
+    if not np.isfinite(value):
+        raise UserError(
+            f"`{key}` must be an ISO 8601 date such as 2019-01-31 or 2019-01-31T12:00:00Z, or a "
+            f"number (seconds since 1970). Received: {text!r}."
+        )
+    return Moment(value, bool(reader.are_dates), text)
+
+
+def moment_in(moment: Moment, *, key: str, is_epoch: bool, source: str) -> float:
+    """Returns a moment as a number among a log's times.
+
+    Raises:
+        UserError: If the log's times are no dates and the moment is one, or it seems to be a year.
+    """
+    if moment.is_date and not is_epoch:
+        raise UserError(
+            f"{source}: its times are {ORDER_ONLY.words}, so that `{key}` cannot be a date "
+            f"({moment.text}): give a number of the file's own, or say what the numbers are with "
+            "--config.data.time_unit=s|ms|us|ns."
+        )
+    if is_epoch and not moment.is_date and 1900 <= moment.value < 2200:
+        raise UserError(
+            f"`{key}`={moment.text} would be {moment.text} seconds after 1970 began: write a year "
+            f"as a date, --config.{key}={moment.value:.0f}-01-01."
+        )
+    return moment.value
+
+
+def as_text(seconds: float) -> str:
+    """Returns a moment as text, such as 2019-01-31T12:00:00Z; a number where it is no date."""
+    try:
+        moment = datetime.fromtimestamp(round(seconds), UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:.15g}"
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -135,4 +135,5 @@ def provenance(summary: dict[str, Any]) -> list[str]:
             f"protocol: full ranking of {protocol['candidates']:,} candidates, masked: "
             f"{protocol['masked']}; ties {protocol['ties']}",
         )
+        lines[2:2] = [f"leaks: {line}" for line in protocol.get("leaks", [])]
     return lines

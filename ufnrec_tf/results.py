@@ -13,6 +13,7 @@ from ufnrec_tf.baselines import BASELINES, baseline_ranks
 from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.leakage import leakage, leaks
 from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.display import Display
@@ -110,6 +111,8 @@ def finish(
         "validation": scores["validation"].metrics,
         "protocol": {
             **loop.evaluators["test"].protocol(),
+            "leaks": leaks(split),
+            "leakage": leakage(split),
             "weights": progress.best_weights,
             "selected_epoch": progress.best_epoch,
             "selected_by": config.training.monitor or "nothing: the last weights",

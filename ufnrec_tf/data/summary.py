@@ -1,11 +1,14 @@
 """What the data and its split are, in numbers and in lines for the screen."""
 
+from typing import Any
+
 import numpy as np
 
 from ufnrec_tf.data.distinct import distinct_in_ranges
+from ufnrec_tf.data.leakage import leaks
 from ufnrec_tf.data.splits import MIN_EVENTS, PARTS, Split
 
-Summary = dict[str, int | float | str]
+Summary = dict[str, Any]
 
 
 def summary(split: Split) -> Summary:
@@ -13,6 +16,7 @@ def summary(split: Split) -> Summary:
 
     `density` is the share of the user x item cells with at least one event, 0..1. Where the parts
     are periods, what is new in each is there too, under `validation_...` and `test_...`.
+    `leaks` are lines for people.
     """
     data = split.interactions
     pairs = distinct_in_ranges(
@@ -35,6 +39,7 @@ def summary(split: Split) -> Summary:
         "train_events": split.num_train_events,
         "evaluated_users": len(split.users("test")),
         "heldout_only_items": len(split.heldout_only_items),
+        "leaks": leaks(split),
     }
     if split.times is not None:
         for part, time in zip(PARTS, split.times, strict=True):
@@ -58,6 +63,7 @@ def summary_lines(summary: Summary) -> list[str]:
         f"longest {s['max_length']:,}; density {s['density']:.4%}",
         *(_period_lines(s) if "test_time" in s else _last_events_lines(s)),
         f"         {s['heldout_only_items']:,} items occur only in held-out events",
+        *(f"         {line}" for line in s["leaks"]),
     ]
 
 

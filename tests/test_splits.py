@@ -116,6 +116,7 @@ def test_summary_by_hand(split):
         "train_events": 6,
         "evaluated_users": 2,
         "heldout_only_items": 1,
+        "targets": 1,
         "leaks": leaks(split),
     }
 

@@ -32,8 +32,14 @@ def make_split(config: ConfigDict, interactions: Interactions) -> Split:
     Raises:
         UserError: If the interactions cannot be split so.
     """
-    settings = config.split.to_dict()
-    return SPLITS[settings.pop("name")](interactions, SplitSettings(**settings))
+    values = config.split.to_dict()
+    name, settings = values.pop("name"), SplitSettings(**values)
+    if settings.num_targets > 1 and name != "leave_last_n":
+        raise UserError(
+            f"--config.split.num_targets={settings.num_targets} has no effect with "
+            f"--config.split.name={name}. Set --config.split.name=leave_last_n, or leave it out."
+        )
+    return SPLITS[name](interactions, settings)
 
 
 def load(config: ConfigDict, path: str) -> Source:

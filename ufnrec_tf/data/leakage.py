@@ -45,11 +45,13 @@ def leaks(split: Split) -> list[str]:
         split: Any of `SPLITS`; where the log has times, what they tell is measured.
     """
     lines = [_time_line(split)]
-    later = len(split.heldout_only_items)
+    if split.is_by_user:
+        lines.append(f"{split.name}: the ranked users' own events train nothing")
+    later, candidates = len(split.heldout_only_items), split.interactions.num_items
     if split.times is not None and later:
         lines.append(
-            f"known beforehand: that {later:,} of {split.interactions.num_items:,} candidates "
-            "exist, which no train event shows"
+            f"{split.name}: known beforehand is that {later:,} of {candidates:,} candidates exist, "
+            "which no train event shows"
         )
     return lines
 

@@ -17,6 +17,8 @@ from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import nearest
 
 PLANTED = "planted"
+MOST_TIMES = 5_000_000
+"""Events of a prepared folder up to which times are read whatever the split (40 MB)."""
 
 
 class Source(NamedTuple):
@@ -98,7 +100,8 @@ def load(config: ConfigDict, path: str) -> Source:
 def _read_folder(config: ConfigDict, path: str) -> Interactions:
     """Returns the interactions of a prepared folder, read as it was prepared."""
     data, folder = config.data, Path(path)
-    settings = read_manifest(folder).settings
+    manifest = read_manifest(folder)
+    settings = manifest.settings
     for key in ("format", "user_column", "item_column", "time_column", "rating_column"):
         if data[key] not in ("", "auto"):
             raise UserError(
@@ -110,8 +113,9 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
             f"{path}: was prepared with --config.data.repeats={settings['repeats']}, now drop. "
             "Prepare the log with it into another folder."
         )
-    # Times of 50 million events are 400 MB, which only dates need.
-    with_times = config.split.name == "temporal"
+    # Times of 50 million events are 400 MB, which only dates need; of a few they say what leaks.
+    is_small = manifest.counts["events"] <= MOST_TIMES
+    with_times = is_small or config.split.name == "temporal"
     return read_prepared(folder, with_times=with_times, titles_path=data.titles)
 
 

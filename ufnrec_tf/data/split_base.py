@@ -122,6 +122,11 @@ class Split:
         lengths = np.diff(bounds, prepend=0)
         return np.repeat(np.tile([True, False], len(self.train_ends)), lengths)
 
+    @property
+    def has_train_events(self) -> np.ndarray:
+        """Whether each user has train events, bool [U]."""
+        return self.train_ends > self.interactions.offsets[:-1]
+
     @cached_property
     def num_train_events(self) -> int:
         """Number of events that train."""

@@ -10,8 +10,8 @@ _KEY = "ufnrec-tf users."
 def hash_users(user_ids: np.ndarray) -> np.ndarray:
     """Returns a stable hash of each raw user id, uint64 [U].
 
-    SipHash of the id's UTF-8 bytes, so that it depends on nothing else: not on other users, the
-    order of the log, the number of workers or the process.
+    SipHash of the id's UTF-8 bytes, mixed once more by pandas, so that it depends on nothing else:
+    not on other users, the order of the log, the number of workers or the process.
 
     Args:
         user_ids: object(str) [U].

@@ -63,7 +63,7 @@ def _time_line(split: Split) -> str:
         return f"{name}: nothing leaks in time, all train events are older than all targets"
     if not found:
         return (
-            f"{name}: how much leaks is not known, there are no times: train events of some users "
+            f"{name}: how much leaks is not known, no times were read: train events of some users "
             f"may be later than test targets of others; {_OTHERWISE}, of a log that has times"
         )
     if not found["targets_before_train"]:

@@ -74,7 +74,7 @@ def test_shares_against_all_pairs(monkeypatch):
         }
     )
     split = leave_one_out(build_interactions(frame, sha256="", source="log"))
-    times = split.interactions.timestamps
+    times = np.asarray(split.interactions.timestamps)
     train, targets = times[split.is_train], times[split.target_index("test")]
     later = train[None, :] > targets[:, None]
     assert leakage(split) == {

@@ -1,6 +1,7 @@
 """Several targets a user, and users that training has not met: ranked, compared, run."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -152,7 +153,7 @@ def test_workers_share_users_with_several_targets():
 def run_of(ranks, users):
     ranks, users = np.asarray(ranks, np.int64), np.asarray(users, np.int32)
     parts = ("validation", "test")
-    return Run(None, {}, dict.fromkeys(parts, ranks), [], dict.fromkeys(parts, users))
+    return Run(Path(), {}, dict.fromkeys(parts, ranks), [], dict.fromkeys(parts, users))
 
 
 def test_values_are_averaged_by_user():
@@ -303,5 +304,9 @@ def test_a_run_with_held_out_users(tmp_path, monkeypatch, capsys):
     suspects = pd.read_parquet("w/false_negatives.parquet")
     assert len(suspects) and not set(suspects["user"]) & held_out
     assert result["false_negatives"]["future"]["rate"] is None
+    # Of 200,000 pairs of users and items, those of users that train and not in the log.
+    share = np.where(split.has_train_events, 1 - log.lengths / 40, 0).mean()
+    num_pairs = result["false_negatives"]["auc"]["num_pairs"]
+    assert num_pairs == pytest.approx(200_000 * share, rel=0.02)
     assert run("--mode=evaluate", "--workdir=w", "--config.evaluation.mask=train") == 0
     assert "nothing, these users have no train items" in " ".join(capsys.readouterr().out.split())

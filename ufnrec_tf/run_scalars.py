@@ -98,7 +98,7 @@ def markdown(found: dict[str, Any]) -> str:
     future = found["future"]
     # These users may have no held-out events, where others are held out.
     taken = "what these users took later is not known"
-    if future["rate"] is not None or not future["num_flagged"]:
+    if future.get("rate", 0) is not None or not future["num_flagged"]:
         taken = f"{future['hits']:,} of them were taken later"
     lines = [
         f"{future['num_flagged']:,} pairs flagged, of {future['users']:,} users; {taken}.",

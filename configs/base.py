@@ -105,27 +105,48 @@ OPTIONS = {
         "name": Option(
             "leave_one_out",
             "leave_one_out: last event test, the one before validation; users with fewer than 3 "
-            "train only. temporal: train before a date, validation from it on, test from a second "
-            "date on; the target is a user's first event after the date.",
-            choices=("leave_one_out", "temporal"),
+            "train only. leave_last_n: likewise the last num_targets events and as many before, "
+            "each ranked by all before it; users with fewer than 2 n + 1 train only. temporal: "
+            "train before a date, validation from it on, test from a second date on; the target "
+            "is a user's first event after the date. user_holdout: some users train, others are "
+            "ranked on their last event by all before it. What leaks: in temporal only which "
+            "items will exist; in the others training sees later events than a target, of other "
+            "users; the summary of the data says how many.",
+            choices=("leave_one_out", "leave_last_n", "temporal", "user_holdout"),
+        ),
+        "num_targets": Option(
+            1,
+            "leave_last_n: targets of each user in validation and in test. Paper: 1.",
+            minimum=1,
         ),
         "validation_time": Option(
-            0.0, "temporal: first moment of validation, in the file's unit; 0: by the share."
+            0.0,
+            "temporal: first moment of validation, an ISO date (2024-03-01, 2024-03-01T12:00, UTC "
+            "without an offset) or a number in the log's unit; 0: by the share.",
+            or_text=True,
         ),
         "test_time": Option(
-            0.0, "temporal: first moment of test, in the file's unit; 0: by the share."
+            0.0, "temporal: first moment of test, likewise; 0: by the share.", or_text=True
         ),
         "validation_share": Option(
             0.1,
-            "temporal: share of all events that validation gets, those just before test.",
+            "temporal: share of all events that validation gets, those just before test. "
+            "user_holdout: share of the users.",
             minimum=0,
             maximum=0.9,
         ),
         "test_share": Option(
             0.1,
-            "temporal: share of all events, the newest, that test gets.",
+            "temporal: share of all events, the newest, that test gets. user_holdout: share of "
+            "the users.",
             minimum=0,
             maximum=0.9,
+        ),
+        "seed": Option(
+            0,
+            "user_holdout: of the draw of users, by their ids alone.",
+            minimum=0,
+            maximum=9_999_999_999,
         ),
     },
     "backbone": {

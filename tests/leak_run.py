@@ -20,6 +20,11 @@ from ufnrec_tf.display import Display
 from ufnrec_tf.sources import Source, make_split
 
 SPLITS = ("leave_one_out", "temporal")
+FURTHER = {
+    "leave_last_n": ("--config.split.num_targets=2",),
+    "user_holdout": ("--config.split.validation_share=0.3", "--config.split.test_share=0.3"),
+}
+"""Splits that are run with one arm alone, and their settings."""
 COMMON = (
     *TINY,
     *LIGHT,
@@ -80,6 +85,13 @@ def events_of_test(split: Split) -> np.ndarray:
     return is_test
 
 
+def split_of(log: Interactions, name: str, settings: tuple[str, ...]) -> Split:
+    """The split that the command line would make."""
+    given = [f"--config.split.name={name}", *settings]
+    pairs = [option.removeprefix("--config.").split("=", 1) for option in given]
+    return make_split(load_config("", [(key, value) for key, value in pairs]), log)
+
+
 def run(workdir: Path, log: Interactions, split_name: str, settings: tuple[str, ...]) -> None:
     """Trains on a log as the command line does on a file."""
     given = [*COMMON, f"--config.split.name={split_name}", *settings]
@@ -113,6 +125,10 @@ def main(folder: Path) -> None:
         other = permuted(log, events_of_test(split))
         for which, events in (("log", log), ("permuted", other)):
             run(folder / name / "selected" / which, events, name, (*SELECTED, *UFNREC))
+    for name, given in FURTHER.items():
+        other = permuted(log, ~split_of(log, name, given).is_train)
+        for which, events in (("log", log), ("permuted", other)):
+            run(folder / name / "ufnrec" / which, events, name, (*given, *FIXED, *UFNREC))
     split = make_split(load_config("", ()), log)
     other = permuted(log, split.is_train)
     run(folder / "control", other, SPLITS[0], (*FIXED, *UFNREC))

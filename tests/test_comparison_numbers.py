@@ -25,9 +25,9 @@ METRICS = ("hr@10", "ndcg@10", "mrr")
 
 def run_of(ranks, validation=None):
     test = np.asarray(ranks, np.int64)
-    return Run(
-        Path(), {}, {"test": test, "validation": test if validation is None else validation}, []
-    )
+    ranks = {"test": test, "validation": test if validation is None else validation}
+    users = {part: np.arange(len(values)) for part, values in ranks.items()}
+    return Run(Path(), {}, ranks, [], users)
 
 
 def pairs_of(runs, **settings):
@@ -35,7 +35,7 @@ def pairs_of(runs, **settings):
 
 
 def test_values_of_users():
-    values = user_values(np.array([1, 3, 10, 11]), METRICS)
+    values = user_values(np.array([1, 3, 10, 11]), np.arange(4), METRICS)
     expected = np.array([[1, 1, 1], [1, 0.5, 1 / 3], [1, 1 / math.log2(11), 0.1], [0, 0, 1 / 11]])
     np.testing.assert_allclose(values, expected)
 
@@ -96,8 +96,8 @@ def test_a_verdict_needs_both_interval_and_test(low, high, p, expected):
 def test_slices_are_of_their_users_alone():
     runs = {("base", 0): run_of([1, 1, 20, 20]), ("arm", 0): run_of([1, 1, 1, 20])}
     parts = [
-        Slice("f", "first", np.array([True, True, False, False])),
-        Slice("f", "last", np.array([False, False, True, True])),
+        Slice("f", "first", np.array([True, True, False, False]), 2),
+        Slice("f", "last", np.array([False, False, True, True]), 2),
     ]
     first, last = slice_numbers(runs, parts, ["base", "arm", "none"], "base", 300)
     assert (first["users"], last["users"]) == (2, 2)

@@ -191,7 +191,7 @@ def test_tensorboard_has_what_the_run_did(trained):
 def test_ranks_give_the_reported_metrics(trained):
     ranks = pd.read_parquet(trained / "ranks.parquet")
     test = read(trained / "result.json")["test"]
-    assert list(ranks.columns) == ["user", "item", "rank"]
+    assert list(ranks.columns) == ["user", "item", "rank", "position"]
     assert len(ranks) == 60
     assert (ranks["rank"] <= 10).mean() == pytest.approx(test["hr@10"])
     gains = np.where(ranks["rank"] <= 10, 1 / np.log2(1 + ranks["rank"]), 0.0)

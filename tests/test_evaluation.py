@@ -406,6 +406,7 @@ def test_evaluate_and_protocol():
     assert json.loads(json.dumps(protocol)) == {
         "split": "leave_one_out",
         "part": "test",
+        "targets": 1,
         "candidates": 6,
         "masked": "train and validation items",
         "ties": "against the target",

@@ -1,5 +1,6 @@
 """Nothing held out reaches training: other held-out items, the same weights, bit by bit."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from tests.leak_run import FIXED_RUNS, SPLITS, events_of_test, make_log, permuted
+from tests.leak_run import FIXED_RUNS, FURTHER, SPLITS, events_of_test, make_log, permuted
 from tests.runs import ROOT, metric_lines, read
 from ufnrec_tf.data.splits import SplitSettings, leave_one_out, temporal
 from ufnrec_tf.own_state import read_part
@@ -62,8 +63,10 @@ def assert_other_test(workdir: Path, other: Path) -> None:
     assert items[0] != items[1] and sorted(items[0]) != items[0]
 
 
-@pytest.mark.parametrize("arm", list(FIXED_RUNS))
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(
+    ("split", "arm"),
+    [*itertools.product(SPLITS, FIXED_RUNS), *((name, "ufnrec") for name in FURTHER)],
+)
 def test_nothing_held_out_reaches_a_fixed_number_of_epochs(runs, split, arm):
     folder = runs / split / arm
     assert_same(folder / "log", folder / "permuted")

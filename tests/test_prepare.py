@@ -12,7 +12,7 @@ import pytest
 
 from tests.prepare_run import make_small
 from tests.runs import LIGHT, ROOT, contents, environment, read, run, train
-from ufnrec_tf import preparation
+from ufnrec_tf import preparation, sources
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data import prepared, user_buckets
 from ufnrec_tf.data.prepared_interactions import read_prepared
@@ -323,10 +323,12 @@ def test_damage_is_told(folder):
     assert "is a directory without manifest.json" in message(folder)
 
 
-def test_settings_of_the_folder_hold(folder):
+def test_settings_of_the_folder_hold(folder, monkeypatch):
     assert "repeats=keep, now drop" in message(folder, repeats="drop")
     assert "data.user_column=user has no effect" in message(folder, user_column="user")
-    assert read_folder(folder).timestamps is None  # only dates need them
+    assert read_folder(folder).timestamps is not None  # they say what leaks
+    monkeypatch.setattr(sources, "MOST_TIMES", 599)
+    assert read_folder(folder).timestamps is None  # of a large folder, only dates need them
 
 
 def test_changed_shard_makes_another_whole_folder(folder):

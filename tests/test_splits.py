@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ufnrec_tf.data.interactions import Interactions, build_interactions
+from ufnrec_tf.data.leakage import leaks
 from ufnrec_tf.data.readers import read_interactions
 from ufnrec_tf.data.splits import (
     SPLITS,
@@ -115,6 +116,8 @@ def test_summary_by_hand(split):
         "train_events": 6,
         "evaluated_users": 2,
         "heldout_only_items": 1,
+        "targets": 1,
+        "leaks": leaks(split),
     }
 
 
@@ -127,6 +130,7 @@ def test_summary_text_names_what_a_reader_looks_for(split):
         "mean 2.5, median 2.5, longest 4; density 45.0000%",
         "leave_one_out: 6 events train, 2 users evaluated, 2 (fewer than 3 events) train only",
         "1 items occur only in held-out events",
+        "leave_one_out: how much leaks is not known",
     ):
         assert part in text
 

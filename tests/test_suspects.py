@@ -133,7 +133,7 @@ def test_auc_of_margins_is_that_of_all_pairs(whole):
 
 
 def test_auc_of_counts_takes_a_pairs_highest_row(whole):
-    data, _, users, items, is_liked = planted_case()
+    data, split, users, items, is_liked = planted_case()
     rng = np.random.default_rng(0)
     rows = [
         (user, item, int(rng.integers(1, 5)) + 2 * liked, float(rng.normal() - liked))
@@ -144,7 +144,13 @@ def test_auc_of_counts_takes_a_pairs_highest_row(whole):
     rows += [(log.users[0], log.items[0], 9, 9.0)]  # observed: its truth is no news
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     found = suspect_aucs(
-        data, users=columns[0], items=columns[1], counts=columns[2], margins=columns[3], seed=0
+        data,
+        split,
+        users=columns[0],
+        items=columns[1],
+        counts=columns[2],
+        margins=columns[3],
+        seed=0,
     )
     best: dict[tuple[int, int], tuple[int, float]] = {}
     for user, item, count, margin in rows[:-1]:
@@ -166,5 +172,5 @@ def test_no_false_negatives_have_no_auc():
     data, split, *_ = planted_case(rate=0)
     assert np.isnan(margin_auc(data, split, make_backbone(40), seed=0)["margin"])
     none = np.zeros(0, np.int64)
-    found = suspect_aucs(data, users=none, items=none, counts=none, margins=none, seed=0)
+    found = suspect_aucs(data, split, users=none, items=none, counts=none, margins=none, seed=0)
     assert np.isnan(found["count"]) and found["num_suspects"] == 0

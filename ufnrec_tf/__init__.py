@@ -1,9 +1,9 @@
 """UFNRec, false-negative aware sequential recommendation, on TensorFlow and Keras 3.
 
-    import ufnrec_tf as ufn
+import ufnrec_tf as ufn
 
-    run = ufn.train(events, workdir="runs/mine")
-    run.recommend({"someone": ["item 3", "item 8"]})
+run = ufn.train(events, workdir="runs/mine")
+run.recommend({"someone": ["item 3", "item 8"]})
 """
 
 import importlib

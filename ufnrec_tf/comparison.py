@@ -202,7 +202,7 @@ class Comparison:
                 "users": log.num_users,
                 "items": log.num_items,
                 "interactions": log.num_events,
-                "evaluated_users": len(plan.split.users("test")),
+                "evaluated_users": len(plan.split.evaluated_users("test")),
             },
             "split": plan.split.name,
             "protocol": {

@@ -29,7 +29,7 @@ class Pairs(NamedTuple):
 
     Attributes:
         reference: The arm that the others are compared with.
-        values: (arm, seed) -> float64 [M, metrics].
+        values: (arm, seed) -> float64 [U, metrics], a row a user.
         means: (arm, seed) -> float64 [R, metrics], over resampled users.
     """
 
@@ -42,7 +42,7 @@ class Pairs(NamedTuple):
         return sorted(s for a, s in self.values if a == arm and (self.reference, s) in self.values)
 
     def user_differences(self, arm: str) -> np.ndarray:
-        """Returns arm minus reference, averaged over their seeds, float64 [M, metrics]."""
+        """Returns arm minus reference, averaged over their seeds, float64 [U, metrics]."""
         seeds = self.seeds_of(arm)
         return sum(
             self.values[arm, s] - self.values[self.reference, s] for s in seeds
@@ -67,13 +67,23 @@ class Pairs(NamedTuple):
         )
 
 
-def user_values(ranks: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
-    """Returns each user's value of each metric, float64 [M, metrics]."""
+def user_values(ranks: np.ndarray, users: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
+    """Returns each user's mean of each metric over the user's targets, float64 [U, metrics].
+
+    What follows resamples users, never targets, which of one user are no independent draws.
+
+    Args:
+        ranks: int64 [M].
+        users: int32 [M], ascending, the user of each.
+        metrics: Their names.
+    """
     columns = []
     for metric in metrics:
         name, _, cutoff = metric.partition("@")
         columns.append(METRICS[name](ranks, int(cutoff) if cutoff else None))
-    return np.stack(columns, axis=1)
+    first = np.flatnonzero(np.diff(users, prepend=-1))
+    counts = np.diff(first, append=len(users))
+    return np.add.reduceat(np.stack(columns, axis=1), first, axis=0) / counts[:, None]
 
 
 def make_pairs(
@@ -83,7 +93,7 @@ def make_pairs(
     metrics: Sequence[str],
     num_resamples: int,
     part: str = "test",
-    users: np.ndarray | None = None,
+    targets: np.ndarray | None = None,
 ) -> Pairs:
     """Returns the values of all runs, and their means over the same resampled users.
 
@@ -93,13 +103,15 @@ def make_pairs(
         metrics: Their names.
         num_resamples: R.
         part: Of the split.
-        users: bool [M], to look at these alone.
+        targets: bool [M], to look at these alone; users who have none of them are left out.
     """
     if not runs:
         return Pairs(reference, {}, {})
-    values = {key: user_values(run.ranks[part], metrics) for key, run in runs.items()}
-    if users is not None:
-        values = {key: value[users] for key, value in values.items()}
+    chosen = slice(None) if targets is None else targets
+    values = {
+        key: user_values(run.ranks[part][chosen], run.users[part][chosen], metrics)
+        for key, run in runs.items()
+    }
     means = resampled_user_means(
         np.concatenate(list(values.values()), axis=1), num_resamples=num_resamples, seed=0
     )
@@ -115,7 +127,7 @@ def differences(pairs: Pairs, arms: Sequence[str], num_resamples: int) -> dict[s
     arms = [arm for arm in arms if arm != pairs.reference and pairs.seeds_of(arm)]
     if not arms:
         return {}
-    by_user = np.stack([pairs.user_differences(arm) for arm in arms], axis=1)  # [M, arms, metrics]
+    by_user = np.stack([pairs.user_differences(arm) for arm in arms], axis=1)  # [U, arms, metrics]
     flat = by_user.reshape(len(by_user), -1)
     p_values = sign_flip_p_values(flat, num_resamples=num_resamples, seed=0)
     p_values = p_values.reshape(len(arms), -1)
@@ -150,11 +162,14 @@ def verdict(difference: Difference, p_holm: float) -> str:
 def slice_numbers(
     runs: Runs, slices: Sequence[Slice], arms: Sequence[str], reference: str, num_resamples: int
 ) -> list[dict[str, Any]]:
-    """Returns, for each slice, each arm's mean of `MAIN` and its difference to the reference."""
+    """Returns, for each slice, each arm's mean of `MAIN` and its difference to the reference.
+
+    The mean is over users, of each user's mean over the targets that are in the slice.
+    """
     found = []
     for part in slices:
         pairs = make_pairs(
-            runs, reference, metrics=(MAIN,), num_resamples=num_resamples, users=part.is_member
+            runs, reference, metrics=(MAIN,), num_resamples=num_resamples, targets=part.is_member
         )
         rows: dict[str, Any] = {}
         for arm in arms:
@@ -170,7 +185,7 @@ def slice_numbers(
             {
                 "family": part.family,
                 "label": part.label,
-                "users": int(part.is_member.sum()),
+                "users": part.num_users,
                 "metric": MAIN,
                 "arms": rows,
             }

@@ -17,14 +17,16 @@ class Run(NamedTuple):
     Attributes:
         path: Its work directory.
         result: What its result.json holds.
-        ranks: Part to int64 [M], the rank of each evaluated user's target.
+        ranks: Part to int64 [M], the rank of each target.
         evaluations: The lines of metrics.jsonl that training wrote on validation.
+        users: Part to int32 [M], ascending, the user of each target.
     """
 
     path: Path
     result: dict[str, Any]
     ranks: dict[str, np.ndarray]
     evaluations: list[dict[str, Any]]
+    users: dict[str, np.ndarray]
 
 
 Runs = dict[tuple[str, int], Run]
@@ -51,7 +53,8 @@ def read_run(path: Path, split: Split) -> Run:
         before = better.get(line["step"])
         if before is None or line["ndcg@10"] > before["ndcg@10"]:
             better[line["step"]] = line
-    return Run(path, result, ranks, list(better.values()))
+    users = {part: split.users(part) for part in RANKS_FILES}
+    return Run(path, result, ranks, list(better.values()), users)
 
 
 def _read_ranks(path: Path, split: Split, part: str) -> np.ndarray:

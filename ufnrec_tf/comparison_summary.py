@@ -11,7 +11,8 @@ from ufnrec_tf.comparison_numbers import COMPARED, LEVEL, MAIN, NOT_SHOWN, diffe
 from ufnrec_tf.comparison_runs import Run, Runs
 
 METHOD = {
-    "users": "paired by user: the arm's value of each test user minus the reference's",
+    "users": "paired by user: the arm's value of each test user, a mean where the user has several "
+    "targets, minus the reference's",
     "seeds": "paired by seed: initial weights, batches and drawn negatives come from it",
     "interval": "95% percentile bootstrap over users and seeds, crossed; S - 1 of S seeds are "
     "drawn, with one seed the spread over seeds is unknown and left out",

@@ -4,6 +4,7 @@ from typing import Any
 
 from ufnrec_tf.comparison_numbers import COMPARED, MAIN
 from ufnrec_tf.comparison_summary import percent
+from ufnrec_tf.showing import targets_text
 
 COLUMNS = (
     "arm",
@@ -116,7 +117,8 @@ def provenance(summary: dict[str, Any]) -> list[str]:
     lines = [
         f"data: {data['source']}, sha256 {data['sha256'][:12]}, {data['users']:,} users, "
         f"{data['items']:,} items, {data['interactions']:,} interactions",
-        f"split: {summary['split']}, {data['evaluated_users']:,} test users",
+        f"split: {summary['split']}, {data['evaluated_users']:,} test users"
+        + targets_text(summary["protocol"]),
         f"weights: selected by {selection['metric']} on validation, every "
         f"{selection['every_epochs']} epochs; evaluation.weights={selection['weights']}",
         f"budget: {budget['num_epochs']} epochs{steps} at most, patience {budget['patience']}"
@@ -135,4 +137,5 @@ def provenance(summary: dict[str, Any]) -> list[str]:
             f"protocol: full ranking of {protocol['candidates']:,} candidates, masked: "
             f"{protocol['masked']}; ties {protocol['ties']}",
         )
+        lines[2:2] = [f"leaks: {line}" for line in protocol.get("leaks", [])]
     return lines

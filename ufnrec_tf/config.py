@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import ml_collections
+from ml_collections import FieldReference
 
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import nearest
@@ -30,6 +31,7 @@ class Option:
         minimum: Least value allowed, for numbers.
         maximum: Greatest value allowed, for numbers.
         choices: Allowed values, or empty.
+        or_text: Whether the number may be a text instead, such as a date.
     """
 
     default: Any
@@ -37,6 +39,7 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    or_text: bool = False
 
 
 Table = dict[str, dict[str, Option]]
@@ -90,10 +93,15 @@ def default_config(table: Table) -> ml_collections.ConfigDict:
     """Returns a locked ConfigDict with every default."""
     return ml_collections.ConfigDict(
         {
-            section: {key: option.default for key, option in options.items()}
+            section: {key: _field(option) for key, option in options.items()}
             for section, options in table.items()
         }
     ).lock()
+
+
+def _field(option: Option) -> Any:
+    """Returns what a ConfigDict begins a key with, of the type that it holds the key to."""
+    return FieldReference(option.default, field_type=object) if option.or_text else option.default
 
 
 def _find_config(path: str) -> Path:
@@ -161,7 +169,13 @@ def parse_value(table: Table, key: str, text: str) -> Any:
             f"Known: {', '.join(known)} (`--help` explains them).",
             exit_code=2,
         )
-    return _parse(key, text, table[section][name].default)
+    option = table[section][name]
+    try:
+        return _parse(key, text, option.default)
+    except UserError:
+        if option.or_text:
+            return text
+        raise
 
 
 def _parse(key: str, text: str, default: Any) -> Any:
@@ -195,6 +209,9 @@ def check_config(config: ml_collections.ConfigDict, table: Table) -> None:
             key = f"`{section}.{name}`"
             if value is None:
                 raise UserError(f"{key} must be of type {type(option.default).__name__}, not None.")
+            # A ConfigDict holds all others to their type.
+            if option.or_text and type(value) not in (int, float, str):
+                raise UserError(f"{key} must be a number or a text. Received: {value!r}.")
             if option.choices and value not in option.choices:
                 raise UserError(
                     f"{key} must be one of {', '.join(option.choices)}. Received: {value!r}."

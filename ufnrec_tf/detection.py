@@ -33,12 +33,14 @@ def future_lift(
 ) -> dict[str, Any]:
     """Returns how much likelier flagged pairs are to be taken later than pairs that match them.
 
-    Later: in a held-out event. The controls of a flagged pair are items of the same user and of the
-    same bin of popularity, outside the user's train items and not flagged: all of these (the
-    expectation of random draws, without their noise), or half of `num_controls` just above it and
-    half just below by the model's score. A flagged item that has not as many on both sides is not
-    matched on score: nothing there is like it, and lower ones alone would make it look better.
-    lift = rate of the flagged / rate of their controls, over the pairs that are matched.
+    Later: in a held-out event; where the users of flagged pairs have none at all, as when other
+    users are held out, nothing can be told and no pair is compared. The controls of a flagged pair
+    are items of the same user and of the same bin of popularity, outside the user's train items and
+    not flagged: all of these (the expectation of random draws, without their noise), or half of
+    `num_controls` just above it and half just below by the model's score. A flagged item that has
+    not as many on both sides is not matched on score: nothing there is like it, and lower ones
+    alone would make it look better. lift = rate of the flagged / rate of their controls, over the
+    pairs that are matched.
 
     The 95% interval is a Bayesian bootstrap over users (weights drawn from Exp(1)) with half a hit
     more on either side, drawn from Gamma(1/2): where each hit has a user of its own these are
@@ -72,7 +74,7 @@ def future_lift(
         "num_flagged": len(flagged),
         "users": len(np.unique(flagged // stride)),
         "hits": int(is_hit.sum()),
-        "rate": float(is_hit.mean()) if len(flagged) else None,
+        "rate": float(is_hit.mean()) if len(flagged) and len(later) else None,
     }
     excluded = np.union1d(trained, flagged)
     matched = match(
@@ -91,7 +93,7 @@ def future_lift(
         ("matched_on_popularity_and_score", near.is_near, num_near),
     ):
         control_hits = np.bincount(matched.pairs, is_control, minlength=len(flagged))
-        is_used = totals > 0
+        is_used = (totals > 0) & (len(later) > 0)
         results[name] = _compare(
             flagged[is_used] // stride,
             is_hit[is_used],

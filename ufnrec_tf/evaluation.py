@@ -30,9 +30,10 @@ class EvaluationResult(NamedTuple):
     """What one evaluation of one backbone gives.
 
     Attributes:
-        metrics: Name to mean over users; the sampled metric's names end in `_uni<N>`.
-        ranks: int64 [M], full-catalogue rank of each evaluated user's target.
-        num_users: M.
+        metrics: Name to mean over targets, which all evaluated users have as many of; the sampled
+            metric's names end in `_uni<N>`.
+        ranks: int64 [M], full-catalogue rank of each target.
+        num_users: Different users evaluated.
         cpu_seconds: CPU time of all threads of this process, and of the other workers'; a
             backbone's first evaluation includes tracing.
     """
@@ -44,7 +45,7 @@ class EvaluationResult(NamedTuple):
 
 
 class RankingEvaluator:
-    """Ranks each evaluated user's target among all items of the catalogue.
+    """Ranks each target, a row with its user's history before it, among all items.
 
     rank = 1 + number of other candidates that score at least as high as the target: ties count
     against it. Candidates are items 1..num_items, those that occur in held-out events alone
@@ -58,10 +59,10 @@ class RankingEvaluator:
     it on all of them together.
 
     Attributes:
-        users: int32 [M], internal ids of the evaluated users, ascending; the order of all rows.
+        users: int32 [M], internal id of each target's user, ascending; the order of all rows.
         targets: int32 [M].
-        negatives: int32 [M, sampled_negatives]; a user for whom no item is left has the target
-            throughout, hence the worst sampled rank.
+        negatives: int32 [M, sampled_negatives]; the target throughout, hence the worst sampled
+            rank, where no item is left.
         num_masked_targets: Targets that the mask hides; their rank is the worst, num_items.
     """
 
@@ -80,12 +81,12 @@ class RankingEvaluator:
         """Prepares the arrays.
 
         Args:
-            split: Its `users` of the part are evaluated.
+            split: Its targets of the part are ranked.
             part: "validation" or "test".
             max_length: L, the newest items of the history that the backbone is given.
             mask: Items that are no candidates: "seen" masks the history (train; at test also
                 validation), "train" the train items, "none" nothing.
-            batch_size: Users scored at once; fewer where their scores would pass 512 MB.
+            batch_size: Rows scored at once; fewer where their scores would pass 512 MB.
             sampled_negatives: Uniform negatives a target for the sampled metric, 100 in the
                 authors' code; 0 leaves the metric out. Each is held in 4 bytes.
             seed: Of the sampled negatives.
@@ -161,7 +162,7 @@ class RankingEvaluator:
         return ranks, 1 + sampled_better.astype(np.int64)
 
     def top_k(self, backbone: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the `k` best candidates of each evaluated user, best first.
+        """Returns the `k` best candidates of each row, best first.
 
         Args:
             backbone: See `ranks`.
@@ -201,24 +202,35 @@ class RankingEvaluator:
         if self.sampled_negatives:
             metrics |= metrics_from_ranks(sampled, suffix=f"_uni{self.sampled_negatives}")
         seconds = self._share.add_up(np.array(time.process_time() - started))
-        return EvaluationResult(metrics, ranks, len(ranks), float(seconds))
+        num_users = len(self._split.evaluated_users(self.part))
+        return EvaluationResult(metrics, ranks, num_users, float(seconds))
 
     def protocol(self) -> dict[str, Any]:
         """Returns what a reader must know to compare the numbers; plain values, fit for JSON."""
-        seen = "train and validation items" if self.part == "test" else "train items"
         return {
             "split": self._split.name,
             "part": self.part,
+            "targets": self._split.num_targets,
             "candidates": self._num_items,
-            "masked": {"none": "nothing", "train": "train items", "seen": seen}[self.mask],
+            "masked": self._masked_text(),
             "ties": "against the target",
             "heldout_only_items": len(self._split.heldout_only_items),
             "masked_targets": self.num_masked_targets,
             **self._split.newcomers(self.part),
         }
 
+    def _masked_text(self) -> str:
+        """Returns what is no candidate, in words."""
+        split, train = self._split, "train items"
+        seen = "train and validation items" if self.part == "test" else train
+        if split.num_targets > 1 or split.is_by_user:
+            seen = "all items before the target"
+        if split.is_by_user:
+            train = "nothing, these users have no train items"
+        return {"none": "nothing", "train": train, "seen": seen}[self.mask]
+
     def _of_all(self, values: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-        """Returns arrays [M, ...] of everybody from those of the users that are ranked here."""
+        """Returns arrays [M, ...] of all rows from those of the users that are ranked here."""
         return [self._share.whole(value, self._own, len(self.users)) for value in values]
 
     def _prepare(self, seed: int) -> None:
@@ -267,10 +279,10 @@ class RankingEvaluator:
         )
 
     def _refuse(self, is_bad: np.ndarray) -> None:
-        """Raises where a user has no ranking."""
+        """Raises where a row has no ranking."""
         if is_bad.any():
             raise NotFiniteError(
-                f"The scores of {is_bad.sum()} of {len(is_bad)} users are NaN or infinite, so "
+                f"The scores of {is_bad.sum()} of {len(is_bad)} histories are NaN or infinite, so "
                 f"that their {self.part} targets have no rank: the weights have diverged. Lower "
                 "optimizer.learning_rate, or clip the gradients."
             )

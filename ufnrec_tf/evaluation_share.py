@@ -24,6 +24,8 @@ class Share(NamedTuple):
     def places(self, users: np.ndarray) -> np.ndarray:
         """Returns where in int32 [M] `users` the worker's own are, int64, ascending.
 
+        A user with several targets stands there for each; all of them are one worker's.
+
         Raises:
             ValueError: If a user is nobody's, or more than one worker's.
         """
@@ -34,16 +36,16 @@ class Share(NamedTuple):
             raise ValueError("`is_own` must give each user to exactly one worker.")
         return own
 
-    def whole(self, values: np.ndarray, own: np.ndarray, num_users: int) -> np.ndarray:
-        """Returns the values of all users, [M, ...], from this worker's, [len(own), ...].
+    def whole(self, values: np.ndarray, own: np.ndarray, num_rows: int) -> np.ndarray:
+        """Returns the values of all rows, [M, ...], from this worker's, [len(own), ...].
 
         Args:
-            values: Numbers or truth values, of users `own` in this order.
+            values: Numbers or truth values, of rows `own` in this order.
             own: int64, see `places`.
-            num_users: M.
+            num_rows: M.
         """
         if self.is_own is None:
             return values
-        whole = np.zeros((num_users, *values.shape[1:]), values.dtype)
+        whole = np.zeros((num_rows, *values.shape[1:]), values.dtype)
         whole[own] = values
         return self.add_up(whole)

@@ -75,11 +75,13 @@ def describe(
     }
     if source.truth is not None:
         if len(flagged):
-            found["detection"] = detection(source.truth, users, items)
+            is_trained = split.has_train_events
+            found["detection"] = detection(source.truth, users, items, is_trained=is_trained)
         found["auc"] = _plain(
             margin_auc(source.truth, split, backbone, seed=seed)
             | suspect_aucs(
                 source.truth,
+                split,
                 **{f"{name}s": frame[name].to_numpy() for name in _SUSPECT_COLUMNS},
                 seed=seed,
             )

@@ -23,18 +23,19 @@ def margin_auc(
         data: Planted data.
         split: Of `data.interactions`.
         backbone: Scores, dropout off.
-        seed: Of the pairs, which are drawn uniformly.
+        seed: Of the pairs, which are drawn uniformly, of users with train events.
 
     Returns:
         `margin`, NaN where there are no false negatives, and `num_pairs`.
     """
-    users, items = _unobserved(data, seed)
+    users, items = _unobserved(data, split, seed)
     found = auc(_newest_margins(split, backbone, users, items), data.truth.is_liked(users, items))
     return {"margin": found, "num_pairs": float(len(users))}
 
 
 def suspect_aucs(
     data: PlantedData,
+    split: Split,
     *,
     users: np.ndarray,
     items: np.ndarray,
@@ -48,6 +49,7 @@ def suspect_aucs(
 
     Args:
         data: Planted data.
+        split: Of `data.interactions`.
         users: int [K], of suspects.
         items: int [K].
         counts: int [K].
@@ -65,7 +67,7 @@ def suspect_aucs(
     np.maximum.at(highest_count, which, counts)
     highest_margin = np.full(len(keys), -np.inf, np.float32)
     np.maximum.at(highest_margin, which, margins)
-    drawn_users, drawn_items = _unobserved(data, seed)
+    drawn_users, drawn_items = _unobserved(data, split, seed)
     drawn = drawn_users * stride + drawn_items
     place = np.minimum(np.searchsorted(keys, drawn), max(len(keys) - 1, 0))
     held = np.zeros(len(drawn), np.int64)
@@ -86,12 +88,15 @@ def suspect_aucs(
     }
 
 
-def _unobserved(data: PlantedData, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns users and items, int64 [K] each, of pairs drawn uniformly from the unobserved."""
+def _unobserved(data: PlantedData, split: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns users and items, int64 [K] each, of pairs drawn uniformly from the unobserved.
+
+    Of users with train events: nothing is to be told of others.
+    """
     log, rng = data.interactions, np.random.default_rng([seed, 11])
     users = rng.integers(0, log.num_users, NUM_PAIRS)
     items = rng.integers(1, log.num_items + 1, NUM_PAIRS)
-    is_new = ~data.truth.is_observed(users, items)
+    is_new = ~data.truth.is_observed(users, items) & split.has_train_events[users]
     return users[is_new], items[is_new]
 
 

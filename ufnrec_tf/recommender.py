@@ -147,4 +147,6 @@ def _texts(ids: Iterable[Any]) -> list[str]:
 def _padded(rows: list[list[str]]) -> tf.Tensor:
     """Returns string [B, T], right-padded by ""."""
     width = max([1, *map(len, rows)])
-    return tf.constant([row + [""] * (width - len(row)) for row in rows], tf.string, (len(rows), width))
+    return tf.constant(
+        [row + [""] * (width - len(row)) for row in rows], tf.string, (len(rows), width)
+    )

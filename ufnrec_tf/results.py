@@ -13,6 +13,7 @@ from ufnrec_tf.baselines import BASELINES, baseline_ranks
 from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.catalogue import ItemFacts
+from ufnrec_tf.data.leakage import leakage, leaks
 from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.some_histories import some_histories
 from ufnrec_tf.data.splits import Split
@@ -115,6 +116,8 @@ def finish(
         "validation": scores["validation"].metrics,
         "protocol": {
             **loop.evaluators["test"].protocol(),
+            "leaks": leaks(split),
+            "leakage": leakage(split),
             "weights": progress.best_weights,
             "selected_epoch": progress.best_epoch,
             "selected_by": config.training.monitor or "nothing: the last weights",
@@ -223,13 +226,13 @@ def _lists(config: ConfigDict, split: Split, items: np.ndarray) -> dict[str, Any
 
 def _samples(config: ConfigDict, split: Split, items: np.ndarray) -> list[dict[str, Any]]:
     """Returns histories and recommendations of a few users, in raw ids."""
-    count = min(config.comparison.sample_users, len(split.users("test")))
-    if not count:
-        return []
     log, ends = split.interactions, split.history_ends("test")
     users, targets = split.users("test"), split.targets("test")
+    # The newest target of each user.
+    places = np.flatnonzero(np.diff(users, append=-1))
+    count = min(config.comparison.sample_users, len(places))
     samples = []
-    for place in np.linspace(0, len(users) - 1, count).astype(int):
+    for place in places[np.linspace(0, len(places) - 1, count).astype(int)]:
         user = users[place]
         history = log.items[log.offsets[user] : ends[place]][-5:]
         samples.append(
@@ -244,12 +247,14 @@ def _samples(config: ConfigDict, split: Split, items: np.ndarray) -> list[dict[s
 
 
 def _write_ranks(path: Path, split: Split, part: str, ranks: np.ndarray) -> None:
-    log = split.interactions
+    """Writes a row a target: raw ids, its rank, its place in the user's history from 0."""
+    log, users = split.interactions, split.users(part)
     frame = pd.DataFrame(
         {
-            "user": log.user_ids[split.users(part)].astype(str),
+            "user": log.user_ids[users].astype(str),
             "item": log.item_ids[split.targets(part)].astype(str),
             "rank": ranks,
+            "position": (split.target_index(part) - log.offsets[users]).astype(np.int32),
         }
     )
     write_parquet(path, frame)

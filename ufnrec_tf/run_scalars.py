@@ -96,9 +96,12 @@ _PLANTED = ("precision", "recall", "base_rate", "lift")
 def markdown(found: dict[str, Any]) -> str:
     """Returns what a run flagged as Markdown: numbers, items, some users; see `describe`."""
     future = found["future"]
+    # These users may have no held-out events, where others are held out.
+    taken = "what these users took later is not known"
+    if future.get("rate", 0) is not None or not future["num_flagged"]:
+        taken = f"{future['hits']:,} of them were taken later"
     lines = [
-        f"{future['num_flagged']:,} pairs flagged, of {future['users']:,} users; "
-        f"{future['hits']:,} of them were taken later.",
+        f"{future['num_flagged']:,} pairs flagged, of {future['users']:,} users; {taken}.",
         "",
         "| beside unflagged pairs | their rate | lift | 95% interval |",
         "|---|---|---|---|",

@@ -6,6 +6,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
+from ufnrec_tf.data.moments import show_moment
 from ufnrec_tf.display import Display
 from ufnrec_tf.versions import versions
 from ufnrec_tf.workdir import read_json
@@ -63,8 +64,19 @@ def without_users(text: str, users: Set[str]) -> str:
 
 def _target_text(protocol: dict[str, Any]) -> str:
     if protocol["split"] == "temporal":
-        return f"each user's first item from {protocol['test_time']:.15g} on"
+        return f"each user's first item from {show_moment(protocol['test_time'])} on"
+    if protocol["split"] == "user_holdout":
+        return "the last item of users that training has not met"
+    count = protocol.get("targets", 1)
+    if count > 1:
+        return f"each user's last {count} items, each by itself"
     return "each user's last item"
+
+
+def targets_text(protocol: dict[str, Any]) -> str:
+    """Returns how many targets each evaluated user has, where that is not one."""
+    count = protocol.get("targets", 1)
+    return f" with {count} targets each" if count > 1 else ""
 
 
 def masked_targets_lines(protocol: dict[str, Any]) -> list[str]:
@@ -79,11 +91,12 @@ def masked_targets_lines(protocol: dict[str, Any]) -> list[str]:
 
 
 def newcomers_lines(protocol: dict[str, Any]) -> list[str]:
-    """Returns what to say of users and items that are new in a period, if that is the split."""
+    """Returns what to say of users and items that are new in a part, if the split has such."""
     if "new_users" not in protocol:
         return []
+    who = "are new in the period" if "test_time" in protocol else "have one event alone"
     return [
-        f"{protocol['new_users']:,} users are new in the period and not ranked; "
+        f"{protocol['new_users']:,} users {who} and are not ranked; "
         f"{protocol['new_item_targets']:,} targets are items that no training has seen."
     ]
 

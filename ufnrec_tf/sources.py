@@ -20,6 +20,8 @@ from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 
 PLANTED = "planted"
+MOST_TIMES = 5_000_000
+"""Events of a prepared folder up to which times are read whatever the split (40 MB)."""
 
 
 class Source(NamedTuple):
@@ -35,8 +37,14 @@ def make_split(config: ConfigDict, interactions: Interactions) -> Split:
     Raises:
         UserError: If the interactions cannot be split so.
     """
-    settings = config.split.to_dict()
-    return SPLITS[settings.pop("name")](interactions, SplitSettings(**settings))
+    values = config.split.to_dict()
+    name, settings = values.pop("name"), SplitSettings(**values)
+    if settings.num_targets > 1 and name != "leave_last_n":
+        raise UserError(
+            f"--config.split.num_targets={settings.num_targets} has no effect with "
+            f"--config.split.name={name}. Set --config.split.name=leave_last_n, or leave it out."
+        )
+    return SPLITS[name](interactions, settings)
 
 
 def load(config: ConfigDict, path: str) -> Source:
@@ -127,7 +135,8 @@ def filters_of(config: ConfigDict) -> Filters:
 def _read_folder(config: ConfigDict, path: str) -> Interactions:
     """Returns the interactions of a prepared folder, read as it was prepared."""
     data, folder = config.data, Path(path)
-    settings = read_manifest(folder).settings
+    manifest = read_manifest(folder)
+    settings = manifest.settings
     for key in ("format", "user_column", "item_column", "time_column", "rating_column"):
         if data[key] not in ("", "auto"):
             raise UserError(
@@ -147,8 +156,9 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
                 f"{path}: was prepared with --config.data.{key}={before.get(key, default)!r}, now "
                 f"{value!r}. Leave it out, or prepare the log with it into another folder."
             )
-    # Times of 50 million events are 400 MB, which only dates need.
-    with_times = config.split.name == "temporal"
+    # Times of 50 million events are 400 MB, which only dates need; of a few they say what leaks.
+    is_small = manifest.counts["events"] <= MOST_TIMES
+    with_times = is_small or config.split.name == "temporal"
     return read_prepared(folder, with_times=with_times, titles_path=data.titles)
 
 

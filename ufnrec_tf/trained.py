@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from ufnrec_tf.backbone_setup import make_backbone
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.checks import check_names
+from ufnrec_tf.data.leakage import leaks
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.experiment import (
@@ -20,7 +21,7 @@ from ufnrec_tf.export import read_metadata
 from ufnrec_tf.onnx_export import check_onnx, onnx_line
 from ufnrec_tf.results import EXPORT_FOLDER, export
 from ufnrec_tf.run_state import Progress
-from ufnrec_tf.showing import masked_targets_lines, newcomers_lines
+from ufnrec_tf.showing import masked_targets_lines, newcomers_lines, targets_text
 from ufnrec_tf.sources import Source, make_split
 from ufnrec_tf.table_check import table_check_line
 from ufnrec_tf.workdir import JsonLines
@@ -83,20 +84,21 @@ def evaluate_workdir(
     """Scores a trained work directory on a part of the split; shows, records, returns it."""
     _check_data(record, source, workdir)
     backbone, state = _weights(config, record, source, workdir)
-    evaluator = make_evaluator(
-        config, make_split(config, source.interactions), part, record["seed"]
-    )
+    split = make_split(config, source.interactions)
+    evaluator = make_evaluator(config, split, part, record["seed"])
     score = evaluator.evaluate(backbone)
-    protocol = evaluator.protocol()
+    protocol = evaluator.protocol() | {"leaks": leaks(split)}
     display.heading(f"{part}, full ranking, {workdir}")
     display.table(["metric", "value"], [[k, f"{v:.4f}"] for k, v in score.metrics.items()])
     display.block(
         [
-            f"{score.num_users:,} users, {protocol['candidates']:,} candidates, masked: "
-            f"{protocol['masked']}; ties {protocol['ties']}; {state['weights']} weights of step "
-            f"{state['step']:,}; data {source.interactions.sha256[:12]}; seed {record['seed']}",
+            f"{score.num_users:,} users{targets_text(protocol)}, {protocol['candidates']:,} "
+            f"candidates, masked: {protocol['masked']}; ties {protocol['ties']}; "
+            f"{state['weights']} weights of step {state['step']:,}; "
+            f"data {source.interactions.sha256[:12]}; seed {record['seed']}",
             *masked_targets_lines(protocol),
             *newcomers_lines(protocol),
+            *protocol["leaks"],
         ]
     )
     JsonLines(Path(workdir) / "metrics.jsonl").append(

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 
 from ufnrec_tf.data.distinct import distinct_in_ranges
+from ufnrec_tf.data.leakage import leaks
+from ufnrec_tf.data.moments import show_moment
 from ufnrec_tf.data.reading import reading_lines
-from ufnrec_tf.data.splits import MIN_EVENTS, PARTS, Split
+from ufnrec_tf.data.splits import PARTS, Split
 
 Summary = dict[str, Any]
 
@@ -14,9 +16,10 @@ Summary = dict[str, Any]
 def summary(split: Split) -> Summary:
     """Returns what the data is, in numbers that JSON can hold.
 
-    `density` is the share of the user x item cells with at least one event, 0..1. Where the parts
-    are periods, what is new in each is there too, under `validation_...` and `test_...`; how a log
-    was read and filtered under `reading`.
+    `density` is the share of the user x item cells with at least one event, 0..1. `targets` are
+    those of each evaluated user in each part. Where the parts are periods or other users, how many
+    are evaluated and what is new in each is there too, under `validation_...` and `test_...`.
+    `leaks` are lines for people; how a log was read and filtered stands under `reading`.
     """
     data = split.interactions
     pairs = distinct_in_ranges(
@@ -37,16 +40,18 @@ def summary(split: Split) -> Summary:
         "repeats": data.num_repeats,
         "repeats_kept": data.num_events - num_pairs,
         "train_events": split.num_train_events,
-        "evaluated_users": len(split.users("test")),
+        "evaluated_users": len(split.evaluated_users("test")),
+        "targets": split.num_targets,
         "heldout_only_items": len(split.heldout_only_items),
+        "leaks": leaks(split),
     }
     if data.reading is not None:
         found["reading"] = data.reading.as_json()
-    if split.times is not None:
-        for part, time in zip(PARTS, split.times, strict=True):
-            new = split.newcomers(part)
-            found[f"{part}_time"] = time
-            found[f"{part}_users"] = len(split.users(part))
+    for part in PARTS:
+        new = split.newcomers(part)
+        if new:
+            found |= {key: value for key, value in new.items() if key.startswith(part)}
+            found[f"{part}_users"] = len(split.evaluated_users(part))
             found[f"{part}_new_users"] = new["new_users"]
             found[f"{part}_new_item_targets"] = new["new_item_targets"]
     return found
@@ -63,26 +68,31 @@ def summary_lines(summary: Summary) -> list[str]:
         f"         {s['users']:,} users, {s['items']:,} items, {s['events']:,} events ({repeats})",
         f"         events a user: mean {s['mean_length']:.1f}, median {s['median_length']:.1f}, "
         f"longest {s['max_length']:,}; density {s['density']:.4%}",
-        *(_period_lines(s) if "test_time" in s else _last_events_lines(s)),
+        *(_part_lines(s) if "test_users" in s else _last_events_lines(s)),
         f"         {s['heldout_only_items']:,} items occur only in held-out events",
+        *(f"         {line}" for line in s["leaks"]),
     ]
 
 
 def _last_events_lines(s: Summary) -> list[str]:
     train_only = int(s["users"]) - int(s["evaluated_users"])
+    each, least = int(s["targets"]), 2 * int(s["targets"]) + 1
+    several = f" on {each} targets each in validation and in test" if each > 1 else ""
     return [
         f"split    {s['split']}: {s['train_events']:,} events train, {s['evaluated_users']:,} "
-        f"users evaluated, {train_only:,} (fewer than {MIN_EVENTS} events) train only"
+        f"users evaluated{several}, {train_only:,} (fewer than {least} events) train only"
     ]
 
 
-def _period_lines(s: Summary) -> list[str]:
+def _part_lines(s: Summary) -> list[str]:
     lines = [f"split    {s['split']}: {s['train_events']:,} events train"]
     for part in PARTS:
         new_items, users = int(s[f"{part}_new_item_targets"]), int(s[f"{part}_users"])
+        since, why = "", "with one event"
+        if f"{part}_time" in s:
+            since, why = f" from {show_moment(s[f'{part}_time'])}", "new ones"
         lines.append(
-            f"         {part} from {s[f'{part}_time']:.15g}: {users:,} users evaluated, "
-            f"{s[f'{part}_new_users']:,} new ones not; {new_items:,} targets "
-            f"({new_items / users:.1%}) are new items"
+            f"         {part}{since}: {users:,} users evaluated, {s[f'{part}_new_users']:,} {why} "
+            f"not; {new_items:,} targets ({new_items / users:.1%}) are new items"
         )
     return lines

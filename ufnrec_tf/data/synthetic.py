@@ -157,8 +157,8 @@ def ceiling_ranks(
         chunk_size: users at a time; None bounds memory.
 
     Returns:
-        int64 [M] for the part's users, 1 is best, seen items masked. Equal probabilities, where any
-        order is as good, stand in order of id.
+        int64 [M] for the part's targets, 1 is best, seen items masked. Equal probabilities,
+        where any order is as good, stand in order of id.
     """
     log, truth = data.interactions, data.truth
     ends, targets = split.history_ends(part), split.targets(part)
@@ -184,6 +184,7 @@ def detection(
     items: np.ndarray,
     *,
     candidates: tuple[np.ndarray, np.ndarray] | None = None,
+    is_trained: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Says how well flagged pairs hit the planted false negatives.
 
@@ -195,6 +196,8 @@ def detection(
         items: int [F].
         candidates: users and items, int [C] each, of the pairs that could have been flagged;
             None: all unobserved ones.
+        is_trained: bool [U], without `candidates`: users whose unobserved pairs could have been
+            flagged; None: everybody.
 
     Returns:
         `precision`: liked share of the flagged; `recall`: flagged share of the liked candidates;
@@ -203,9 +206,9 @@ def detection(
     """
     flagged, is_hit = _judge(data, users, items)
     if candidates is None:
-        lengths = data.truth.world.lengths
-        num_pairs = int((data.settings.num_items - lengths).sum())
-        num_true, num_found = int(data.truth.world.num_false_negatives().sum()), int(is_hit.sum())
+        world, known = data.truth.world, slice(None) if is_trained is None else is_trained
+        num_pairs = int((data.settings.num_items - world.lengths[known]).sum())
+        num_true, num_found = int(world.num_false_negatives()[known].sum()), int(is_hit.sum())
     else:
         pairs, is_true = _judge(data, *candidates)
         num_pairs, num_true = len(pairs), int(is_true.sum())

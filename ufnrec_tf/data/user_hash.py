@@ -10,13 +10,29 @@ _KEY = "ufnrec-tf users."
 def hash_users(user_ids: np.ndarray) -> np.ndarray:
     """Returns a stable hash of each raw user id, uint64 [U].
 
-    SipHash of the id's UTF-8 bytes, so that it depends on nothing else: not on other users, the
-    order of the log, the number of workers or the process.
+    SipHash of the id's UTF-8 bytes, mixed once more by pandas, so that it depends on nothing else:
+    not on other users, the order of the log, the number of workers or the process.
 
     Args:
         user_ids: object(str) [U].
     """
     return hash_array(np.asarray(user_ids, dtype=object), hash_key=_KEY, categorize=False)
+
+
+def user_shares(user_ids: np.ndarray, seed: int) -> np.ndarray:
+    """Returns a stable number in [0, 1) for each raw user id, float64 [U], uniform over ids.
+
+    Like `hash_users`, it depends on the id alone, and on the seed.
+
+    Args:
+        user_ids: object(str) [U].
+        seed: 0..9,999,999,999; other seeds, other numbers.
+    """
+    # A key of its own, lest who is drawn has to do with the worker that has the user.
+    key = f"split {seed:010d}"
+    ids = np.asarray(user_ids, dtype=object)
+    hashed = hash_array(ids, hash_key=key, categorize=False)
+    return (hashed >> np.uint64(11)) / 2.0**53
 
 
 def owners_of(user_ids: np.ndarray, num_workers: int) -> np.ndarray:

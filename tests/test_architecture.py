@@ -16,13 +16,13 @@ LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
     "array_files "
-    "own_state checkpoint rewriting board run_state evaluation_share",
+    "own_state checkpoint rewriting event_files board run_state evaluation_share",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
     "losses metrics policies positions memory_rows memory_carry memory_usage user_items "
     "host_state gate optimizer retriever histories controls statistics slices beyond_accuracy "
-    "charts report_style run_ids",
+    "chart_values charts report_style pictures run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
     "safe_flips memory_transfer",
     "model evaluation recommend suspects detection",

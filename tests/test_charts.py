@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ufnrec_tf.charts import Bar, Series, colour, forest, line_chart, nice_ticks
+from ufnrec_tf.chart_values import Bar, Series, colour, nice_ticks
+from ufnrec_tf.charts import forest, line_chart
 
 
 def test_ticks_are_round_and_inside():

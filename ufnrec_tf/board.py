@@ -2,7 +2,6 @@
 
 import math
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +11,12 @@ import tensorflow as tf
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api as hparams_api
 
+from ufnrec_tf.event_files import EVENTS, whole_records
 from ufnrec_tf.workdir import not_written
 
-EVENTS = "events.out.tfevents."
-"""How the names of TensorFlow's event files begin; by it TensorBoard finds them."""
 _END = ".end.v2"
 """How the name of a file ends that has what a run tells at its end alone."""
 _NEW = ".cut.new"
-_BEFORE_EVENT, _AFTER_EVENT = 12, 4
-"""Bytes of a record before and after its event."""
 
 
 class Board:
@@ -124,21 +120,13 @@ class Board:
 
 
 def _cut_events(path: Path, step: int) -> None:
-    """Leaves in an event file what is whole and not after `step`.
-
-    A record is its length, a checksum of that, an event and the event's checksum.
-
-    Source: TensorFlow's guide to TFRecord files.
-    """
-    data, kept, place = path.read_bytes(), [], 0
-    while place + _BEFORE_EVENT <= len(data):
-        (size,) = struct.unpack_from("<Q", data, place)
-        begin, end = place + _BEFORE_EVENT, place + _BEFORE_EVENT + size + _AFTER_EVENT
-        if end > len(data):  # the process was killed while it wrote this one
-            break
-        if tf.compat.v1.Event.FromString(data[begin : begin + size]).step <= step:
-            kept.append(data[place:end])
-        place = end
+    """Leaves in an event file what is whole and not after `step`."""
+    data = path.read_bytes()
+    kept = [
+        data[record.begin : record.end]
+        for record in whole_records(data)
+        if tf.compat.v1.Event.FromString(record.event).step <= step
+    ]
     if sum(map(len, kept)) == len(data):
         return
     new = path.with_name(_NEW)

@@ -4,8 +4,27 @@ from collections.abc import Sequence
 from html import escape
 
 from ufnrec_tf.comparison_numbers import BETTER, WORSE
+from ufnrec_tf.report_style import STYLE
+
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
+"""What the page may do: nothing is fetched, no script runs, whatever an id may hold."""
 
 VERDICT_CLASSES = {BETTER: "better", WORSE: "worse"}
+
+
+def document(title: str, body: str) -> str:
+    """Returns the page; the body is HTML already, the title is not."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title>"
+        f"<style>{STYLE}</style></head><body><main>\n{body}\n</main></body></html>\n"
+    )
 
 
 def section(title: str, body: str, note: str = "") -> str:

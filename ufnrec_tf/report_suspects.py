@@ -1,7 +1,7 @@
 """What a comparison's page says of the suspects: how right they are, which items, for whom."""
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 from html import escape, unescape
 from typing import Any
 
@@ -94,10 +94,21 @@ def _user(user: dict[str, Any]) -> str:
         f"<b>{escape(each['item'])}</b>" if each["taken_later"] else escape(each["item"])
         for each in user["flagged"]
     )
+    later = escape(", ".join(user["later"]))
+    return user_paragraph(user["user"], user["history"], {"flagged": flagged, "took later": later})
+
+
+def user_paragraph(user: str, history: Sequence[str], lines: Mapping[str, str]) -> str:
+    """Returns a paragraph on a user, which `without_users` can take out again.
+
+    Args:
+        user: Raw id.
+        history: Names of items, newest last; the last few are shown.
+        lines: What to say, label to HTML.
+    """
+    said = "".join(f"<br>{label}: {text}" for label, text in lines.items())
     return (
-        f"<p>User <b>{escape(user['user'])}</b>, newest: "
-        f"{escape(', '.join(user['history'][-_NEWEST:]))}<br>flagged: {flagged}"
-        f"<br>took later: {escape(', '.join(user['later']))}</p>"
+        f"<p>User <b>{escape(user)}</b>, newest: {escape(', '.join(history[-_NEWEST:]))}{said}</p>"
     )
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.arms import parse_arms
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.baselines import BASELINES, baseline_ranks
+from ufnrec_tf.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
 from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.data.interactions import Interactions
@@ -29,7 +29,6 @@ from ufnrec_tf.showing import SHOWN_METRICS, show_finished
 from ufnrec_tf.sources import Source
 from ufnrec_tf.workdir import RANKS_FILES, read_json, write_json, write_parquet
 
-BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
 LIST_LENGTH = 10
 """Items of the lists that `beyond_accuracy` is about."""
 BACKBONE_LABELS = {

@@ -38,6 +38,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th { text-align: left; font-weight: 600; color: var(--faint); vertical-align: bottom; }
 th, td { padding: 6px 18px 6px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 td:first-child, th:first-child { position: sticky; left: 0; background: var(--ground); }
+.text td { white-space: normal; overflow-wrap: anywhere; }
+.text td:first-child { min-width: 8.5em; }
 td small { color: var(--faint); }
 td small.better { color: var(--better); font-weight: 600; }
 td small.worse { color: var(--worse); font-weight: 600; }
@@ -84,7 +86,8 @@ li { overflow-wrap: anywhere; }
   h1 { font-size: 1.2rem; }
   .forest .row { grid-template: "name value" "plot plot" / 1fr max-content; }
   .facts { grid-template-columns: 1fr 1fr; }
-  td:first-child, th:first-child { max-width: 46vw; white-space: normal; overflow-wrap: anywhere; }
+  td:first-child, th:first-child { min-width: 30vw; max-width: 46vw; white-space: normal;
+    overflow-wrap: anywhere; }
 }
 """
     + "".join(

@@ -18,8 +18,15 @@ MATCHES = {
 """Key in a run's `future` to what the unflagged pairs beside the flagged ones share with them."""
 
 
-def suspects_section(summary: dict[str, Any]) -> str:
-    """Returns the section on suspects, empty where no arm has any."""
+def suspects_section(
+    summary: dict[str, Any], *, averaged: str = "Means over seeds; examples of one run."
+) -> str:
+    """Returns the section on suspects, empty where no arm has any.
+
+    Args:
+        summary: Its `arms` are looked at.
+        averaged: What to say of several runs behind a number.
+    """
     tables = [_truth(summary), _future(summary), *_examples(summary)]
     if not any(tables):
         return ""
@@ -27,7 +34,8 @@ def suspects_section(summary: dict[str, Any]) -> str:
         "Pairs (user, item) that the memory suspects. Against the planted truth, where the data is "
         "planted: precision, recall, and the lift over pairs at random. Against the future: how "
         "often the user took the item in held-out events, beside unflagged pairs that are like it, "
-        "and the ratio with its 95% interval over users. Means over seeds; examples of one run."
+        "and the ratio with its 95% interval over users. "
+        f"{averaged}"
     )
     return section("Are the suspects false negatives?", "".join(tables), note)
 

@@ -21,7 +21,7 @@ def training_charts(facts: RunFacts) -> list[LineChart]:
     return [
         _ranking(facts, "ndcg@10", marks),
         _ranking(facts, "hr@10", marks),
-        _of_arms(facts, "loss", "Loss a step", "loss/total", marks=marks),
+        _without_its_fall(_of_arms(facts, "loss", "Loss a step", "loss/total", marks=marks)),
         _of_arms(
             facts,
             "flips",
@@ -75,7 +75,7 @@ def _marks(facts: RunFacts) -> list[Mark]:
 def _ranking(facts: RunFacts, metric: str, marks: Sequence[Mark]) -> LineChart:
     """Returns a validation metric: a line for each arm and each kind of weights."""
     series = []
-    for arm in (facts.own, *facts.arms[:-1]):
+    for arm in facts.arms:
         kinds = list(dict.fromkeys(line["weights"] for line in arm.evaluations))
         for number, weights in enumerate(kinds):
             lines = [line for line in arm.evaluations if line["weights"] == weights]
@@ -89,7 +89,7 @@ def _ranking(facts: RunFacts, metric: str, marks: Sequence[Mark]) -> LineChart:
                 )
             )
     title = f"{metric.upper()} on validation"
-    return LineChart(_file_name(metric), title, _x_label(facts), 3, series, marks)
+    return LineChart(_file_name(metric), title, _x_label(facts), _digits(series), series, marks)
 
 
 def _file_name(metric: str) -> str:
@@ -108,10 +108,29 @@ def _of_arms(
     """Returns one scalar of training, a line for each arm in which it is ever other than zero."""
     series = [
         _line(facts, arm.label, _colour_of(facts, arm), arm.scalars[tag], factor)
-        for arm in (facts.own, *facts.arms[:-1])
+        for arm in facts.arms
         if any(arm.scalars.get(tag, {}).values())
     ]
     return LineChart(name, title, _x_label(facts), _digits(series), series, marks)
+
+
+def _without_its_fall(chart: LineChart) -> LineChart:
+    """Returns a chart of a loss without its first epochs, beside which nothing else shows."""
+    values = [y for line in chart.series for y in line.y if y is not None]
+    if not values:
+        return chart
+    most = 2.0 * float(np.median(values))
+    begins = max(
+        next((x for x, y in zip(line.x, line.y, strict=True) if y is not None and y <= most), 0.0)
+        for line in chart.series
+    )
+    series = []
+    for line in chart.series:
+        kept = [(x, y) for x, y in zip(line.x, line.y, strict=True) if x >= begins]
+        series.append(line._replace(x=[x for x, _ in kept], y=[y for _, y in kept]))
+    is_cut = any(len(new.x) < len(old.x) for new, old in zip(series, chart.series, strict=True))
+    title = f"{chart.title}, from {chart.x_label} {begins:,.0f}" if is_cut else chart.title
+    return chart._replace(title=title, series=series, digits=_digits(series))
 
 
 def _line(
@@ -124,8 +143,8 @@ def _line(
 def _digits(series: Sequence[Series]) -> int:
     """Returns as many decimals as tell the ticks of the vertical axis apart."""
     values = [y for line in series for y in line.y if y is not None]
-    span = max(values, default=1.0) - min(values, default=0.0)
-    ticks = nice_ticks(0.0, span or 1.0)
+    # As `limits` has them.
+    ticks = nice_ticks(0.0, 1.1 * (max(values, default=1.0) - min(values, default=0.0)) or 1.0)
     return max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
 
 

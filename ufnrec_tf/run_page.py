@@ -74,7 +74,7 @@ def _verdict(facts: RunFacts, numbers: Numbers) -> str:
     interval = own.metrics[MAIN]
     text = f"{own.label}: {MAIN.upper()} {decimals(interval.estimate)} on test"
     if math.isfinite(interval.low):
-        text += f", {decimals(interval.low)} to {decimals(interval.high)}"
+        text += f" (95% interval {decimals(interval.low)} to {decimals(interval.high)})"
     popularity = next((row for row in numbers.rows if row.label == "Popularity"), None)
     if popularity is not None and popularity.metrics[MAIN].estimate > 0:
         times = interval.estimate / popularity.metrics[MAIN].estimate
@@ -200,7 +200,8 @@ def _training(facts: RunFacts, charts: list[Chart]) -> str:
 
 def _suspects(facts: RunFacts) -> str:
     """Returns what the run and its arms found of false negatives; see `suspects_section`."""
-    return suspects_section({"arms": [_suspects_of(arm) for arm in facts.arms if arm.result]})
+    arms = [_suspects_of(arm) for arm in facts.arms if arm.result]
+    return suspects_section({"arms": arms}, averaged="")
 
 
 def _suspects_of(arm: ArmFacts) -> dict[str, Any]:

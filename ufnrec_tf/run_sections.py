@@ -9,7 +9,7 @@ from ufnrec_tf.charts import figure
 from ufnrec_tf.config import as_json, default_config, option_table
 from ufnrec_tf.report_parts import number, section, table
 from ufnrec_tf.run_charts import as_date
-from ufnrec_tf.run_facts import ArmFacts, RunFacts
+from ufnrec_tf.run_facts import RunFacts
 
 
 def charts_block(charts: list[Chart]) -> str:
@@ -21,7 +21,8 @@ def charts_block(charts: list[Chart]) -> str:
 def data_section(facts: RunFacts, charts: list[Chart]) -> str:
     """Returns what the run was trained on."""
     told = (facts.own.result or {}).get("data", {})
-    body = table(("", ""), [[escape(name), escape(text)] for name, text in _data_rows(facts)])
+    rows = [[escape(name), escape(text)] for name, text in _data_rows(facts)]
+    body = table((), rows, wraps=True)
     body += charts_block(charts)
     for title, key in (("Filters", "filters"), ("What leaks", "leaks")):
         found = told.get(key) or (facts.own.result or {}).get("protocol", {}).get(key)
@@ -73,7 +74,7 @@ def _any_value(value: Any) -> str:
         rows = [[escape(_text(row.get(key, ""))) for key in columns] for row in value]
         return table([escape(key) for key in columns], rows)
     if isinstance(value, dict):
-        return table(("", ""), [[escape(key), escape(_text(x))] for key, x in value.items()])
+        return table((), [[escape(key), escape(_text(x))] for key, x in value.items()], wraps=True)
     lines = value if isinstance(value, list) else [value]
     return f"<ul>{''.join(f'<li>{escape(_text(line))}</li>' for line in lines)}</ul>"
 
@@ -92,52 +93,41 @@ def _text(value: Any) -> str:
 
 
 def cost_section(facts: RunFacts) -> str:
-    """Returns what the run and its arms took; empty before any has finished."""
-    rows = [_cost_row(arm) for arm in facts.arms if arm.result]
-    if not rows:
+    """Returns what the run and its arms took, a column each; empty before any has finished."""
+    columns = {arm.label: _costs(arm.result) for arm in facts.arms if arm.result}
+    if not columns:
         return ""
-    columns = (
-        "",
-        "steps",
-        "training, s",
-        "CPU s",
-        "CPU s per 1,000 users",
-        "users a second",
-        "evaluation, CPU s",
-        "memory of false negatives",
-        "in use",
-        "evictions",
-        "peak of the process",
-    )
+    names = next(iter(columns.values()))
+    rows = [[name, *(column[name] for column in columns.values())] for name in names]
     note = (
         "Training without the first ten steps, in which programs are compiled; CPU seconds of all "
-        "threads. The peak is the process's, which trained all arms so far."
+        "threads. The peak is that of the process, which trained all arms up to then."
     )
-    return section("Cost", table(columns, rows), note)
+    return section("Cost", table(("", *map(escape, columns)), rows), note)
 
 
-def _cost_row(arm: ArmFacts) -> list[str]:
-    result = arm.result or {}
+def _costs(result: dict[str, Any]) -> dict[str, str]:
     timing, memory = result["timing"], result["memory"]
-    users = timing["train_users"]
-    per_thousand = 1000 * timing["train_cpu_seconds"] / users if users else None
-    a_second = users / timing["train_seconds"] if timing["train_seconds"] else None
-    has_memory = bool(memory["slots"])
-    return [
-        f"<b>{escape(arm.label)}</b>",
-        f"{result['steps']:,}",
-        number(timing["train_seconds"], 1),
-        number(timing["train_cpu_seconds"], 1),
-        number(per_thousand, 3),
-        number(a_second, 0),
-        number(timing["evaluation_cpu_seconds"], 1),
-        f"{size(memory['table_bytes'])}, {memory['rows']:,} × {memory['slots']}"
-        if has_memory
-        else "none",
-        f"{memory['fill']:.1%}" if has_memory else "",
-        f"{memory['evictions']:,}" if has_memory else "",
-        size(memory["peak_rss_bytes"]),
-    ]
+    users, seconds = timing["train_users"], timing["train_seconds"]
+    costs = {
+        "steps": f"{result['steps']:,}",
+        "training, seconds": number(seconds, 1),
+        "training, CPU seconds": number(timing["train_cpu_seconds"], 1),
+        "CPU seconds for 1,000 users": number(
+            1000 * timing["train_cpu_seconds"] / users if users else None, 3
+        ),
+        "users a second": number(users / seconds if seconds else None, 0),
+        "evaluation, CPU seconds": number(timing["evaluation_cpu_seconds"], 1),
+        "peak of the process": size(memory["peak_rss_bytes"]),
+        **dict.fromkeys(("memory of false negatives", "slots in use", "evictions"), "none"),
+    }
+    if memory["slots"]:
+        costs["memory of false negatives"] = (
+            f"{size(memory['table_bytes'])}: {memory['rows']:,} rows of {memory['slots']} slots"
+        )
+        costs["slots in use"] = f"{memory['fill']:.1%}"
+        costs["evictions"] = f"{memory['evictions']:,}"
+    return costs
 
 
 def size(num_bytes: float) -> str:
@@ -163,9 +153,11 @@ def settings_section(facts: RunFacts) -> str:
             if option is None or value != usual:
                 changed.append([*rows[-1], f"<code>{escape(_setting(usual))}</code>"])
     body = (
-        table(("key", "value", "default"), changed) if changed else "<p>All are the defaults.</p>"
+        table(("key", "value", "default"), changed, wraps=True)
+        if changed
+        else "<p>All are the defaults.</p>"
     )
-    whole = table(("key", "value"), rows)
+    whole = table(("key", "value"), rows, wraps=True)
     body += f"<details><summary>All settings</summary>{whole}</details>"
     note = "What differs from configs/base.py, whose help says what each key does."
     return section("Settings", body, note)

@@ -12,7 +12,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.runs import metric_lines, read
 from ufnrec_tf.own_state import read_part
 
-TIMED = ("speed/users_per_second", "_hparams_/session_start_info")
+TIMED = (
+    "speed/users_per_second",
+    "cost/train_seconds",
+    "cost/cpu_seconds_per_1000_users",
+    "_hparams_/session_start_info",
+)
 """Tags of TensorBoard whose values tell of time."""
 FRAMES = ("ranks.parquet", "ranks_validation.parquet", "false_negatives.parquet")
 

@@ -29,7 +29,7 @@ LAYERS = [
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
-    "callbacks record false_negatives preparation",
+    "callbacks record false_negatives preparation run_cards",
     "signals warm_start",
     "results",
     "run_heading",

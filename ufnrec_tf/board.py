@@ -2,25 +2,68 @@
 
 import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api as hparams_api
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import summary as hparams_summary
+from tensorboard.plugins.projector.metadata import PROJECTOR_FILENAME
+from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 
 from ufnrec_tf.event_files import EVENTS, whole_records
-from ufnrec_tf.workdir import not_written
+from ufnrec_tf.workdir import not_written, write_text, written_whole
 
 _END = ".end.v2"
 """How the name of a file ends that has what a run tells at its end alone."""
 _NEW = ".cut.new"
+_VECTORS, _METADATA = "item_vectors.tsv", "items.tsv"
+_PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)
+_HARMFUL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls, ends of lines and paragraphs, what turns the direction of writing, half characters."""
+
+
+class Setting(NamedTuple):
+    """One setting of a run in the HParams tab.
+
+    Attributes:
+        name: Key of the configuration.
+        value: What it was set to.
+        help: What it does.
+        choices: What it may be; empty: anything.
+    """
+
+    name: str
+    value: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+class BoardMetric(NamedTuple):
+    """One result of a run in the HParams tab.
+
+    Attributes:
+        tag: Its scalar in the part `summary`.
+        value: What came out.
+        title: Head of the column.
+        help: What it is.
+    """
+
+    tag: str
+    value: float
+    title: str
+    help: str
 
 
 class Board:
-    """Event files of a run, one folder for each of train, validation and test.
+    """Event files of a run: folders train, validation, test, and summary for its end.
 
     Args:
         folder: The `tensorboard` folder of the work directory.
@@ -39,7 +82,8 @@ class Board:
             return
         with self._on_disk():
             for path in sorted(self._folder.glob("*/*")):
-                if path.name == _NEW or path.name.endswith(_END):
+                is_half = path.name == _NEW or path.name.startswith(".")
+                if is_half or path.name.endswith(_END) or path.name in _PROJECTOR:
                     path.unlink()
                 elif path.name.startswith(EVENTS):
                     _cut_events(path, step)
@@ -89,21 +133,74 @@ class Board:
                 metadata=histogram_metadata.create_summary_metadata(name, name),
             )
 
-    def text(self, name: str, markdown: str) -> None:
+    def text(self, name: str, markdown: str, *, part: str = "train") -> None:
         """Writes a text card."""
-        with self._writing("train", 0):
+        with self._writing(part, 0):
             tf.summary.text(name, markdown)
 
-    def hparams(self, settings: dict[str, Any], metrics: dict[str, float], *, step: int) -> None:
-        """Writes the run's settings and its best validation metrics, once, at the end."""
-        plain = {
-            key: value if isinstance(value, bool | int | float | str) else str(value)
-            for key, value in settings.items()
-        }
-        with self._writing("validation", step):
-            hparams_api.hparams(plain)
-            for name, value in metrics.items():
-                tf.summary.scalar(name, value)
+    def session(
+        self, settings: Sequence[Setting], metrics: Sequence[BoardMetric], *, step: int
+    ) -> None:
+        """Declares settings and results of the run for the HParams tab, and writes both, once.
+
+        All runs under one folder should declare the same: TensorBoard takes the declaration of
+        any of them for all.
+
+        Args:
+            settings: What the run was set to, in the order of the columns.
+            metrics: What came of it, likewise.
+            step: The run's last step.
+        """
+        values = {setting.name: _plain(setting.value) for setting in settings}
+        experiment = hparams_summary.experiment_pb(
+            [_hparam_info(setting) for setting in settings],
+            [
+                api_pb2.MetricInfo(
+                    name=api_pb2.MetricName(tag=metric.tag),
+                    display_name=metric.title,
+                    description=metric.help,
+                )
+                for metric in metrics
+            ],
+        )
+        done = hparams_summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+        with self._writing("summary", step):
+            tf.summary.experimental.write_raw_pb(experiment.SerializeToString())
+            hparams_api.hparams(values)
+            for metric in metrics:
+                if math.isfinite(metric.value):
+                    tf.summary.scalar(metric.tag, metric.value)
+            tf.summary.experimental.write_raw_pb(done.SerializeToString())
+
+    def projector(self, vectors: np.ndarray, columns: Mapping[str, Sequence[str]]) -> None:
+        """Writes vectors and what they are as the plain files that the projector reads.
+
+        Args:
+            vectors: float32 [N, D].
+            columns: What to tell of each, N texts a column; the first is its label.
+        """
+        if not self._is_written:
+            return
+        folder = self._folder / "summary"
+        with self._on_disk():
+            folder.mkdir(parents=True, exist_ok=True)
+        lines = ["\t".join(columns)]
+        lines += ["\t".join(map(one_line, row)) for row in zip(*columns.values(), strict=True)]
+        config = ProjectorConfig(
+            embeddings=[
+                EmbeddingInfo(
+                    tensor_name="item vectors",
+                    tensor_path=_VECTORS,
+                    metadata_path=_METADATA,
+                    tensor_shape=vectors.shape,
+                )
+            ]
+        )
+        with written_whole(folder / _VECTORS) as new:
+            np.savetxt(new, vectors, fmt="%.6g", delimiter="\t")
+        write_text(folder / _METADATA, "".join(f"{line}\n" for line in lines))
+        # Last, since it is what the projector looks for.
+        write_text(folder / PROJECTOR_FILENAME, text_format.MessageToString(config))
 
     def flush(self) -> None:
         """Puts what was written on the disk."""
@@ -117,6 +214,31 @@ class Board:
             for writer in self._writers.values():
                 writer.close()
         self._writers = {}
+
+
+def one_line(text: str) -> str:
+    """Returns text that cannot end a line or a field or hide what it is, spaces in their place."""
+    return _HARMFUL.sub(" ", text)
+
+
+def _plain(value: Any) -> bool | int | float | str:
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _hparam_info(setting: Setting) -> api_pb2.HParamInfo:
+    """Returns how a setting is declared: numbers in order of size, choices to tick."""
+    info = api_pb2.HParamInfo(name=setting.name, description=setting.help)
+    value = _plain(setting.value)
+    if isinstance(value, bool):
+        info.type = api_pb2.DATA_TYPE_BOOL
+        info.domain_discrete.extend([False, True])
+    elif isinstance(value, str):
+        info.type = api_pb2.DATA_TYPE_STRING
+        if setting.choices:
+            info.domain_discrete.extend(setting.choices)
+    else:
+        info.type = api_pb2.DATA_TYPE_FLOAT64
+    return info
 
 
 def _cut_events(path: Path, step: int) -> None:

@@ -23,9 +23,10 @@ from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.release import give_back
+from ufnrec_tf.run_cards import write_cards
 from ufnrec_tf.run_scalars import write_false_negatives
 from ufnrec_tf.run_state import TRAIN_TIMES, Progress
-from ufnrec_tf.showing import SHOWN_METRICS, show_finished
+from ufnrec_tf.showing import show_finished
 from ufnrec_tf.sources import Source
 from ufnrec_tf.workdir import RANKS_FILES, read_json, write_json, write_parquet
 
@@ -138,22 +139,12 @@ def finish(
     for part, score in scores.items():
         _write_ranks(path / RANKS_FILES[part], split, part, score.ranks)
     export(config, backbone, log, path, progress, seed)
-    loop.board.hparams(_hparams(config, seed), _best(scores["validation"]), step=progress.step)
+    write_cards(loop.board, config, split=split, backbone=backbone, result=result)
     loop.board.close()
     write_json(path / "result.json", result)
     workers.any(False)  # lets the others end
     if path.parent.name != "baselines":
         show_finished(path, display)
-
-
-def _best(score: Any) -> dict[str, float]:
-    return {f"selected/{name}": score.metrics[name] for name in SHOWN_METRICS}
-
-
-def _hparams(config: ConfigDict, seed: int) -> dict[str, Any]:
-    sections = ("backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
-    flat = {f"{s}.{key}": value for s in sections for key, value in config[s].items()}
-    return {**flat, "training.batch_size": config.training.batch_size, "seed": seed}
 
 
 def _selected(config: ConfigDict, loop: TrainingLoop) -> Backbone:

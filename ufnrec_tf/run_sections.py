@@ -152,11 +152,9 @@ def settings_section(facts: RunFacts) -> str:
             rows.append([code, f"<code>{escape(_setting(value))}</code>"])
             if option is None or value != usual:
                 changed.append([*rows[-1], f"<code>{escape(_setting(usual))}</code>"])
-    body = (
-        table(("key", "value", "default"), changed, wraps=True)
-        if changed
-        else "<p>All are the defaults.</p>"
-    )
+    body = "<p>All are the defaults.</p>"
+    if changed:
+        body = table(("key", "value", "default"), changed, wraps=True)
     whole = table(("key", "value"), rows, wraps=True)
     body += f"<details><summary>All settings</summary>{whole}</details>"
     note = "What differs from configs/base.py, whose help says what each key does."

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -28,38 +28,6 @@ _VECTORS, _METADATA = "item_vectors.tsv", "items.tsv"
 _PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)
 _HARMFUL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls, ends of lines and paragraphs, what turns the direction of writing, half characters."""
-
-
-class Setting(NamedTuple):
-    """One setting of a run in the HParams tab.
-
-    Attributes:
-        name: Key of the configuration.
-        value: What it was set to.
-        help: What it does.
-        choices: What it may be; empty: anything.
-    """
-
-    name: str
-    value: Any
-    help: str
-    choices: tuple[str, ...] = ()
-
-
-class BoardMetric(NamedTuple):
-    """One result of a run in the HParams tab.
-
-    Attributes:
-        tag: Its scalar in the part `summary`.
-        value: What came out.
-        title: Head of the column.
-        help: What it is.
-    """
-
-    tag: str
-    value: float
-    title: str
-    help: str
 
 
 class Board:
@@ -139,37 +107,27 @@ class Board:
             tf.summary.text(name, markdown)
 
     def session(
-        self, settings: Sequence[Setting], metrics: Sequence[BoardMetric], *, step: int
+        self, settings: Mapping[str, Any], metrics: Mapping[str, float], *, step: int
     ) -> None:
-        """Declares settings and results of the run for the HParams tab, and writes both, once.
+        """Writes the run's settings and results for the HParams tab, once, at the end.
 
-        All runs under one folder should declare the same: TensorBoard takes the declaration of
-        any of them for all.
+        All scalars of the part `summary` are results there, in the order of their tags. Neither
+        is declared beforehand: TensorBoard takes one run's declaration for all runs, and then
+        neither puts the settings that differ first nor offers the values that occur.
 
         Args:
-            settings: What the run was set to, in the order of the columns.
-            metrics: What came of it, likewise.
+            settings: Name to what the run was set to.
+            metrics: Tag to what came of it; what is not finite is left out.
             step: The run's last step.
         """
-        values = {setting.name: _plain(setting.value) for setting in settings}
-        experiment = hparams_summary.experiment_pb(
-            [_hparam_info(setting) for setting in settings],
-            [
-                api_pb2.MetricInfo(
-                    name=api_pb2.MetricName(tag=metric.tag),
-                    display_name=metric.title,
-                    description=metric.help,
-                )
-                for metric in metrics
-            ],
-        )
+        plain = {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in settings.items()
+        }
         done = hparams_summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+        self.scalars("summary", dict(metrics), step=step)
         with self._writing("summary", step):
-            tf.summary.experimental.write_raw_pb(experiment.SerializeToString())
-            hparams_api.hparams(values)
-            for metric in metrics:
-                if math.isfinite(metric.value):
-                    tf.summary.scalar(metric.tag, metric.value)
+            hparams_api.hparams(plain)
             tf.summary.experimental.write_raw_pb(done.SerializeToString())
 
     def projector(self, vectors: np.ndarray, columns: Mapping[str, Sequence[str]]) -> None:
@@ -219,26 +177,6 @@ class Board:
 def one_line(text: str) -> str:
     """Returns text that cannot end a line or a field or hide what it is, spaces in their place."""
     return _HARMFUL.sub(" ", text)
-
-
-def _plain(value: Any) -> bool | int | float | str:
-    return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _hparam_info(setting: Setting) -> api_pb2.HParamInfo:
-    """Returns how a setting is declared: numbers in order of size, choices to tick."""
-    info = api_pb2.HParamInfo(name=setting.name, description=setting.help)
-    value = _plain(setting.value)
-    if isinstance(value, bool):
-        info.type = api_pb2.DATA_TYPE_BOOL
-        info.domain_discrete.extend([False, True])
-    elif isinstance(value, str):
-        info.type = api_pb2.DATA_TYPE_STRING
-        if setting.choices:
-            info.domain_discrete.extend(setting.choices)
-    else:
-        info.type = api_pb2.DATA_TYPE_FLOAT64
-    return info
 
 
 def _cut_events(path: Path, step: int) -> None:

@@ -1,5 +1,6 @@
 """What TensorBoard gets once, at a run's end: HParams, the projector's files, cards to read."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.board import Board, BoardMetric, Setting
+from ufnrec_tf.board import Board
 from ufnrec_tf.config import as_json, default_config, option_table
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.popularity import train_counts
@@ -17,20 +18,6 @@ from ufnrec_tf.showing import SHOWN_METRICS
 
 MOST_VECTORS = 10_000
 """Items in the projector, the most popular; a browser does not like many more."""
-FIRST_SETTINGS = (
-    "backbone.name",
-    "loss.name",
-    "memory.policy",
-    "optimizer.learning_rate",
-    "backbone.width",
-    "backbone.num_blocks",
-    "backbone.dropout",
-    "backbone.max_length",
-    "negatives.count",
-    "training.batch_size",
-    "gate.kind",
-)
-"""What runs are mostly compared by: the first columns of the HParams tab."""
 _SECTIONS = ("split", "backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
 _TRAINING = ("batch_size", "draw", "windows", "num_epochs", "max_steps", "patience")
 
@@ -57,57 +44,36 @@ def write_cards(
     board.projector(tf.cast(vectors, tf.float32).numpy(), columns)
 
 
-def _settings(config: ConfigDict, result: dict[str, Any]) -> list[Setting]:
-    """Returns the settings to compare runs by, the most telling first."""
-    options = option_table()
-    names = [f"{part}.{key}" for part in _SECTIONS for key in options[part]]
-    names += [f"training.{key}" for key in _TRAINING]
-    settings = [
-        Setting("label", result["label"], "Backbone and policy."),
-        Setting("data.source", result["data"]["source"], "The log."),
-        Setting("seed", result["seed"], "Seed of everything random."),
-    ]
-    for name in dict.fromkeys([*FIRST_SETTINGS, *names]):
-        part, _, key = name.partition(".")
-        option = options[part][key]
-        settings.append(Setting(name, config[part][key], option.help, option.choices))
-    return [*settings, Setting("data.sha256", result["data"]["sha256"][:12], "Of the log's bytes.")]
+def _settings(config: ConfigDict, result: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings to compare runs by."""
+    keys = [(part, key) for part in _SECTIONS for key in config[part]]
+    keys += [("training", key) for key in _TRAINING]
+    return {
+        "label": result["label"],
+        "seed": result["seed"],
+        "data.source": result["data"]["source"],
+        "data.sha256": result["data"]["sha256"][:12],
+        **{f"{part}.{key}": config[part][key] for part, key in keys},
+    }
 
 
-def _metrics(result: dict[str, Any]) -> list[BoardMetric]:
-    """Returns the columns of results in the HParams tab."""
-    metrics = []
-    for part in ("test", "validation"):
-        for name in SHOWN_METRICS:
-            metrics.append(
-                BoardMetric(
-                    f"selected/{part}_{name}",
-                    result[part][name],
-                    f"{name.upper()}, {part}",
-                    f"{part}, full ranking, the selected weights",
-                )
-            )
+def _metrics(result: dict[str, Any]) -> dict[str, float]:
+    """Returns tag to result; in the order of the tags they are the columns beside the settings."""
     timing = result["timing"]
     thousands = timing["train_users"] / 1000
-    cpu_seconds = timing["train_cpu_seconds"] / thousands if thousands else 0.0
-    return [
-        *metrics,
-        BoardMetric(
-            "cost/train_seconds", timing["train_seconds"], "training, s", "First steps left out."
+    scores = {
+        f"result/{part}_{name}": result[part][name]
+        for part in ("test", "validation")
+        for name in SHOWN_METRICS
+    }
+    return {
+        **scores,
+        "run/cpu_seconds_per_1000_users": (
+            timing["train_cpu_seconds"] / thousands if thousands else math.nan
         ),
-        BoardMetric(
-            "cost/cpu_seconds_per_1000_users",
-            cpu_seconds,
-            "CPU s per 1,000 users",
-            "CPU seconds of all threads while training.",
-        ),
-        BoardMetric(
-            "cost/flips",
-            result["false_negatives"]["flips"],
-            "labels flipped",
-            "Over the whole run.",
-        ),
-    ]
+        "run/flips": result["false_negatives"]["flips"],
+        "run/train_seconds": timing["train_seconds"],
+    }
 
 
 def settings_card(config: ConfigDict) -> str:

@@ -43,7 +43,7 @@ def test_the_numbers_are_those_of_the_run(workdir, capsys):
             mean, low, _, high = cell.split()
             assert mean == f"{row[name]:.4f}".removeprefix("0")
             assert float(low) <= float(mean) <= float(high)
-    assert list(scores)[0] == "Popularity" and "ItemKNN" in scores  # not among the run's own
+    assert next(iter(scores)) == "Popularity" and "ItemKNN" in scores  # not among the run's own
     assert list(scores)[-2:] == [result["label"], "ceiling: the true probabilities"]
     costs = page.rows(result["label"])
     assert costs["steps"] == [f"{result['steps']:,}"]
@@ -52,6 +52,15 @@ def test_the_numbers_are_those_of_the_run(workdir, capsys):
     assert changed["backbone.width"] == ["8", "50"] and "loss.name" not in changed
     assert result["data"]["sha256"] in page.text
     assert "python main.py" in page.text
+
+
+def test_an_arm_like_the_run_has_a_name_of_its_own(workdir, trained):
+    shutil.copytree(trained, workdir / "baselines" / "ufnrec")
+    assert run("--mode=report", f"--workdir={workdir}") == 0
+    scores = page_of(workdir).rows("HR@10")
+    own, arm = scores["SASRec+UFNRec"], scores["SASRec+UFNRec, ufnrec"]
+    assert own[:3] == arm[:3] and own[3] == "this run"
+    assert arm[3].split() == ["+0.0%", "+0.0%", "to", "+0.0%"]  # paired: the same users
 
 
 def test_slices_are_means_over_their_users(workdir):
@@ -157,10 +166,10 @@ def test_wrong_calls(arguments, words, capsys):
 def test_scalars_are_read_as_tensorflow_reads_them(workdir):
     folder = workdir / "tensorboard" / "train"
     scalars = read_scalars(folder)
-    shown = {(tag, step) for _, tag, step in points(workdir / "tensorboard") if _ == "train"}
-    assert {(tag, step) for tag, values in scalars.items() for step in values} == {
-        (tag, step) for tag, step in shown if tag not in ("memory/counts", "false_negatives/summary")
-    }
+    others = ("memory/counts", "false_negatives/summary")
+    shown = {key[1:] for key in points(workdir / "tensorboard") if key[0] == "train"}
+    found = {(tag, step) for tag, values in scalars.items() for step in values}
+    assert found == {(tag, step) for tag, step in shown if tag not in others}
     flips = scalars["false_negatives/flips_per_epoch"]
     assert sum(flips.values()) == read(workdir / "result.json")["totals"]["flips"]
     first = min(folder.iterdir())

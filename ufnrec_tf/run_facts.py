@@ -106,7 +106,12 @@ def read_arms(path: Path, config: ConfigDict) -> tuple[ArmFacts, ...]:
         UserError: If a file is damaged.
     """
     inner = sorted(found.parent for found in (path / "baselines").glob("*/config.json"))
-    return (*(_read_arm(folder, folder.name) for folder in inner), _read_arm(path, ""))
+    own, arms = _read_arm(path, ""), []
+    for folder in inner:
+        arm = _read_arm(folder, folder.name)
+        is_taken = arm.label in {other.label for other in (own, *arms)}
+        arms.append(arm._replace(label=f"{arm.label}, {folder.name}") if is_taken else arm)
+    return (*arms, own)
 
 
 def _read_arm(path: Path, name: str) -> ArmFacts:

@@ -39,6 +39,8 @@ def write_pictures(folder: Path, charts: Sequence[Chart]) -> list[Path]:
     """
     # The library tells of its fonts' cache there, which is nothing to the user.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    for leftover in folder.glob(".*.new"):  # of a process that was killed
+        leftover.unlink()
     written = []
     for chart in charts:
         path = folder / f"{chart.name}.png"
@@ -46,7 +48,7 @@ def write_pictures(folder: Path, charts: Sequence[Chart]) -> list[Path]:
             path.unlink(missing_ok=True)
             continue
         with written_whole(path) as new:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             # No software version inside, so that the same run gives the same file.
             _draw(chart).savefig(new, format="png", dpi=DOTS_AN_INCH, metadata={"Software": None})
         written.append(path)

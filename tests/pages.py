@@ -16,7 +16,10 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.tables, self.texts, self.attributes = [], [], [], []
+        self.open: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.texts: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
         self.feed(text)
         self.close()
         assert not self.open, self.open
@@ -28,7 +31,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         assert tag in KNOWN, tag
         self.attributes += [(tag, name, value or "") for name, value in attributes]
-        if tag not in VOID and not self.get_starttag_text().endswith("/>"):
+        if tag not in VOID and not (self.get_starttag_text() or "").endswith("/>"):
             self.open.append(tag)
         if tag == "table":
             self.tables.append([])

@@ -84,7 +84,7 @@ def test_pictures_are_images_and_the_same_again(workdir):
         with Image.open(workdir / "plots" / name) as image:
             image.load()
             assert image.format == "PNG" and min(image.size) >= 500
-            assert len(image.convert("RGB").getcolors(1 << 20)) > 10  # it shows something
+            assert len(set(image.convert("RGB").tobytes()[::7])) > 10  # it shows something
     assert run("--mode=report", f"--workdir={workdir}") == 0
     assert contents(workdir) == before
 

@@ -38,8 +38,10 @@ def data_charts(data: DataFacts | None) -> list[LineChart | Histogram]:
     """Returns the charts of the data, in the order of the page."""
     if data is None:
         return []
-    charts = [_popularity(data.counts), _lengths(data.lengths)]
-    return [*charts, _moments(*data.times)] if data.times is not None else charts
+    charts: list[LineChart | Histogram] = [_popularity(data.counts), _lengths(data.lengths)]
+    if data.times is not None:
+        charts.append(_moments(*data.times))
+    return charts
 
 
 def _place(facts: RunFacts, step: float) -> float:

@@ -106,7 +106,8 @@ def read_arms(path: Path, config: ConfigDict) -> tuple[ArmFacts, ...]:
         UserError: If a file is damaged.
     """
     inner = sorted(found.parent for found in (path / "baselines").glob("*/config.json"))
-    own, arms = _read_arm(path, ""), []
+    own = _read_arm(path, "")
+    arms: list[ArmFacts] = []
     for folder in inner:
         arm = _read_arm(folder, folder.name)
         is_taken = arm.label in {other.label for other in (own, *arms)}

@@ -98,7 +98,7 @@ def _ranks_by_label(facts: RunFacts) -> tuple[dict[str, np.ndarray], int]:
     if facts.own.ranks is None or not len(facts.own.ranks):
         return {}, 0
     users = facts.own.ranks.index
-    ranks = {}
+    ranks: dict[str, np.ndarray] = {}
     if facts.data is not None:
         places = pd.Index(facts.data.users).get_indexer(users)
         if (places >= 0).all():

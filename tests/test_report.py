@@ -11,6 +11,8 @@ from tests.pages import Page, assert_harmless
 from tests.runs import contents, metric_lines, read, run
 from tests.same_run import points
 from ufnrec_tf.event_files import read_scalars
+from ufnrec_tf.run_facts import target_keys
+from ufnrec_tf.run_numbers import _user_means
 from ufnrec_tf.statistics import mean_intervals, resampled_user_means
 from ufnrec_tf.workdir import Workdir
 
@@ -61,6 +63,27 @@ def test_an_arm_like_the_run_has_a_name_of_its_own(workdir, trained):
     own, arm = scores["SASRec+UFNRec"], scores["SASRec+UFNRec, ufnrec"]
     assert own[:3] == arm[:3] and own[3] == "this run"
     assert arm[3].split() == ["+0.0%", "+0.0%", "to", "+0.0%"]  # paired: the same users
+
+
+def test_users_with_several_targets_count_once():
+    users = np.array(["b", "b", "a", "c", "c"], object)
+    assert target_keys(users).tolist() == [("b", 0), ("b", 1), ("a", 0), ("c", 0), ("c", 1)]
+    values = np.array([[1.0], [0.0], [0.25], [1.0], [1.0]])
+    assert _user_means(values, users).tolist() == [[0.5], [0.25], [1.0]]
+
+
+def test_what_filters_left_and_what_leaks_is_told(workdir):
+    result = read(workdir / "result.json")
+    counts = {"events": 1200, "users": 60, "items": 40}
+    step = {"name": "k_core", "words": "5-core", "before": counts, "after": {"events": 7}}
+    columns = {"user": "userId", "item": "movieId"}
+    result["data"]["reading"] = {"format": "csv", "columns": columns, "filters": [step]}
+    result["protocol"]["leaks"] = ["63% of targets are older", "<b>"]
+    change(workdir / "result.json", **result)
+    assert run("--mode=report", f"--workdir={workdir}") == 0
+    page = page_of(workdir)
+    assert "csv; user userId, item movieId" in page.text
+    assert "events 1,200, users 60, items 40" in page.text and "63% of targets" in page.text
 
 
 def test_slices_are_means_over_their_users(workdir):

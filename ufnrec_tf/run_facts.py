@@ -32,7 +32,7 @@ class ArmFacts(NamedTuple):
         result: What its result.json holds, None before it has finished.
         evaluations: The lines of metrics.jsonl that training wrote on validation.
         scalars: Tag -> step -> value of what TensorBoard has of training.
-        ranks: int64, each user's rank on test by raw user id, None where there are none.
+        ranks: int64, the rank of each test target by `target_keys`, None where there are none.
     """
 
     label: str
@@ -51,16 +51,16 @@ class DataFacts(NamedTuple):
         counts: int64 [V], train events of each item, padding left out.
         times: First and last timestamp and the number of events between evenly spaced moments,
             or None where the log has no times.
-        users: object(str), raw ids of the users that test evaluates.
-        slices: Groups of these users.
-        baselines: Label -> int64 ranks of these users' targets, of simple baselines.
+        targets: The test targets, as `target_keys`.
+        slices: Groups of these targets.
+        baselines: Label -> int64 ranks of these targets, of simple baselines.
     """
 
     summary: Summary
     lengths: np.ndarray
     counts: np.ndarray
     times: tuple[np.ndarray, np.ndarray] | None
-    users: np.ndarray
+    targets: pd.MultiIndex
     slices: list[Slice]
     baselines: dict[str, np.ndarray]
 
@@ -132,13 +132,19 @@ def _read_arm(path: Path, name: str) -> ArmFacts:
 def _read_ranks(path: Path) -> pd.Series:
     try:
         frame = pd.read_parquet(path)
-        users, ranks = frame["user"].astype(str), frame["rank"].to_numpy(np.int64)
-        return pd.Series(ranks, index=pd.Index(users))
+        users, ranks = frame["user"].astype(str).to_numpy(), frame["rank"].to_numpy(np.int64)
+        return pd.Series(ranks, index=target_keys(users))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{path}: cannot be read ({own_words(error)[:200]}). Remove it to have the page "
             "without it."
         ) from error
+
+
+def target_keys(users: np.ndarray) -> pd.MultiIndex:
+    """Returns (raw user id, which of the user's targets, from 0) of each target, in their order."""
+    numbers = pd.Series(users).groupby(users).cumcount().to_numpy()
+    return pd.MultiIndex.from_arrays([users, numbers], names=["user", "number"])
 
 
 def read_data(config: ConfigDict, path: str, *, sha256: str) -> DataFacts:
@@ -166,7 +172,7 @@ def read_data(config: ConfigDict, path: str, *, sha256: str) -> DataFacts:
         lengths=log.lengths,
         counts=train_counts(split)[1:],
         times=_times(log.timestamps),
-        users=log.user_ids[split.users("test")].astype(str),
+        targets=target_keys(log.user_ids[split.users("test")].astype(str)),
         slices=make_slices(split) if is_scored else [],
         baselines=_baselines(config, split) if is_scored else {},
     )

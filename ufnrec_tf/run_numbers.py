@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ufnrec_tf.comparison_numbers import COMPARED, MAIN
 from ufnrec_tf.metrics import METRICS
@@ -44,7 +43,7 @@ class SliceRow(NamedTuple):
     Attributes:
         family: What the users were grouped by.
         label: The values that the group has of it.
-        num_users: Its size.
+        num_users: Different users in it.
         means: Label of the row to its mean of `MAIN` with its interval.
     """
 
@@ -72,8 +71,11 @@ def score(facts: RunFacts) -> Numbers:
     """Returns what a run and those beside it scored on test."""
     if facts.own.result is None:
         return Numbers([], [], 0)
-    ranks, num_users = _ranks_by_label(facts)
-    values = {label: _values(row) for label, row in ranks.items()}
+    ranks = _ranks_by_label(facts)
+    users = _users(facts) if ranks else np.zeros(0, object)
+    per_target = {label: _values(row) for label, row in ranks.items()}
+    values = {label: _user_means(row, users) for label, row in per_target.items()}
+    num_users = len(_starts(users))
     told = {row["label"]: row for row in facts.own.result["table"]}
     labels = list(dict.fromkeys([*(x for x in told if x != facts.own.label), *ranks]))
     labels = [*(label for label in labels if label != facts.own.label), facts.own.label]
@@ -87,30 +89,51 @@ def score(facts: RunFacts) -> Numbers:
                 for name in COMPARED
             }
         rows.append(ScoreRow(label, found, leads.get(label), label == facts.own.label))
-    return Numbers(rows, _slices(facts, values), num_users)
+    return Numbers(rows, _slices(facts, per_target), num_users)
 
 
 _UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
-def _ranks_by_label(facts: RunFacts) -> tuple[dict[str, np.ndarray], int]:
-    """Returns int64 [M] ranks of the same users for all whose ranks are known, and M."""
+def _users(facts: RunFacts) -> np.ndarray:
+    """Returns the user of each target that the run has ranked, object(str) [M]."""
+    ranks = facts.own.ranks
+    return np.asarray([] if ranks is None else ranks.index.get_level_values(0), object)
+
+
+def _starts(users: np.ndarray) -> np.ndarray:
+    """Returns where each user's targets begin, int64 [U]; they stand beside each other."""
+    return np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.zeros(0, int)
+
+
+def _user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Returns float64 [U, C], each user's mean over the targets of values [M, C].
+
+    Users are resampled, never targets, which of one user are no independent draws.
+    """
+    starts = _starts(users)
+    counts = np.diff(np.r_[starts, len(users)])
+    return np.add.reduceat(values, starts, axis=0) / counts[:, None]
+
+
+def _ranks_by_label(facts: RunFacts) -> dict[str, np.ndarray]:
+    """Returns int64 [M] ranks of the same targets for all whose ranks are known."""
     if facts.own.ranks is None or not len(facts.own.ranks):
-        return {}, 0
-    users = facts.own.ranks.index
+        return {}
+    targets = facts.own.ranks.index
     ranks: dict[str, np.ndarray] = {}
     if facts.data is not None:
-        places = pd.Index(facts.data.users).get_indexer(users)
+        places = facts.data.targets.get_indexer(targets)
         if (places >= 0).all():
             ranks |= {label: row[places] for label, row in facts.data.baselines.items()}
     for arm in facts.arms:
-        if arm.ranks is not None and arm.ranks.index.equals(users):
+        if arm.ranks is not None and arm.ranks.index.equals(targets):
             ranks[arm.label] = arm.ranks.to_numpy()
-    return ranks, len(users)
+    return ranks
 
 
 def _values(ranks: np.ndarray) -> np.ndarray:
-    """Returns float64 [M, metrics], the values of `COMPARED` of each user."""
+    """Returns float64 [M, metrics], the values of `COMPARED` of each target."""
     columns = []
     for name in COMPARED:
         metric, _, cutoff = name.partition("@")
@@ -150,7 +173,7 @@ def _intervals(
 def _slices(facts: RunFacts, values: dict[str, np.ndarray]) -> list[SliceRow]:
     if facts.data is None or facts.own.ranks is None or not values:
         return []
-    places = pd.Index(facts.data.users).get_indexer(facts.own.ranks.index)
+    places, users = facts.data.targets.get_indexer(facts.own.ranks.index), _users(facts)
     if (places < 0).any():
         return []
     rows = []
@@ -158,8 +181,9 @@ def _slices(facts: RunFacts, values: dict[str, np.ndarray]) -> list[SliceRow]:
         is_member = part.is_member[places]
         if not is_member.any():
             continue
-        own = np.stack([column[is_member, _OF_MAIN] for column in values.values()], axis=1)
+        of_targets = [column[is_member, _OF_MAIN] for column in values.values()]
+        own = _user_means(np.stack(of_targets, axis=1), users[is_member])
         means = resampled_user_means(own, num_resamples=NUM_RESAMPLES, seed=_SEED)
         intervals = dict(zip(values, mean_intervals(own, means), strict=True))
-        rows.append(SliceRow(part.family, part.label, int(is_member.sum()), intervals))
+        rows.append(SliceRow(part.family, part.label, len(own), intervals))
     return rows

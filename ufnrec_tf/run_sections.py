@@ -25,7 +25,8 @@ def data_section(facts: RunFacts, charts: list[Chart]) -> str:
     body = table((), rows, wraps=True)
     body += charts_block(charts)
     for title, key in (("Filters", "filters"), ("What leaks", "leaks")):
-        found = told.get(key) or (facts.own.result or {}).get("protocol", {}).get(key)
+        found = told.get("reading", {}).get(key)
+        found = found or (facts.own.result or {}).get("protocol", {}).get(key)
         if not found and facts.data is not None:
             found = facts.data.summary.get(key)
         if found:
@@ -38,6 +39,8 @@ def _data_rows(facts: RunFacts) -> list[tuple[str, str]]:
     sha256 = facts.record["identity"]["data of sha256"]
     told = (facts.own.result or {}).get("data", {})
     rows = [("sha256", sha256)]
+    if reading := told.get("reading"):
+        rows.append(("read as", f"{reading['format']}; {_text(reading['columns'])}"))
     if facts.data is None:
         rows += [
             (key, f"{told[key]:,}") for key in ("users", "items", "interactions") if key in told

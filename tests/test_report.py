@@ -10,6 +10,7 @@ from PIL import Image
 from tests.pages import Page, assert_harmless
 from tests.runs import contents, metric_lines, read, run
 from tests.same_run import points
+from ufnrec_tf import reporting
 from ufnrec_tf.event_files import read_scalars
 from ufnrec_tf.run_facts import target_keys
 from ufnrec_tf.run_numbers import _user_means
@@ -25,6 +26,12 @@ def workdir(trained, tmp_path):
     return tmp_path / "w"
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Half the time of a page goes into drawing."""
+    monkeypatch.setattr(reporting, "write_pictures", lambda folder, charts: [])
+
+
 def page_of(workdir):
     page = Page((workdir / "report.html").read_text(encoding="utf-8"))
     assert_harmless(page)
@@ -35,7 +42,7 @@ def change(path, **values):
     path.write_text(json.dumps({**read(path), **values}), encoding="utf-8")
 
 
-def test_the_numbers_are_those_of_the_run(workdir, capsys):
+def test_the_numbers_are_those_of_the_run(workdir, no_pictures, capsys):
     assert run("--mode=report", f"--workdir={workdir}") == 0
     assert f"{workdir / 'report.html'}: written" in capsys.readouterr().out
     page, result = page_of(workdir), read(workdir / "result.json")
@@ -56,7 +63,7 @@ def test_the_numbers_are_those_of_the_run(workdir, capsys):
     assert "python main.py" in page.text
 
 
-def test_an_arm_like_the_run_has_a_name_of_its_own(workdir, trained):
+def test_an_arm_like_the_run_has_a_name_of_its_own(workdir, no_pictures, trained):
     shutil.copytree(trained, workdir / "baselines" / "ufnrec")
     assert run("--mode=report", f"--workdir={workdir}") == 0
     scores = page_of(workdir).rows("HR@10")
@@ -72,7 +79,7 @@ def test_users_with_several_targets_count_once():
     assert _user_means(values, users).tolist() == [[0.5], [0.25], [1.0]]
 
 
-def test_what_filters_left_and_what_leaks_is_told(workdir):
+def test_what_filters_left_and_what_leaks_is_told(workdir, no_pictures):
     result = read(workdir / "result.json")
     counts = {"events": 1200, "users": 60, "items": 40}
     step = {"name": "k_core", "words": "5-core", "before": counts, "after": {"events": 7}}
@@ -86,7 +93,7 @@ def test_what_filters_left_and_what_leaks_is_told(workdir):
     assert "events 1,200, users 60, items 40" in page.text and "63% of targets" in page.text
 
 
-def test_slices_are_means_over_their_users(workdir):
+def test_slices_are_means_over_their_users(workdir, no_pictures):
     run("--mode=report", f"--workdir={workdir}")
     page, result = page_of(workdir), read(workdir / "result.json")
     tables = [table for table in page.tables if table[0][0].strip() == "history length"]
@@ -155,7 +162,7 @@ def test_a_finished_run_that_is_being_changed_is_left_alone(workdir, capsys):
     assert not (workdir / "report.html").exists()
 
 
-def test_without_its_data_the_rest_is_shown(workdir, tmp_path, capsys):
+def test_without_its_data_the_rest_is_shown(workdir, no_pictures, tmp_path, capsys):
     config = read(workdir / "config.json")["config"]
     config["data"]["name"] = ""
     change(workdir / "config.json", config=config, data_path=str(tmp_path / "gone.csv"))

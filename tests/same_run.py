@@ -12,8 +12,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.runs import described, metric_lines, read
 from ufnrec_tf.own_state import read_part
 
-TIMED = ("speed/users_per_second", "_hparams_/session_start_info")
+TIMED = (
+    "speed/users_per_second",
+    "run/train_seconds",
+    "run/cpu_seconds_per_1000_users",
+    "_hparams_/session_start_info",
+)
 """Tags of TensorBoard whose values tell of time."""
+PROJECTOR = ("projector_config.pbtxt", "item_vectors.tsv", "items.tsv")
 FRAMES = ("ranks.parquet", "ranks_validation.parquet", "false_negatives.parquet")
 
 
@@ -99,6 +105,8 @@ def assert_same_export(got, expected):
 def assert_same_board(got, expected):
     shown = points(got)
     assert shown == points(expected)
+    for name in PROJECTOR:
+        assert (got / "summary" / name).read_bytes() == (expected / "summary" / name).read_bytes()
     doubled = {key for key, values in shown.items() if len(values) > 1}
     assert not doubled, doubled
     for part in names(got):  # what TensorBoard makes of it

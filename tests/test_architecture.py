@@ -16,15 +16,15 @@ LAYERS = [
     # Below all.
     "text types errors names quiet release random_bits workdir display config cluster distribution "
     "array_files "
-    "own_state checkpoint rewriting board run_state evaluation_share versions catalogue warm_up "
-    "small_table item_scores",
+    "own_state checkpoint rewriting event_files board run_state evaluation_share versions catalogue "
+    "warm_up small_table item_scores",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
     "losses metrics policies positions memory_rows memory_carry memory_usage user_items "
     "host_state gate optimizer retriever controls statistics slices beyond_accuracy "
     "history_groups history_parquet histories "
-    "charts report_style run_ids",
+    "chart_values charts report_style pictures run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
     "safe_flips memory_transfer publishing table_check onnx_export",
     "recommend_output recommend_parts recommend_scoring "
@@ -32,13 +32,15 @@ LAYERS = [
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
-    "callbacks record false_negatives preparation inspection",
+    "callbacks record false_negatives preparation inspection run_cards",
     "signals warm_start",
     "results",
     "run_heading",
     "training trained recommend_mode comparison_runs children",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
-    "report_suspects report",
+    "report_suspects report run_facts run_numbers run_charts",
+    "run_sections run_page",
+    "reporting",
     "forget_tables forget_shown forget_prepared",
     "comparison forget",
     "modes",
@@ -190,7 +192,8 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_data_works_without_tensorflow():
     modules = ("interactions", "readers", "splits", "synthetic")
-    loaded = loaded_after("\n".join(f"import ufnrec_tf.data.{name}" for name in modules))
+    lines = [f"import ufnrec_tf.data.{name}" for name in modules]
+    loaded = loaded_after("\n".join([*lines, "import ufnrec_tf.reporting"]))  # a page takes none
     assert "pandas" in loaded
     assert not loaded & {"tensorflow", "keras"}
 

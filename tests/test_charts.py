@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ufnrec_tf.charts import Bar, Series, colour, forest, line_chart, nice_ticks
+from ufnrec_tf.chart_values import Bar, Histogram, LineChart, Mark, Series, colour, nice_ticks
+from ufnrec_tf.charts import HEIGHT, figure, forest, line_chart
 
 
 def test_ticks_are_round_and_inside():
@@ -50,3 +51,28 @@ def test_nothing_to_draw():
 
 def test_the_reference_alone_has_its_colour():
     assert [colour(place) for place in range(10)] == [0, 1, 2, 3, 4, 5, 6, 7, 1, 2]
+
+
+def test_bars_are_as_high_as_their_counts():
+    chart = Histogram("h", "a<b", "x", [0, 1, 2, 4], [2, 0, 8], [(1, "one"), (4, "2021-05-06")])
+    tree = ElementTree.fromstring(figure(chart))
+    bars = tree.findall(".//rect")
+    heights = [float(bar.get("height", "")) for bar in bars]
+    assert heights[0] == pytest.approx(heights[2] / 4, abs=0.1) and heights[1] == 0
+    assert float(bars[2].get("width", "")) == pytest.approx(
+        2 * float(bars[0].get("width", "")), abs=1.1
+    )
+    texts = [text.text for text in tree.findall(".//text")]
+    assert {"one", "2021-05-06", "x"} <= set(texts) and tree.findall("figcaption")[0].text == "a<b"
+    assert figure(chart._replace(edges=[], counts=[])) == ""
+
+
+def test_a_mark_is_where_it_happened():
+    series = [Series("s", 1, [0, 10], [0.0, 1.0])]
+    chart = LineChart("c", "t", "epoch", 1, series, [Mark(5.0, "gate open"), Mark(11.0, "late")])
+    tree = ElementTree.fromstring(figure(chart))
+    (mark,) = tree.findall(".//line[@class='moment']")
+    (line,) = tree.findall(".//polyline")
+    ends = [float(point.split(",")[0]) for point in line.get("points", "").split()]
+    assert float(mark.get("x1", "")) == pytest.approx(sum(ends) / 2, abs=0.1)
+    assert float(mark.get("y2", "")) < HEIGHT and "late" not in "".join(tree.itertext())

@@ -202,6 +202,18 @@ def test_the_report_is_one_page_with_everything_in_it(compared):
         assert f" {mean} ± " in markdown
 
 
+def test_the_page_is_made_again_from_what_was_found(compared, tmp_path, capfd):
+    shutil.copytree(compared, tmp_path / "w")
+    text, _ = page_of(compared)
+    (tmp_path / "w" / "report.html").unlink()
+    assert run("--mode=report", f"--workdir={tmp_path / 'w'}") == 0
+    assert page_of(tmp_path / "w")[0] == text
+    assert "default-src 'none'" in text
+    (tmp_path / "w" / "comparison.json").unlink()
+    assert run("--mode=report", f"--workdir={tmp_path / 'w'}") == 1
+    assert "of which no seed has finished" in capfd.readouterr().err
+
+
 # The same command again.
 
 

@@ -181,6 +181,20 @@ def test_the_card_of_the_board_is_that_of_what_is_left():
     assert after == markdown(read("w/result.json")["false_negatives"])
 
 
+def test_the_page_of_a_run_forgets_them_too():
+    page = Path("w/report.html")
+    assert run("--mode=report", "--workdir=w") == 0
+    text = page.read_text(encoding="utf-8")
+    shown = sum(text.count(f"<p>User <b>{user}") for user in GONE)
+    assert shown >= 2 and sum(text.count(user) for user in GONE) == shown
+    assert forget() == 0
+    assert files_that_name("w") == set()
+    assert text.count("<p>User") - page.read_text(encoding="utf-8").count("<p>User") == shown
+    assert run("--mode=report", "--workdir=w") == 0  # made anew, from the log that has them still
+    assert files_that_name("w") == set()
+    assert "over 18 users" in page.read_text(encoding="utf-8")
+
+
 def test_the_same_command_again_changes_nothing(capfd):
     assert forget() == 0
     before = contents("w")

@@ -1,6 +1,6 @@
 """What the page says of suspects, on numbers that can be read by eye."""
 
-from ufnrec_tf.comparison_summary import _flat_future, _mean_dict
+from ufnrec_tf.comparison_summary import _mean_dict, flat_future
 from ufnrec_tf.report_suspects import suspects_section
 
 FUTURE = {
@@ -23,7 +23,7 @@ SUSPECTS = {
 
 
 def arm(name, *futures, suspects=None):
-    future = _mean_dict([_flat_future({"future": future}) for future in futures])
+    future = _mean_dict([flat_future({"future": future}) for future in futures])
     return {"name": name, "detection": None, "future": future, "suspects": suspects}
 
 

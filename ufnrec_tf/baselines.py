@@ -134,6 +134,7 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "itemknn": ItemKNN,
 }
 """Baselines by name: add one here."""
+BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
 
 
 def baseline_ranks(

@@ -2,29 +2,36 @@
 
 import math
 import os
-import struct
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api as hparams_api
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import summary as hparams_summary
+from tensorboard.plugins.projector.metadata import PROJECTOR_FILENAME
+from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 
-from ufnrec_tf.workdir import not_written
+from ufnrec_tf.event_files import EVENTS, whole_records
+from ufnrec_tf.workdir import not_written, write_text, written_whole
 
-EVENTS = "events.out.tfevents."
-"""How the names of TensorFlow's event files begin; by it TensorBoard finds them."""
 _END = ".end.v2"
 """How the name of a file ends that has what a run tells at its end alone."""
 _NEW = ".cut.new"
-_BEFORE_EVENT, _AFTER_EVENT = 12, 4
-"""Bytes of a record before and after its event."""
+_VECTORS, _METADATA = "item_vectors.tsv", "items.tsv"
+_PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)
+_HARMFUL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls, ends of lines and paragraphs, what turns the direction of writing, half characters."""
 
 
 class Board:
-    """Event files of a run, one folder for each of train, validation and test.
+    """Event files of a run: folders train, validation, test, and summary for its end.
 
     Args:
         folder: The `tensorboard` folder of the work directory.
@@ -43,7 +50,8 @@ class Board:
             return
         with self._on_disk():
             for path in sorted(self._folder.glob("*/*")):
-                if path.name == _NEW or path.name.endswith(_END):
+                is_half = path.name == _NEW or path.name.startswith(".")
+                if is_half or path.name.endswith(_END) or path.name in _PROJECTOR:
                     path.unlink()
                 elif path.name.startswith(EVENTS):
                     _cut_events(path, step)
@@ -93,21 +101,64 @@ class Board:
                 metadata=histogram_metadata.create_summary_metadata(name, name),
             )
 
-    def text(self, name: str, markdown: str) -> None:
+    def text(self, name: str, markdown: str, *, part: str = "train") -> None:
         """Writes a text card."""
-        with self._writing("train", 0):
+        with self._writing(part, 0):
             tf.summary.text(name, markdown)
 
-    def hparams(self, settings: dict[str, Any], metrics: dict[str, float], *, step: int) -> None:
-        """Writes the run's settings and its best validation metrics, once, at the end."""
+    def session(
+        self, settings: Mapping[str, Any], metrics: Mapping[str, float], *, step: int
+    ) -> None:
+        """Writes the run's settings and results for the HParams tab, once, at the end.
+
+        All scalars of the part `summary` are results there, in the order of their tags. Neither
+        is declared beforehand: TensorBoard takes one run's declaration for all runs, and then
+        neither puts the settings that differ first nor offers the values that occur.
+
+        Args:
+            settings: Name to what the run was set to.
+            metrics: Tag to what came of it; what is not finite is left out.
+            step: The run's last step.
+        """
         plain = {
             key: value if isinstance(value, bool | int | float | str) else str(value)
             for key, value in settings.items()
         }
-        with self._writing("validation", step):
+        done = hparams_summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+        self.scalars("summary", dict(metrics), step=step)
+        with self._writing("summary", step):
             hparams_api.hparams(plain)
-            for name, value in metrics.items():
-                tf.summary.scalar(name, value)
+            tf.summary.experimental.write_raw_pb(done.SerializeToString())
+
+    def projector(self, vectors: np.ndarray, columns: Mapping[str, Sequence[str]]) -> None:
+        """Writes vectors and what they are as the plain files that the projector reads.
+
+        Args:
+            vectors: float32 [N, D].
+            columns: What to tell of each, N texts a column; the first is its label.
+        """
+        if not self._is_written:
+            return
+        folder = self._folder / "summary"
+        with self._on_disk():
+            folder.mkdir(parents=True, exist_ok=True)
+        lines = ["\t".join(columns)]
+        lines += ["\t".join(map(one_line, row)) for row in zip(*columns.values(), strict=True)]
+        config = ProjectorConfig(
+            embeddings=[
+                EmbeddingInfo(
+                    tensor_name="item vectors",
+                    tensor_path=_VECTORS,
+                    metadata_path=_METADATA,
+                    tensor_shape=vectors.shape,
+                )
+            ]
+        )
+        with written_whole(folder / _VECTORS) as new:
+            np.savetxt(new, vectors, fmt="%.6g", delimiter="\t")
+        write_text(folder / _METADATA, "".join(f"{line}\n" for line in lines))
+        # Last, since it is what the projector looks for.
+        write_text(folder / PROJECTOR_FILENAME, text_format.MessageToString(config))
 
     def flush(self) -> None:
         """Puts what was written on the disk."""
@@ -123,22 +174,19 @@ class Board:
         self._writers = {}
 
 
+def one_line(text: str) -> str:
+    """Returns text that cannot end a line or a field or hide what it is, spaces in their place."""
+    return _HARMFUL.sub(" ", text)
+
+
 def _cut_events(path: Path, step: int) -> None:
-    """Leaves in an event file what is whole and not after `step`.
-
-    A record is its length, a checksum of that, an event and the event's checksum.
-
-    Source: TensorFlow's guide to TFRecord files.
-    """
-    data, kept, place = path.read_bytes(), [], 0
-    while place + _BEFORE_EVENT <= len(data):
-        (size,) = struct.unpack_from("<Q", data, place)
-        begin, end = place + _BEFORE_EVENT, place + _BEFORE_EVENT + size + _AFTER_EVENT
-        if end > len(data):  # the process was killed while it wrote this one
-            break
-        if tf.compat.v1.Event.FromString(data[begin : begin + size]).step <= step:
-            kept.append(data[place:end])
-        place = end
+    """Leaves in an event file what is whole and not after `step`."""
+    data = path.read_bytes()
+    kept = [
+        data[record.begin : record.end]
+        for record in whole_records(data)
+        if tf.compat.v1.Event.FromString(record.event).step <= step
+    ]
     if sum(map(len, kept)) == len(data):
         return
     new = path.with_name(_NEW)

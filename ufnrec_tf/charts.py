@@ -1,66 +1,25 @@
 """Charts as inline SVG that follows the page's colours and width; text in, text out."""
 
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from ufnrec_tf.chart_values import (
+    Bar,
+    Chart,
+    Histogram,
+    LineChart,
+    Mark,
+    Series,
+    colour,
+    dashes,
+    limits,
+    nice_ticks,
+    whole_ticks,
+)
+
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 40
-NUM_COLOURS = 8
-"""Classes c0 ... c7 of the page's style sheet; c0 is the reference's."""
-DASHES = ("", "6 3", "2 3", "8 3 2 3")
-
-
-class Series(NamedTuple):
-    """One line of a line chart.
-
-    Attributes:
-        name: For the legend.
-        place: Which colour and dashes.
-        x: Ascending.
-        y: One a place of x; None where there is none.
-        low: Lower edge of the band, or empty for no band.
-        high: Upper edge.
-    """
-
-    name: str
-    place: int
-    x: Sequence[float]
-    y: Sequence[float | None]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-
-
-class Bar(NamedTuple):
-    """One row of a forest plot.
-
-    Attributes:
-        name: Of the arm.
-        place: Which colour.
-        low: Lower end of the interval; estimate and high likewise. None: not known.
-        estimate: Where the mark is.
-        high: Upper end.
-        text: What to say beside it.
-    """
-
-    name: str
-    place: int
-    low: float | None
-    estimate: float | None
-    high: float | None
-    text: str
-
-
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Returns about `count` round numbers that lie in the range, ascending."""
-    if not high > low:
-        high = low + (abs(low) or 1.0)
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
 
 
 def forest(bars: Sequence[Bar], *, scale: float) -> str:
@@ -104,47 +63,39 @@ def _forest_row(bar: Bar, scale: float) -> str:
     )
 
 
-def colour(place: int) -> int:
-    """Returns the number of a place's colour; only the first has that of the reference."""
-    return place if place == 0 else 1 + (place - 1) % (NUM_COLOURS - 1)
-
-
 def _dash(place: int) -> str:
-    pattern = DASHES[place // NUM_COLOURS % len(DASHES)] if place else "4 3"
+    pattern = " ".join(map(str, dashes(place)))
     return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 
-def line_chart(series: Sequence[Series], *, title: str, x_label: str, digits: int) -> str:
-    """Returns a line chart with bands and a legend.
-
-    Args:
-        series: The lines.
-        title: What the values are; for readers who cannot see it, too.
-        x_label: Under the axis.
-        digits: Decimals of the vertical axis.
-    """
-    points = [
-        (x, value)
-        for line in series
-        for values in (line.y, line.low, line.high)
-        for x, value in zip(line.x, values, strict=False)
-        if value is not None
-    ]
-    if not points:
+def figure(chart: Chart) -> str:
+    """Returns a chart for the page, empty where it has nothing to show."""
+    found = limits(chart)
+    if found is None:
         return ""
-    x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
-    y_low, y_high = min(y for _, y in points), max(y for _, y in points)
-    space = (y_high - y_low) * 0.05 or abs(y_high) * 0.1 or 1.0
-    y_low, y_high = (y_low if y_low == 0 else y_low - space), y_high + space
-    to = _Scale(x_low, x_high if x_high > x_low else x_low + 1, y_low, y_high)
-    body = _grid(to, x_label, digits)
-    body += "".join(_band(line, to) for line in series)
-    body += "".join(_line(line, to) for line in series)
+    to = _Scale(*found)
+    if isinstance(chart, Histogram):
+        decimals = 0 if found.y_high >= 5 else 1
+        body = _grid(to, chart.x_label, decimals, chart.ticks) + _bars(chart, to)
+        return _figure(chart.title, body)
+    body = _grid(to, chart.x_label, chart.digits)
+    body += "".join(_mark(mark, to) for mark in chart.marks if to.x_low <= mark.x <= to.x_high)
+    body += "".join(_band(line, to) for line in chart.series)
+    body += "".join(_line(line, to) for line in chart.series)
     legend = "".join(
         f'<span><svg width="26" height="10"><line class="curve c{colour(line.place)}" x1="0" '
         f'x2="26" y1="5" y2="5"{_dash(line.place)}/></svg> {escape(line.name)}</span>'
-        for line in series
+        for line in chart.series
     )
+    return _figure(chart.title, body, legend)
+
+
+def line_chart(series: Sequence[Series], *, title: str, x_label: str, digits: int) -> str:
+    """Returns a line chart with bands and a legend; see `LineChart`."""
+    return figure(LineChart("", title, x_label, digits, series))
+
+
+def _figure(title: str, body: str, legend: str = "") -> str:
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>'
@@ -169,25 +120,49 @@ class _Scale(NamedTuple):
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
-def _grid(to: _Scale, x_label: str, digits: int) -> str:
+def _grid(
+    to: _Scale, x_label: str, digits: int, ticks: Sequence[tuple[float, str]] | None = None
+) -> str:
     parts = []
     for tick in nice_ticks(to.y_low, to.y_high):
         y = to.y(tick)
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.{digits}f}</text>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:,.{digits}f}</text>'
         )
-    for tick in nice_ticks(to.x_low, to.x_high, 6):
-        if tick == int(tick):
-            parts.append(
-                f'<text x="{to.x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" '
-                f'text-anchor="middle">{tick:,.0f}</text>'
-            )
+    for place, text in whole_ticks(to.x_low, to.x_high) if ticks is None else ticks:
+        anchor = "end" if to.x(place) > WIDTH - 30 and len(text) > 6 else "middle"
+        parts.append(
+            f'<text x="{to.x(place):.1f}" y="{HEIGHT - BOTTOM + 16}" '
+            f'text-anchor="{anchor}">{escape(text)}</text>'
+        )
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
     )
     return "".join(parts)
+
+
+def _bars(chart: Histogram, to: _Scale) -> str:
+    parts = []
+    for left, right, count in zip(chart.edges, chart.edges[1:], chart.counts, strict=False):
+        x, y = to.x(left), to.y(count)
+        parts.append(
+            f'<rect class="mark c1" x="{x + 0.5:.1f}" y="{y:.1f}" '
+            f'width="{max(to.x(right) - x - 1, 0.5):.1f}" height="{to.y(0) - y:.1f}"/>'
+        )
+    return "".join(parts)
+
+
+def _mark(mark: Mark, to: _Scale) -> str:
+    x = to.x(mark.x)
+    is_left = x > (LEFT + WIDTH) / 2
+    anchor, shift = ("end", -4) if is_left else ("start", 4)
+    return (
+        f'<line class="moment" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text x="{x + shift:.1f}" y="{HEIGHT - BOTTOM - 6}" text-anchor="{anchor}">'
+        f"{escape(mark.text)}</text>"
+    )
 
 
 def _path(xs: Sequence[float], ys: Sequence[float | None], to: _Scale) -> list[str]:

@@ -22,6 +22,7 @@ MODES = {
     "train": "read, split, train, select on validation, score the test set once, export",
     "compare": "train arms x seeds, test the differences, write one report",
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
+    "report": "write one page of a run, report.html, and its charts as pictures",
     "export": "publish the SavedModel as a further version, into --config.export.path if given",
     "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",

@@ -49,7 +49,7 @@ def arm_rows(
                 "detection": _mean_dict(
                     [r["false_negatives"].get("detection", {}) for r in results]
                 ),
-                "future": _mean_dict([_flat_future(r["false_negatives"]) for r in results]),
+                "future": _mean_dict([flat_future(r["false_negatives"]) for r in results]),
                 "suspects": _suspects(results),
                 "curve": curve([run.evaluations for run in own.values()]),
             }
@@ -63,7 +63,7 @@ def arm_rows(
     return rows
 
 
-def _flat_future(found: dict[str, Any]) -> dict[str, Any]:
+def flat_future(found: dict[str, Any]) -> dict[str, Any]:
     """Returns a run's `future` with the keys of its two matches in front: `match.lift`."""
     flat: dict[str, Any] = {}
     for name, value in (found.get("future") or {}).items():

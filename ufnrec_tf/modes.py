@@ -160,6 +160,17 @@ def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         export_workdir(config, record, source, flags.workdir, Display())
 
 
+def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Writes report.html and pictures of a work directory, finished or not."""
+    _need(flags, "workdir")
+    if overrides:
+        raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=report.")
+    config, record = _trained(flags, overrides)
+    from ufnrec_tf.reporting import report as write_report
+
+    write_report(Path(flags.workdir), config, record, data=flags.data, display=Display())
+
+
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Recommends for the histories of a file, by the exported model."""
     _need(flags, "workdir", "histories", "output")
@@ -167,7 +178,7 @@ def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=recommend.")
     log = None
     if flags.histories == TRAIN_HISTORIES:
-        config, record = _trained(flags, [])
+        config, record = trained_config(flags.workdir, [])
         from ufnrec_tf.sources import load
 
         log = load(config, flags.data or record["data_path"]).interactions

@@ -128,7 +128,9 @@ def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:
             'events.groupby("user")["item"].apply(list).'
         )
     if isinstance(histories, Mapping | pd.Series):
-        names, rows = list(histories.keys()), [histories[name] for name in histories.keys()]
+        names, rows = (
+            map(list, zip(*histories.items(), strict=True)) if len(histories) else ([], [])
+        )
     else:
         rows = list(histories)
         names = list(range(len(rows)))

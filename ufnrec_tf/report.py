@@ -3,12 +3,12 @@
 from html import escape
 from typing import Any
 
-from ufnrec_tf.charts import Bar, Series, forest, line_chart
+from ufnrec_tf.chart_values import Bar, Series
+from ufnrec_tf.charts import forest, line_chart
 from ufnrec_tf.comparison_numbers import COMPARED, MAIN
 from ufnrec_tf.comparison_summary import percent
 from ufnrec_tf.comparison_text import decimals, p_value, provenance, with_spread
-from ufnrec_tf.report_parts import chip, number, section, table
-from ufnrec_tf.report_style import STYLE
+from ufnrec_tf.report_parts import chip, document, number, section, table
 from ufnrec_tf.report_suspects import suspects_section
 
 
@@ -31,13 +31,7 @@ def page(summary: dict[str, Any]) -> str:
         _provenance,
     )
     body = "\n".join(filter(None, (part(summary) for part in parts)))
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>Comparison on {escape(summary['data']['source'])}</title>"
-        f"<style>{STYLE}</style></head><body><main>\n{body}\n</main></body></html>\n"
-    )
+    return document(f"Comparison on {summary['data']['source']}", body)
 
 
 def _places(summary: dict[str, Any]) -> dict[str, int]:

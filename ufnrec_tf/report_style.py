@@ -1,10 +1,24 @@
 """The style sheet of report.html: light and dark, wide and narrow."""
 
-STYLE = """
+COLOURS = (
+    "#6b7280",
+    "#0067a5",
+    "#c94f00",
+    "#00805c",
+    "#9b3f8c",
+    "#8a6d00",
+    "#2f9bd6",
+    "#b01f4f",
+)
+"""Of lines on a light ground, by place; the first is the reference's."""
+
+_LIGHT = "".join(f"--c{place}: {value}; " for place, value in enumerate(COLOURS))
+
+STYLE = (
+    f":root {{ {_LIGHT}}}"
+    + """
 :root { --ground: #ffffff; --card: #f6f7f9; --text: #1b1f24; --faint: #5b6470; --rule: #d8dde3;
-  --better: #1a7f37; --worse: #b3261e; --better-ground: #dcf3e2; --worse-ground: #fbe1df;
-  --c0: #6b7280; --c1: #0067a5; --c2: #c94f00; --c3: #00805c; --c4: #9b3f8c; --c5: #8a6d00;
-  --c6: #2f9bd6; --c7: #b01f4f; }
+  --better: #1a7f37; --worse: #b3261e; --better-ground: #dcf3e2; --worse-ground: #fbe1df; }
 @media (prefers-color-scheme: dark) {
   :root { --ground: #14171b; --card: #1d2126; --text: #e6e9ed; --faint: #9aa4b0; --rule: #343b44;
     --better: #5fd38a; --worse: #ff8d83; --better-ground: #17391f; --worse-ground: #4a1f1c;
@@ -24,6 +38,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th { text-align: left; font-weight: 600; color: var(--faint); vertical-align: bottom; }
 th, td { padding: 6px 18px 6px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 td:first-child, th:first-child { position: sticky; left: 0; background: var(--ground); }
+.text td { white-space: normal; overflow-wrap: anywhere; }
+.text td:first-child { min-width: 8.5em; }
 td small { color: var(--faint); }
 td small.better { color: var(--better); font-weight: 600; }
 td small.worse { color: var(--worse); font-weight: 600; }
@@ -49,10 +65,19 @@ figcaption { font-weight: 600; font-size: .95rem; }
 figure > svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--faint); font-size: 12px; }
 .grid { stroke: var(--rule); stroke-width: 1; }
+.moment { stroke: var(--faint); stroke-width: 1; stroke-dasharray: 3 3; }
 .curve { fill: none; stroke-width: 2.2; }
 .band { opacity: .13; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: .88rem; }
-.legend span { white-space: nowrap; }
+.legend span { overflow-wrap: anywhere; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 150px), 1fr));
+  gap: 10px; margin: 12px 0; }
+.facts div { background: var(--card); border: 1px solid var(--rule); border-radius: 8px;
+  padding: 8px 12px; overflow-wrap: anywhere; }
+.facts b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
+.facts span { color: var(--faint); font-size: .85rem; }
+p { overflow-wrap: anywhere; }
+details { margin: 8px 0; }
 summary { cursor: pointer; color: var(--faint); }
 ul { padding-left: 20px; font-size: .9rem; }
 li { overflow-wrap: anywhere; }
@@ -60,9 +85,14 @@ li { overflow-wrap: anywhere; }
   main { padding: 16px 12px 40px; }
   h1 { font-size: 1.2rem; }
   .forest .row { grid-template: "name value" "plot plot" / 1fr max-content; }
+  .facts { grid-template-columns: 1fr 1fr; }
+  td:first-child, th:first-child { min-width: 30vw; max-width: 46vw; white-space: normal;
+    overflow-wrap: anywhere; }
 }
-""" + "".join(
-    f".curve.c{n}, .interval.c{n} {{ stroke: var(--c{n}); }}\n"
-    f".mark.c{n}, .band.c{n} {{ fill: var(--c{n}); }}\n"
-    for n in range(8)
+"""
+    + "".join(
+        f".curve.c{n}, .interval.c{n} {{ stroke: var(--c{n}); }}\n"
+        f".mark.c{n}, .band.c{n} {{ fill: var(--c{n}); }}\n"
+        for n in range(8)
+    )
 )

@@ -1,7 +1,7 @@
 """What a comparison's page says of the suspects: how right they are, which items, for whom."""
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 from html import escape, unescape
 from typing import Any
 
@@ -18,8 +18,15 @@ MATCHES = {
 """Key in a run's `future` to what the unflagged pairs beside the flagged ones share with them."""
 
 
-def suspects_section(summary: dict[str, Any]) -> str:
-    """Returns the section on suspects, empty where no arm has any."""
+def suspects_section(
+    summary: dict[str, Any], *, averaged: str = "Means over seeds; examples of one run."
+) -> str:
+    """Returns the section on suspects, empty where no arm has any.
+
+    Args:
+        summary: Its `arms` are looked at.
+        averaged: What to say of several runs behind a number.
+    """
     tables = [_truth(summary), _future(summary), *_examples(summary)]
     if not any(tables):
         return ""
@@ -27,7 +34,8 @@ def suspects_section(summary: dict[str, Any]) -> str:
         "Pairs (user, item) that the memory suspects. Against the planted truth, where the data is "
         "planted: precision, recall, and the lift over pairs at random. Against the future: how "
         "often the user took the item in held-out events, beside unflagged pairs that are like it, "
-        "and the ratio with its 95% interval over users. Means over seeds; examples of one run."
+        "and the ratio with its 95% interval over users. "
+        f"{averaged}"
     )
     return section("Are the suspects false negatives?", "".join(tables), note)
 
@@ -94,10 +102,21 @@ def _user(user: dict[str, Any]) -> str:
         f"<b>{escape(each['item'])}</b>" if each["taken_later"] else escape(each["item"])
         for each in user["flagged"]
     )
+    later = escape(", ".join(user["later"]))
+    return user_paragraph(user["user"], user["history"], {"flagged": flagged, "took later": later})
+
+
+def user_paragraph(user: str, history: Sequence[str], lines: Mapping[str, str]) -> str:
+    """Returns a paragraph on a user, which `without_users` can take out again.
+
+    Args:
+        user: Raw id.
+        history: Names of items, newest last; the last few are shown.
+        lines: What to say, label to HTML.
+    """
+    said = "".join(f"<br>{label}: {text}" for label, text in lines.items())
     return (
-        f"<p>User <b>{escape(user['user'])}</b>, newest: "
-        f"{escape(', '.join(user['history'][-_NEWEST:]))}<br>flagged: {flagged}"
-        f"<br>took later: {escape(', '.join(user['later']))}</p>"
+        f"<p>User <b>{escape(user)}</b>, newest: {escape(', '.join(history[-_NEWEST:]))}{said}</p>"
     )
 
 

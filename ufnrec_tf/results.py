@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.arms import parse_arms
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.baselines import BASELINES, baseline_ranks
+from ufnrec_tf.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
 from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
 from ufnrec_tf.catalogue import ItemFacts
@@ -27,15 +27,15 @@ from ufnrec_tf.onnx_export import with_onnx
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.publishing import Published, publish
 from ufnrec_tf.release import give_back
+from ufnrec_tf.run_cards import write_cards
 from ufnrec_tf.run_scalars import write_false_negatives
 from ufnrec_tf.run_state import TRAIN_TIMES, Progress
-from ufnrec_tf.showing import SHOWN_METRICS, show_finished
+from ufnrec_tf.showing import show_finished
 from ufnrec_tf.sources import Source
 from ufnrec_tf.table_check import with_table_check
 from ufnrec_tf.workdir import RANKS_FILES, read_json, write_json, write_parquet
 
 EXPORT_FOLDER = "export"
-BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
 LIST_LENGTH = 10
 """Items of the lists that `beyond_accuracy` is about."""
 BACKBONE_LABELS = {
@@ -148,22 +148,12 @@ def finish(
     for part, score in scores.items():
         _write_ranks(path / RANKS_FILES[part], split, part, score.ranks)
     export(config, backbone, split, path / EXPORT_FOLDER, progress, seed)
-    loop.board.hparams(_hparams(config, seed), _best(scores["validation"]), step=progress.step)
+    write_cards(loop.board, config, split=split, backbone=backbone, result=result)
     loop.board.close()
     write_json(path / "result.json", result)
     workers.any(False)  # lets the others end
     if path.parent.name != "baselines":
         show_finished(path, display)
-
-
-def _best(score: Any) -> dict[str, float]:
-    return {f"selected/{name}": score.metrics[name] for name in SHOWN_METRICS}
-
-
-def _hparams(config: ConfigDict, seed: int) -> dict[str, Any]:
-    sections = ("backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
-    flat = {f"{s}.{key}": value for s in sections for key, value in config[s].items()}
-    return {**flat, "training.batch_size": config.training.batch_size, "seed": seed}
 
 
 def _selected(config: ConfigDict, loop: TrainingLoop) -> Backbone:

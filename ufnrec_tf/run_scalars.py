@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from ufnrec_tf.board import Board
+from ufnrec_tf.board import Board, one_line
 from ufnrec_tf.distribution import ALONE, Workers
 from ufnrec_tf.memory_usage import over_workers
 from ufnrec_tf.model import UFNRecModel
@@ -115,30 +115,30 @@ def markdown(found: dict[str, Any]) -> str:
             )
     lines += ["", "| most flagged | users | train events |", "|---|---|---|"]
     for item in found["most_flagged"]:
-        lines.append(f"| {_cell(item['name'])} | {item['users']:,} | {item['train_events']:,} |")
+        lines.append(f"| {cell(item['name'])} | {item['users']:,} | {item['train_events']:,} |")
     for example in found["examples"]:
         flagged = [
-            f"{_cell(item['item'])} ({item['count']}{', **taken later**' * item['taken_later']})"
+            f"{cell(item['item'])} ({item['count']}{', **taken later**' * item['taken_later']})"
             for item in example["flagged"]
         ]
         lines += [
             "",
-            f"**{_cell(example['user'])}** had {', '.join(map(_cell, example['history']))}",
+            f"**{cell(example['user'])}** had {', '.join(map(cell, example['history']))}",
             "",
             f"- flagged {example['num_flagged']:,}, by count: {', '.join(flagged)}",
-            f"- later: {', '.join(map(_cell, example['later'])) or 'nothing'}",
+            f"- later: {', '.join(map(cell, example['later'])) or 'nothing'}",
         ]
     return "\n".join(lines)
 
 
 def without_users(text: str, users: Set[str]) -> str:
     """Returns Markdown made by `markdown` without the paragraphs on some users, by raw id."""
-    cells = {_cell(user) for user in users}
+    cells = {cell(user) for user in users}
     head, *examples = re.split(r"\n\n(?=\*\*.*\*\* had )", text)
     kept = [e for e in examples if e[2 : e.index("** had ")] not in cells]
     return "\n\n".join([head, *kept])
 
 
-def _cell(text: str) -> str:
-    """Returns text as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", text)
+def cell(text: str) -> str:
+    """Returns text as Markdown that shows it as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", one_line(text))

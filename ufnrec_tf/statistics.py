@@ -52,6 +52,19 @@ def resampled_user_means(values: np.ndarray, *, num_resamples: int, seed: int) -
     return means / num_users
 
 
+def mean_intervals(values: np.ndarray, resampled: np.ndarray) -> list[Interval]:
+    """Returns each column's mean over users with its percentile interval.
+
+    Args:
+        values: float [M, C], a row a user.
+        resampled: float [R, C], what `resampled_user_means` made of them.
+    """
+    return [
+        _percentiles(mean, column)
+        for mean, column in zip(np.mean(values, axis=0), resampled.T, strict=True)
+    ]
+
+
 def seed_weights(num_seeds: int, *, num_resamples: int, seed: int) -> np.ndarray:
     """Returns the weights of seeds drawn with replacement; rows sum to 1.
 

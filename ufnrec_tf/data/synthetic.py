@@ -128,7 +128,8 @@ def _as_interactions(world: World, items: np.ndarray, offsets: np.ndarray) -> In
     settings, model = world.settings, world.model
     digits = len(str(settings.num_items))
     ids = np.arange(1, settings.num_items + 1)
-    titles = [f"{model.group_name} {model.groups[i]}, item {i}" for i in ids]
+    categories = [f"{model.group_name} {model.groups[i]}" for i in ids]
+    titles = [f"{category}, item {i}" for i, category in zip(ids, categories, strict=True)]
     digest = hashlib.sha256(items.tobytes() + offsets.tobytes()).hexdigest()
     return Interactions(
         items=items,
@@ -140,6 +141,7 @@ def _as_interactions(world: World, items: np.ndarray, offsets: np.ndarray) -> In
         source=str(settings),
         num_repeats=0,
         item_titles=np.array(["", *titles], object),
+        item_categories=np.array(["", *categories], object),
     )
 
 

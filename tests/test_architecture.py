@@ -39,6 +39,8 @@ LAYERS = [
     "forget_tables forget_shown forget_prepared",
     "comparison forget",
     "modes",
+    "uses help_pages",
+    "completion",
     "cli",
 ]
 """Modules and folders of the package, the lowest first: each imports its own line or lower."""

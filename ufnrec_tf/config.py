@@ -76,7 +76,7 @@ def _does_not_run(path: Path, error: Exception) -> UserError:
         known = [*options, *(key for section in options.values() for key in section)]
         hint = nearest(unknown[1], known)
         return UserError(
-            f"{where}: unknown key {unknown[1]!r}.{hint} `--help` lists the keys.", exit_code=2
+            f"{where}: unknown key {unknown[1]!r}.{hint} `--help=all` lists the keys.", exit_code=2
         )
     return UserError(f"{where}: does not run ({type(error).__name__}: {text}). Mend the file.")
 
@@ -158,7 +158,7 @@ def parse_value(table: Table, key: str, text: str) -> Any:
         known = [k for k in keys if k.startswith(f"{section}.")] or list(table)
         raise UserError(
             f"unknown flag --config.{key}.{nearest(key, keys)} "
-            f"Known: {', '.join(known)} (`--help` explains them).",
+            f"Known: {', '.join(known)} (`--help={known[0].partition('.')[0]}` explains them).",
             exit_code=2,
         )
     return _parse(key, text, table[section][name].default)

@@ -14,18 +14,46 @@ LINE_SECONDS = 15.0
 """Seconds between progress lines where the output is no terminal."""
 
 
+_is_quiet = False
+
+
+def set_quiet(is_quiet: bool) -> None:
+    """Sets whether displays that are made from now on show results alone (`--quiet`)."""
+    global _is_quiet
+    _is_quiet = is_quiet
+
+
 class Display:
     """Prints to the screen; colour and a moving bar only on a terminal.
 
+    Results are shown by `line`, `heading`, `block` and `table`, also under `--quiet`; what is
+    said on the way there by `notes`, a display that then shows nothing, and by `ProgressBar`.
+
     Args:
         is_shown: False for a worker whose chief does the printing.
+
+    Attributes:
+        is_shown: As given.
+        is_quiet: Whether results alone are shown.
     """
 
     def __init__(self, *, is_shown: bool = True) -> None:
-        # No emoji: an item called :star: is shown as it is.
+        self.is_shown, self.is_quiet = is_shown, _is_quiet
+        # No emoji: an item called :star: is shown as it is. Told, since variables such as
+        # FORCE_COLOR would put colours into a file.
         self.console = Console(
-            file=sys.stdout, highlight=False, emoji=False, soft_wrap=True, quiet=not is_shown
+            file=sys.stdout,
+            force_terminal=sys.stdout.isatty(),
+            highlight=False,
+            emoji=False,
+            soft_wrap=True,
+            quiet=not is_shown,
         )
+
+    @property
+    def notes(self) -> "Display":
+        """The display of what is no result; it shows nothing where results alone are shown."""
+        return Display(is_shown=self.is_shown and not self.is_quiet)
 
     def line(self, text: str = "", *, wraps: bool = True) -> None:
         """Prints a line; on a terminal too narrow for it, further ones, broken between words.

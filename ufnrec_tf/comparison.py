@@ -54,12 +54,14 @@ class Comparison:
         num_before = len(self._finished())
         total = len(self.plan.run_keys())
         if num_before:
-            self._display.line(f"  {num_before} of {total} runs are done")
+            self._display.notes.line(f"  {num_before} of {total} runs are done")
         try:
             self._train_missing()
         except Interrupted:
             self.write()
-            self._display.line("  stopped; the report has what is done. The same command goes on.")
+            self._display.notes.line(
+                "  stopped; the report has what is done. The same command goes on."
+            )
             raise
         self._show(self.write())
         if self._failed:
@@ -79,7 +81,7 @@ class Comparison:
             if settled is None:
                 if not is_told:
                     names = ", ".join(f"{arm}/{seed}" for arm, seed in waiting)
-                    self._display.line(f"  waiting for {names}, in other processes")
+                    self._display.notes.line(f"  waiting for {names}, in other processes")
                 is_told = True
                 sleep(WAIT_SECONDS)
                 continue
@@ -105,7 +107,7 @@ class Comparison:
         """Trains one run; returns whether that was tried, False where another process has it."""
         path = self.plan.run_path(arm, seed)
         path.mkdir(parents=True, exist_ok=True)
-        console = self._display.console
+        console = self._display.notes.console
         with console.status(f"{arm}, seed {seed}") as status:
             ended = run_child(
                 [*self._arguments, f"--config.comparison.run={arm}/{seed}"],
@@ -128,7 +130,7 @@ class Comparison:
         result = runs[arm, seed].result
         values = ", ".join(f"{name.upper()} {result['test'][name]:.4f}" for name in COMPARED)
         total = len(self.plan.run_keys())
-        self._display.line(
+        self._display.notes.line(
             f"  {arm}, seed {seed}: {values} (test), {result['protocol']['weights']} weights of "
             f"epoch {result['protocol']['selected_epoch']}; {seconds:.0f} s; {len(runs)} of {total}"
         )
@@ -248,8 +250,8 @@ class Comparison:
             display.line(line, wraps=False)
         for gap in summary["missing"]:
             display.line(f"  missing: {gap['arm']}, seed {gap['seed']}: {gap['why']}")
-        display.heading("Where things are")
-        display.block(
+        display.notes.heading("Where things are")
+        display.notes.block(
             [f"{path}/report.html, comparison.md, comparison.json", f"{path}/runs/ARM/seed_S"],
             wraps=False,
         )

@@ -156,9 +156,10 @@ def parse_value(table: Table, key: str, text: str) -> Any:
     keys = [f"{s}.{k}" for s, options in table.items() for k in options]
     if section not in table or name not in table[section]:
         known = [k for k in keys if k.startswith(f"{section}.")] or list(table)
+        topic = section if section in table else "all"
         raise UserError(
             f"unknown flag --config.{key}.{nearest(key, keys)} "
-            f"Known: {', '.join(known)} (`--help={known[0].partition('.')[0]}` explains them).",
+            f"Known: {', '.join(known)} (`--help={topic}` explains them).",
             exit_code=2,
         )
     return _parse(key, text, table[section][name].default)

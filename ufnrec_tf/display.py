@@ -100,14 +100,14 @@ class ProgressBar:
     """
 
     def __init__(self, display: Display, *, label: str, total: int, done: int) -> None:
-        self._display = display
+        self._display = display = display.notes
         self._label = label
         self._total = total
         self._first = done
         self._begin = self._printed = time.monotonic()
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        if display.console.is_terminal:
+        if display.console.is_terminal and not display.is_quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),

@@ -30,7 +30,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
     source = load(config, flags.data)
     split = make_split(config, source.interactions)
-    display.block(summary_lines(summary(split)))
+    display.notes.block(summary_lines(summary(split)))
     import_tensorflow()
     from ufnrec_tf.checks import check_names
     from ufnrec_tf.training import train as train_run
@@ -63,7 +63,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
     source = load(config, flags.data)
     split = make_split(config, source.interactions)
-    display.block(summary_lines(summary(split)))
+    display.notes.block(summary_lines(summary(split)))
     import_tensorflow()
     from ufnrec_tf.comparison import Comparison
     from ufnrec_tf.comparison_plan import (

@@ -59,11 +59,11 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
     with Workdir(folder):
         if (folder / MANIFEST).exists():
             _check_same(log, folder)
-            display.heading("This folder is prepared already:")
+            display.notes.heading("This folder is prepared already:")
             _show(folder, display)
             return
         if _clear(folder):
-            display.line(f"  {folder}: an earlier preparation was stopped; starting again")
+            display.notes.line(f"  {folder}: an earlier preparation was stopped; starting again")
         hidden = folder / HIDDEN
         try:
             hidden.mkdir()
@@ -189,4 +189,4 @@ def _show(folder: Path, display: Display) -> None:
             f"read from {manifest.source['name']}, {settings['format']}: {columns}",
         ]
     )
-    display.line(f"  Next: --data={folder} with any mode that takes --data", wraps=False)
+    display.notes.line(f"  Next: --data={folder} with any mode that takes --data", wraps=False)

@@ -138,6 +138,7 @@ def _command() -> str:
 
 
 def _show_next(path: Path, display: Display) -> None:
+    display = display.notes
     display.heading("Where things are")
     display.block(
         [

@@ -72,11 +72,11 @@ def train(
     if config.distribution.strategy == "multi_worker":
         minutes = config.distribution.start_minutes
         most = f"; it ends with exit code 1 if they are not there in {minutes:g} minutes"
-        display.line(f"  waiting for all workers of this run{most if minutes else ''}")
+        display.notes.line(f"  waiting for all workers of this run{most if minutes else ''}")
     strategy = prepare_tensorflow(config, seed)
     workers = Workers(strategy)
     if not workers.is_chief:
-        display.line(f"Worker {workers.index} of {workers.count}; worker 0 shows the run.")
+        display.notes.line(f"Worker {workers.index} of {workers.count}; worker 0 shows the run.")
         display = Display(is_shown=False)
     with telling_of_lost_workers(workers), Workdir(workdir, is_held=workers.is_chief) as directory:
         record = run_record(config, source, seed, data_path=data_path, command=command)
@@ -85,7 +85,7 @@ def train(
         workers.any(False)  # nobody writes before all have looked
         if is_there:
             keep_ids(config, split, directory.path, is_written=workers.is_chief)
-            display.heading("This run is done; its results again:")
+            display.notes.heading("This run is done; its results again:")
             show_finished(directory.path, display)
             return
         for arm in parse_arms(config.comparison.arms):
@@ -140,7 +140,7 @@ def _train_one(
         # Asked again, since the patience may have been raised.
         patience = config.training.patience
         progress.stopped_early = 0 < patience <= progress.num_without
-        display.line(f"  going on from {found['name']} in {path}")
+        display.notes.line(f"  going on from {found['name']} in {path}")
     else:
         start_warm(config, experiment, split, path=path, progress=progress, display=display)
     if is_chief:
@@ -250,7 +250,7 @@ def _fit(
     try:
         with_signals(loop, run)
     except Interrupted as stop:
-        display.line(
+        display.notes.line(
             f"  stopped at step {stop.step:,}; checkpoint written. The same command goes on."
         )
         raise

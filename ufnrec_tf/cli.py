@@ -24,6 +24,7 @@ MODES = {
     "compare": "train arms x seeds, test the differences, write one report",
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
     "export": "write the SavedModel again",
+    "sweep": "search for good settings by validation alone, resumable (needs the extra `sweep`)",
     "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",
     "forget": "remove users from a work directory's memory and files, or from prepared data",

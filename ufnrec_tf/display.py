@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+FILE_WIDTH = 10_000
 LINE_SECONDS = 15.0
 """Seconds between progress lines where the output is no terminal."""
 
@@ -39,11 +40,13 @@ class Display:
 
     def __init__(self, *, is_shown: bool = True) -> None:
         self.is_shown, self.is_quiet = is_shown, _is_quiet
-        # No emoji: an item called :star: is shown as it is. Told, since variables such as
-        # FORCE_COLOR would put colours into a file.
+        is_terminal = sys.stdout.isatty()
+        # No emoji: an item called :star: is shown as it is. Told whether it is a terminal, since
+        # variables such as FORCE_COLOR would put colours into a file, which also has no edge.
         self.console = Console(
             file=sys.stdout,
-            force_terminal=sys.stdout.isatty(),
+            force_terminal=is_terminal,
+            width=None if is_terminal else FILE_WIDTH,
             highlight=False,
             emoji=False,
             soft_wrap=True,

@@ -206,3 +206,35 @@ def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     from ufnrec_tf.forget import forget as forget_users
 
     forget_users(users, workdir=flags.workdir, data=flags.data, display=Display())
+
+
+def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Searches for good settings, a process a trial."""
+    config = load_config(flags.config, overrides)
+    from ufnrec_tf.sweep_space import parse_space
+    from ufnrec_tf.sweep_study import import_optuna
+
+    parse_space(config.sweep.space)
+    import_optuna()
+    display = Display()
+    from ufnrec_tf.data.summary import summary, summary_lines
+    from ufnrec_tf.sources import load, make_split
+
+    source = load(config, flags.data)
+    split = make_split(config, source.interactions)
+    display.notes.block(summary_lines(summary(split)))
+    import_tensorflow()
+    from ufnrec_tf.sweep import Sweep
+    from ufnrec_tf.sweep_plan import check_choices, enter, make_sweep_plan
+
+    plan = make_sweep_plan(
+        config,
+        flags.workdir or f"{_default_workdir(flags, config)}_sweep",
+        seed=flags.seed,
+        data_path=flags.data,
+        config_path=flags.config,
+        overrides=overrides,
+    )
+    check_choices(plan)
+    with Workdir(plan.path):
+        Sweep(plan, enter(plan, source, split, argv), display=display).run()

@@ -150,6 +150,9 @@ def _train_one(
     show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
     _fit(config, experiment, loop, path, display)
+    if not config.training.finish:
+        display.notes.line("  trained; the test set was not looked at (training.finish=false)")
+        return
     if experiment.workers.count > 1:
         give_whole_memory(config, experiment, store)
     finish(

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "ufnrec_tf"
 
 LAYERS = [
     # Below all.
-    "types errors names quiet release random_bits workdir display config cluster distribution "
-    "array_files "
+    "types errors names phases quiet release random_bits workdir display phase_watcher config "
+    "cluster distribution array_files "
     "own_state checkpoint rewriting board run_state evaluation_share",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",

@@ -433,7 +433,9 @@ def test_the_process_says_one_line_before_tensorflow_and_after(tmp_path):
     ):
         done = run_apart("--data=log", "--workdir=w", argument, cwd=tmp_path)
         assert done.returncode == code
-        assert len(done.stdout.splitlines()) == num_lines
+        # On a slow machine also what takes long.
+        shown = [line for line in done.stdout.splitlines() if " so far" not in line]
+        assert len(shown) == num_lines
         assert "error" not in done.stdout
         assert len(done.stderr.splitlines()) == 1
         assert done.stderr.startswith("error: ")

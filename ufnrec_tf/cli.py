@@ -119,12 +119,14 @@ def _run(argv: Sequence[str]) -> None:
         raise UserError(
             f"unknown --mode={mode}. Known: {', '.join(MODES)}.{nearest(mode, MODES)}", exit_code=2
         )
-    from ufnrec_tf.display import set_quiet
+    from ufnrec_tf.display import Display, set_quiet
+    from ufnrec_tf.phase_watcher import PhaseWatcher
 
     set_quiet(values.quiet)
     from ufnrec_tf import modes  # after the flags: it brings pandas
 
-    getattr(modes, mode)(values, overrides, list(argv))
+    with PhaseWatcher(Display()):
+        getattr(modes, mode)(values, overrides, list(argv))
 
 
 def _calm() -> None:

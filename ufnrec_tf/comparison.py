@@ -12,6 +12,7 @@ from ufnrec_tf.comparison_summary import METHOD, arm_rows, headline, plain
 from ufnrec_tf.comparison_text import markdown, table_lines
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
+from ufnrec_tf.phases import phase
 from ufnrec_tf.report import page
 from ufnrec_tf.run_state import Interrupted
 from ufnrec_tf.slices import make_slices
@@ -180,6 +181,7 @@ class Comparison:
             write_text(self.plan.path / "report.html", page(summary))
         return summary
 
+    @phase("testing the differences")
     def _summary(self) -> dict[str, Any]:
         plan, runs, config = self.plan, self._finished(), self._record["config"]
         settings, training = plan.config.comparison, config["training"]

@@ -40,8 +40,8 @@ def completion_script(shell: str, pages: Pages) -> str:
     }
     words["CONFIGS"] = [name for name in words["CONFIGS"] if name != "configs/base.py"]
     text = SCRIPTS[shell].replace("VALUES\n", _cases(shell, _values(pages)))
-    for name, known in words.items():
-        text = text.replace(f"@{name}@", "\n".join(known))
+    for name, listed in words.items():
+        text = text.replace(f"@{name}@", "\n".join(listed))
     return text.rstrip("\n")
 
 

@@ -92,6 +92,14 @@ class Display:
         self.console.print(table, soft_wrap=False)
 
 
+_bars: list["ProgressBar"] = []
+
+
+def running_bar() -> "ProgressBar | None":
+    """Returns the bar that was begun last and has not been closed."""
+    return _bars[-1] if _bars else None
+
+
 class ProgressBar:
     """One bar for a whole training run; plain lines where the output is no terminal.
 
@@ -120,6 +128,17 @@ class ProgressBar:
             )
             self._task = self._bar.add_task(label, total=total, completed=done, text="")
             self._bar.start()
+        _bars.append(self)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is a bar on a terminal rather than lines."""
+        return self._bar is not None
+
+    def say(self, text: str) -> None:
+        """Shows what is being done between two updates, on a terminal."""
+        if self._bar is not None:
+            self._bar.update(self._task, text=text)
 
     def update(self, done: int, text: str) -> None:
         """Shows how far the run is.
@@ -142,6 +161,8 @@ class ProgressBar:
 
     def close(self, done: int, *, is_over: bool = False) -> None:
         """Ends the bar where it stands, or as full where the run is over, early perhaps."""
+        if self in _bars:
+            _bars.remove(self)
         if self._bar is not None:
             total = done if is_over else self._total
             self._bar.update(self._task, total=total, completed=done)

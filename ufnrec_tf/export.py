@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.phases import phase
 from ufnrec_tf.retriever import Retriever
 from ufnrec_tf.workdir import to_disk
 
@@ -21,6 +22,7 @@ FORMAT_VERSION = 1
 METADATA_FILE = "ufnrec.json"
 
 
+@phase("exporting the model")
 def write_saved_model(
     path: str | os.PathLike[str],
     backbone: Any,

@@ -15,6 +15,7 @@ from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic import PlantedData, planted
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.names import nearest
+from ufnrec_tf.phases import phase
 
 PLANTED = "planted"
 
@@ -26,6 +27,7 @@ class Source(NamedTuple):
     truth: PlantedData | None
 
 
+@phase("splitting the data")
 def make_split(config: ConfigDict, interactions: Interactions) -> Split:
     """Returns the split that the configuration's `split` section names.
 
@@ -36,6 +38,7 @@ def make_split(config: ConfigDict, interactions: Interactions) -> Split:
     return SPLITS[settings.pop("name")](interactions, SplitSettings(**settings))
 
 
+@phase("reading the data")
 def load(config: ConfigDict, path: str) -> Source:
     """Returns the interactions that the configuration and `--data` name.
 

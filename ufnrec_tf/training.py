@@ -28,6 +28,7 @@ from ufnrec_tf.experiment import (
 from ufnrec_tf.gate import GATES
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.parts import scored_weights
+from ufnrec_tf.phases import phase
 from ufnrec_tf.record import describe, is_done, keep_ids, run_record
 from ufnrec_tf.results import finish, label_of
 from ufnrec_tf.run_heading import show_run
@@ -265,15 +266,17 @@ def _fit(
 def _fit_epochs(
     experiment: Experiment, loop: TrainingLoop, first: int, last: int, steps: int
 ) -> None:
-    experiment.model.fit(
-        experiment.dataset(loop.progress.step),
-        initial_epoch=first,
-        epochs=last,
-        steps_per_epoch=steps,
-        shuffle=False,
-        verbose=0,
-        callbacks=[loop],
-    )
+    with phase("compiling the training step") as compiling:
+        ended = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: compiling.end())
+        experiment.model.fit(
+            experiment.dataset(loop.progress.step),
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[ended, loop],
+        )
 
 
 def _ceiling(source: Source, split: Split) -> dict[str, float]:

@@ -267,7 +267,9 @@ def _fit_epochs(
     experiment: Experiment, loop: TrainingLoop, first: int, last: int, steps: int
 ) -> None:
     with phase("compiling the training step") as compiling:
-        ended = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: compiling.end())
+        ended = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs=None: compiling.end()
+        )
         experiment.model.fit(
             experiment.dataset(loop.progress.step),
             initial_epoch=first,

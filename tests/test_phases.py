@@ -106,3 +106,34 @@ def test_bar_that_moves_shows_the_work_itself(clock, capsys, monkeypatch):
     assert running_bar() is None
     assert said == ["compiling the training step: 6 s so far"]
     assert capsys.readouterr().out == ""
+
+
+def test_time_left_does_not_count_what_came_before_the_first_step(clock, capsys):
+    bar = ProgressBar(Display(), label="SASRec", total=100, done=0)
+    clock(60.0)  # of compiling
+    bar.update(1, "loss 1.5")
+    clock(20.0)
+    bar.update(11, "loss 1.4")
+    bar.close(11)
+    # Ten steps took 20 s, so that 89 take 178 s.
+    assert capsys.readouterr().out.splitlines() == [
+        "  SASRec: 1% loss 1.5",
+        "  SASRec: 11% loss 1.4, 178 s left",
+    ]
+
+
+def test_reading_a_table_says_how_far_it_is(monkeypatch, write):
+    from ufnrec_tf.data import table_rows
+    from ufnrec_tf.data.files import load_text
+
+    monkeypatch.setattr(table_rows, "_AT_A_TIME", 2)
+    file = load_text(write("user,item\nu,1\nu,2\nu,3\n", "log.csv"))
+    layout = table_rows.Table(["user", "item"], ",", is_quoted=True)
+    seen = [(row, current().done, current().total) for _, row in table_rows.rows(file, layout)]
+    assert seen == [
+        (["user", "item"], 0, 4),
+        (["u", "1"], 0, 4),
+        (["u", "2"], 2, 4),
+        (["u", "3"], 2, 4),
+    ]
+    assert current() is None

@@ -115,7 +115,8 @@ class ProgressBar:
         self._label = label
         self._total = total
         self._first = done
-        self._begin = self._printed = time.monotonic()
+        self._begin: float | None = None
+        self._printed = time.monotonic()
         self._bar: Progress | None = None
         self._task = TaskID(0)
         if display.console.is_terminal and not display.is_quiet:
@@ -147,17 +148,21 @@ class ProgressBar:
             done: Steps done.
             text: Loss, metric, throughput.
         """
+        now = time.monotonic()
+        if self._begin is None:  # from here on: what compiling took tells nothing of the rest
+            self._begin, self._first = now, done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, text=text)
             return
-        now = time.monotonic()
         if now - self._printed < LINE_SECONDS:
             return
         self._printed = now
-        share = (now - self._begin) / max(done - self._first, 1)
-        left = share * (self._total - done)
+        left = ""
+        if done > self._first:
+            share = (now - self._begin) / (done - self._first)
+            left = f", {share * (self._total - done):.0f} s left"
         percent = 100 * done // max(self._total, 1)
-        self._display.line(f"  {self._label}: {percent}% {text}, {left:.0f} s left")
+        self._display.line(f"  {self._label}: {percent}% {text}{left}")
 
     def close(self, done: int, *, is_over: bool = False) -> None:
         """Ends the bar where it stands, or as full where the run is over, early perhaps."""

@@ -83,7 +83,9 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
             key, equals, text = name.removeprefix("config.").partition("=")
             if not equals:
                 if not arguments or arguments[0].startswith("--"):
-                    raise UserError(f"--config.{key} needs a value.")
+                    raise UserError(
+                        f"--config.{key} needs a value: --config.{key}=VALUE (`--help={key}`)."
+                    )
                 text = arguments.pop(0)
             overrides.append((key, text))
         else:

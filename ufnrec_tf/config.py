@@ -129,7 +129,10 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
         file = _find_config(path)
         configure = getattr(_load_module(file), "configure", None)
         if configure is None:
-            raise UserError(f"--config={path}: expected a function `configure(config)` in it.")
+            raise UserError(
+                f"--config={path}: expected a function `configure(config)` in it. "
+                "Add one that changes what differs, as configs/demo.py does."
+            )
         try:
             configure(config)
         except Exception as error:  # as in `_load_module`

@@ -101,7 +101,7 @@ def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     _need(flags, "data", "workdir")
     for key, _ in overrides:
         if not key.startswith("data.") or key == "data.name" or key.startswith("data.planted"):
-            raise UserError(f"--config.{key} has no effect with --mode=prepare.")
+            raise UserError(f"--config.{key} has no effect with --mode=prepare. Leave it out.")
     config = load_config(flags.config, overrides)
     from ufnrec_tf.preparation import prepare as prepare_log
     from ufnrec_tf.sources import log_settings
@@ -127,7 +127,7 @@ def _trained(flags: Any, overrides: Overrides) -> tuple[ConfigDict, dict[str, An
         if not key.startswith(("evaluation.", "export.")):
             raise UserError(
                 f"--config.{key} cannot change a trained model. Only evaluation.* and export.* "
-                "can be set here."
+                "can be set here. Leave it out, or train with it into another --workdir."
             )
     changed = load_config("", overrides)
     for key, _ in overrides:
@@ -140,7 +140,9 @@ def _trained(flags: Any, overrides: Overrides) -> tuple[ConfigDict, dict[str, An
 def _need(flags: Any, *names: str) -> None:
     for name in names:
         if not getattr(flags, name):
-            raise UserError(f"--mode={flags.mode} needs --{name}.")
+            raise UserError(
+                f"--mode={flags.mode} needs --{name} (`--help={flags.mode}` has an example)."
+            )
 
 
 def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -198,7 +200,9 @@ def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     if not flags.workdir and not flags.data:
         raise UserError("--mode=forget needs --workdir, or the folder of prepared data as --data.")
     if overrides:
-        raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=forget.")
+        raise UserError(
+            f"--config.{overrides[0][0]} has no effect with --mode=forget. Leave it out."
+        )
     from ufnrec_tf.data.user_list import read_users
 
     users = read_users(flags.users)

@@ -44,6 +44,7 @@ test: $(VENV)/.tools
 soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak $(ARGS)
 	@$(RUN) -m tests.soak_workers
+	@$(RUN) -m tests.soak_sweep
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

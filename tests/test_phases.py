@@ -6,7 +6,7 @@ import pytest
 
 from ufnrec_tf.display import Display, ProgressBar, running_bar, set_quiet
 from ufnrec_tf.phase_watcher import PhaseWatcher
-from ufnrec_tf.phases import current, phase
+from ufnrec_tf.phases import Phase, current, phase
 
 
 @pytest.fixture
@@ -34,16 +34,22 @@ def test_text_has_share_rate_and_time_left(clock):
         assert found.text().endswith(" 0 s left")
 
 
+def now() -> Phase:
+    found = current()
+    assert found is not None
+    return found
+
+
 def test_innermost_piece_of_work_counts_and_errors_end_it():
     assert current() is None
     with phase("outer"):
         with pytest.raises(ZeroDivisionError), phase("inner"):
-            assert current().label == "inner"
+            assert now().label == "inner"
             raise ZeroDivisionError
-        assert current().label == "outer"
+        assert now().label == "outer"
         with phase("ended") as found:
             found.end()
-            assert current().label == "outer"
+            assert now().label == "outer"
     assert current() is None
 
 
@@ -129,7 +135,7 @@ def test_reading_a_table_says_how_far_it_is(monkeypatch, write):
     monkeypatch.setattr(table_rows, "_AT_A_TIME", 2)
     file = load_text(write("user,item\nu,1\nu,2\nu,3\n", "log.csv"))
     layout = table_rows.Table(["user", "item"], ",", is_quoted=True)
-    seen = [(row, current().done, current().total) for _, row in table_rows.rows(file, layout)]
+    seen = [(row, now().done, now().total) for _, row in table_rows.rows(file, layout)]
     assert seen == [
         (["user", "item"], 0, 4),
         (["u", "1"], 0, 4),

@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,10 +100,11 @@ class Trainer:
     def __init__(self, num_epochs=4):
         self.num_epochs = num_epochs
         self.calls = []
-        self.stop_in = None  # (trial, epoch) at which a signal comes
-        self.fails = ()
+        self.stop_in: Any = None  # (trial, epoch) at which a signal comes
+        self.fails: Any = ()
+        self.peak: Any = self.peak_of
 
-    def peak(self, settings):
+    def peak_of(self, settings):
         rate = float(settings["optimizer.learning_rate"])
         bonus = 0.05 if settings["loss.name"] == "nce" else 0.0
         return 0.5 - abs(np.log10(rate) + 2) / 4 - float(settings["backbone.dropout"]) / 10 + bonus

@@ -83,11 +83,11 @@ def _cases(shell: str, values: dict[str, list[str]]) -> str:
     for name, words in values.items():
         alike.setdefault("\\n".join(words), []).append(name)
     lines = []
-    for words, names in alike.items():
+    for text, names in alike.items():
         if shell == "fish":
-            lines.append(f"        case {' '.join(names)}\n            printf '{words}\\n'")
+            lines.append(f"        case {' '.join(names)}\n            printf '{text}\\n'")
         else:
-            lines.append(f"        {'|'.join(names)}) printf '{words}\\n' ;;")
+            lines.append(f"        {'|'.join(names)}) printf '{text}\\n' ;;")
     return "\n".join(lines) + "\n"
 
 

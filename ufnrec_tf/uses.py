@@ -26,7 +26,7 @@ class Use(NamedTuple):
 USES = {
     "inspect": Use(
         "look at a log: problems first, and what mends them",
-        ("data*", "config"),
+        ("data*", "config", "output"),
         ("data", "split"),
         "--data=events.csv",
     ),
@@ -60,10 +60,10 @@ USES = {
         ("*",),
         "--config=configs/sweep_demo.py --workdir=runs/sweep",
     ),
-    "report": Use("one page about a run", ("workdir*",), (), "--workdir=runs/mine"),
+    "report": Use("one page about a run", ("workdir*", "data"), (), "--workdir=runs/mine"),
     "recommend": Use(
         "lists for a file of histories",
-        ("workdir*", "histories*", "output*"),
+        ("workdir*", "histories*", "output*", "data"),
         (),
         "--workdir=runs/mine --histories=histories.txt --output=out.csv",
     ),
@@ -73,7 +73,9 @@ USES = {
         ("export", "evaluation"),
         "--workdir=runs/mine",
     ),
-    "serve": Use("a local server of the model", ("workdir*",), (), "--workdir=runs/mine"),
+    "serve": Use(
+        "a local server of the model", ("workdir", "data"), ("serve",), "--workdir=runs/mine"
+    ),
     "forget": Use(
         "remove users from a run or prepared data",
         ("users*", "workdir", "data"),

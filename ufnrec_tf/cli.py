@@ -21,10 +21,10 @@ from ufnrec_tf.names import nearest
 
 MODES = {
     "train": "read, split, train, select on validation, score the test set once, export",
+    "sweep": "search for good settings by validation alone, resumable (needs the extra `sweep`)",
     "compare": "train arms x seeds, test the differences, write one report",
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
     "export": "write the SavedModel again",
-    "sweep": "search for good settings by validation alone, resumable (needs the extra `sweep`)",
     "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",
     "forget": "remove users from a work directory's memory and files, or from prepared data",
@@ -34,6 +34,10 @@ MODES = {
 def _define_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("mode", "train", "What to do.", flag_values=values)
+    flags.DEFINE_bool("quiet", False, "Show results and errors only.", flag_values=values)
+    flags.DEFINE_string(
+        "completion", "", "Print tab completion for bash, zsh or fish.", flag_values=values
+    )
     flags.DEFINE_string("config", "", "A file of configs/ or your own.", flag_values=values)
     flags.DEFINE_string(
         "data", "", "The log, a file; or a folder that --mode=prepare made.", flag_values=values
@@ -54,11 +58,7 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_string("output", "", "recommend: CSV file to write.", flag_values=values)
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
     flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
-    flags.DEFINE_bool("quiet", False, "Show results and errors only.", flag_values=values)
     flags.DEFINE_string("help", "", "This page, or that of a topic; see below.", flag_values=values)
-    flags.DEFINE_string(
-        "completion", "", "Print tab completion for bash, zsh or fish.", flag_values=values
-    )
     return values
 
 

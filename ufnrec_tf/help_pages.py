@@ -16,6 +16,8 @@ from ufnrec_tf.uses import EXAMPLES, MOST_USED, NEEDED, USES
 
 WIDTH = 100
 SHORT, ALL = "short", "all"
+LAST_FLAGS = ("quiet", "help", "completion")
+"""Flags that the short page lists below the others."""
 
 
 class Pages:
@@ -98,9 +100,10 @@ class Pages:
             names = " ".join(self._short_flag(name) for name in self.flags_of(mode))
             lines += self._entry(mode, USES[mode].text if mode in USES else text, names)
         lines += ["", "flags of several modes"]
-        for name, flag in self.defined.items():
-            if not self._modes_named_by(flag):
-                lines += self._wrapped(f"--{name}={_text(flag.default)}", flag.help or "", 20)
+        shared = [n for n, flag in self.defined.items() if not self._modes_named_by(flag)]
+        for name in sorted(shared, key=lambda name: name in LAST_FLAGS):
+            flag = self.defined[name]
+            lines += self._wrapped(f"--{name}={_text(flag.default)}", flag.help or "", 20)
         lines += ["", "keys of the configuration most often set (of "]
         count = sum(map(len, self.table.values()))
         lines[-1] += f"{count}; configs/base.py < the --config file < these)"

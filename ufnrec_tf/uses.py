@@ -74,7 +74,7 @@ USES = {
         "--workdir=runs/mine",
     ),
     "serve": Use(
-        "a local server of the model", ("workdir", "data"), ("serve",), "--workdir=runs/mine"
+        "a local server of the model", ("workdir", "data"), ("serving",), "--workdir=runs/mine"
     ),
     "forget": Use(
         "remove users from a run or prepared data",

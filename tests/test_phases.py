@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ufnrec_tf.display import Display, ProgressBar, running_bar, set_quiet
-from ufnrec_tf.phase_watcher import PhaseWatcher
+from ufnrec_tf.phase_watcher import PhaseWatcher, busy
 from ufnrec_tf.phases import Phase, current, phase
 
 
@@ -143,3 +143,16 @@ def test_reading_a_table_says_how_far_it_is(monkeypatch, write):
         (["u", "3"], 2, 4),
     ]
     assert current() is None
+
+
+def test_process_of_its_own_is_shown_by_its_last_line_outside_a_terminal(clock, capsys):
+    watcher = PhaseWatcher(Display())
+    with busy(Display(), "keep, seed 0") as tell:
+        watcher.look(clock(6.0))
+        tell("epoch 3 loss 1.2")
+        watcher.look(clock(15.0))
+    assert current() is None
+    assert capsys.readouterr().out.splitlines() == [
+        "  keep, seed 0: 6 s so far",
+        "  keep, seed 0 [epoch 3 loss 1.2]: 21 s so far",
+    ]

@@ -12,6 +12,7 @@ from ufnrec_tf.comparison_summary import METHOD, arm_rows, headline, plain
 from ufnrec_tf.comparison_text import markdown, table_lines
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
+from ufnrec_tf.phase_watcher import busy
 from ufnrec_tf.phases import phase
 from ufnrec_tf.report import page
 from ufnrec_tf.run_state import Interrupted
@@ -43,6 +44,7 @@ class Comparison:
         self._display = display
         self._failed: dict[tuple[str, int], str] = {}
         self._read: Runs = {}
+        self._seconds: list[float] = []
         self._judged: dict[tuple[Any, ...], bool] = {}
 
     def run(self) -> None:
@@ -108,12 +110,11 @@ class Comparison:
         """Trains one run; returns whether that was tried, False where another process has it."""
         path = self.plan.run_path(arm, seed)
         path.mkdir(parents=True, exist_ok=True)
-        console = self._display.notes.console
-        with console.status(f"{arm}, seed {seed}") as status:
+        with busy(self._display, f"{arm}, seed {seed}") as tell:
             ended = run_child(
                 [*self._arguments, f"--config.comparison.run={arm}/{seed}"],
                 path / "log.txt",
-                show=lambda line: status.update(f"{arm}, seed {seed}: {line[:100]}"),
+                show=tell,
             )
         if ended.exit_code and IN_USE in ended.last_words:
             return False
@@ -134,7 +135,14 @@ class Comparison:
         self._display.notes.line(
             f"  {arm}, seed {seed}: {values} (test), {result['protocol']['weights']} weights of "
             f"epoch {result['protocol']['selected_epoch']}; {seconds:.0f} s; {len(runs)} of {total}"
+            f"{self._left(seconds, total - len(runs))}"
         )
+
+    def _left(self, seconds: float, count: int) -> str:
+        """Returns how long `count` more runs will take, by those that this process trained."""
+        self._seconds.append(seconds)
+        mean = sum(self._seconds) / len(self._seconds)
+        return f", about {mean * count / 60:.1f} min left" if count else ""
 
     def _finished(self) -> Runs:
         keys = self.plan.run_keys()

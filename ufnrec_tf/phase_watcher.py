@@ -2,10 +2,12 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from ufnrec_tf.display import LINE_SECONDS, Display, running_bar
-from ufnrec_tf.phases import Phase, current
+from ufnrec_tf.phases import Phase, current, phase
 
 FIRST_SECONDS = 5.0
 """How long a piece of work may take before it is shown."""
@@ -62,3 +64,27 @@ class PhaseWatcher:
         elif found is not self._shown or now - self._shown_at >= LINE_SECONDS:
             self._shown, self._shown_at = found, now
             self._display.line(f"  {found.text()}")
+
+
+@contextmanager
+def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
+    """Shows that a process of its own is at work, and what it says: on a terminal at once.
+
+    Args:
+        display: The screen.
+        label: What is at work.
+
+    Returns:
+        What takes the last line that it has written.
+    """
+    console = display.notes.console
+    if console.is_terminal:
+        with console.status(label) as status:
+            yield lambda line: status.update(f"{label}: {line[:100]}")
+        return
+    with phase(label) as found:
+
+        def tell(line: str) -> None:
+            found.label = f"{label} [{line[:100]}]" if line else label
+
+        yield tell

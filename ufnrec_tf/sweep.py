@@ -9,6 +9,7 @@ from ufnrec_tf.children import run_child
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.parts import scored_weights
+from ufnrec_tf.phase_watcher import busy
 from ufnrec_tf.run_state import Interrupted
 from ufnrec_tf.sweep_board import write_board
 from ufnrec_tf.sweep_plan import SweepPlan, write_best
@@ -113,11 +114,11 @@ class Sweep:
         started = time.monotonic()
         label = f"trial {number:04} of {self._limit}" if trial else f"test of trial {number:04}"
         try:
-            with self._display.notes.console.status(label) as status:
+            with busy(self._display, label) as tell:
                 ended = run_child(
                     self.plan.arguments(number, settings, finishes=trial is None),
                     path / "log.txt",
-                    show=lambda line: status.update(f"{label}: {line[:100]}"),
+                    show=tell,
                     is_enough=partial(self._is_hopeless, trial) if trial else None,
                 )
         finally:

@@ -110,7 +110,7 @@ class Comparison:
         """Trains one run; returns whether that was tried, False where another process has it."""
         path = self.plan.run_path(arm, seed)
         path.mkdir(parents=True, exist_ok=True)
-        with busy(self._display, f"{arm}, seed {seed}") as tell:
+        with busy(self._display, f"training {arm}/{seed}") as tell:
             ended = run_child(
                 [*self._arguments, f"--config.comparison.run={arm}/{seed}"],
                 path / "log.txt",

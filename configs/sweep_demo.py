@@ -1,8 +1,8 @@
-"""A search within five minutes: ten trials of a small SASRec on the embedded data set.
+"""A search to try: ten trials of a small SASRec on the embedded data set.
 
     python main.py --mode=sweep --config=configs/sweep_demo.py --workdir=runs/sweep_demo
 
-Ten trials of 10 to 25 seconds on two cores. So few of them show how a search works; a real one
+Some minutes on two idle cores. So few of them show how a search works; a real one
 takes fifty and more.
 """
 

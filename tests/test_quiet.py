@@ -1,10 +1,8 @@
 """Tests of what is printed where: results alone under --quiet, plain lines outside a terminal."""
 
-import json
-
 import pytest
 
-from tests.runs import run, run_apart, train
+from tests.runs import run, train
 from ufnrec_tf.display import Display, ProgressBar, set_quiet
 
 
@@ -57,17 +55,22 @@ def test_quiet_keeps_errors(capsys, tmp_path):
     assert "no such file" in screen.err
 
 
-def test_no_colour_and_no_moving_bar_in_a_pipe(tmp_path, trained, monkeypatch):
+def test_no_colour_and_no_moving_bar_outside_a_terminal(capsys, monkeypatch):
     """Not even where a variable asks for colours, as in many services that run tests."""
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    done = run_apart("--mode=evaluate", f"--workdir={trained}", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "NDCG@10" in done.stdout.upper()
-    for text in (done.stdout, done.stderr):
-        assert "\x1b" not in text
-        assert "\r" not in text
-    lines = (trained / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last = json.loads(lines[-1])
-    assert f"{last['mrr']:.4f}" in done.stdout
+    monkeypatch.setenv("COLUMNS", "40")
+    display = Display()
+    display.heading("Test")
+    display.table(["model", "ndcg@10"], [["a model with a name of many words", "0.1234"]])
+    with display.console.status("busy"):
+        display.line("working")
+    bar = ProgressBar(display, label="SASRec", total=2, done=0)
+    bar.update(1, "loss")
+    bar.close(2, is_over=True)
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "\r" not in text
+    # A file has no edge at which a table would be cut off.
+    assert "a model with a name of many words     0.1234" in text

@@ -176,12 +176,12 @@ def told(sweep):
     ]
 
 
-TRIALS = ("sweep.trials", "9")
+TRIALS, MANY = ("sweep.trials", "6"), ("sweep.trials", "9")
 
 
 def test_search_finds_the_better_settings_and_scores_the_best_alone(search, capsys):
     trainer = Trainer()
-    sweep = search(trainer, TRIALS)
+    sweep = search(trainer, MANY)
     outcomes = sweep.study.outcomes()
     assert [o.number for o in outcomes] == list(range(9))
     for o in outcomes:
@@ -234,7 +234,7 @@ def test_another_seed_gives_another_search(search):
     assert len({*rates[0], *rates[1]}) == 4
 
 
-@pytest.mark.parametrize("place", [(0, 1), (6, 2)])
+@pytest.mark.parametrize("place", [(0, 3), (4, 1)])
 def test_search_that_was_stopped_goes_on_as_one_that_was_not(search, place):
     undisturbed = told(search(Trainer(), TRIALS, name="whole"))
     trainer = Trainer()
@@ -244,7 +244,7 @@ def test_search_that_was_stopped_goes_on_as_one_that_was_not(search, place):
     trainer.stop_in = None
     assert told(search(trainer, TRIALS)) == undisturbed
     tried = [number for number, finishes, _ in trainer.calls if not finishes]
-    assert tried == sorted([*range(9), place[0]])  # the one that was stopped, twice
+    assert tried == sorted([*range(6), place[0]])  # the one that was stopped, twice
 
 
 def test_finished_search_is_shown_again_and_goes_on_for_more_trials(search):
@@ -291,7 +291,7 @@ def test_importance_is_of_the_key_that_matters(search):
     trainer.peak = lambda settings: (
         0.5 - abs(np.log10(float(settings["optimizer.learning_rate"])) + 2)
     )
-    pairs = [("sweep.sampler", "random"), ("sweep.trials", "16"), ("sweep.prune_after", "-1")]
+    pairs = [("sweep.sampler", "random"), ("sweep.trials", "12"), ("sweep.prune_after", "-1")]
     importance = search(trainer, *pairs).study.importance()
     assert sum(importance.values()) == pytest.approx(1.0)
     assert next(iter(importance)) == "optimizer.learning_rate"

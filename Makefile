@@ -45,6 +45,7 @@ soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak $(ARGS)
 	@$(RUN) -m tests.soak_workers
 	@$(RUN) -m tests.soak_raw_sets
+	@$(RUN) -m tests.soak_sweep
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

@@ -389,6 +389,11 @@ OPTIONS = {
             "run begins with its selected weights and its memory, by raw ids. Empty: from scratch.",
         ),
         "deterministic": Option(False, "TensorFlow's deterministic operations; slower."),
+        "finish": Option(
+            True,
+            "Score the test set once at the end, export, show. false: stop after training, as the "
+            "trials of a sweep do; the same command with true goes on to the end.",
+        ),
     },
     "evaluation": {
         "every": Option(1, "Epochs between evaluations on validation.", minimum=1),
@@ -498,5 +503,32 @@ OPTIONS = {
             10000, "--mode=compare: resamples of intervals and tests.", minimum=100
         ),
         "sample_users": Option(3, "Users whose recommendations are shown at the end.", minimum=0),
+    },
+    "sweep": {
+        "space": Option(
+            (),
+            "--mode=sweep: what is searched, by commas: SECTION.KEY=LOW:HIGH, =LOW:HIGH:STEP, "
+            "=log:LOW:HIGH, or =A|B|C.",
+        ),
+        "trials": Option(
+            20, "--mode=sweep: trials in all, failed ones counted; more of them go on.", minimum=1
+        ),
+        "minutes": Option(
+            0.0, "--mode=sweep: no trial begins after so many minutes of trials; 0: any.", minimum=0
+        ),
+        "sampler": Option(
+            "tpe",
+            "--mode=sweep: tpe: where earlier trials were good; random; grid: all combinations.",
+            choices=("tpe", "random", "grid"),
+        ),
+        "startup_trials": Option(
+            5, "--mode=sweep: trials before tpe looks at them and any is pruned.", minimum=1
+        ),
+        "prune_after": Option(
+            0,
+            "--mode=sweep: epochs before a trial whose best validation metric is below the median "
+            "of the others at that epoch is stopped; -1: none is.",
+            minimum=-1,
+        ),
     },
 }

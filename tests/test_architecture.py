@@ -14,10 +14,9 @@ PACKAGE = ROOT / "ufnrec_tf"
 
 LAYERS = [
     # Below all.
-    "text types errors names quiet release random_bits workdir display config cluster distribution "
-    "array_files "
-    "own_state checkpoint rewriting event_files board run_state evaluation_share versions catalogue "
-    "warm_up small_table item_scores",
+    "text types errors names phases quiet release random_bits workdir display phase_watcher config "
+    "cluster distribution array_files own_state checkpoint rewriting event_files board run_state "
+    "evaluation_share versions catalogue warm_up small_table item_scores",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -43,7 +42,14 @@ LAYERS = [
     "reporting",
     "forget_tables forget_shown forget_prepared",
     "comparison forget",
+    "sweep_space",
+    "sweep_study",
+    "sweep_plan",
+    "sweep_text sweep_board",
+    "sweep",
     "modes",
+    "uses help_pages",
+    "completion",
     "cli",
 ]
 """Modules and folders of the package, the lowest first: each imports its own line or lower."""

@@ -128,7 +128,7 @@ SETTINGS = {
     "data.format=pears": (1, ["data.format", "'pears'", "'pairs'"]),
     "backbone.name=sasrek": (1, ["backbone.name", "'sasrek'", "'sasrec'"]),
     "backbone.variant=corected": (1, ["backbone.variant", "'corrected'"]),
-    "backbone.num_heads=3": (1, ["backbone.num_heads", "divide", "width 8"]),
+    "backbone.num_heads=3": (1, ["backbone.num_heads", "divide", "width 8", "num_heads=1"]),
     "memory.policy=ufnrek": (1, ["memory.policy", "'ufnrek'", "'ufnrec'"]),
     "loss.name=poled_bce": (1, ["loss.name", "'poled_bce'", "'pooled_bce'"]),
     "gate.kind=platau": (1, ["gate.kind", "'platau'", "'plateau'"]),
@@ -157,13 +157,13 @@ FLAGS = {
     "--mode=trian": (2, ["--mode=trian", "'train'", "evaluate"]),
     "--modee=train": (2, ["--modee=train", "'mode'"]),
     "train": (2, ["train", "--help"]),
-    "--config.width": (1, ["--config.width", "needs a value"]),
+    "--config.width": (1, ["--config.width", "needs a value", "--config.width=VALUE"]),
     "--seed=one": (1, ["--seed", "'one'"]),
     "--seed=-1": (1, ["--seed", "-1"]),
     "--config=configs/papr.py": (1, ["configs/papr.py", "'paper'"]),
     "--mode=evaluate": (1, ["w", "not a trained work directory", "--mode=train"]),
     "--mode=export": (1, ["w", "not a trained work directory", "--mode=train"]),
-    "--mode=recommend": (1, ["--histories"]),
+    "--mode=recommend": (1, ["--histories", "--help=recommend"]),
 }
 
 
@@ -265,7 +265,8 @@ def test_evaluation_on_other_data(workdir, capfd):
 def test_training_settings_of_a_trained_model(workdir, capfd, mode):
     before = contents(workdir)
     got = run(f"--mode={mode}", "--workdir=w", "--config.backbone.width=9")
-    refused(capfd, 1, "--config.backbone.width", "evaluation.*", got=got)
+    words = "--config.backbone.width", "evaluation.*", "another --workdir"
+    refused(capfd, 1, *words, got=got)
     got = run(f"--mode={mode}", "--workdir=w", "--config.evaluation.mask=sen")
     refused(capfd, 1, "evaluation.mask", "'seen'", got=got)
     got = run(f"--mode={mode}", "--workdir=w", "--config.evaluation.msk=seen")
@@ -433,7 +434,9 @@ def test_the_process_says_one_line_before_tensorflow_and_after(tmp_path):
     ):
         done = run_apart("--data=log", "--workdir=w", argument, cwd=tmp_path)
         assert done.returncode == code
-        assert len(done.stdout.splitlines()) == num_lines
+        # On a slow machine also what takes long.
+        shown = [line for line in done.stdout.splitlines() if " so far" not in line]
+        assert len(shown) == num_lines
         assert "error" not in done.stdout
         assert len(done.stderr.splitlines()) == 1
         assert done.stderr.startswith("error: ")

@@ -59,7 +59,7 @@ def parse_arms(texts: Iterable[str]) -> tuple[Arm, ...]:
     joined: list[str] = []
     for text in texts:
         if not isinstance(text, str):
-            raise UserError(f"`comparison.arms` must be texts. Received: {text!r}.")
+            raise UserError(f"`comparison.arms` must be texts such as ufnrec. Received: {text!r}.")
         if joined and _SETTING.match(text):
             joined[-1] += f",{text}"
         else:

@@ -11,6 +11,7 @@ import numpy as np
 from ufnrec_tf.data.distinct import chunks_of
 from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.splits import Split, seen_train_items
+from ufnrec_tf.phases import phase
 
 MASKS = ("seen", "train", "none")
 # Far below a co-occurrence of one in any log that fits a machine; only orders what ties.
@@ -107,15 +108,19 @@ class ItemKNN:
         # An (item, user) pair meets all items of that user.
         expansions = np.concatenate([[0], np.cumsum(np.diff(by_user)[users])])[by_item]
         blocks, start = [], 0
-        while start < stride:
-            stop = int(np.searchsorted(expansions, expansions[start] + _MAX_EXPANSIONS, "right"))
-            stop = min(max(stop - 1, start + 1), stride)
-            keys, counts = _cooccurrences(items, by_user, users, by_item, slice(start, stop))
-            rows, columns = keys // stride, keys % stride
-            cosines = counts / np.sqrt(degrees[rows].astype(np.float64) * degrees[columns])
-            is_kept = _is_nearest(rows, cosines, self.num_neighbors)
-            blocks.append((keys[is_kept], cosines[is_kept].astype(np.float32)))
-            start = stop
+        with phase("finding item neighbours", int(expansions[-1]), "pairs") as found:
+            while start < stride:
+                stop = int(
+                    np.searchsorted(expansions, expansions[start] + _MAX_EXPANSIONS, "right")
+                )
+                stop = min(max(stop - 1, start + 1), stride)
+                keys, counts = _cooccurrences(items, by_user, users, by_item, slice(start, stop))
+                rows, columns = keys // stride, keys % stride
+                cosines = counts / np.sqrt(degrees[rows].astype(np.float64) * degrees[columns])
+                is_kept = _is_nearest(rows, cosines, self.num_neighbors)
+                blocks.append((keys[is_kept], cosines[is_kept].astype(np.float32)))
+                found.advance(int(expansions[stop] - expansions[start]))
+                start = stop
         keys, cosines = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
         self._neighbors = _sparse_rows(keys, cosines, stride)
         popularity = train_counts(split)
@@ -167,11 +172,13 @@ def baseline_ranks(
     hidden_ends = {"seen": ends, "train": split.train_ends[users], "none": starts}[mask]
     chunk = min(chunk, max(1, _MAX_SCORES // (log.num_items + 1)))
     ranks = np.zeros(len(targets), np.int64)
-    for first in range(0, len(targets), chunk):
-        part_rows = slice(first, first + chunk)
-        histories = _slices(log.items, starts[part_rows], ends[part_rows])
-        hidden = _slices(log.items, starts[part_rows], hidden_ends[part_rows])
-        ranks[part_rows] = _count_ranks(model.scores(histories), targets[part_rows], hidden)
+    with phase("ranking by a baseline", len(targets), "users") as ranked:
+        for first in range(0, len(targets), chunk):
+            rows = slice(first, first + chunk)
+            histories = _slices(log.items, starts[rows], ends[rows])
+            hidden = _slices(log.items, starts[rows], hidden_ends[rows])
+            ranks[rows] = _count_ranks(model.scores(histories), targets[rows], hidden)
+            ranked.advance(chunk)
     return ranks
 
 

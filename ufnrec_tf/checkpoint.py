@@ -12,6 +12,7 @@ import tensorflow as tf
 from ufnrec_tf.distribution import ALONE, Workers
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.own_state import OwnState
+from ufnrec_tf.phases import phase
 from ufnrec_tf.workdir import to_disk
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -69,6 +70,7 @@ class CheckpointStore:
             }
         )
 
+    @phase("writing a checkpoint")
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Writes a checkpoint called `name`, replacing one of that name.
 
@@ -233,6 +235,7 @@ class CheckpointStore:
             )
         return state
 
+    @phase("reading a checkpoint")
     def restore(self, name: str, *keys: str) -> dict[str, Any]:
         """Reads a checkpoint into the variables and returns its plain values.
 

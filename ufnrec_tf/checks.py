@@ -51,7 +51,8 @@ def _check_settings(config: ConfigDict, policy: Policy) -> None:
     if config.backbone.width % config.backbone.num_heads:
         raise UserError(
             "`backbone.num_heads` must divide `backbone.width`. Received: "
-            f"{config.backbone.num_heads} heads, width {config.backbone.width}."
+            f"{config.backbone.num_heads} heads, width {config.backbone.width}. Set "
+            "--config.backbone.num_heads=1, or a width that it divides."
         )
 
 

@@ -31,7 +31,11 @@ class Ended(NamedTuple):
 
 
 def run_child(
-    arguments: list[str], log_path: Path, *, show: Callable[[str], None] | None = None
+    arguments: list[str],
+    log_path: Path,
+    *,
+    show: Callable[[str], None] | None = None,
+    is_enough: Callable[[], bool] | None = None,
 ) -> Ended:
     """Runs the command line in a process of its own and waits for it.
 
@@ -42,6 +46,7 @@ def run_child(
         arguments: The flags.
         log_path: Where its output goes, after what is there.
         show: Called now and then with the last line it has written.
+        is_enough: Asked now and then whether to end it, as by a termination signal.
 
     Raises:
         Interrupted: After such a signal, once the child has ended.
@@ -53,7 +58,7 @@ def run_child(
     try:
         with log_path.open("ab") as log, _start(arguments, log) as child:
             signals.belong_to(child)
-            _wait(child, log_path, show)
+            _wait(child, log_path, show, is_enough)
     except OSError as error:
         raise not_written(log_path, error) from error
     finally:
@@ -100,8 +105,12 @@ def _start(arguments: list[str], log: Any) -> subprocess.Popen[bytes]:
 
 
 def _wait(
-    child: subprocess.Popen[bytes], log_path: Path, show: Callable[[str], None] | None
+    child: subprocess.Popen[bytes],
+    log_path: Path,
+    show: Callable[[str], None] | None,
+    is_enough: Callable[[], bool] | None,
 ) -> None:
+    is_told = False
     while True:
         try:
             child.wait(POLL_SECONDS)
@@ -109,6 +118,9 @@ def _wait(
         except subprocess.TimeoutExpired:
             if show is not None:
                 show(last_line(log_path))
+            if not is_told and is_enough is not None and is_enough():
+                is_told = True  # once: a second signal would end it before its checkpoint
+                child.terminate()
 
 
 def last_line(path: Path) -> str:

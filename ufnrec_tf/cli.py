@@ -13,13 +13,16 @@ from pathlib import Path
 
 from absl import flags
 
-from ufnrec_tf.config import DEMO_WORKDIR, help_lines, option_table
+from ufnrec_tf.completion import completion_script
+from ufnrec_tf.config import DEMO_WORKDIR, option_table
 from ufnrec_tf.errors import Terminated, UserError, end_at_once
+from ufnrec_tf.help_pages import ALL, SHORT, Pages
 from ufnrec_tf.names import nearest
 
 MODES = {
     "inspect": "show what would be read of --data, problems first, with the flags that mend them",
     "train": "read, split, train, select on validation, score the test set once, export",
+    "sweep": "search for good settings by validation alone, resumable (needs the extra `sweep`)",
     "compare": "train arms x seeds, test the differences, write one report",
     "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
     "report": "write one page of a run, report.html, and its charts as pictures",
@@ -33,7 +36,11 @@ MODES = {
 def _define_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("mode", "train", "What to do.", flag_values=values)
-    flags.DEFINE_string("config", "", "Configuration file.", flag_values=values)
+    flags.DEFINE_bool("quiet", False, "Show results and errors only.", flag_values=values)
+    flags.DEFINE_string(
+        "completion", "", "Print tab completion for bash, zsh or fish.", flag_values=values
+    )
+    flags.DEFINE_string("config", "", "A file of configs/ or your own.", flag_values=values)
     flags.DEFINE_string(
         "data", "", "The log, a file; or a folder that --mode=prepare made.", flag_values=values
     )
@@ -68,8 +75,18 @@ def _define_flags() -> flags.FlagValues:
     )
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
     flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
-    flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)
+    flags.DEFINE_string("help", "", "This page, or that of a topic; see below.", flag_values=values)
     return values
+
+
+_HELP = {
+    "-h": f"--help={SHORT}",
+    "-help": f"--help={SHORT}",
+    "--help": f"--help={SHORT}",
+    "--help=": f"--help={SHORT}",
+    "--helpfull": f"--help={ALL}",
+}
+"""What stands for what: --help alone takes no value."""
 
 
 def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]]:
@@ -83,11 +100,13 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
             key, equals, text = name.removeprefix("config.").partition("=")
             if not equals:
                 if not arguments or arguments[0].startswith("--"):
-                    raise UserError(f"--config.{key} needs a value.")
+                    raise UserError(
+                        f"--config.{key} needs a value: --config.{key}=VALUE (`--help={key}`)."
+                    )
                 text = arguments.pop(0)
             overrides.append((key, text))
         else:
-            rest.append(argument)
+            rest.append(_HELP.get(argument, argument))
     try:
         left = values(rest, known_only=True)[1:]
     except flags.Error as error:
@@ -100,33 +119,33 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
     return values, overrides
 
 
-def show_help() -> None:
-    """Prints modes, flags and every key of the configuration with its default."""
-    print("usage: python main.py [--mode=MODE] [--data=PATH] [--config=FILE] [--workdir=DIR] ...\n")
-    print("modes")
-    for mode, text in MODES.items():
-        print(f"  {mode:10} {text}")
-    print("\nflags")
-    values = _define_flags()
-    for name in sorted(name for name in values if values[name].name == name):
-        print(f"  --{name}={values[name].default}\n        {values[name].help}")
-    print("\nconfiguration: configs/base.py < the --config file < these flags")
-    print("\n".join(help_lines(option_table())))
+def _pages() -> Pages:
+    name = Path(sys.argv[0]).name
+    program = "ufnrec" if name == "ufnrec" else "python main.py"
+    return Pages(program, MODES, values=_define_flags(), table=option_table())
 
 
 def _run(argv: Sequence[str]) -> None:
     values, overrides = _parse(argv)
-    if values.help:
-        show_help()
-        return
     mode = values.mode
+    if values.help:
+        print(_pages().page(values.help, mode=mode if values["mode"].present else ""))
+        return
+    if values.completion:
+        print(completion_script(values.completion, _pages()))
+        return
     if mode not in MODES:
         raise UserError(
             f"unknown --mode={mode}. Known: {', '.join(MODES)}.{nearest(mode, MODES)}", exit_code=2
         )
+    from ufnrec_tf.display import Display, set_quiet
+    from ufnrec_tf.phase_watcher import PhaseWatcher
+
+    set_quiet(values.quiet)
     from ufnrec_tf import modes  # after the flags: it brings pandas
 
-    getattr(modes, mode)(values, overrides, list(argv))
+    with PhaseWatcher(Display()):
+        getattr(modes, mode)(values, overrides, list(argv))
 
 
 def _calm() -> None:

@@ -12,6 +12,8 @@ from ufnrec_tf.comparison_summary import METHOD, arm_rows, headline, plain
 from ufnrec_tf.comparison_text import markdown, table_lines
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
+from ufnrec_tf.phase_watcher import busy
+from ufnrec_tf.phases import phase
 from ufnrec_tf.report import page
 from ufnrec_tf.run_state import Interrupted
 from ufnrec_tf.slices import make_slices
@@ -42,6 +44,7 @@ class Comparison:
         self._display = display
         self._failed: dict[tuple[str, int], str] = {}
         self._read: Runs = {}
+        self._seconds: list[float] = []
         self._judged: dict[tuple[Any, ...], bool] = {}
 
     def run(self) -> None:
@@ -54,12 +57,14 @@ class Comparison:
         num_before = len(self._finished())
         total = len(self.plan.run_keys())
         if num_before:
-            self._display.line(f"  {num_before} of {total} runs are done")
+            self._display.notes.line(f"  {num_before} of {total} runs are done")
         try:
             self._train_missing()
         except Interrupted:
             self.write()
-            self._display.line("  stopped; the report has what is done. The same command goes on.")
+            self._display.notes.line(
+                "  stopped; the report has what is done. The same command goes on."
+            )
             raise
         self._show(self.write())
         if self._failed:
@@ -79,7 +84,7 @@ class Comparison:
             if settled is None:
                 if not is_told:
                     names = ", ".join(f"{arm}/{seed}" for arm, seed in waiting)
-                    self._display.line(f"  waiting for {names}, in other processes")
+                    self._display.notes.line(f"  waiting for {names}, in other processes")
                 is_told = True
                 sleep(WAIT_SECONDS)
                 continue
@@ -105,12 +110,11 @@ class Comparison:
         """Trains one run; returns whether that was tried, False where another process has it."""
         path = self.plan.run_path(arm, seed)
         path.mkdir(parents=True, exist_ok=True)
-        console = self._display.console
-        with console.status(f"{arm}, seed {seed}") as status:
+        with busy(self._display, f"training {arm}/{seed}") as tell:
             ended = run_child(
                 [*self._arguments, f"--config.comparison.run={arm}/{seed}"],
                 path / "log.txt",
-                show=lambda line: status.update(f"{arm}, seed {seed}: {line[:100]}"),
+                show=tell,
             )
         if ended.exit_code and IN_USE in ended.last_words:
             return False
@@ -128,10 +132,17 @@ class Comparison:
         result = runs[arm, seed].result
         values = ", ".join(f"{name.upper()} {result['test'][name]:.4f}" for name in COMPARED)
         total = len(self.plan.run_keys())
-        self._display.line(
+        self._display.notes.line(
             f"  {arm}, seed {seed}: {values} (test), {result['protocol']['weights']} weights of "
             f"epoch {result['protocol']['selected_epoch']}; {seconds:.0f} s; {len(runs)} of {total}"
+            f"{self._left(seconds, total - len(runs))}"
         )
+
+    def _left(self, seconds: float, count: int) -> str:
+        """Returns how long `count` more runs will take, by those that this process trained."""
+        self._seconds.append(seconds)
+        mean = sum(self._seconds) / len(self._seconds)
+        return f", about {mean * count / 60:.1f} min left" if count else ""
 
     def _finished(self) -> Runs:
         keys = self.plan.run_keys()
@@ -178,6 +189,7 @@ class Comparison:
             write_text(self.plan.path / "report.html", page(summary))
         return summary
 
+    @phase("testing the differences")
     def _summary(self) -> dict[str, Any]:
         plan, runs, config = self.plan, self._finished(), self._record["config"]
         settings, training = plan.config.comparison, config["training"]
@@ -248,8 +260,8 @@ class Comparison:
             display.line(line, wraps=False)
         for gap in summary["missing"]:
             display.line(f"  missing: {gap['arm']}, seed {gap['seed']}: {gap['why']}")
-        display.heading("Where things are")
-        display.block(
+        display.notes.heading("Where things are")
+        display.notes.block(
             [f"{path}/report.html, comparison.md, comparison.json", f"{path}/runs/ARM/seed_S"],
             wraps=False,
         )

@@ -79,7 +79,7 @@ def _does_not_run(path: Path, error: Exception) -> UserError:
         known = [*options, *(key for section in options.values() for key in section)]
         hint = nearest(unknown[1], known)
         return UserError(
-            f"{where}: unknown key {unknown[1]!r}.{hint} `--help` lists the keys.", exit_code=2
+            f"{where}: unknown key {unknown[1]!r}.{hint} `--help=all` lists the keys.", exit_code=2
         )
     return UserError(f"{where}: does not run ({type(error).__name__}: {text}). Mend the file.")
 
@@ -137,7 +137,10 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
         file = _find_config(path)
         configure = getattr(_load_module(file), "configure", None)
         if configure is None:
-            raise UserError(f"--config={path}: expected a function `configure(config)` in it.")
+            raise UserError(
+                f"--config={path}: expected a function `configure(config)` in it. "
+                "Add one that changes what differs, as configs/demo.py does."
+            )
         try:
             configure(config)
         except Exception as error:  # as in `_load_module`
@@ -164,9 +167,10 @@ def parse_value(table: Table, key: str, text: str) -> Any:
     keys = [f"{s}.{k}" for s, options in table.items() for k in options]
     if section not in table or name not in table[section]:
         known = [k for k in keys if k.startswith(f"{section}.")] or list(table)
+        topic = section if section in table else "all"
         raise UserError(
             f"unknown flag --config.{key}.{nearest(key, keys)} "
-            f"Known: {', '.join(known)} (`--help` explains them).",
+            f"Known: {', '.join(known)} (`--help={topic}` explains them).",
             exit_code=2,
         )
     option = table[section][name]

@@ -12,24 +12,54 @@ from rich.text import Text
 
 from ufnrec_tf.text import plain
 
+FILE_WIDTH = 10_000
 LINE_SECONDS = 15.0
 """Seconds between progress lines where the output is no terminal."""
+
+
+_is_quiet = False
+
+
+def set_quiet(is_quiet: bool) -> None:
+    """Sets whether displays that are made from now on show results alone (`--quiet`)."""
+    global _is_quiet
+    _is_quiet = is_quiet
 
 
 class Display:
     """Prints to the screen; colour and a moving bar only on a terminal.
 
     Whatever a text holds, ids and titles of other people among it, is one line: see `text.plain`.
+    Results are shown by `line`, `heading`, `block` and `table`, also under `--quiet`; what is
+    said on the way there by `notes`, a display that then shows nothing, and by `ProgressBar`.
 
     Args:
         is_shown: False for a worker whose chief does the printing.
+
+    Attributes:
+        is_shown: As given.
+        is_quiet: Whether results alone are shown.
     """
 
     def __init__(self, *, is_shown: bool = True) -> None:
-        # No emoji: an item called :star: is shown as it is.
+        self.is_shown, self.is_quiet = is_shown, _is_quiet
+        is_terminal = sys.stdout.isatty()
+        # No emoji: an item called :star: is shown as it is. Told whether it is a terminal, since
+        # variables such as FORCE_COLOR would put colours into a file, which also has no edge.
         self.console = Console(
-            file=sys.stdout, highlight=False, emoji=False, soft_wrap=True, quiet=not is_shown
+            file=sys.stdout,
+            force_terminal=is_terminal,
+            width=None if is_terminal else FILE_WIDTH,
+            highlight=False,
+            emoji=False,
+            soft_wrap=True,
+            quiet=not is_shown,
         )
+
+    @property
+    def notes(self) -> "Display":
+        """The display of what is no result; it shows nothing where results alone are shown."""
+        return Display(is_shown=self.is_shown and not self.is_quiet)
 
     def line(self, text: str = "", *, wraps: bool = True) -> None:
         """Prints a line; on a terminal too narrow for it, further ones, broken between words.
@@ -66,6 +96,14 @@ class Display:
         self.console.print(table, soft_wrap=False)
 
 
+_bars: list["ProgressBar"] = []
+
+
+def running_bar() -> "ProgressBar | None":
+    """Returns the bar that was begun last and has not been closed."""
+    return _bars[-1] if _bars else None
+
+
 class ProgressBar:
     """One bar for a whole training run; plain lines where the output is no terminal.
 
@@ -77,14 +115,15 @@ class ProgressBar:
     """
 
     def __init__(self, display: Display, *, label: str, total: int, done: int) -> None:
-        self._display = display
+        self._display = display = display.notes
         self._label = label
         self._total = total
         self._first = done
-        self._begin = self._printed = time.monotonic()
+        self._begin: float | None = None
+        self._printed = time.monotonic()
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        if display.console.is_terminal:
+        if display.console.is_terminal and not display.is_quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -94,6 +133,17 @@ class ProgressBar:
             )
             self._task = self._bar.add_task(label, total=total, completed=done, text="")
             self._bar.start()
+        _bars.append(self)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is a bar on a terminal rather than lines."""
+        return self._bar is not None
+
+    def say(self, text: str) -> None:
+        """Shows what is being done between two updates, on a terminal."""
+        if self._bar is not None:
+            self._bar.update(self._task, text=text)
 
     def update(self, done: int, text: str) -> None:
         """Shows how far the run is.
@@ -102,20 +152,26 @@ class ProgressBar:
             done: Steps done.
             text: Loss, metric, throughput.
         """
+        now = time.monotonic()
+        if self._begin is None:  # from here on: what compiling took tells nothing of the rest
+            self._begin, self._first = now, done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, text=text)
             return
-        now = time.monotonic()
         if now - self._printed < LINE_SECONDS:
             return
         self._printed = now
-        share = (now - self._begin) / max(done - self._first, 1)
-        left = share * (self._total - done)
+        left = ""
+        if done > self._first:
+            share = (now - self._begin) / (done - self._first)
+            left = f", {share * (self._total - done):.0f} s left"
         percent = 100 * done // max(self._total, 1)
-        self._display.line(f"  {self._label}: {percent}% {text}, {left:.0f} s left")
+        self._display.line(f"  {self._label}: {percent}% {text}{left}")
 
     def close(self, done: int, *, is_over: bool = False) -> None:
         """Ends the bar where it stands, or as full where the run is over, early perhaps."""
+        if self in _bars:
+            _bars.remove(self)
         if self._bar is not None:
             total = done if is_over else self._total
             self._bar.update(self._task, total=total, completed=done)

@@ -77,7 +77,7 @@ def make_strategy(
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 "`distribution.num_virtual_devices` must be set before TensorFlow uses its "
-                f"devices: {error}"
+                f"devices, that is in a new process: {error}"
             ) from error
     with _giving_up_after(start_minutes if name == "multi_worker" else 0.0):
         return make()

@@ -38,6 +38,7 @@ from ufnrec_tf.parts import (
     make_safe_flips,
     make_split_sampler,
 )
+from ufnrec_tf.phases import phase
 from ufnrec_tf.policies import POLICIES
 from ufnrec_tf.positions import choose_capacities
 from ufnrec_tf.safe_flips import SafeFlips
@@ -117,6 +118,7 @@ def best_store(folder: Path, best: Backbone) -> CheckpointStore:
     return CheckpointStore(folder, {"weights": named_variables(best.trainable_variables)})
 
 
+@phase("preparing the evaluation")
 def make_evaluator(
     config: ConfigDict, split: Split, part: str, seed: int, workers: Workers = ALONE
 ) -> RankingEvaluator:
@@ -214,6 +216,7 @@ def prepare_tensorflow(config: ConfigDict, seed: int) -> tf.distribute.Strategy:
     return strategy
 
 
+@phase("building the model")
 def build(
     config: ConfigDict, split: Split, seed: int, *, strategy: tf.distribute.Strategy
 ) -> Experiment:

@@ -18,6 +18,7 @@ import tensorflow as tf
 import ufnrec_tf
 from ufnrec_tf.catalogue import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.phases import phase
 from ufnrec_tf.retriever import Retriever
 from ufnrec_tf.small_table import with_small_table
 from ufnrec_tf.warm_up import Request, warm_up_requests, write_warm_up
@@ -51,6 +52,7 @@ class ServedModel:
     extra_files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+@phase("tracing the export")
 def make_model(
     backbone: Any,
     item_ids: np.ndarray,
@@ -129,6 +131,7 @@ def make_model(
     )
 
 
+@phase("writing the export")
 def write_model(path: str | os.PathLike[str], model: ServedModel) -> None:
     """Writes the version folder `path` (such as `export/1`): SavedModel, warm-up, items, metadata.
 

@@ -13,6 +13,7 @@ from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.synthetic import detection
 from ufnrec_tf.detection import future_lift
 from ufnrec_tf.experiment import Experiment
+from ufnrec_tf.phases import phase
 from ufnrec_tf.planted_detection import margin_auc, suspect_aucs
 from ufnrec_tf.run_state import Progress
 from ufnrec_tf.sources import Source
@@ -25,6 +26,7 @@ _SHOWN_HISTORY = 10
 _SHOWN_FLAGGED = 5
 
 
+@phase("judging the false negatives found")
 def describe(
     experiment: Experiment,
     source: Source,

@@ -241,4 +241,6 @@ def _lines(path: Path) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}, line {number}: is not UTF-8. Save it as UTF-8.") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        raise UserError(
+            f"{path}: cannot be read: {error.strerror or error}. Check --histories."
+        ) from error

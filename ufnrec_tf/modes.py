@@ -33,7 +33,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
     source = load(config, flags.data)
     split = make_split(config, source.interactions)
-    display.block(summary_lines(summary(split)))
+    display.notes.block(summary_lines(summary(split)))
     import_tensorflow()
     from ufnrec_tf.checks import check_names
     from ufnrec_tf.training import train as train_run
@@ -66,7 +66,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
     source = load(config, flags.data)
     split = make_split(config, source.interactions)
-    display.block(summary_lines(summary(split)))
+    display.notes.block(summary_lines(summary(split)))
     import_tensorflow()
     from ufnrec_tf.comparison import Comparison
     from ufnrec_tf.comparison_plan import (
@@ -112,7 +112,7 @@ def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     _need(flags, "data", "workdir")
     for key, _ in overrides:
         if not key.startswith("data.") or key == "data.name" or key.startswith("data.planted"):
-            raise UserError(f"--config.{key} has no effect with --mode=prepare.")
+            raise UserError(f"--config.{key} has no effect with --mode=prepare. Leave it out.")
     config = load_config(flags.config, overrides)
     from ufnrec_tf.preparation import prepare as prepare_log
     from ufnrec_tf.sources import log_settings
@@ -127,7 +127,9 @@ def _default_workdir(flags: Any, config: ConfigDict) -> str:
 def _need(flags: Any, *names: str) -> None:
     for name in names:
         if not getattr(flags, name):
-            raise UserError(f"--mode={flags.mode} needs --{name}.")
+            raise UserError(
+                f"--mode={flags.mode} needs --{name} (`--help={flags.mode}` has an example)."
+            )
 
 
 def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -165,7 +167,7 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     _need(flags, "workdir")
     if overrides:
         raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=report.")
-    config, record = _trained(flags, overrides)
+    config, record = trained_config(flags.workdir, overrides)
     from ufnrec_tf.reporting import report as write_report
 
     write_report(Path(flags.workdir), config, record, data=flags.data, display=Display())
@@ -194,7 +196,9 @@ def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     if not flags.workdir and not flags.data:
         raise UserError("--mode=forget needs --workdir, or the folder of prepared data as --data.")
     if overrides:
-        raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=forget.")
+        raise UserError(
+            f"--config.{overrides[0][0]} has no effect with --mode=forget. Leave it out."
+        )
     from ufnrec_tf.data.user_list import read_users
 
     users = read_users(flags.users)
@@ -202,3 +206,35 @@ def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     from ufnrec_tf.forget import forget as forget_users
 
     forget_users(users, workdir=flags.workdir, data=flags.data, display=Display())
+
+
+def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Searches for good settings, a process a trial."""
+    config = load_config(flags.config, overrides)
+    from ufnrec_tf.sweep_space import parse_space
+    from ufnrec_tf.sweep_study import import_optuna
+
+    parse_space(config.sweep.space)
+    import_optuna()
+    display = Display()
+    from ufnrec_tf.data.summary import summary, summary_lines
+    from ufnrec_tf.sources import load, make_split
+
+    source = load(config, flags.data)
+    split = make_split(config, source.interactions)
+    display.notes.block(summary_lines(summary(split)))
+    import_tensorflow()
+    from ufnrec_tf.sweep import Sweep
+    from ufnrec_tf.sweep_plan import check_choices, enter, make_sweep_plan
+
+    plan = make_sweep_plan(
+        config,
+        flags.workdir or f"{_default_workdir(flags, config)}_sweep",
+        seed=flags.seed,
+        data_path=flags.data,
+        config_path=flags.config,
+        overrides=overrides,
+    )
+    check_choices(plan)
+    with Workdir(plan.path):
+        Sweep(plan, enter(plan, source, split, argv), display=display).run()

@@ -60,11 +60,11 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
     with Workdir(folder):
         if (folder / MANIFEST).exists():
             _check_same(log, folder)
-            display.heading("This folder is prepared already:")
+            display.notes.heading("This folder is prepared already:")
             _show(folder, display)
             return
         if _clear(folder):
-            display.line(f"  {folder}: an earlier preparation was stopped; starting again")
+            display.notes.line(f"  {folder}: an earlier preparation was stopped; starting again")
         hidden = folder / HIDDEN
         try:
             hidden.mkdir()
@@ -196,4 +196,4 @@ def _show(folder: Path, display: Display) -> None:
             *(line.strip() for line in reading_lines(of_json(settings).as_json())[1:]),
         ]
     )
-    display.line(f"  Next: --data={folder} with any mode that takes --data", wraps=False)
+    display.notes.line(f"  Next: --data={folder} with any mode that takes --data", wraps=False)

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ufnrec_tf.phases import phase
+
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
@@ -30,7 +32,7 @@ def quiet_stderr() -> Iterator[None]:
 def import_tensorflow() -> None:
     """Imports TensorFlow and Keras quietly."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with quiet_stderr():
+    with phase("starting TensorFlow"), quiet_stderr():
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.phases import phase
 from ufnrec_tf.types import EMPTY_SCORE, PAD
 from ufnrec_tf.user_items import RowItems
 
@@ -93,7 +94,12 @@ class CatalogueRanker:
             return np.zeros([0, k] if k else 0, np.int32), np.zeros([0, k] if k else 0), np.zeros(0)
         table, step = self._traced(backbone, k)
         catalogue, norm = table()
-        outputs = [step(catalogue, norm, tf.constant(start)) for start in self._chunk_starts]
+        outputs = []
+        label = "finding the best items" if k else "ranking"
+        with phase(label, self._num_users, "users") as ranked:
+            for start in self._chunk_starts:
+                outputs.append(step(catalogue, norm, tf.constant(start)))
+                ranked.advance(self._batch_size)
         first, second, is_bad = zip(*outputs, strict=True)
         size = self._num_users
         return (

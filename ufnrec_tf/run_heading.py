@@ -13,6 +13,7 @@ def show_run(config: ConfigDict, experiment: Experiment, display: Display) -> No
     """Shows what is about to be trained; all workers call it together."""
     model = experiment.model
     weights = sum(int(np.prod(w.shape)) for w in model.backbone.trainable_variables)
+    display = display.notes
     display.heading(f"Training {label_of(config)}")
     memory = "no memory"
     if model.memory is not None:

@@ -35,7 +35,7 @@ def trained_config(
         if not key.startswith(CHANGEABLE):
             raise UserError(
                 f"--config.{key} cannot change a trained model. Only evaluation.* and export.* "
-                "can be set here."
+                "can be set here. Leave it out, or train with it into another --workdir."
             )
     changed = load_config("", overrides)
     for key, _ in overrides:

@@ -154,6 +154,7 @@ def _command() -> str:
 def _show_next(path: Path, display: Display) -> None:
     found = versions(path / "export")
     newest = found[max(found)] if found else None
+    display = display.notes
     display.heading("Where things are")
     display.block(
         [

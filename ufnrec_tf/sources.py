@@ -18,6 +18,7 @@ from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic import PlantedData, planted
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
+from ufnrec_tf.phases import phase
 
 PLANTED = "planted"
 MOST_TIMES = 5_000_000
@@ -31,6 +32,7 @@ class Source(NamedTuple):
     truth: PlantedData | None
 
 
+@phase("splitting the data")
 def make_split(config: ConfigDict, interactions: Interactions) -> Split:
     """Returns the split that the configuration's `split` section names.
 
@@ -47,6 +49,7 @@ def make_split(config: ConfigDict, interactions: Interactions) -> Split:
     return SPLITS[name](interactions, settings)
 
 
+@phase("reading the data")
 def load(config: ConfigDict, path: str) -> Source:
     """Returns the interactions that the configuration and `--data` name.
 

@@ -10,6 +10,7 @@ from ufnrec_tf.backbones.packing import pack
 from ufnrec_tf.data.pipeline import Samples
 from ufnrec_tf.memory import FalseNegativeMemory
 from ufnrec_tf.memory_usage import read_rows
+from ufnrec_tf.phases import phase
 from ufnrec_tf.ranking import newest_windows
 
 _CHUNK_ROWS = 65_536
@@ -46,16 +47,18 @@ def read_suspects(memory: FalseNegativeMemory, *, most: int = 0) -> Suspects:
     """
     parts = [np.zeros([3, 0], np.int64)]  # rows, items, counts
     num_suspects = num_flagged = 0
-    for begin in range(0, memory.num_rows, _CHUNK_ROWS):
-        chunk = slice(begin, min(begin + _CHUNK_ROWS, memory.num_rows))
-        items = read_rows(memory.items, chunk).numpy()
-        counts = read_rows(memory.states, chunk).numpy() // 2
-        row, slot = np.nonzero((items > 0) & (counts > 0))
-        parts.append(np.stack([row + begin, items[row, slot], counts[row, slot]]))
-        num_suspects += len(row)
-        num_flagged += int(np.count_nonzero(counts[row, slot] > memory.patience))
-        if most and sum(part.shape[1] for part in parts) > 2 * most:
-            parts = [_highest(np.concatenate(parts, axis=1), most)]
+    with phase("reading the memory", memory.num_rows, "rows") as read:
+        for begin in range(0, memory.num_rows, _CHUNK_ROWS):
+            chunk = slice(begin, min(begin + _CHUNK_ROWS, memory.num_rows))
+            items = read_rows(memory.items, chunk).numpy()
+            counts = read_rows(memory.states, chunk).numpy() // 2
+            row, slot = np.nonzero((items > 0) & (counts > 0))
+            parts.append(np.stack([row + begin, items[row, slot], counts[row, slot]]))
+            num_suspects += len(row)
+            num_flagged += int(np.count_nonzero(counts[row, slot] > memory.patience))
+            if most and sum(part.shape[1] for part in parts) > 2 * most:
+                parts = [_highest(np.concatenate(parts, axis=1), most)]
+            read.advance(_CHUNK_ROWS)
     rows, items, counts = _highest(np.concatenate(parts, axis=1), most or num_suspects)
     return Suspects(
         rows=rows,
@@ -101,23 +104,25 @@ def margins(
     table = backbone.item_embeddings().numpy().astype(np.float32)
     flat = tf.constant(events, tf.int32)
     found = np.zeros(len(rows), np.float32)
-    for begin in range(0, len(used), _CHUNK_HISTORIES):
-        chosen = used[begin : begin + _CHUNK_HISTORIES]
-        end = begin + len(chosen)
-        members = order[bounds[begin] : bounds[end] if end < len(used) else len(order)]
-        starts, lengths = samples.starts[chosen], samples.lengths[chosen].astype(np.int64)
-        histories = newest_windows(
-            flat,
-            tf.constant(starts, tf.int64),
-            tf.constant(starts + lengths, tf.int64),
-            max_length=backbone.max_length,
-        )
-        vectors = backbone.call_packed(pack(histories), training=False).numpy()  # [P, D]
-        which = np.searchsorted(chosen, windows[members])
-        step = rows[members] - samples.first_rows[windows[members]]
-        place = (np.cumsum(lengths) - lengths)[which] + step
-        positives = events[starts[which] + step + 1]
-        found[members] = _differences(vectors, place, table, items[members], positives)
+    with phase("scoring false negatives", len(used), "histories") as scored:
+        for begin in range(0, len(used), _CHUNK_HISTORIES):
+            chosen = used[begin : begin + _CHUNK_HISTORIES]
+            end = begin + len(chosen)
+            members = order[bounds[begin] : bounds[end] if end < len(used) else len(order)]
+            starts, lengths = samples.starts[chosen], samples.lengths[chosen].astype(np.int64)
+            histories = newest_windows(
+                flat,
+                tf.constant(starts, tf.int64),
+                tf.constant(starts + lengths, tf.int64),
+                max_length=backbone.max_length,
+            )
+            vectors = backbone.call_packed(pack(histories), training=False).numpy()  # [P, D]
+            which = np.searchsorted(chosen, windows[members])
+            step = rows[members] - samples.first_rows[windows[members]]
+            place = (np.cumsum(lengths) - lengths)[which] + step
+            positives = events[starts[which] + step + 1]
+            found[members] = _differences(vectors, place, table, items[members], positives)
+            scored.advance(_CHUNK_HISTORIES)
     return found
 
 
@@ -150,9 +155,11 @@ def newest_vectors(
     """
     flat = tf.constant(events, tf.int32)
     found = [np.zeros([0, backbone.width], np.float32)]
-    for begin in range(0, len(starts), _CHUNK_HISTORIES):
-        chunk = slice(begin, begin + _CHUNK_HISTORIES)
-        bounds = (tf.constant(part[chunk], tf.int64) for part in (starts, ends))
-        histories = newest_windows(flat, *bounds, max_length=backbone.max_length)
-        found.append(backbone.encode(histories, training=False).numpy())
+    with phase("encoding histories", len(starts), "histories") as encoded:
+        for begin in range(0, len(starts), _CHUNK_HISTORIES):
+            chunk = slice(begin, begin + _CHUNK_HISTORIES)
+            bounds = (tf.constant(part[chunk], tf.int64) for part in (starts, ends))
+            histories = newest_windows(flat, *bounds, max_length=backbone.max_length)
+            found.append(backbone.encode(histories, training=False).numpy())
+            encoded.advance(_CHUNK_HISTORIES)
     return np.concatenate(found)

@@ -60,7 +60,7 @@ def _weights(
     store, _ = experiment.stores(Path(workdir))
     newest = store.newest()
     if not newest:
-        raise UserError(f"{workdir}/checkpoints: no checkpoint. Train first.")
+        raise UserError(f"{workdir}/checkpoints: no checkpoint. Run --mode=train with it first.")
     state = store.restore(newest, "step", "progress")
     model = experiment.model
     teacher = model.teacher.backbone if model.teacher else model.backbone

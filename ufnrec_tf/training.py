@@ -28,6 +28,7 @@ from ufnrec_tf.experiment import (
 from ufnrec_tf.gate import GATES
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.parts import scored_weights
+from ufnrec_tf.phases import phase
 from ufnrec_tf.record import describe, is_done, keep_ids, run_record
 from ufnrec_tf.results import finish, label_of
 from ufnrec_tf.run_heading import show_run
@@ -72,11 +73,11 @@ def train(
     if config.distribution.strategy == "multi_worker":
         minutes = config.distribution.start_minutes
         most = f"; it ends with exit code 1 if they are not there in {minutes:g} minutes"
-        display.line(f"  waiting for all workers of this run{most if minutes else ''}")
+        display.notes.line(f"  waiting for all workers of this run{most if minutes else ''}")
     strategy = prepare_tensorflow(config, seed)
     workers = Workers(strategy)
     if not workers.is_chief:
-        display.line(f"Worker {workers.index} of {workers.count}; worker 0 shows the run.")
+        display.notes.line(f"Worker {workers.index} of {workers.count}; worker 0 shows the run.")
         display = Display(is_shown=False)
     with telling_of_lost_workers(workers), Workdir(workdir, is_held=workers.is_chief) as directory:
         record = run_record(config, source, seed, data_path=data_path, command=command)
@@ -85,7 +86,7 @@ def train(
         workers.any(False)  # nobody writes before all have looked
         if is_there:
             keep_ids(config, split, directory.path, is_written=workers.is_chief)
-            display.heading("This run is done; its results again:")
+            display.notes.heading("This run is done; its results again:")
             show_finished(directory.path, display)
             return
         for arm in parse_arms(config.comparison.arms):
@@ -140,7 +141,7 @@ def _train_one(
         # Asked again, since the patience may have been raised.
         patience = config.training.patience
         progress.stopped_early = 0 < patience <= progress.num_without
-        display.line(f"  going on from {found['name']} in {path}")
+        display.notes.line(f"  going on from {found['name']} in {path}")
     else:
         start_warm(config, experiment, split, path=path, progress=progress, display=display)
     if is_chief:
@@ -150,6 +151,9 @@ def _train_one(
     show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
     _fit(config, experiment, loop, path, display)
+    if not config.training.finish:
+        display.notes.line("  trained; the test set was not looked at (training.finish=false)")
+        return
     if experiment.workers.count > 1:
         give_whole_memory(config, experiment, store)
     finish(
@@ -250,7 +254,7 @@ def _fit(
     try:
         with_signals(loop, run)
     except Interrupted as stop:
-        display.line(
+        display.notes.line(
             f"  stopped at step {stop.step:,}; checkpoint written. The same command goes on."
         )
         raise
@@ -262,15 +266,19 @@ def _fit(
 def _fit_epochs(
     experiment: Experiment, loop: TrainingLoop, first: int, last: int, steps: int
 ) -> None:
-    experiment.model.fit(
-        experiment.dataset(loop.progress.step),
-        initial_epoch=first,
-        epochs=last,
-        steps_per_epoch=steps,
-        shuffle=False,
-        verbose=0,
-        callbacks=[loop],
-    )
+    with phase("compiling the training step") as compiling:
+        ended = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs=None: compiling.end()
+        )
+        experiment.model.fit(
+            experiment.dataset(loop.progress.step),
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[ended, loop],
+        )
 
 
 def _ceiling(source: Source, split: Split) -> dict[str, float]:

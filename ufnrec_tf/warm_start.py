@@ -211,6 +211,7 @@ def _overlap(before: np.ndarray, now: np.ndarray) -> dict[str, int]:
 
 
 def _show(found: dict[str, Any], display: Display) -> None:
+    display = display.notes
     display.heading(f"Warm start from {found['from']}")
     lines = [
         f"{found['weights']} weights of epoch {found['epoch']}, for student and teacher alike; "

@@ -92,7 +92,10 @@ def read_json(path: Path) -> Any:
             f"{path}: not found. Expected a work directory that --mode=train has finished with."
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
+        raise UserError(
+            f"{path}: cannot be read as JSON ({error}). Put a copy of it back, or give "
+            "another --workdir."
+        ) from error
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -79,7 +79,8 @@ class BSARec(FilteringBackbone):
         if width % num_heads:
             raise UserError(
                 f"`backbone.num_heads` must divide `backbone.width`. "
-                f"Received: {num_heads} heads, width {width}."
+                f"Received: {num_heads} heads, width {width}. Set "
+                "--config.backbone.num_heads=1, or a width that it divides."
             )
         self.make_inputs(dropout=dropout, filter_name=filter)
         self.blocks = [

@@ -73,7 +73,8 @@ class HSTU(Backbone):
         if width % num_heads:
             raise UserError(
                 f"`backbone.num_heads` must divide `backbone.width`. "
-                f"Received: {num_heads} heads, width {width}."
+                f"Received: {num_heads} heads, width {width}. Set "
+                "--config.backbone.num_heads=1, or a width that it divides."
             )
         self.item_table = self.add_weight(
             shape=(num_items + 1, width),

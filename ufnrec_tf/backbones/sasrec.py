@@ -77,7 +77,8 @@ class SASRec(Backbone):
         if width % num_heads:
             raise UserError(
                 f"`backbone.num_heads` must divide `backbone.width`. "
-                f"Received: {num_heads} heads, width {width}."
+                f"Received: {num_heads} heads, width {width}. Set "
+                "--config.backbone.num_heads=1, or a width that it divides."
             )
         self.is_corrected = pick(VARIANTS, variant, key="backbone.variant")
         self.item_table = self.add_weight(

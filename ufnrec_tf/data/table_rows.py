@@ -2,12 +2,15 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ufnrec_tf.data.files import TextFile
 from ufnrec_tf.data.json_lines import json_rows
+from ufnrec_tf.phases import phase
 
+_AT_A_TIME = 10_000
 Row = tuple[int, list[str]]
 """Number of a row's first line, and its fields."""
 Header = tuple[int | None, list[str]]
@@ -35,7 +38,11 @@ class Table:
 
 def rows(file: TextFile, table: Table) -> Iterator[Row]:
     """Yields the rows of a whole file; see `rows_of`."""
-    return rows_of(file, split_lines(file.data, table), table)
+    found = rows_of(file, split_lines(file.data, table), table)
+    with phase("reading rows", file.data.count(b"\n"), "rows") as read:
+        while some := list(itertools.islice(found, _AT_A_TIME)):
+            yield from some
+            read.advance(len(some))
 
 
 def split_lines(data: bytes, table: Table) -> Iterable[str]:

@@ -16,7 +16,7 @@ LAYERS = [
     # Below all.
     "types errors names quiet release random_bits workdir display config cluster distribution "
     "array_files "
-    "own_state checkpoint rewriting board run_state evaluation_share",
+    "own_state checkpoint rewriting board run_state evaluation_share versions",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -25,7 +25,7 @@ LAYERS = [
     "charts report_style run_ids",
     "memory teacher sampling objectives entries ranking baselines export",
     "safe_flips memory_transfer",
-    "model evaluation recommend suspects detection",
+    "model evaluation recommend suspects detection serving",
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
@@ -33,7 +33,7 @@ LAYERS = [
     "signals warm_start",
     "results",
     "run_heading",
-    "training trained comparison_runs children",
+    "training trained comparison_runs children serve",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
     "report_suspects report",
     "forget_tables forget_shown forget_prepared",
@@ -124,7 +124,8 @@ def test_parts_of_the_method_do_not_know_each_other():
 
 
 def test_serving_imports_nothing_of_training():
-    for module in ("retriever", "export", "recommend", "histories"):
+    server = [name for name in FILES if name.split(".")[0] == "serving"]
+    for module in ("retriever", "export", "recommend", "histories", *server):
         below = everything_below(module)
         assert not below & TRAINING, module
         assert not {name for name in below if name.startswith(("backbones", "data"))}, module

@@ -24,6 +24,7 @@ MODES = {
     "export": "write the SavedModel again",
     "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",
+    "serve": "answer requests on this machine by the exported model, with a page to try it",
     "forget": "remove users from a work directory's memory and files, or from prepared data",
 }
 
@@ -51,6 +52,20 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_string("output", "", "recommend: CSV file to write.", flag_values=values)
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
     flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
+    flags.DEFINE_string(
+        "export", "", "serve: folder of exports; empty: the work directory's.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "host", "127.0.0.1", "serve: address to listen on, here alone.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "port",
+        8501,
+        "serve: port to listen on; 0: any free one, which is shown.",
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=values,
+    )
     flags.DEFINE_bool("help", False, "Show this.", short_name="h", flag_values=values)
     return values
 

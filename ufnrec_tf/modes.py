@@ -206,3 +206,17 @@ def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     from ufnrec_tf.forget import forget as forget_users
 
     forget_users(users, workdir=flags.workdir, data=flags.data, display=Display())
+
+
+def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Serves the newest export on this machine until told to stop."""
+    if not flags.workdir and not flags.export:
+        raise UserError("--mode=serve needs --workdir, or the folder of exports as --export.")
+    from ufnrec_tf.serve import Place, check_overrides
+    from ufnrec_tf.serve import serve as serve_export
+
+    check_overrides(overrides)
+    config = load_config("", overrides)
+    trained_with = _trained(flags, [])[0] if flags.workdir else config
+    place = Place(flags.workdir, flags.export, flags.data, flags.host, flags.port)
+    serve_export(place, config, trained_with, Display())

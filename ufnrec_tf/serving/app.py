@@ -2,84 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from ufnrec_tf.serving.answers import answer, to_json
-from ufnrec_tf.serving.batching import Batcher
+from ufnrec_tf.serving.answers import answer
 from ufnrec_tf.serving.guard import BUG, Guard, refusal_response
-from ufnrec_tf.serving.keeper import ModelKeeper
-from ufnrec_tf.serving.metrics import ServerMetrics
 from ufnrec_tf.serving.models import MODEL_NAME, LoadedModel
-from ufnrec_tf.serving.people import People
-from ufnrec_tf.serving.refusal import Limits, Refusal
+from ufnrec_tf.serving.page_api import add_page
+from ufnrec_tf.serving.refusal import Refusal
 from ufnrec_tf.serving.requests import InputSpec, read_asked, read_inputs
+from ufnrec_tf.serving.service import JSON, Service, json_response, read_body
 
-_JSON = "application/json; charset=utf-8"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 # TensorFlow's names of types, as in its types.proto.
 _TYPES = {"string": "DT_STRING", "int32": "DT_INT32", "int64": "DT_INT64", "float32": "DT_FLOAT"}
-
-
-@dataclass
-class Service:
-    """What the addresses share.
-
-    Attributes:
-        keeper: Holds the model.
-        batcher: Calls it.
-        metrics: Counts.
-        limits: Bounds of requests.
-        people: The users of the run, or None where they are not known.
-        tell: Takes a line for the log.
-        is_stopping: Whether the server has been told to end.
-    """
-
-    keeper: ModelKeeper
-    batcher: Batcher
-    metrics: ServerMetrics
-    limits: Limits
-    people: People | None
-    tell: Callable[[str], None]
-    is_stopping: Callable[[], bool] = field(default=lambda: False)
-
-
-def json_response(value: Any, status: int = 200) -> Response:
-    """Returns a value as a JSON response."""
-    return Response(to_json(value), status, media_type=_JSON)
-
-
-async def read_body(request: Request, limits: Limits) -> bytes:
-    """Returns a request's body.
-
-    Raises:
-        Refusal: If it is too long, or takes too long to come.
-    """
-    too_long = Refusal(
-        413,
-        f"the body is longer than {limits.max_body_bytes:,} bytes. Send several requests.",
-    )
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > limits.max_body_bytes:
-        raise too_long
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(limits.timeout_seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.max_body_bytes:
-                    raise too_long
-                parts.append(part)
-    except TimeoutError:
-        raise Refusal(408, f"the body did not come within {limits.timeout_seconds:g} s.") from None
-    return b"".join(parts)
 
 
 def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
@@ -89,8 +29,6 @@ def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
         service: What it serves.
         hosts: Names that requests may address; empty: any.
     """
-    from ufnrec_tf.serving.page_api import add_page
-
     app = FastAPI(title="ufnrec-tf", docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     _add_model(app, service)
@@ -136,7 +74,7 @@ def _add_model(app: FastAPI, service: Service) -> None:
         signature = model.signature(asked.signature)
         inputs = read_inputs(asked, signature.inputs, service.limits)
         outputs = await service.batcher.call(model, signature, inputs)
-        return Response(answer(outputs, is_columns=asked.is_columns), media_type=_JSON)
+        return Response(answer(outputs, is_columns=asked.is_columns), media_type=JSON)
 
     async def status(request: Request) -> Response:
         version = str(in_force(request).version)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ufnrec_tf.serving.answers import to_json
 from ufnrec_tf.serving.metrics import ServerMetrics
@@ -22,9 +22,6 @@ _ALWAYS = ("/healthz", "/readyz", "/metrics")
 _ROUTES = {"": "page", "v1": "model", "api": "page_api", **{p[1:]: p[1:] for p in _ALWAYS}}
 
 BUG = Refusal(500, "internal error.")
-
-Scope = dict[str, Any]
-Send = Callable[[dict[str, Any]], Any]
 
 
 def route_of(path: str) -> str:
@@ -55,7 +52,7 @@ class Guard:
 
     def __init__(
         self,
-        app: Any,
+        app: ASGIApp,
         *,
         limits: Limits,
         metrics: ServerMetrics,
@@ -69,7 +66,7 @@ class Guard:
         self._tell = tell
         self._in_flight = 0
 
-    async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request; other kinds of ASGI events go through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -77,7 +74,7 @@ class Guard:
         begin = time.perf_counter()
         status = 0
 
-        async def send_on(message: dict[str, Any]) -> None:
+        async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 
-from ufnrec_tf.serving.app import Service, json_response, read_body
 from ufnrec_tf.serving.models import LoadedModel
 from ufnrec_tf.serving.refusal import Refusal
 from ufnrec_tf.serving.requests import Asked, read_inputs, read_json
+from ufnrec_tf.serving.service import Service, json_response, read_body
 
 FILTERED = "recommend_filtered"
 _PAGE = Path(__file__).with_name("page.html")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,12 +46,13 @@ class People:
         self._index = TextIndex([(raw,) for raw in self._ids])
         self.source = source
         self.has_memory = memory is not None
-        self._memory: dict[str, Sequence[int]] = {}
+        self._memory: dict[str, np.ndarray] = {}
         if memory is not None:
             order = ["flagged", "count", "margin"]
             self._frame = memory.sort_values(order, ascending=False, kind="stable")
             self._frame = self._frame.reset_index(drop=True)
-            self._memory = self._frame.groupby("user", sort=False).indices
+            groups = self._frame.groupby("user", sort=False).indices
+            self._memory = {str(user): np.asarray(rows) for user, rows in groups.items()}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -80,8 +80,8 @@ class People:
         Each row has item (raw id), position, count, margin (null where it is not finite) and
         flagged.
         """
-        rows = self._memory.get(user, [])
-        if not len(rows):
+        rows = self._memory.get(user)
+        if rows is None:
             return [], 0
         frame = self._frame.iloc[rows[:MOST_REMEMBERED]]
         found = [

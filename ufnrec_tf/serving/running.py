@@ -11,7 +11,7 @@ from typing import NamedTuple
 import uvicorn
 
 from ufnrec_tf.errors import UserError, own_words
-from ufnrec_tf.serving.app import Service, make_app
+from ufnrec_tf.serving.app import make_app
 from ufnrec_tf.serving.batching import Batcher
 from ufnrec_tf.serving.catalogue import Catalogue
 from ufnrec_tf.serving.keeper import ModelKeeper
@@ -19,6 +19,7 @@ from ufnrec_tf.serving.metrics import ServerMetrics
 from ufnrec_tf.serving.models import load_model
 from ufnrec_tf.serving.people import People
 from ufnrec_tf.serving.refusal import Limits
+from ufnrec_tf.serving.service import Service
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _GRACE_SECONDS = 15

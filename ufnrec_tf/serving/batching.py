@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,7 +108,8 @@ class Batcher:
                     for job, answer in zip(jobs, answers, strict=True)
                     if job.loop is loop
                 ]
-                loop.call_soon_threadsafe(_deliver, pairs)
+                with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                    loop.call_soon_threadsafe(_deliver, pairs)
 
     def _next_jobs(self) -> list[_Job]:
         """Waits, then takes the oldest request and those that fit it; [] at the end."""

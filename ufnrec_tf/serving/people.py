@@ -48,9 +48,7 @@ class People:
         self.has_memory = memory is not None
         self._memory: dict[str, np.ndarray] = {}
         if memory is not None:
-            order = ["flagged", "count", "margin"]
-            self._frame = memory.sort_values(order, ascending=False, kind="stable")
-            self._frame = self._frame.reset_index(drop=True)
+            self._frame = _by_item(memory)
             groups = self._frame.groupby("user", sort=False).indices
             self._memory = {str(user): np.asarray(rows) for user, rows in groups.items()}
 
@@ -75,24 +73,32 @@ class People:
         return [str(raw) for raw in self._histories.item_ids[newest]]
 
     def remembered(self, user: str) -> tuple[list[dict[str, Any]], int]:
-        """Returns what the memory holds for a user, and how many rows that is in all.
+        """Returns the items that the memory holds for a user, and how many they are in all.
 
-        Each row has item (raw id), position, count, margin (null where it is not finite) and
-        flagged.
+        Each has item (raw id), count, margin (null where it is not finite), flagged, and places:
+        at how many events of the history it is held; the others are of the most flagged one.
         """
         rows = self._memory.get(user)
         if rows is None:
             return [], 0
-        frame = self._frame.iloc[rows[:MOST_REMEMBERED]]
+        chosen = self._frame.iloc[rows[:MOST_REMEMBERED]].to_dict("records")
         found = [
             {
-                "item": str(row.item),
-                "position": int(row.position),
-                "count": int(row.count_),
-                "margin": round(float(row.margin), 4) if np.isfinite(row.margin) else None,
-                "flagged": bool(row.flagged),
+                "item": str(row["item"]),
+                "places": int(row["places"]),
+                "count": int(row["count"]),
+                "margin": round(float(row["margin"]), 4) if np.isfinite(row["margin"]) else None,
+                "flagged": bool(row["flagged"]),
             }
-            # A named tuple has a method `count`.
-            for row in frame.rename(columns={"count": "count_"}).itertuples(index=False)
+            for row in chosen
         ]
         return found, len(rows)
+
+
+def _by_item(memory: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row a user and item: the most flagged, and `places`, how many there were."""
+    order = ["flagged", "count", "margin"]
+    frame = memory.sort_values(order, ascending=False, kind="stable").reset_index(drop=True)
+    pair = ["user", "item"]
+    frame["places"] = frame.groupby(pair, sort=False)["item"].transform("size")
+    return frame.drop_duplicates(pair).reset_index(drop=True)

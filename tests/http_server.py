@@ -5,13 +5,13 @@ import json
 import threading
 import time
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ufnrec_tf.serving.refusal import Limits
 from ufnrec_tf.serving.running import Address, Server, listen
 
 PREDICT = "/v1/models/ufnrec:predict"
-GOOD = {"instances": [["a"]]}
+GOOD: dict[str, Any] = {"instances": [["a"]]}
 
 
 class Answer(NamedTuple):
@@ -54,7 +54,7 @@ class Running(NamedTuple):
 @contextmanager
 def serving(export_folder, *, limits=None, people=None, catalogue=None, poll_seconds=0.05):
     """Serves a folder of versions; gives the server, its port and the lines of its log."""
-    lines = []
+    lines: list[str] = []
     bound = listen(Address("127.0.0.1", 0))
     server = Server(
         export_folder,

@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,10 +87,10 @@ def test_other_signatures(client, model, log):
     answer = client.ask(PREDICT, body).json["outputs"]
     assert answer["item_ids"][0][-1] == ""  # 40 items, three of them seen
     assert_same(answer, outputs)
-    body = {"signature_name": "encode", "instances": histories}
+    single = {"signature_name": "encode", "instances": histories}
     vectors = expected(model, "encode", histories)["vectors"]
     np.testing.assert_allclose(
-        client.ask(PREDICT, body).json["predictions"], vectors, rtol=1e-5, atol=1e-6
+        client.ask(PREDICT, single).json["predictions"], vectors, rtol=1e-5, atol=1e-6
     )
 
 
@@ -116,10 +117,10 @@ def test_status_and_metadata_have_the_form_of_tensorflow_serving(client):
     assert recommend["outputs"]["scores"]["dtype"] == "DT_FLOAT"
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, Any, int, str]] = {
     "no JSON": (PREDICT, b"{", 400, "not JSON"),
-    "no signature": (PREDICT, {**GOOD, "signature_name": "x"}, 400, "Known: encode, recommend"),
-    "k in rows": (PREDICT, {**GOOD, "signature_name": "recommend"}, 400, '"inputs"'),
+    "no signature": (PREDICT, GOOD | {"signature_name": "x"}, 400, "Known: encode, recommend"),
+    "k in rows": (PREDICT, GOOD | {"signature_name": "recommend"}, 400, '"inputs"'),
     "version": ("/v1/models/ufnrec/versions/2:predict", GOOD, 404, "version 1 is"),
     "no version": ("/v1/models/ufnrec/versions/%2e%2e:predict", GOOD, 404, ""),
     "a long version": (f"/v1/models/ufnrec/versions/{'9' * 5000}", None, 404, "not served"),
@@ -264,10 +265,7 @@ def test_requests_at_once_get_each_their_own_answer(running, model, log):
         assert_same(answer, {key: value[place : place + 1] for key, value in outputs.items()})
     text = running.client().ask("/metrics").body.decode()
     assert re.search(r'ufnrec_requests_total\{route="predict",status="200"\} \d+', text)
-    count = {
-        name: float(re.search(rf"^{name} (\S+)", text, re.MULTILINE)[1])
-        for name in ("ufnrec_batch_histories_sum", "ufnrec_requests_in_flight")
-    }
+    count = {name: float(value) for name, value in re.findall(r"(?m)^(\w+) (\S+)$", text)}
     assert count["ufnrec_batch_histories_sum"] >= 96
     assert count["ufnrec_requests_in_flight"] == 1  # the one that asks
     assert "ufnrec_model_version 1.0" in text

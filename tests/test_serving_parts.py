@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,7 @@ def test_a_bug_is_told_to_those_it_hit_and_the_next_are_answered():
 @pytest.mark.filterwarnings("error")  # the thread outlives the loop of those who waited
 def test_who_waits_too_long_is_told_to_come_again_and_not_worked_on():
     model = FakeModel()
-    batcher = Batcher(Limits(timeout_seconds=0.05), ServerMetrics())
+    batcher: Any = Batcher(Limits(timeout_seconds=0.05), ServerMetrics())
     model.may_go.clear()
 
     async def send():
@@ -170,7 +171,7 @@ def test_a_bug_is_a_line_in_the_log_and_nothing_of_it_reaches_the_client():
     async def app(scope, receive, send):
         raise ZeroDivisionError("secret\nline")
 
-    lines = []
+    lines: list[str] = []
     status, _, body = asyncio.run(answer_of(guarded(app, lines)))
     assert (status, body) == (500, {"error": "internal error."})
     assert "ZeroDivisionError: secret" in lines[0]
@@ -178,7 +179,7 @@ def test_a_bug_is_a_line_in_the_log_and_nothing_of_it_reaches_the_client():
 
 
 def test_log_lines_stay_lines():
-    lines = []
+    lines: list[str] = []
     one_line(lines.append)("a\nb\r\x1b[31m\u2028é")
     assert lines == ["a\\u000ab\\u000d\\u001b[31m\\u2028é"]
 
@@ -227,6 +228,7 @@ def test_catalogue_of_an_export_is_searched_by_popularity(tmp_path):
     )
     frame.to_parquet(tmp_path / "items.parquet")
     catalogue = read_catalogue(tmp_path)
+    assert catalogue is not None
     assert [item["id"] for item in catalogue.search("", limit=9)] == ["b", "<b>", "a"]
     assert catalogue.describe("a") == {"id": "a", "title": "One", "category": "x"}
     assert catalogue.describe("gone") == {"id": "gone", "title": "", "category": ""}
@@ -265,7 +267,8 @@ def test_memory_of_a_user_is_an_item_a_row_flagged_first():
 
 
 def test_a_version_is_loaded_once_its_files_have_come_to_rest(tmp_path):
-    loaded, lines = [], []
+    loaded: list[str] = []
+    lines: list[str] = []
 
     def load(path):
         loaded.append(path.name)

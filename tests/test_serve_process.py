@@ -75,7 +75,8 @@ def test_a_server_that_is_told_to_end_answers_what_has_begun(trained, tmp_path):
         assert process.stdout is not None
         first = process.stdout.readline()
         port = int(re.findall(r"version 1 serves at http://127\.0\.0\.1:(\d+)/$", first)[0])
-        wait_until(lambda: is_up(port))
+        # The line is a promise: who reads it can connect.
+        assert is_up(port)
         body = json.dumps(GOOD).encode()
         with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
             head = (

@@ -25,6 +25,7 @@ from ufnrec_tf.workdir import FORGOTTEN, read_record
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 _MEMORY_FILE = "false_negatives.parquet"
 _MEMORY_COLUMNS = ["user", "item", "position", "count", "margin", "flagged"]
+_BACKLOG = 1024
 _MAX_LOG_BYTES = 1 << 29
 
 
@@ -92,6 +93,7 @@ def serve(place: Place, config: ConfigDict, source_config: ConfigDict, display: 
         )
         if known.note:
             display.line(known.note)
+        bound.listen(_BACKLOG)  # who reads the lines below can connect
         port = bound.getsockname()[1]
         shown_host = f"[{place.host}]" if ":" in place.host else place.host
         version = server.service.keeper.current.version

@@ -44,6 +44,8 @@ test: $(VENV)/.tools
 soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak $(ARGS)
 	@$(RUN) -m tests.soak_workers
+	@$(RUN) -m tests.soak_serve
+	@$(RUN) -m tests.soak_page
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from tests.http_server import GOOD, PREDICT, serving
+from tests.http_client import GOOD, PREDICT
+from tests.http_server import serving
 from ufnrec_tf.serve import Place, what_is_known
 from ufnrec_tf.serving.refusal import Limits
 from ufnrec_tf.sources import load
@@ -161,6 +162,18 @@ def test_a_body_in_pieces_is_bounded_too(running):
             + b"\r\n"
         )
         assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/healthz", "/none"])
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"5\r\nabc", b"-1\r\n\r\n"])
+def test_a_client_that_breaks_off_is_no_bug(running, path, rest):
+    with socket.create_connection(("127.0.0.1", running.port)) as raw:
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        raw.sendall(head.encode() + rest)
+        raw.shutdown(socket.SHUT_WR)
+        assert b"500" not in raw.recv(100)
+    assert running.client().ask("/healthz").status == 200
+    assert not running.lines
 
 
 def test_who_may_ask(running):

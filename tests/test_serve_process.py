@@ -11,7 +11,8 @@ import threading
 
 import pytest
 
-from tests.http_server import GOOD, PREDICT, Client, serving, wait_until
+from tests.http_client import GOOD, PREDICT, Client, wait_until
+from tests.http_server import serving
 from tests.runs import command, environment, run
 
 

@@ -22,6 +22,8 @@ _ALWAYS = ("/healthz", "/readyz", "/metrics")
 _ROUTES = {"": "page", "v1": "model", "api": "page_api", **{p[1:]: p[1:] for p in _ALWAYS}}
 
 BUG = Refusal(500, "internal error.")
+BROKEN_OFF = 499
+"""Counted as the status of a request whose client went away, as others do too."""
 
 
 def route_of(path: str) -> str:
@@ -36,6 +38,42 @@ def host_name(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0].lower() + "]"
     return host.partition(":")[0].lower()
+
+
+class _Exchange:
+    """A request and its answer, watched: what was answered, whether the client has broken off."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._begin = time.perf_counter()
+        self.status = 0
+        self.is_broken_off = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request."""
+        return time.perf_counter() - self._begin
+
+    async def receive(self) -> Message:
+        """Returns the next part of the request."""
+        message = await self._receive()
+        self.is_broken_off |= message["type"] == "http.disconnect"
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Sends a part of the answer, or nothing where nobody is there to take it."""
+        if self.is_broken_off:
+            return
+        if message["type"] != "http.response.start":
+            await self._send(message)
+            return
+        headers = [*message["headers"], *_HEADERS]
+        try:
+            await self._send({**message, "headers": headers})
+        except Exception:  # what has come in since is no HTTP, and the connection is given up
+            self.is_broken_off = True
+            return
+        self.status = message["status"]
 
 
 class Guard:
@@ -71,32 +109,24 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin = time.perf_counter()
-        status = 0
-
-        async def send_on(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message = {**message, "headers": [*message["headers"], *_HEADERS]}
-            await send(message)
-
+        exchange = _Exchange(receive, send)
         self._in_flight += 1
         self._metrics.in_flight.inc()
         try:
             self._check(scope)
-            await self._app(scope, receive, send_on)
+            await self._app(scope, exchange.receive, exchange.send)
         except Refusal as refusal:
-            await refusal_response(refusal)(scope, receive, send_on)
-        except Exception as error:  # a bug: told in one line, and never to the client
-            self._tell(f"internal error (a bug): {bug_line(error)}")
-            if not status:
-                await refusal_response(BUG)(scope, receive, send_on)
+            await refusal_response(refusal)(scope, receive, exchange.send)
+        except Exception as error:
+            if not exchange.is_broken_off:  # a bug: told in one line, and never to the client
+                self._tell(f"internal error (a bug): {bug_line(error)}")
+                if not exchange.status:
+                    await refusal_response(BUG)(scope, receive, exchange.send)
         finally:
             self._in_flight -= 1
             self._metrics.in_flight.dec()
-            seconds = time.perf_counter() - begin
-            self._metrics.answered(route_of(scope["path"]), status, seconds)
+            status = exchange.status or BROKEN_OFF
+            self._metrics.answered(route_of(scope["path"]), status, exchange.seconds)
 
     def _check(self, scope: Scope) -> None:
         """Raises Refusal where a request is not for us, or one too many."""

@@ -119,7 +119,7 @@ def try_page(page, *, user, title):
     else:
         print("  no recommend_filtered in this export: nothing to exclude by")
     browser = page.browser
-    browser.execute_script("document.activeElement.blur()")
+    browser.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
     assert browser.title == "ufnrec-tf", "a title ran as a script"
     assert not page.all("main img")
     width = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-WIDTHS = {1280: 900, 400: 860}
+WIDTHS = {1280: 1240, 400: 1300}
 SCHEMES = ("light", "dark")
 EVIL = "<img src=x onerror=document.title='run'>"
 

@@ -137,7 +137,8 @@ def resident_bytes(process):
 
 def soak(process, port, options):
     """Sends requests until the time is over; returns how they were answered."""
-    rng, statuses = random.Random(options.seed), Counter()
+    rng = random.Random(options.seed)
+    statuses: Counter[int | str] = Counter()
     client = Client(port)
     right = client.ask(PREDICT, GOOD).body
     begin, before = time.monotonic(), 0

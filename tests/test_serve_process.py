@@ -10,10 +10,15 @@ import subprocess
 import threading
 
 import pytest
+from ml_collections import ConfigDict
 
 from tests.http_client import GOOD, PREDICT, Client, wait_until
 from tests.http_server import serving
-from tests.runs import command, environment, run
+from tests.runs import command, environment, pairs_text, run
+from ufnrec_tf.errors import UserError
+from ufnrec_tf.serve import Place, what_is_known
+from ufnrec_tf.sources import load
+from ufnrec_tf.workdir import FORGOTTEN, read_record
 
 
 def test_a_new_version_is_taken_up_under_load_and_a_damaged_one_is_not(trained, tmp_path):
@@ -58,6 +63,39 @@ def test_a_new_version_is_taken_up_under_load_and_a_damaged_one_is_not(trained, 
         shutil.rmtree(folder / "2")  # taken back: the one before is in force again
         wait_until(lambda: len(running.lines) == 3)
         assert running.client().ask("/v1/models/ufnrec/versions/1").status == 200
+
+
+# Whose histories the page shows.
+
+
+def test_users_come_from_the_log_until_some_were_forgotten(trained, tmp_path):
+    config = ConfigDict(read_record(trained / "config.json")["config"])
+    log = load(config, "").interactions
+    place = Place(str(trained), "", "", "", 0)
+    people = what_is_known(place, config).people
+    assert people is not None and people.source == f"all events of {log.source}"
+    for name in ("ids", "config.json", "false_negatives.parquet"):
+        copy = shutil.copytree if name == "ids" else shutil.copy
+        copy(trained / name, tmp_path / name)
+    record = read_record(tmp_path / "config.json") | {FORGOTTEN: True}
+    (tmp_path / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    kept = what_is_known(place._replace(workdir=str(tmp_path)), config).people
+    assert kept is not None and kept.source.startswith("training events")
+    for row, user in enumerate(log.user_ids):
+        taken = log.item_ids[log.items[log.offsets[row] : log.offsets[row + 1]]].tolist()
+        assert people.history(user, most=999) == taken
+        history = kept.history(user, most=999)
+        assert history and history == taken[:-2][-len(history) :]  # the last two are held out
+
+
+def test_another_log_than_the_run_s_is_refused(trained, tmp_path):
+    (tmp_path / "log").write_text(pairs_text(), encoding="utf-8")
+    record = read_record(trained / "config.json")
+    config = ConfigDict(record["config"])
+    config.data.name = ""
+    place = Place(str(trained), "", str(tmp_path / "log"), "", 0)
+    with pytest.raises(UserError, match="is not the log that .* was trained on"):
+        what_is_known(place, config)
 
 
 # A process of its own, and flags.

@@ -94,7 +94,7 @@ def test_another_log_than_the_run_s_is_refused(trained, tmp_path):
     config = ConfigDict(record["config"])
     config.data.name = ""
     place = Place(str(trained), "", str(tmp_path / "log"), "", 0)
-    with pytest.raises(UserError, match="is not the log that .* was trained on"):
+    with pytest.raises(UserError, match=r"is not the log that .* was trained on"):
         what_is_known(place, config)
 
 

@@ -46,6 +46,8 @@ soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak_workers
 	@$(RUN) -m tests.soak_raw_sets
 	@$(RUN) -m tests.soak_sweep
+	@$(RUN) -m tests.soak_serve
+	@$(RUN) -m tests.soak_page
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

@@ -477,6 +477,26 @@ OPTIONS = {
             "version; needs pip install 'ufnrec-tf[onnx]'.",
         ),
     },
+    "serving": {
+        "poll_seconds": Option(
+            1.0, "--mode=serve: seconds between looks for a new version.", minimum=0.05
+        ),
+        "timeout_seconds": Option(
+            10.0,
+            "Seconds until a request's body has come in, and until it is answered.",
+            minimum=0.1,
+        ),
+        "max_concurrent": Option(
+            256, "Requests worked on at once; one more is answered with 429.", minimum=1
+        ),
+        "max_batch": Option(64, "Histories joined into one call of the model.", minimum=1),
+        "max_body_bytes": Option(1 << 20, "Bytes of a request's body.", minimum=64),
+        "max_instances": Option(256, "Histories of a request.", minimum=1),
+        "max_history": Option(
+            10000, "Ids of a history, and of a list to exclude or allow.", minimum=1
+        ),
+        "max_k": Option(1000, "Items a history that may be asked for.", minimum=1),
+    },
     "comparison": {
         "baselines": Option(
             ("popularity", "markov"),

@@ -27,7 +27,7 @@ LAYERS = [
     "memory teacher sampling objectives entries ranking baselines export",
     "safe_flips memory_transfer publishing table_check onnx_export",
     "recommend_output recommend_parts recommend_scoring "
-    "model evaluation recommend faiss_scorer suspects detection",
+    "model evaluation recommend faiss_scorer suspects detection serving",
     "planted_detection",
     # A run.
     "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
@@ -35,7 +35,7 @@ LAYERS = [
     "signals warm_start",
     "results",
     "run_heading",
-    "training trained recommend_mode comparison_runs children",
+    "training trained recommend_mode comparison_runs children serve",
     "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
     "report_suspects report run_facts run_numbers run_charts",
     "run_sections run_page",
@@ -135,7 +135,8 @@ def test_parts_of_the_method_do_not_know_each_other():
 
 
 def test_serving_imports_nothing_of_training():
-    for module in ("retriever", "publishing", "recommend", "histories"):
+    server = [name for name in FILES if name.split(".")[0] == "serving"]
+    for module in ("retriever", "publishing", "recommend", "histories", *server):
         below = everything_below(module)
         assert not below & TRAINING, module
         assert not {name for name in below if name.startswith(("backbones", "data"))}, module

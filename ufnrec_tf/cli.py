@@ -29,6 +29,7 @@ MODES = {
     "export": "publish the SavedModel as a further version, into --config.export.path if given",
     "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",
+    "serve": "answer requests on this machine by the exported model, with a page to try it",
     "forget": "remove users from a work directory's memory and files, or from prepared data",
 }
 
@@ -75,6 +76,20 @@ def _define_flags() -> flags.FlagValues:
     )
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
     flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
+    flags.DEFINE_string(
+        "export", "", "serve: folder of exports; empty: the work directory's.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "host", "127.0.0.1", "serve: address to listen on, here alone.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "port",
+        8501,
+        "serve: port to listen on; 0: any free one, which is shown.",
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=values,
+    )
     flags.DEFINE_string("help", "", "This page, or that of a topic; see below.", flag_values=values)
     return values
 

@@ -238,3 +238,17 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     check_choices(plan)
     with Workdir(plan.path):
         Sweep(plan, enter(plan, source, split, argv), display=display).run()
+
+
+def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Serves the newest export on this machine until told to stop."""
+    if not flags.workdir and not flags.export:
+        raise UserError("--mode=serve needs --workdir, or the folder of exports as --export.")
+    from ufnrec_tf.serve import Place, check_overrides
+    from ufnrec_tf.serve import serve as serve_export
+
+    check_overrides(overrides)
+    config = load_config("", overrides)
+    trained_with = trained_config(flags.workdir, [])[0] if flags.workdir else config
+    place = Place(flags.workdir, flags.export, flags.data, flags.host, flags.port)
+    serve_export(place, config, trained_with, Display())

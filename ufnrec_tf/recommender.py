@@ -128,9 +128,8 @@ def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:
             'events.groupby("user")["item"].apply(list).'
         )
     if isinstance(histories, Mapping | pd.Series):
-        names, rows = (
-            map(list, zip(*histories.items(), strict=True)) if len(histories) else ([], [])
-        )
+        names = list(histories.keys())
+        rows = [row for _, row in histories.items()]
     else:
         rows = list(histories)
         names = list(range(len(rows)))

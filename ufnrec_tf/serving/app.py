@@ -1,0 +1,139 @@
+"""The addresses of the server: TensorFlow Serving's REST form, health, metrics, the page."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ufnrec_tf.serving.answers import answer
+from ufnrec_tf.serving.guard import BUG, Guard, refusal_response
+from ufnrec_tf.serving.models import MODEL_NAME, LoadedModel
+from ufnrec_tf.serving.page_api import add_page
+from ufnrec_tf.serving.refusal import Refusal
+from ufnrec_tf.serving.requests import InputSpec, read_asked, read_inputs
+from ufnrec_tf.serving.service import JSON, Service, json_response, read_body
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+# TensorFlow's names of types, as in its types.proto.
+_TYPES = {"string": "DT_STRING", "int32": "DT_INT32", "int64": "DT_INT64", "float32": "DT_FLOAT"}
+
+
+def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
+    """Returns the application.
+
+    Args:
+        service: What it serves.
+        hosts: Names that requests may address; empty: any.
+    """
+    app = FastAPI(title="ufnrec-tf", docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.redirect_slashes = False
+    _add_model(app, service)
+    _add_health(app, service)
+    add_page(app, service)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        return refusal_response(error if isinstance(error, Refusal) else BUG)
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 400
+        message = {404: "no such address.", 405: "this address takes another method."}
+        return json_response({"error": message.get(status, "bad request.")}, status)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        details = error.errors() if isinstance(error, RequestValidationError) else []
+        told = "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details)
+        return json_response({"error": told or "bad request."}, 400)
+
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(Exception, refused)  # it is raised on, for the guard to tell of
+    app.add_exception_handler(HTTPException, not_found)
+    app.add_exception_handler(RequestValidationError, invalid)
+    return Guard(
+        app, limits=service.limits, metrics=service.metrics, hosts=hosts, tell=service.tell
+    )
+
+
+def _add_model(app: FastAPI, service: Service) -> None:
+    """Adds what TensorFlow Serving has under /v1/models/NAME."""
+    base = f"/v1/models/{MODEL_NAME}"
+
+    def in_force(request: Request) -> LoadedModel:
+        model = service.keeper.current
+        asked = request.path_params.get("version", "")
+        if asked and (not re.fullmatch("[0-9]{1,18}", asked) or int(asked) != model.version):
+            raise Refusal(404, f"this version is not served; version {model.version} is.")
+        return model
+
+    async def predict(request: Request) -> Response:
+        model = in_force(request)
+        asked = read_asked(await read_body(request, service.limits))
+        signature = model.signature(asked.signature)
+        inputs = read_inputs(asked, signature.inputs, service.limits)
+        outputs = await service.batcher.call(model, signature, inputs)
+        return Response(answer(outputs, is_columns=asked.is_columns), media_type=JSON)
+
+    async def status(request: Request) -> Response:
+        version = str(in_force(request).version)
+        state = {"error_code": "OK", "error_message": ""}
+        return json_response(
+            {"model_version_status": [{"version": version, "state": "AVAILABLE", "status": state}]}
+        )
+
+    async def metadata(request: Request) -> Response:
+        return json_response(_metadata(in_force(request)))
+
+    for place in (base, f"{base}/versions/{{version}}"):
+        app.add_route(f"{place}:predict", predict, methods=["POST"])
+        app.add_route(f"{place}/metadata", metadata, methods=["GET"])
+        app.add_route(place, status, methods=["GET"])
+
+
+def _metadata(model: LoadedModel) -> dict[str, Any]:
+    """Returns what TensorFlow Serving says of a model: its signatures, as protobuf's JSON."""
+    signatures = {
+        signature.name: {
+            "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
+            "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+            "method_name": "tensorflow/serving/predict",
+        }
+        for signature in model.signatures.values()
+    }
+    return {
+        "model_spec": {
+            "name": MODEL_NAME,
+            "signature_name": "",
+            "version": str(model.version),
+        },
+        "metadata": {"signature_def": {"signature_def": signatures}},
+    }
+
+
+def _tensor_info(spec: InputSpec) -> dict[str, Any]:
+    sizes = [{"size": str(size), "name": ""} for size in spec.shape]
+    return {
+        "dtype": _TYPES.get(spec.dtype, spec.dtype),
+        "tensor_shape": {"dim": sizes, "unknown_rank": False},
+        "name": spec.name,
+    }
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    """Adds what a supervisor and Prometheus ask."""
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return json_response({"status": "alive"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        if service.is_stopping() or not service.batcher.is_alive:
+            raise Refusal(503, "the server is stopping.", retry_after=1)
+        return json_response({"status": "ready", "version": service.keeper.current.version})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), headers={"content-type": _PROMETHEUS})

@@ -1,0 +1,185 @@
+"""Joins waiting requests into one call of the model.
+
+One thread calls the model; what comes in meanwhile waits, and all of it that fits together goes
+into the next call. Nothing waits for company, so that a single client loses nothing by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ufnrec_tf.serving.metrics import ServerMetrics
+from ufnrec_tf.serving.models import LoadedModel, Signature
+from ufnrec_tf.serving.refusal import Limits, Refusal
+from ufnrec_tf.serving.requests import Inputs
+
+Outputs = dict[str, np.ndarray]
+
+
+class _Job(NamedTuple):
+    """A request that waits: what it asks of which model, and who waits for it."""
+
+    model: LoadedModel
+    signature: Signature
+    inputs: Inputs
+    answer: asyncio.Future[Outputs]
+    loop: asyncio.AbstractEventLoop
+
+    def fits(self, other: _Job) -> bool:
+        """Whether both can be answered by one call."""
+        return (
+            self.model is other.model
+            and self.signature.name == other.signature.name
+            and self.inputs.numbers == other.inputs.numbers
+        )
+
+    @property
+    def longest(self) -> int:
+        """Ids of its longest row."""
+        return max(len(row) for rows in self.inputs.rows.values() for row in rows)
+
+
+class Batcher:
+    """Calls models in a thread of its own.
+
+    Args:
+        limits: How many histories a call may have.
+        metrics: Counts calls.
+    """
+
+    def __init__(self, limits: Limits, metrics: ServerMetrics) -> None:
+        self._limits = limits
+        self._metrics = metrics
+        self._jobs: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether requests are worked on."""
+        return self._thread.is_alive()
+
+    async def call(self, model: LoadedModel, signature: Signature, inputs: Inputs) -> Outputs:
+        """Returns the model's outputs for a request.
+
+        Raises:
+            Refusal: If it took too long, or the model could not answer.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(model, signature, inputs, loop.create_future(), loop)
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+        try:
+            return await asyncio.wait_for(job.answer, self._limits.timeout_seconds)
+        except TimeoutError:
+            raise Refusal(
+                503,
+                f"not answered within {self._limits.timeout_seconds:g} s, the server is busy. "
+                "Try again.",
+                retry_after=1,
+            ) from None
+
+    def close(self) -> None:
+        """Works off what waits and ends the thread."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while jobs := self._next_jobs():
+            try:
+                answers: Sequence[Outputs | Exception] = self._answers(jobs)
+            except Exception as error:  # a bug is told to those who wait, and the thread goes on
+                answers = [error] * len(jobs)
+            for loop in {job.loop for job in jobs}:
+                pairs = [
+                    (job.answer, answer)
+                    for job, answer in zip(jobs, answers, strict=True)
+                    if job.loop is loop
+                ]
+                with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                    loop.call_soon_threadsafe(_deliver, pairs)
+
+    def _next_jobs(self) -> list[_Job]:
+        """Waits, then takes the oldest request and those that fit it; [] at the end."""
+        with self._changed:
+            while True:
+                while self._jobs and self._jobs[0].answer.cancelled():
+                    self._jobs.popleft()
+                if self._jobs:
+                    break
+                if self._is_closed:
+                    return []
+                self._changed.wait()
+            first = self._jobs.popleft()
+            most = min(self._limits.max_batch, first.model.max_rows)
+            taken, left = [first], deque[_Job]()
+            count, longest = first.inputs.num_rows, first.longest
+            for job in self._jobs:
+                rows, width = job.inputs.num_rows, max(longest, job.longest)
+                fits = count + rows <= most and (count + rows) * width <= self._limits.max_places
+                if fits and first.fits(job) and not job.answer.cancelled():
+                    taken.append(job)
+                    count, longest = count + rows, width
+                else:
+                    left.append(job)
+            self._jobs = left
+        return taken
+
+    def _answers(self, jobs: list[_Job]) -> list[Outputs]:
+        """Returns the outputs of each of the jobs, which fit together."""
+        first = jobs[0]
+        rows = {
+            name: padded([row for job in jobs for row in job.inputs.rows[name]])
+            for name in first.inputs.rows
+        }
+        num_rows = len(next(iter(rows.values())))
+        self._metrics.batch_requests.observe(len(jobs))
+        parts = []
+        step = min(self._limits.max_batch, first.model.max_rows)
+        for begin in range(0, num_rows, step):
+            chunk: dict[str, Any] = {
+                name: values[begin : begin + step] for name, values in rows.items()
+            }
+            self._metrics.batch_rows.observe(min(step, num_rows - begin))
+            parts.append(first.signature.call(chunk | dict(first.inputs.numbers)))
+        whole = parts[0]
+        if len(parts) > 1:
+            whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        ends = np.cumsum([job.inputs.num_rows for job in jobs])
+        return [
+            {name: values[end - job.inputs.num_rows : end] for name, values in whole.items()}
+            for job, end in zip(jobs, ends, strict=True)
+        ]
+
+
+def padded(rows: list[list[bytes]]) -> np.ndarray:
+    """Returns rows as object (bytes) [B, T], b"" after the end of the shorter ones."""
+    # Without a column an array of objects has no second axis to be told by.
+    width = max(1, *map(len, rows)) if rows else 1
+    values = np.full((len(rows), width), b"", dtype=object)
+    for place, row in enumerate(rows):
+        values[place, : len(row)] = row
+    return values
+
+
+def _deliver(pairs: list[tuple[asyncio.Future[Outputs], Outputs | Exception]]) -> None:
+    """Hands out answers, in the thread of those who wait."""
+    for waiting, answer in pairs:
+        if waiting.done():
+            continue
+        if isinstance(answer, Exception):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)

@@ -1,0 +1,167 @@
+"""What stands around every request: who may ask, how many at once, what each answer carries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ufnrec_tf.serving.answers import to_json
+from ufnrec_tf.serving.metrics import ServerMetrics
+from ufnrec_tf.serving.refusal import Limits, Refusal
+
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+_ALWAYS = ("/healthz", "/readyz", "/metrics")
+_ROUTES = {"": "page", "v1": "model", "api": "page_api", **{p[1:]: p[1:] for p in _ALWAYS}}
+
+BUG = Refusal(500, "internal error.")
+BROKEN_OFF = 499
+"""Counted as the status of a request whose client went away, as others do too."""
+
+
+def route_of(path: str) -> str:
+    """Returns the name that a path is counted under: one of a few, whatever the client sent."""
+    if path.startswith("/v1/") and path.endswith(":predict"):
+        return "predict"
+    return _ROUTES.get(path.strip("/").partition("/")[0], "other")
+
+
+def host_name(host: str) -> str:
+    """Returns a Host header without its port, in lower case."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()
+
+
+class _Exchange:
+    """A request and its answer, watched: what was answered, whether the client has broken off."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._begin = time.perf_counter()
+        self.status = 0
+        self.is_broken_off = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request."""
+        return time.perf_counter() - self._begin
+
+    async def receive(self) -> Message:
+        """Returns the next part of the request."""
+        message = await self._receive()
+        self.is_broken_off |= message["type"] == "http.disconnect"
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Sends a part of the answer, or nothing where nobody is there to take it."""
+        if self.is_broken_off:
+            return
+        if message["type"] != "http.response.start":
+            await self._send(message)
+            return
+        headers = [*message["headers"], *_HEADERS]
+        try:
+            await self._send({**message, "headers": headers})
+        except Exception:  # what has come in since is no HTTP, and the connection is given up
+            self.is_broken_off = True
+            return
+        self.status = message["status"]
+
+
+class Guard:
+    """An ASGI application around another.
+
+    Args:
+        app: The application.
+        limits: How many requests at once.
+        metrics: Counts requests.
+        hosts: Names that a request may address; empty: any. A page elsewhere that has bound its
+            own name to this address (DNS rebinding) is so kept from reading answers.
+        tell: Takes a line for the log.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        metrics: ServerMetrics,
+        hosts: frozenset[str],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._metrics = metrics
+        self._hosts = hosts
+        self._tell = tell
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request; other kinds of ASGI events go through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(receive, send)
+        self._in_flight += 1
+        self._metrics.in_flight.inc()
+        try:
+            self._check(scope)
+            await self._app(scope, exchange.receive, exchange.send)
+        except Refusal as refusal:
+            await refusal_response(refusal)(scope, receive, exchange.send)
+        except Exception as error:
+            if not exchange.is_broken_off:  # a bug: told in one line, and never to the client
+                self._tell(f"internal error (a bug): {bug_line(error)}")
+                if not exchange.status:
+                    await refusal_response(BUG)(scope, receive, exchange.send)
+        finally:
+            self._in_flight -= 1
+            self._metrics.in_flight.dec()
+            status = exchange.status or BROKEN_OFF
+            self._metrics.answered(route_of(scope["path"]), status, exchange.seconds)
+
+    def _check(self, scope: Scope) -> None:
+        """Raises Refusal where a request is not for us, or one too many."""
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self._hosts and host_name(host) not in self._hosts:
+            raise Refusal(
+                400,
+                f"this server answers as {', '.join(sorted(self._hosts))} alone. "
+                "Start it with --host=ADDRESS to be reached by other names.",
+            )
+        origin = headers.get(b"origin")
+        if scope["method"] == "POST" and origin is not None:
+            own = f"{scope['scheme']}://{host}".lower()
+            if origin.decode("latin-1").lower() != own:
+                raise Refusal(403, "requests of other sites' pages are not answered.")
+        if self._in_flight > self._limits.max_concurrent and scope["path"] not in _ALWAYS:
+            raise Refusal(
+                429,
+                f"more than {self._limits.max_concurrent} requests at once. Try again.",
+                retry_after=1,
+            )
+
+
+def refusal_response(refusal: Refusal) -> Response:
+    """Returns what a client is told instead of an answer."""
+    headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after else None
+    body = to_json({"error": refusal.message})
+    return Response(body, refusal.status, headers, media_type="application/json; charset=utf-8")
+
+
+def bug_line(error: Exception) -> str:
+    """Returns an unexpected error and its place on one line."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
+    return f"{type(error).__name__}: {str(error)[:200]}{where}"

@@ -1,0 +1,74 @@
+"""What the addresses of the server share: the model, the batcher, the users; bodies in and out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ufnrec_tf.serving.answers import to_json
+from ufnrec_tf.serving.batching import Batcher
+from ufnrec_tf.serving.keeper import ModelKeeper
+from ufnrec_tf.serving.metrics import ServerMetrics
+from ufnrec_tf.serving.people import People
+from ufnrec_tf.serving.refusal import Limits, Refusal
+
+JSON = "application/json; charset=utf-8"
+
+
+@dataclass
+class Service:
+    """What the addresses share.
+
+    Attributes:
+        keeper: Holds the model.
+        batcher: Calls it.
+        metrics: Counts.
+        limits: Bounds of requests.
+        people: The users of the run, or None where they are not known.
+        tell: Takes a line for the log.
+        is_stopping: Whether the server has been told to end.
+    """
+
+    keeper: ModelKeeper
+    batcher: Batcher
+    metrics: ServerMetrics
+    limits: Limits
+    people: People | None
+    tell: Callable[[str], None]
+    is_stopping: Callable[[], bool] = field(default=lambda: False)
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Returns a value as a JSON response."""
+    return Response(to_json(value), status, media_type=JSON)
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Returns a request's body.
+
+    Raises:
+        Refusal: If it is too long, or takes too long to come.
+    """
+    too_long = Refusal(
+        413,
+        f"the body is longer than {limits.max_body_bytes:,} bytes. Send several requests.",
+    )
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > limits.max_body_bytes:
+        raise too_long
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(limits.timeout_seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.max_body_bytes:
+                    raise too_long
+                parts.append(part)
+    except TimeoutError:
+        raise Refusal(408, f"the body did not come within {limits.timeout_seconds:g} s.") from None
+    return b"".join(parts)

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "ufnrec_tf"
 LAYERS = [
     # Below all.
     "text types errors names phases quiet release random_bits workdir display phase_watcher config "
-    "cluster distribution array_files own_state checkpoint rewriting event_files board run_state "
-    "evaluation_share versions catalogue warm_up small_table item_scores",
+    "run_settings cluster distribution array_files own_state checkpoint rewriting event_files board "
+    "run_state evaluation_share versions catalogue warm_up small_table item_scores",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -47,7 +47,8 @@ LAYERS = [
     "sweep_plan",
     "sweep_text sweep_board",
     "sweep",
-    "modes",
+    "recommender",
+    "modes api",
     "uses help_pages",
     "completion",
     "cli",

@@ -18,6 +18,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tests.runs import read
 from ufnrec_tf.board import Board, one_line
 from ufnrec_tf.data.interactions import build_interactions
+from ufnrec_tf.data.item_table import ItemTable
 from ufnrec_tf.run_cards import item_columns, settings_card
 
 HARM = "a\tb\nc\r\u2028d\u202eetc <b>|`*_x_"
@@ -119,7 +120,7 @@ def test_the_projector_shows_the_items_of_the_run(trained):
 def test_titles_end_no_line_and_no_field(tmp_path):
     items = ["x", HARM, "y\n"]
     frame = pd.DataFrame({"user": ["u"] * 3, "item": items})
-    log = build_interactions(frame, sha256="", source="", titles={"x": HARM})
+    log = build_interactions(frame, sha256="", source="", items=ItemTable(titles={"x": HARM}))
     columns = item_columns(log, np.array([3, 1, 2]), np.array([0, 5, 6, 7]))
     assert columns == {
         "title": ["y\n", HARM, HARM],  # where there is none, the id

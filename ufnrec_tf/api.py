@@ -32,17 +32,20 @@ Settings = Mapping[str, Any]
 Data = str | Path | pd.DataFrame | Interactions
 
 
-def read(data: Data, *, settings: Settings | None = None) -> Interactions:
+def read(
+    data: Data, *, items: pd.DataFrame | None = None, settings: Settings | None = None
+) -> Interactions:
     """Reads a log; the columns' names are guessed, or named by `data.*_column`.
 
     Args:
         data: A file or prepared folder, a frame of events, or interactions, which are given back.
+        items: A table of items: id, title, category, price; `data.titles` names a file instead.
         settings: Keys of the `data` section, such as `{"data.user_column": "reader"}`.
 
     Raises:
         UserError: If the log or a setting is at fault.
     """
-    return _source(load_config("", _overrides(settings)), data).interactions
+    return _source(load_config("", _overrides(settings)), data, items).interactions
 
 
 def split(data: Data, *, settings: Settings | None = None) -> Split:
@@ -63,6 +66,7 @@ def train(
     data: Data,
     *,
     workdir: str | Path,
+    items: pd.DataFrame | None = None,
     config: str = "",
     settings: Settings | None = None,
     seed: int = 0,
@@ -75,6 +79,7 @@ def train(
     Args:
         data: As for `read`; of a frame the hash is of its events, which are not kept.
         workdir: Where the run keeps everything.
+        items: As for `read`.
         config: A configuration file, such as "configs/beauty.py".
         settings: Keys of the configuration, over those of the file.
         seed: Of everything random.
@@ -84,7 +89,7 @@ def train(
         UserError: Whatever of data, settings or work directory is to be mended.
     """
     chosen = load_config(config, _overrides(settings))
-    source = _source(chosen, data)
+    source = _source(chosen, data, items)
     parts = make_split(chosen, source.interactions)
     import_tensorflow()
     from ufnrec_tf.checks import check_names
@@ -216,10 +221,10 @@ def load_export(path: str | Path) -> "Recommender":
     return Recommender(path)
 
 
-def _source(config: Any, data: Data) -> Source:
+def _source(config: Any, data: Data, items: pd.DataFrame | None = None) -> Source:
     if isinstance(data, Interactions):
         return Source(data, None)
-    return load(config, data if isinstance(data, pd.DataFrame) else str(data))
+    return load(config, str(data) if isinstance(data, Path) else data, items=items)
 
 
 def _path(data: Data) -> str:

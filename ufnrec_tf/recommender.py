@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.export import read_metadata
-from ufnrec_tf.recommend import load_model
+from ufnrec_tf.recommend_scoring import load_model, to_tensor
 from ufnrec_tf.versions import newest_version
 
 ITEMS_FILE = "items.parquet"
@@ -85,7 +85,7 @@ class Recommender:
         """Returns the vector of each history, float32 [B, D]; see `recommend`."""
         _, rows = _named_histories(histories)
         vectors = [
-            self._model.signatures["encode"](item_ids=_padded(rows[start : start + _BATCH]))
+            self._model.signatures["encode"](item_ids=to_tensor(rows[start : start + _BATCH]))
             for start in range(0, max(len(rows), 1), _BATCH)
         ]
         return np.concatenate([answer["vectors"].numpy() for answer in vectors])
@@ -97,12 +97,12 @@ class Recommender:
         top_k: int,
         filters: tuple[list[str], list[str]],
     ) -> pd.DataFrame:
-        inputs = {"item_ids": _padded(rows), "k": tf.constant(top_k)}
+        inputs = {"item_ids": to_tensor(rows), "k": tf.constant(top_k)}
         signature = "recommend"
         if any(filters):
             signature = "recommend_filtered"
             for name, ids in zip(("exclude_ids", "allow_ids"), filters, strict=True):
-                inputs[name] = _padded([ids] * len(rows))
+                inputs[name] = to_tensor([ids] * len(rows))
         answer = self._model.signatures[signature](**inputs)
         items, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
         is_item = items != b""  # [B, k]
@@ -143,11 +143,3 @@ def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:
 
 def _texts(ids: Iterable[Any]) -> list[str]:
     return [str(item) for item in ids]
-
-
-def _padded(rows: list[list[str]]) -> tf.Tensor:
-    """Returns string [B, T], right-padded by ""."""
-    width = max([1, *map(len, rows)])
-    return tf.constant(
-        [row + [""] * (width - len(row)) for row in rows], tf.string, (len(rows), width)
-    )

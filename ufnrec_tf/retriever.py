@@ -87,10 +87,7 @@ class Retriever(tf.Module):
         self._popularity = None
         if events is not None:
             if len(events) != len(raw_ids):
-                raise ValueError(
-                    f"`events` must have a row for each of the {len(raw_ids)} ids. "
-                    f"Received: {len(events)}."
-                )
+                raise ValueError(f"`events` must have {len(raw_ids)} rows. Has: {len(events)}.")
             self._popularity = tf.Variable(popularity_scores(events), trainable=False)
         self._table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(

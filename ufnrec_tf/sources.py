@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from ml_collections import ConfigDict
 
 from ufnrec_tf.data.columns import Columns
@@ -50,12 +51,15 @@ def make_split(config: ConfigDict, interactions: Interactions) -> Split:
 
 
 @phase("reading the data")
-def load(config: ConfigDict, path: str) -> Source:
+def load(
+    config: ConfigDict, path: str | pd.DataFrame, *, items: pd.DataFrame | None = None
+) -> Source:
     """Returns the interactions that the configuration and `--data` name.
 
     Args:
         config: The `data` section is read.
-        path: A file, a prepared folder, or empty.
+        path: A file, a prepared folder, or empty; in Python also a frame of events.
+        items: The item table; None: `data.titles` names its file.
 
     Raises:
         UserError: If there is no data, too much of it, or the file is at fault.
@@ -63,9 +67,11 @@ def load(config: ConfigDict, path: str) -> Source:
     data = config.data
     if data.name and data.name != PLANTED:
         find_dataset(data.name, others=(PLANTED,))
-    if path and data.name:
+    is_given = isinstance(path, pd.DataFrame) or bool(path)
+    if is_given and data.name:
         raise UserError(
-            f"--data={path} and --config.data.name={data.name} both name the data. Leave one out."
+            f"--data={'' if isinstance(path, pd.DataFrame) else path} and "
+            f"--config.data.name={data.name} both name the data. Leave one out."
         )
     if data.name == PLANTED:
         for key, value in filters_of(config)._asdict().items():
@@ -84,37 +90,44 @@ def load(config: ConfigDict, path: str) -> Source:
         except ValueError as error:
             raise UserError(f"--config.data.{prefix}*: {error}") from error
         return Source(made.interactions, made)
-    if not path and not data.name:
+    if not is_given and not data.name:
         raise UserError(
             "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "
             "--config.data.name=planted for the embedded data set, =ml-1m for a published one."
         )
-    if path and Path(path).is_dir():
+    if isinstance(path, str) and path and Path(path).is_dir():
         return Source(_read_folder(config, path), None)
-    log = read_source_log(config, path)
+    log = read_source_log(config, path, items=items)
     return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
 
 
-def read_source_log(config: ConfigDict, path: str, *, with_ratings: bool = False) -> Log:
+def read_source_log(
+    config: ConfigDict,
+    path: str | pd.DataFrame,
+    *,
+    with_ratings: bool = False,
+    items: pd.DataFrame | None = None,
+) -> Log:
     """Returns a log before it is filtered, read as the `data` section says.
 
     A published one that `data.name` names is had from its publisher the first time.
 
     Args:
         config: The `data` section is read.
-        path: The file; empty where `data.name` names a published log.
+        path: The file, or a frame; empty where `data.name` names a published log.
         with_ratings: Whether ratings are wanted though no filter needs them.
+        items: The item table; None: `data.titles` names its file.
 
     Raises:
         UserError: If the file is at fault, or cannot be had.
     """
     data = config.data
-    name, titles = "", data.titles
-    if not path:
+    name, titles = "", data.titles if items is None else items
+    if isinstance(path, str) and not path:
         wishes = Wishes(data.cache, data.mirror, data.sha256, data.download_titles)
         named = obtain(data.name, wishes, display=Display())
         name, path = named.name, str(named.interactions)
-        titles = titles or str(named.items or "")
+        titles = data.titles or str(named.items or "")
     log = read_log(
         path,
         format=data.format,

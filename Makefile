@@ -45,6 +45,7 @@ soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak $(ARGS)
 	@$(RUN) -m tests.soak_workers
 	@$(RUN) -m tests.soak_raw_sets
+	@$(RUN) -m tests.soak_readers
 	@$(RUN) -m tests.soak_sweep
 	@$(RUN) -m tests.soak_serve
 	@$(RUN) -m tests.soak_page

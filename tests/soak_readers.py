@@ -65,7 +65,7 @@ IDS = [
         "None",
         "true",
     ),
-    *("<b>", "x" * 300, "\u00a0", "\u202e", "\ufeff", "\x1b[2J", "#", "user", "item_id", "a b"),
+    *("<b>", "x" * 300, "\u00a0z", "\u202e", "\ufeff", "\x1b[2J", "#", "user", "item_id", "a b"),
     *(" ", "a,b", "a\tb", 'a"b', "a\nb", "a\rb", "a::b", "{}", "\\", "'", "\x0b", "\x85", "\x00"),
 ]
 PLAIN_IDS = 21

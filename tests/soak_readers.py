@@ -129,7 +129,7 @@ def typed(rows, header, rng):
 
 
 def sequences(rows):
-    items = {}
+    items: dict[str, list[str]] = {}
     for user, item, *_ in rows:
         items.setdefault(user, []).append(item)
     return joined([(user, *own) for user, own in items.items()], " ")
@@ -312,19 +312,22 @@ def log_case(folder, form, rng, counts):
         counts["prepared, plainly refused", True] += 1
     output = folder / "found.json"
     if rng.random() < 0.3:
-        names = {"output": str(output), "arguments": ["main.py"], "display": Display()}
-        taken(counts, f"{form}, inspected", lambda: inspect(config, str(path), **names))
+        taken(counts, f"{form}, inspected", lambda: look(config, path, output=str(output)))
         if output.exists():
             json.loads(output.read_bytes())
     if streamed is not None:
         folder_case(made, config, rng, counts)
 
 
+def look(config, path, *, output):
+    """Inspects what `path` names."""
+    inspect(config, str(path), output=output, arguments=["main.py"], display=Display())
+
+
 def folder_case(made, config, rng, counts):
     """A prepared folder: inspected, users forgotten, a file of it damaged and read again."""
     if rng.random() < 0.1:
-        names = {"output": "", "arguments": ["main.py"], "display": Display()}
-        taken(counts, "folder, inspected", lambda: inspect(config, str(made), **names))
+        taken(counts, "folder, inspected", lambda: look(config, made, output=""))
     before = read_prepared(made)
     if rng.random() < 0.3:
         gone = set(rng.sample(IDS, 3))

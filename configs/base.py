@@ -457,7 +457,8 @@ OPTIONS = {
         "path": Option(
             "",
             "Folder of versions that --mode=export publishes to, such as one that a server "
-            "watches; empty: WORKDIR/export, where --mode=train always writes.",
+            "watches; empty: WORKDIR/export, where --mode=train always writes, and which "
+            "--mode=recommend and serve read (serve: or --export=FOLDER).",
         ),
         "warm_up": Option(
             "all",

@@ -171,6 +171,8 @@ def _show_next(path: Path, display: Display) -> None:
         [
             f"make tensorboard LOGDIR={path}",
             f"{_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+            f"{_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
+            f"{_command()} --mode=report --workdir={path}     (report.html and pictures)",
             f"{_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
         ],
         wraps=False,

@@ -135,7 +135,7 @@ def test_a_server_that_is_told_to_end_answers_what_has_begun(trained, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 143
-    assert errors.splitlines() == ["terminated; run the same command again, it goes on"]
+    assert errors.splitlines() == ["stopped"]
 
 
 def is_up(port):

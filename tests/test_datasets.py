@@ -505,6 +505,7 @@ def test_the_command_line_prepares_and_inspects_a_data_set_by_name(publisher, tm
     prepared = load(load_config("", []), str(folder)).interactions
     named = load(load_config("", list(named_by.items())), "").interactions
     assert prepared.num_events == named.num_events == len(RAW_SETS["ml-100k"].events)
+    assert prepared.item_titles is not None and named.item_titles is not None
     assert sorted(filter(None, prepared.item_titles)) == sorted(filter(None, named.item_titles))
     # What only a log that is read itself can show.
     assert run("--mode=inspect", f"--output={path}", *settings) == 0

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -359,7 +360,7 @@ def test_a_long_conversion_shows_how_far_it_is(publisher, monkeypatch):
     publisher.publish("ml-1m", ML_1M.files)
     publisher.obtain("ml-1m")
     assert "converting: " in publisher.text()
-    stream = SimpleNamespace(num_bytes=4_000_000, done=0)
+    stream: Any = SimpleNamespace(num_bytes=4_000_000, done=0)
     with dataset_tables.ConversionBar(publisher.display) as bar:
         bar.watch(stream)
         for stream.done in (1_000_000, 3_000_000):

@@ -184,7 +184,7 @@ def main():
                 left = process.communicate(timeout=60)[0]
         assert process.returncode == 143
         assert "internal error" not in left, left
-        assert errors.read_text(encoding="utf-8").startswith("terminated;")
+        assert errors.read_text(encoding="utf-8").startswith("stopped")
     print(f"{sum(statuses.values()):,} requests: {dict(statuses)}; grown by {growth:,} bytes")
 
 

@@ -214,11 +214,12 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # as by `--help | head`; Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as end:
+        print(str(end) or "interrupted", file=sys.stderr)
         return 130
-    except Terminated:
-        print("terminated; run the same command again, it goes on", file=sys.stderr)
+    except Terminated as end:
+        text = str(end) or "terminated; run the same command again, it goes on"
+        print(text, file=sys.stderr)
         return 143
     except Exception as error:
         if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint

@@ -38,7 +38,10 @@ def own_words(error: BaseException) -> str:
 
 
 class Terminated(BaseException):
-    """A termination signal that nothing waits for: what `KeyboardInterrupt` is to Ctrl-C."""
+    """A termination signal that nothing waits for: what `KeyboardInterrupt` is to Ctrl-C.
+
+    Like that one it may carry the line that the command line shows instead of its own.
+    """
 
 
 def end_at_once(number: int, frame: object = None) -> None:

@@ -141,12 +141,15 @@ def _write(log: LargeLog, hidden: Path, display: Display) -> Manifest:
     source = {"name": Path(log.path).name, "sha256": log.sha256(), "bytes": log.num_bytes}
     shards, counts = [], np.zeros(len(item_ids) + 1, np.int64)
     bar = ProgressBar(display, label="writing shards", total=num_shards, done=0)
-    for number in range(num_shards):
-        shard = shard_of(buckets.take(number), has_times=has_times, repeats=log.settings.repeats)
-        counts += np.bincount(shard.items, minlength=len(counts))
-        shards.append(write_shard(hidden / shard_name(number, num_shards), shard))
-        bar.update(number + 1, f"{number + 1} of {num_shards}")
-    bar.close(num_shards)
+    try:
+        for number in range(num_shards):
+            taken = buckets.take(number)
+            shard = shard_of(taken, has_times=has_times, repeats=log.settings.repeats)
+            counts += np.bincount(shard.items, minlength=len(counts))
+            shards.append(write_shard(hidden / shard_name(number, num_shards), shard))
+            bar.update(number + 1, f"{number + 1} of {num_shards}")
+    finally:
+        bar.close(len(shards))
     raw_ids = np.array(item_ids, dtype=object)
     items = items_of(raw_ids, counts[1:], log.item_table(item_ids))
     return make_manifest(

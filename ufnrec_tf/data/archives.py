@@ -7,7 +7,6 @@ refused as a whole: it is not what the publisher packed. What a stream may expan
 import gzip
 import io
 import lzma
-import os
 import re
 import stat
 import tarfile
@@ -90,10 +89,7 @@ class _Header(tarfile.TarInfo):
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         # tarfile's own place to come in, though its name is not a public one.
         if self.type in _EXTENDED and self.size > MAX_HEADER:
-            raise UserError(
-                f"{os.fsdecode(tar.name or "archive")}: has a header of {self.size:,} bytes: it was made to "
-                "fill memory. Remove it."
-            )
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes, made to fill memory")
         return super()._proc_member(tar)  # type: ignore[misc]
 
 
@@ -193,7 +189,7 @@ def _tar_member(
     stack: ExitStack, path: Path, raw: IO[bytes], *, name: str, limit: int
 ) -> ByteSource:
     archive = stack.enter_context(
-        tarfile.open(str(path), fileobj=raw, mode="r|", tarinfo=_Header)  # noqa: SIM115
+        tarfile.open(fileobj=raw, mode="r|", tarinfo=_Header)  # noqa: SIM115
     )
     names: list[str] = []
     for info in archive:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tests.test_readers import message, raw
+from ufnrec_tf.data.columns import Columns
+from ufnrec_tf.data.large_logs import LargeLog, LogSettings
 from ufnrec_tf.data.readers import detect_format, read_interactions
 from ufnrec_tf.errors import UserError
 
@@ -113,3 +115,15 @@ def test_a_long_name_fills_no_screen(write):
     assert len(text) < 2500
     assert text.startswith(f"{path}, line 2: xxx") and " [...] xxx" in text
     assert text.endswith("--config.data.time_column=none.")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "auto"])
+def test_a_file_of_unicode_spaces_alone_is_refused(write, form):
+    path = write("\u0085  \n\u00a0\n")
+    with pytest.raises(UserError):
+        read_interactions(path, format=form)
+    with pytest.raises(UserError):
+        list(LargeLog(str(path), LogSettings(form, Columns(), "keep", "")))
+    log = write("user,item\nu,a\n", "log.csv")
+    with pytest.raises(UserError):
+        read_interactions(log, titles_path=path)

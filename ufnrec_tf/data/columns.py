@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.data.files import TextFile
-from ufnrec_tf.data.table_rows import Header, Row, Table, rows
+from ufnrec_tf.data.table_rows import Header, Row, Table, header_line, rows
 from ufnrec_tf.data.times import TimeTexts, as_numbers
 from ufnrec_tf.names import nearest
 
@@ -116,7 +116,7 @@ def read_table(file: TextFile, table: Table, columns: Columns) -> RawLog:
         UserError: If a column is missing or a row is not as expected, with its line.
     """
     lines = rows(file, table)
-    line = next(lines)[0] if table.has_header else file.first_line()[0]
+    line = header_line(file, lines) if table.has_header else file.first_line()[0]
     chosen = choose_columns(file, (line, table.names), columns)
     pieces: dict[str, list[np.ndarray]] = {role: [] for role in chosen}
     known: dict[str, str] = {}  # one object an id, however often it occurs

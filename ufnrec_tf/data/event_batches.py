@@ -18,7 +18,7 @@ from pyarrow import csv as arrow_csv
 from ufnrec_tf.data.columns import REQUIRED, Columns, choose_columns, chunk_values
 from ufnrec_tf.data.files import TextFile
 from ufnrec_tf.data.log_blocks import Block, LogBlocks
-from ufnrec_tf.data.table_rows import Row, Table, rows_of, split_lines
+from ufnrec_tf.data.table_rows import Row, Table, header_line, rows_of, split_lines
 from ufnrec_tf.data.times import TimeTexts, as_numbers
 
 Layout = Callable[[TextFile], tuple[str, Table]]
@@ -98,7 +98,7 @@ class TextLog:
         lines = _Lines(blocks, table)
         lines.give(head)
         rows = rows_of(file, lines, table)
-        line = next(rows)[0] if table.has_header else file.first_line()[0]
+        line = header_line(file, rows) if table.has_header else file.first_line()[0]
         chosen = choose_columns(file, (line, table.names), self._columns)
         self.chosen = {role: table.names[index] for role, index in chosen.items()}
         # The data itself is not needed any more, only the file's name.

@@ -17,7 +17,7 @@ from ufnrec_tf.data.files import TextFile, load_text
 from ufnrec_tf.data.json_lines import looks_like_json, objects
 from ufnrec_tf.data.layouts import csv_table, inter_table
 from ufnrec_tf.data.parquet_logs import is_parquet
-from ufnrec_tf.data.table_rows import rows
+from ufnrec_tf.data.table_rows import header_line, rows
 from ufnrec_tf.errors import UserError, own_words
 
 _FLAG = "--config.data.titles"
@@ -196,7 +196,7 @@ def _open(path: str | os.PathLike[str] | pd.DataFrame, file: TextFile) -> _Table
         return _Table(file, None, names, found)
     table = inter_table(file, Columns()) or csv_table(file, Columns())
     lines = rows(file, table)
-    next(lines)
+    header_line(file, lines)
     width = 1 + max((index for index in _names(table.names) if index is not None), default=0)
     return _Table(file, line, table.names, _wide_rows(file, lines, width, len(table.names)))
 

@@ -92,6 +92,18 @@ def rows_of(
         ) from None
 
 
+def header_line(file: TextFile, found: Iterator[Row]) -> int:
+    """Takes the header from some rows and returns its line.
+
+    Raises:
+        UserError: If there is none: a first line of Unicode spaces is a header and a blank row.
+    """
+    header = next(found, None)
+    if header is None:
+        raise file.error("nothing but spaces: expected a header and rows.")
+    return header[0]
+
+
 def _is_blank(row: list[str], separator: str) -> bool:
     """Whether a row's line is white space only, as `TextFile.first_line` sees it."""
     return (len(row) < 2 or separator.isspace()) and not any(map(str.strip, row))

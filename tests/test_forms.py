@@ -51,7 +51,9 @@ def test_column_missing_in_the_first_object_is_found(write):
     ("line", "parts"),
     [
         ("{'user': 1}", ["no JSON object", "character 2", "mend or delete the line"]),
-        ("[1, 2]", ["no JSON object (it holds list)"]),
+        ("[1, 2]", ["no JSON object (it holds an array)"]),
+        ("null", ["no JSON object (it holds null)"]),
+        ("12", ["no JSON object (it holds a text or a number)"]),
         ('{"user": 1, "item": null}', ["an empty item id"]),
         ('{"user": 1, "item": ["a"]}', ["an empty item id"]),
         ('{"user": 1}', ["an empty item id"]),

@@ -6,6 +6,7 @@ from html import escape, unescape
 from typing import Any
 
 from ufnrec_tf.report_parts import number, section, table
+from ufnrec_tf.text import plain
 
 _MOST_ITEMS = 8
 _MOST_USERS = 3
@@ -115,14 +116,14 @@ def user_paragraph(user: str, history: Sequence[str], lines: Mapping[str, str]) 
         lines: What to say, label to HTML.
     """
     said = "".join(f"<br>{label}: {text}" for label, text in lines.items())
-    return (
-        f"<p>User <b>{escape(user)}</b>, newest: {escape(', '.join(history[-_NEWEST:]))}{said}</p>"
-    )
+    newest = escape(", ".join(history[-_NEWEST:]))
+    return f"<p>User <b>{escape(plain(user))}</b>, newest: {newest}{said}</p>"
 
 
 def without_users(page: str, users: Set[str]) -> str:
     """Returns a page without the paragraphs on some users, by raw id."""
     paragraphs = r"<p>User <b>([^<]*)</b>.*?</p>"
+    shown = {plain(user) for user in users}
     return re.sub(
-        paragraphs, lambda found: "" if unescape(found[1]) in users else found[0], page, flags=re.S
+        paragraphs, lambda found: "" if unescape(found[1]) in shown else found[0], page, flags=re.S
     )

@@ -7,6 +7,7 @@ from typing import Any
 from ufnrec_tf.data.files import TextFile
 
 _TOLD_BY = 1000
+_KINDS = {type(None): "null", bool: "true or false", list: "an array"}
 
 
 def looks_like_json(first_line: str) -> bool:
@@ -66,7 +67,7 @@ def _object(file: TextFile, text: str, line: int) -> dict[str, Any]:
     except RecursionError:
         found, reason = None, "nested too deep"
     else:
-        reason = f"it holds {type(found).__name__}"
+        reason = f"it holds {_KINDS.get(type(found), 'a text or a number')}"
     if not isinstance(found, dict):
         raise file.error(
             f"no JSON object ({reason}): expected one event a line such as "

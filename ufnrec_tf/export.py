@@ -16,11 +16,12 @@ import pandas as pd
 import tensorflow as tf
 
 import ufnrec_tf
-from ufnrec_tf.catalogue import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.item_facts import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.phases import phase
 from ufnrec_tf.retriever import Retriever
 from ufnrec_tf.small_table import with_small_table
+from ufnrec_tf.versions import damaged
 from ufnrec_tf.warm_up import Request, warm_up_requests, write_warm_up
 from ufnrec_tf.workdir import to_disk
 
@@ -179,14 +180,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"to {FORMAT_VERSION}. Upgrade the program, or write it again by --mode=export."
         )
     return document
-
-
-def damaged(path: Path, error: Exception) -> UserError:
-    """Returns the error to raise where an export cannot be read."""
-    return UserError(
-        f"{path}: the exported model is damaged ({own_words(error)}). "
-        "Write it again by --mode=export with this --workdir."
-    )
 
 
 def _to_json(document: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import pandas as pd
 import tensorflow as tf
 
 import ufnrec_tf
+from ufnrec_tf.data.checksums import sha256_of
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.item_facts import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.phases import phase
@@ -224,8 +225,7 @@ def hashes_of(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name != METADATA_FILE:
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = sha256_of(path)
     return found
 
 

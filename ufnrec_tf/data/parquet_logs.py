@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ufnrec_tf.data.checksums import sha256_of
 from ufnrec_tf.data.columns import (
     REQUIRED,
     Columns,
@@ -24,7 +25,6 @@ from ufnrec_tf.errors import UserError, own_words
 
 BATCH_ROWS = 1 << 18
 MAGIC = b"PAR1"
-_HASHED = 1 << 22
 
 
 class ParquetLog:
@@ -205,11 +205,7 @@ def _not_parquet(path: Path, error: Exception) -> UserError:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_HASHED):
-                digest.update(chunk)
+        return sha256_of(path)
     except OSError as error:
         raise not_readable(str(path), error) from None
-    return digest.hexdigest()

@@ -29,7 +29,7 @@ def results_of(folder, strategy, num_virtual_devices=0, num_workers=1):
         for process in started:
             output, _ = process.communicate(timeout=TIMEOUT)
             assert process.returncode == 0, output[-4000:]
-    return [dict(np.load(file)) for file in files]
+    return [dict(np.load(file, allow_pickle=False)) for file in files]
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,10 @@ def _open(path: Path) -> pq.ParquetFile:
 
 def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
     try:
-        return next(batches, None)
+        if (batch := next(batches, None)) is not None:
+            # Reading checks neither that texts are UTF-8 nor that codes have an entry.
+            batch.validate(full=True)
+        return batch
     except (OSError, pa.ArrowException) as error:
         raise _not_parquet(path, error) from None
 

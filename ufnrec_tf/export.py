@@ -16,7 +16,6 @@ import pandas as pd
 import tensorflow as tf
 
 import ufnrec_tf
-from ufnrec_tf.data.checksums import sha256_of
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.item_facts import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.phases import phase
@@ -24,7 +23,7 @@ from ufnrec_tf.retriever import Retriever
 from ufnrec_tf.small_table import with_small_table
 from ufnrec_tf.versions import damaged
 from ufnrec_tf.warm_up import Request, warm_up_requests, write_warm_up
-from ufnrec_tf.workdir import to_disk
+from ufnrec_tf.workdir import sha256_of, to_disk
 
 # Raised when a reader of an older version could misread what is written.
 FORMAT_VERSION = 1

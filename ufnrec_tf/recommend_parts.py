@@ -12,9 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
-from ufnrec_tf.data.checksums import sha256_of
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.workdir import to_disk
+from ufnrec_tf.workdir import sha256_of, to_disk
 
 _STATE = "state.json"
 

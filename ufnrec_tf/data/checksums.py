@@ -21,16 +21,6 @@ class Expected(NamedTuple):
     way_out: str = ""
 
 
-def sha256_of(path: Path) -> str:
-    """Returns the SHA-256 of a file.
-
-    Raises:
-        OSError: Where it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_file(path: Path, expected: Expected) -> tuple[str, str]:
     """Holds a file against what is expected.
 

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ufnrec_tf.data.checksums import sha256_of
 from ufnrec_tf.data.columns import (
     REQUIRED,
     Columns,
@@ -22,6 +21,7 @@ from ufnrec_tf.data.files import TextFile, not_readable
 from ufnrec_tf.data.parquet_columns import EventColumns
 from ufnrec_tf.data.times import TimeTexts
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.workdir import sha256_of
 
 BATCH_ROWS = 1 << 18
 MAGIC = b"PAR1"

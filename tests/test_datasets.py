@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -359,7 +360,7 @@ def test_a_long_conversion_shows_how_far_it_is(publisher, monkeypatch):
     publisher.publish("ml-1m", ML_1M.files)
     publisher.obtain("ml-1m")
     assert "converting: " in publisher.text()
-    stream = SimpleNamespace(num_bytes=4_000_000, done=0)
+    stream: Any = SimpleNamespace(num_bytes=4_000_000, done=0)
     with dataset_tables.ConversionBar(publisher.display) as bar:
         bar.watch(stream)
         for stream.done in (1_000_000, 3_000_000):
@@ -505,7 +506,8 @@ def test_the_command_line_prepares_and_inspects_a_data_set_by_name(publisher, tm
     prepared = load(load_config("", []), str(folder)).interactions
     named = load(load_config("", list(named_by.items())), "").interactions
     assert prepared.num_events == named.num_events == len(RAW_SETS["ml-100k"].events)
-    assert sorted(filter(None, prepared.item_titles)) == sorted(filter(None, named.item_titles))
+    assert prepared.item_titles is not None and named.item_titles is not None
+    assert sorted(prepared.item_titles) == sorted(named.item_titles)
     # What only a log that is read itself can show.
     assert run("--mode=inspect", f"--output={path}", *settings) == 0
     found = json.loads(path.read_text(encoding="utf-8"))

@@ -37,7 +37,7 @@ from ufnrec_tf.forget_prepared import forget_prepared
 from ufnrec_tf.histories import open_histories
 from ufnrec_tf.inspection import inspect
 from ufnrec_tf.preparation import prepare
-from ufnrec_tf.sources import load, log_settings
+from ufnrec_tf.sources import large_log, load
 
 MOST_SECONDS = 20
 MOST_GROWTH = 64 << 20
@@ -298,7 +298,7 @@ def log_case(folder, form, rng, counts):
     plain = taken(counts, form, lambda: load(config, str(path)).interactions)
 
     def prepared():
-        prepare(str(path), log_settings(config), workdir=str(made), display=Display())
+        prepare(*large_log(config, str(path)), workdir=str(made), display=Display())
         return read_prepared(made)
 
     streamed = taken(counts, f"{form}, prepared", prepared)

@@ -69,6 +69,7 @@ def test_importing_brings_no_tensorflow_and_names_what_there_is():
 def test_a_frame_becomes_interactions_and_a_split():
     log = ufn.read(events(), items=items(), settings={"data.time_column": "ordered"})
     assert (log.num_users, log.num_items, log.num_events) == (30, 9, 180)
+    assert log.timestamps is not None and log.item_titles is not None
     # 10:00 at +02:00 is 8:00 in UTC.
     assert log.timestamps[0] == pd.Timestamp("2024-01-01T08:00Z").timestamp()
     assert log.item_titles[list(log.item_ids).index("é,4")] == "No 4"

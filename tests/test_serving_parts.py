@@ -238,7 +238,7 @@ def test_catalogue_of_an_export_is_searched_by_popularity(tmp_path):
     assert catalogue.has_titles and len(catalogue) == 3
     assert read_catalogue(tmp_path / "none") is None
     (tmp_path / "items.parquet").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"items\.parquet: cannot be read"):
+    with pytest.raises(UserError, match=r"items\.parquet: the exported model is damaged"):
         read_catalogue(tmp_path)
 
 

@@ -1,6 +1,8 @@
 """Quiet TensorFlow, before any test imports it; what several test files start from."""
 
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,23 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A finished work directory of the tiny planted run, three epochs; copy it to change it."""
+    """A finished work directory of the tiny planted run, three epochs; copy it to change it.
+
+    Trained once; each process of pytest-xdist has a copy, as a work directory has one user.
+    """
     from tests.runs import train
 
     workdir = tmp_path_factory.mktemp("trained") / "run"
-    assert train(workdir, "--config.training.num_epochs=3") == 0
+    # With pytest-xdist the parent is the folder of all its processes, else that of other sessions.
+    is_shared = "PYTEST_XDIST_WORKER" in os.environ
+    common = tmp_path_factory.getbasetemp().parent if is_shared else workdir.parent
+    with open(common / "trained.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (common / "trained.first").exists():
+            shutil.copytree(common / "trained.first", workdir)
+            return workdir
+        assert train(workdir, "--config.training.num_epochs=3") == 0
+        shutil.copytree(workdir, common / "trained.first")
     return workdir
 
 

@@ -1,8 +1,9 @@
 """Trains the same runs on devices or workers of a process of its own; keeps what came out.
 
-python -m tests.distributed_run OUTPUT.npz one|mirrored|multi_worker NUM_VIRTUAL_DEVICES
+python -m tests.distributed_run OUTPUT.npz devices|workers
 
-For multi_worker TF_CONFIG says which worker this is.
+`devices` is one process with four virtual devices, of which a run takes one, two or all; for
+`workers` TF_CONFIG says which worker this is.
 """
 
 import json
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
@@ -21,6 +23,7 @@ import tensorflow as tf
 
 from ufnrec_tf.checks import check_names
 from ufnrec_tf.config import load_config
+from ufnrec_tf.distribution import make_strategy
 from ufnrec_tf.experiment import Experiment, build, make_evaluator, prepare_tensorflow
 from ufnrec_tf.sources import load, make_split
 
@@ -68,34 +71,49 @@ CASES: dict[str, dict[str, str]] = {
 }
 
 CASES_OF = {
-    "one 0": list(CASES),
+    "one": list(CASES),
     # Tracing is slow: not all of all.
-    "mirrored 2": ["ufnrec", "faithful", "safe"],
-    "mirrored 4": ["ufnrec"],
-    "multi_worker 0": ["ufnrec", "safe"],
+    "2 replicas": ["ufnrec", "faithful", "safe"],
+    "4 replicas": ["ufnrec"],
+    "2 workers": ["ufnrec", "safe"],
 }
 
 
-def main(output: str, strategy_name: str, num_virtual_devices: str) -> None:
+def make_config(case: str, strategy_name: str, num_virtual_devices: int = 0) -> Any:
+    """The settings of a case."""
+    overrides = {
+        **COMMON,
+        **CASES[case],
+        "distribution.strategy": strategy_name,
+        "distribution.num_virtual_devices": str(num_virtual_devices),
+    }
+    config = load_config("", list(overrides.items()))
+    check_names(config)
+    return config
+
+
+def strategies(where: str) -> dict[str, tf.distribute.Strategy]:
+    """The strategies to run under, by their keys in `CASES_OF`."""
+    if where == "workers":
+        return {"2 workers": prepare_tensorflow(make_config("ufnrec", "multi_worker"), 0)}
+    all_four = prepare_tensorflow(make_config("ufnrec", "mirrored", 4), 0)
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    # Two strategies of a process would take the same keys for their sums, and wait for ever.
+    with mock.patch.object(tf.distribute.MirroredStrategy, "_collective_key_base", 1000):
+        pair = tf.distribute.MirroredStrategy(devices[:2])
+    return {"one": make_strategy("one"), "2 replicas": pair, "4 replicas": all_four}
+
+
+def main(output: str, where: str) -> None:
     found: dict[str, Any] = {}
-    strategy = None
-    for case in CASES_OF[f"{strategy_name} {num_virtual_devices}"]:
-        settings = CASES[case]
-        overrides = {
-            **COMMON,
-            **settings,
-            "distribution.strategy": strategy_name,
-            "distribution.num_virtual_devices": num_virtual_devices,
-        }
-        config = load_config("", list(overrides.items()))
-        check_names(config)
-        split = make_split(config, load(config, "").interactions)
-        strategy = strategy or prepare_tensorflow(config, 0)
-        keras.utils.set_random_seed(0)
-        experiment = build(config, split, 0, strategy=strategy)
-        kept = run(config, split, experiment, is_watched=strategy_name == "one")
-        for name, value in kept.items():
-            found[f"{case}/{name}"] = value
+    for kind, strategy in strategies(where).items():
+        for case in CASES_OF[kind]:
+            config = make_config(case, "multi_worker" if where == "workers" else "one")
+            split = make_split(config, load(config, "").interactions)
+            keras.utils.set_random_seed(0)
+            experiment = build(config, split, 0, strategy=strategy)
+            kept = run(config, split, experiment, is_watched=kind == "one")
+            found |= {f"{kind}/{case}/{name}": value for name, value in kept.items()}
     np.savez(output, **found)
 
 

@@ -45,9 +45,8 @@ def main(folder):
         train(folder / "whole", *SETTINGS, EPOCHS),
         train(folder / "stopped", *SETTINGS, EPOCHS, limit),  # finishes, and is asked for more
     ]
-    for step in (3 * STEPS, 4 * STEPS + 3):  # an epoch's end, then within one
-        stop_at(step)
-        codes.append(train(folder / "stopped", *SETTINGS, EPOCHS))
+    stop_at(4 * STEPS + 3)  # within an epoch; the limit was an epoch's end
+    codes.append(train(folder / "stopped", *SETTINGS, EPOCHS))
     codes.append(train(folder / "stopped", *SETTINGS, EPOCHS))
     (folder / "codes.json").write_text(json.dumps(codes), encoding="utf-8")
 

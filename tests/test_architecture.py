@@ -16,7 +16,7 @@ LAYERS = [
     # Below all.
     "text types errors names phases quiet release random_bits workdir display phase_watcher config "
     "cluster distribution array_files own_state checkpoint rewriting event_files board run_state "
-    "evaluation_share versions catalogue warm_up small_table item_scores",
+    "evaluation_share versions item_facts warm_up small_table item_scores",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",

@@ -1,7 +1,7 @@
 """The same mathematics on 1, 2 and 4 devices and on 1 and 2 workers, digit by digit.
 
 In float64, without dropout, the gate open from the first step: what devices and workers compute
-differs by the order of sums alone. Each run is a process of its own.
+differs by the order of sums alone. The devices are in a process of their own, as is each worker.
 """
 
 import sys
@@ -15,17 +15,11 @@ TOLERANCE = 1e-9
 TIMEOUT = 280
 
 
-def results_of(folder, strategy, num_virtual_devices=0, num_workers=1):
-    """Runs tests.distributed_run on so many workers; returns what each of them found."""
-    files = [folder / f"{strategy}{num_virtual_devices}_{n}.npz" for n in range(num_workers)]
-    commands = [
-        [
-            *(sys.executable, "-m", "tests.distributed_run"),
-            *(str(file), strategy, str(num_virtual_devices)),
-        ]
-        for file in files
-    ]
-    with processes(commands, worker_environments(num_workers), cwd=ROOT) as started:
+def results_of(folder, where, num_processes):
+    """Runs tests.distributed_run in so many processes; returns what each of them found."""
+    files = [folder / f"{where}{number}.npz" for number in range(num_processes)]
+    commands = [[sys.executable, "-m", "tests.distributed_run", str(file), where] for file in files]
+    with processes(commands, worker_environments(num_processes), cwd=ROOT) as started:
         for process in started:
             output, _ = process.communicate(timeout=TIMEOUT)
             assert process.returncode == 0, output[-4000:]
@@ -38,41 +32,37 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def one(folder):
-    return results_of(folder, "one")[0]
+def devices(folder):
+    return results_of(folder, "devices", 1)
 
 
 @pytest.fixture(scope="module")
-def runs(folder):
-    return {
-        "2 replicas": results_of(folder, "mirrored", 2),
-        "4 replicas": results_of(folder, "mirrored", 4),
-        "2 workers": results_of(folder, "multi_worker", num_workers=2),
-    }
+def one(devices):
+    return of("one", devices[0])
 
 
-KINDS = [
-    (kind, case)
-    for kind, name in {
-        "2 replicas": "mirrored 2",
-        "4 replicas": "mirrored 4",
-        "2 workers": "multi_worker 0",
-    }.items()
-    for case in CASES_OF[name]
-]
+@pytest.fixture(scope="module")
+def runs(folder, devices):
+    workers = results_of(folder, "workers", 2)
+    found = {"2 replicas": devices, "4 replicas": devices, "2 workers": workers}
+    return {kind: [of(kind, result) for result in results] for kind, results in found.items()}
 
 
-def of_case(result, case):
+KINDS = [(kind, case) for kind, cases in CASES_OF.items() if kind != "one" for case in cases]
+
+
+def of(part, result):
+    """What is of a kind, or of a case: the entries below this name."""
     return {
         name.partition("/")[2]: value
         for name, value in result.items()
-        if name.partition("/")[0] == case
+        if name.partition("/")[0] == part
     }
 
 
 @pytest.mark.parametrize("case", list(CASES))
 def test_no_comparison_comes_so_close_that_rounding_could_turn_it(one, case):
-    run = of_case(one, case)
+    run = of(case, one)
     assert 1e-7 < run["gap"] < 1
     assert run["sums"][9] > 50  # flips
     assert run["sums"][0] == NUM_STEPS
@@ -80,9 +70,9 @@ def test_no_comparison_comes_so_close_that_rounding_could_turn_it(one, case):
 
 @pytest.mark.parametrize(("kind", "case"), KINDS)
 def test_weights_teacher_and_optimizer_are_the_same(runs, one, kind, case):
-    expected = of_case(one, case)
+    expected = of(case, one)
     for result in runs[kind]:
-        run = of_case(result, case)
+        run = of(case, result)
         assert run["num_replicas"] == int(kind[0])
         for name in ("weights", "teacher", "optimizer", "sums"):
             np.testing.assert_allclose(
@@ -93,8 +83,8 @@ def test_weights_teacher_and_optimizer_are_the_same(runs, one, kind, case):
 
 @pytest.mark.parametrize(("kind", "case"), KINDS)
 def test_the_memory_is_the_same_and_each_row_is_on_one_worker(runs, one, kind, case):
-    expected = of_case(one, case)
-    parts = [of_case(result, case) for result in runs[kind]]
+    expected = of(case, one)
+    parts = [of(case, result) for result in runs[kind]]
     rows = np.concatenate([part["rows"] for part in parts])
     np.testing.assert_array_equal(np.sort(rows), expected["rows"])
     for name in [name for name in expected if name.startswith("table_")]:
@@ -108,8 +98,8 @@ def test_the_memory_is_the_same_and_each_row_is_on_one_worker(runs, one, kind, c
 
 @pytest.mark.parametrize(("kind", "case"), KINDS)
 def test_every_user_is_ranked_once_and_the_same(runs, one, kind, case):
-    expected = of_case(one, case)
-    parts = [of_case(result, case) for result in runs[kind]]
+    expected = of(case, one)
+    parts = [of(case, result) for result in runs[kind]]
     assert sum(part["num_own"] for part in parts) == expected["num_own"] == 37
     for part in parts:
         for name in ("ranks", "sampled", "top"):

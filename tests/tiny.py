@@ -93,6 +93,7 @@ class RunSettings:
     windows: str = "last"
     has_teacher_always: bool = False
     compiles: bool = False
+    smaller_capacities: tuple[int, ...] = (8, 16)  # of compiled runs, each a program of its own
     precision: str = "float32"
     # Far above the paper's: a gradient that is zero but for rounding must not move a weight.
     epsilon: float = 1e-3
@@ -214,7 +215,11 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             teacher=teacher,
             has_teacher_always=settings.has_teacher_always,
             agreement=settings.agreement,
-            capacities=(8, 16, settings.batch_size * MAX_LENGTH) if settings.compiles else (),
+            capacities=(
+                (*settings.smaller_capacities, settings.batch_size * MAX_LENGTH)
+                if settings.compiles
+                else ()
+            ),
             compiles=settings.compiles,
             num_probes=settings.num_probes,
         )

@@ -18,6 +18,7 @@ from ufnrec_tf.config import DEMO_WORKDIR, option_table
 from ufnrec_tf.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.help_pages import ALL, SHORT, Pages
 from ufnrec_tf.names import nearest
+from ufnrec_tf.text import program_name
 
 MODES = {
     "inspect": "show what would be read of --data, problems first, with the flags that mend them",
@@ -135,9 +136,7 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
 
 
 def _pages() -> Pages:
-    name = Path(sys.argv[0]).name
-    program = "ufnrec" if name == "ufnrec" else "python main.py"
-    return Pages(program, MODES, values=_define_flags(), table=option_table())
+    return Pages(program_name(sys.argv[0]), MODES, values=_define_flags(), table=option_table())
 
 
 def _run(argv: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ufnrec_tf.data.catalogue import items_of
 from ufnrec_tf.data.large_logs import LargeLog, LogSettings
 from ufnrec_tf.data.prepared import (
     AGAIN,
@@ -27,6 +26,7 @@ from ufnrec_tf.data.prepared import (
     write_manifest,
     write_shard,
 )
+from ufnrec_tf.data.prepared_items import items_of
 from ufnrec_tf.data.reading import of_json, reading_lines
 from ufnrec_tf.data.user_buckets import UserBuckets, shard_of
 from ufnrec_tf.display import Display, ProgressBar

@@ -15,7 +15,7 @@ from absl import logging
 
 from ufnrec_tf.display import Display, ProgressBar
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.export import damaged, read_metadata
+from ufnrec_tf.export import read_metadata
 from ufnrec_tf.histories import Histories, open_histories
 from ufnrec_tf.history_groups import History
 from ufnrec_tf.recommend_output import (
@@ -35,6 +35,7 @@ from ufnrec_tf.recommend_scoring import (
     read_titles,
     to_tensor,
 )
+from ufnrec_tf.versions import damaged
 
 # What a killed run loses at most.
 _PART_ROWS = 1 << 18

@@ -21,10 +21,10 @@ from ufnrec_tf.data.files import TextFile, not_readable
 from ufnrec_tf.data.parquet_columns import EventColumns
 from ufnrec_tf.data.times import TimeTexts
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.workdir import sha256_of
 
 BATCH_ROWS = 1 << 18
 MAGIC = b"PAR1"
-_HASHED = 1 << 22
 
 
 class ParquetLog:
@@ -208,11 +208,7 @@ def _not_parquet(path: Path, error: Exception) -> UserError:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_HASHED):
-                digest.update(chunk)
+        return sha256_of(path)
     except OSError as error:
         raise not_readable(str(path), error) from None
-    return digest.hexdigest()

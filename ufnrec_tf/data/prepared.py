@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ufnrec_tf.data.catalogue import Items
+from ufnrec_tf.data.prepared_items import Items
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.workdir import not_written, write_json
 

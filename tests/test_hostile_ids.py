@@ -148,17 +148,21 @@ def test_lines_of_the_log_stay_lines(workdir, folder):
     json.loads((workdir / "result.json").read_bytes())
 
 
-def test_the_server_answers_with_them_as_json(workdir, folder):
+def test_the_server_answers_with_them_as_json(workdir):
     config = ConfigDict(read_record(workdir / "config.json")["config"])
     known = what_is_known(Place(str(workdir), "", "", "", 0), config)
-    answer = json_response({"items": known.catalogue.search("", limit=99)})
-    assert (answer.media_type or "").startswith("application/json")
-    items = json.loads(answer.body)["items"]
+    assert known.catalogue and known.people
+
+    def sent(value):
+        answer = json_response(value)
+        assert (answer.media_type or "").startswith("application/json")
+        return json.loads(bytes(answer.body))
+
+    items = sent({"items": known.catalogue.search("", limit=99)})["items"]
     assert {item["id"]: item["title"] for item in items} == TITLES
     for user in USERS:
-        assert set(json.loads(json_response(known.people.history(user, most=9)).body)) <= set(ODD)
-        (first, *_) = known.people.search(user, limit=99)
-        assert user in {each["id"] for each in known.people.search(user, limit=99)}, first
+        assert set(sent(known.people.history(user, most=9))) <= set(ODD)
+        assert user in {each["id"] for each in sent(known.people.search(user, limit=99))}
 
 
 def test_users_are_forgotten_whatever_their_ids(workdir, folder):

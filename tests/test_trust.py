@@ -190,3 +190,9 @@ def test_a_manifest_counts_in_whole_numbers(folder, key, value):
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(UserError, match=r"manifest\.json: damaged"):
         read_prepared(folder)
+
+
+def test_a_manifest_that_is_nested_too_deep_is_damaged(folder):
+    (folder / "manifest.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(UserError, match=r"manifest\.json: damaged"):
+        read_prepared(folder)

@@ -157,7 +157,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder}: is a directory without {MANIFEST}: expected a file, or a folder that "
             "--mode=prepare has finished; name a file inside it, or prepare it again."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({own_words(error)[:200]}). {AGAIN}") from error
 
 

@@ -18,6 +18,7 @@ from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.forget_prepared import forget_prepared
 from ufnrec_tf.preparation import prepare
+from ufnrec_tf.workdir import read_json
 
 OURS = [
     path
@@ -192,7 +193,9 @@ def test_a_manifest_counts_in_whole_numbers(folder, key, value):
         read_prepared(folder)
 
 
-def test_a_manifest_that_is_nested_too_deep_is_damaged(folder):
+def test_json_that_is_nested_too_deep_is_damaged(folder):
     (folder / "manifest.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(UserError, match=r"manifest\.json: cannot be read as JSON"):
+        read_json(folder / "manifest.json")
     with pytest.raises(UserError, match=r"manifest\.json: damaged"):
         read_prepared(folder)

@@ -102,7 +102,7 @@ def read_json(path: Path) -> Any:
         raise UserError(
             f"{path}: not found. Expected a work directory that --mode=train has finished with."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path}: cannot be read as JSON ({error}). Put a copy of it back, or give "
             "another --workdir."

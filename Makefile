@@ -17,7 +17,7 @@ BOARD = from ufnrec_tf.quiet import import_tensorflow; import_tensorflow(); \
 TYPED = ufnrec_tf configs examples main.py tests benchmarks
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help setup demo test soak lint format tensorboard bench growth check-gpu clean
+.PHONY: help setup demo test soak lint format licences tensorboard bench growth check-gpu clean
 
 help:
 	@echo 'make demo         SASRec with and without UFNRec on the embedded data set'
@@ -25,6 +25,7 @@ help:
 	@echo 'make soak         the long tests: runs and workers killed at random, minutes (ARGS="--kills=20 --seed=1")'
 	@echo 'make lint         ruff and mypy, changing nothing'
 	@echo 'make format       ruff, mending what it can'
+	@echo 'make licences     docs/licences.md anew, from what is installed'
 	@echo 'make tensorboard  curves of all runs  (LOGDIR=runs)'
 	@echo 'make bench        speed and memory on real logs, about an hour (ARGS="--data=DIR --repeats=1")'
 	@echo 'make growth       how cost grows with users, items, length, negatives, slots'
@@ -45,6 +46,7 @@ soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak $(ARGS)
 	@$(RUN) -m tests.soak_workers
 	@$(RUN) -m tests.soak_raw_sets
+	@$(RUN) -m tests.soak_readers
 	@$(RUN) -m tests.soak_sweep
 	@$(RUN) -m tests.soak_serve
 	@$(RUN) -m tests.soak_page
@@ -57,6 +59,9 @@ lint: $(VENV)/.tools
 format: $(VENV)/.tools
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
+
+licences: $(VENV)/.tools
+	@$(RUN) -m tests.licences
 
 tensorboard: $(VENV)/.packages
 	@$(RUN) -c '$(BOARD)' --logdir $(LOGDIR) $(ARGS)

@@ -77,8 +77,8 @@ def under_load(port: int, *, clients: int, seconds: int) -> str:
     found = {
         name: (re.search(pattern, text) or ["", "?"])[1]
         for name, pattern in (
-            ("p50", r"50%\s+(\S+)"),
-            ("p99", r"99%\s+(\S+)"),
+            ("p50", r"\n +50%\s+(\S+)"),
+            ("p99", r"\n +99%\s+(\S+)"),
             ("rate", r"Requests/sec:\s+(\S+)"),
             ("sent", r"(\d+) requests in"),
         )

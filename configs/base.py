@@ -122,7 +122,8 @@ OPTIONS = {
         "validation_time": Option(
             0.0,
             "temporal: first moment of validation, an ISO date (2024-03-01, 2024-03-01T12:00, UTC "
-            "without an offset) or a number in the log's unit; 0: by the share.",
+            "without an offset), or a number: seconds since 1970, or the file's own where its "
+            "times are no dates (see data.time_unit); 0: by the share.",
             or_text=True,
         ),
         "test_time": Option(
@@ -456,7 +457,8 @@ OPTIONS = {
         "path": Option(
             "",
             "Folder of versions that --mode=export publishes to, such as one that a server "
-            "watches; empty: WORKDIR/export, where --mode=train always writes.",
+            "watches; empty: WORKDIR/export, where --mode=train always writes, and which "
+            "--mode=recommend and serve read (serve: or --export=FOLDER).",
         ),
         "warm_up": Option(
             "all",

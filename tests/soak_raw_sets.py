@@ -16,37 +16,12 @@ import zipfile
 from pathlib import Path
 
 from tests.raw_sets import RAW_SETS
+from tests.soaking import damaged
 from ufnrec_tf.data.dataset_tables import write_events, write_items
 from ufnrec_tf.data.datasets import find_dataset
 from ufnrec_tf.data.raw_layouts import LAYOUTS
 from ufnrec_tf.data.readers import read_interactions
 from ufnrec_tf.errors import UserError
-
-JUNK = (
-    *(b"\0", b"\xff\xfe", b'"', b"'", b"\n", b"\r", b"\t", b"::", b",", b"|", b"{", b"[", b"{}"),
-    *(b"nan", b"inf", b"-1e999", b"9" * 400, b"\xe2\x80\xae", b"\\u0000", b"\\ud800", b"\x1b[2J"),
-    *(b"1969-01-01", b"9999-12-31", b"0001-01-01", b"null", b"None", b"True", b"u", b"[" * 3000),
-)
-
-
-def damaged(body, chance):
-    """Returns the bytes with up to four of them turned, put in, cut out, doubled or replaced."""
-    body = bytearray(body)
-    for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(len(body) + 1)
-        end = place + chance.randint(1, 40)
-        kind = chance.randrange(5)
-        if kind == 0 and place < len(body):
-            body[place] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            body[place:place] = chance.choice(JUNK)
-        elif kind == 2:
-            del body[place:end]
-        elif kind == 3:
-            body[place:place] = body[chance.randrange(len(body) + 1) :][:80]
-        else:
-            body[place:end] = chance.choice(JUNK)
-    return bytes(body)
 
 
 def damaged_inside(name, body, chance):

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from tests.http_client import GOOD, PREDICT, Client
 from tests.runs import LIGHT, command, environment, train
+from tests.soaking import resident_bytes
 
 STATUSES = {200, 400, 403, 404, 405, 413}
 MOST_GROWTH = 48 << 20
@@ -130,11 +131,6 @@ def send_garbage(port, rng):
             assert b"Traceback" not in raw.recv(65536)
 
 
-def resident_bytes(process):
-    fields = Path(f"/proc/{process.pid}/statm").read_text(encoding="ascii").split()
-    return int(fields[1]) * 4096
-
-
 def soak(process, port, options):
     """Sends requests until the time is over; returns how they were answered."""
     rng = random.Random(options.seed)
@@ -144,7 +140,7 @@ def soak(process, port, options):
     begin, before = time.monotonic(), 0
     while (passed := time.monotonic() - begin) < options.seconds:
         if not before and passed > options.seconds / 5:
-            before = resident_bytes(process)
+            before = resident_bytes(process.pid)
         if rng.random() < 0.02:
             send_garbage(port, rng)
             statuses["garbage"] += 1
@@ -155,7 +151,7 @@ def soak(process, port, options):
             raise AssertionError(f"no answer: {error!r}; {statuses}") from error
         if rng.random() < 0.02:
             assert client.ask(PREDICT, GOOD).body == right
-    growth = resident_bytes(process) - before
+    growth = resident_bytes(process.pid) - before
     assert growth < MOST_GROWTH, f"grown by {growth:,} bytes"
     return statuses, growth
 
@@ -188,7 +184,7 @@ def main():
                 left = process.communicate(timeout=60)[0]
         assert process.returncode == 143
         assert "internal error" not in left, left
-        assert errors.read_text(encoding="utf-8").startswith("terminated;")
+        assert errors.read_text(encoding="utf-8").startswith("stopped")
     print(f"{sum(statuses.values()):,} requests: {dict(statuses)}; grown by {growth:,} bytes")
 
 

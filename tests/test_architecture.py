@@ -15,8 +15,8 @@ PACKAGE = ROOT / "ufnrec_tf"
 LAYERS = [
     # Below all.
     "text types errors names phases quiet release random_bits workdir display phase_watcher config "
-    "run_settings cluster distribution array_files own_state checkpoint rewriting event_files board "
-    "run_state evaluation_share versions catalogue warm_up small_table item_scores",
+    "cluster distribution array_files own_state checkpoint rewriting event_files board run_state "
+    "evaluation_share versions item_facts warm_up small_table item_scores",
     # What people add to; serving; the parts of the method and of evaluation.
     "data",
     "backbones",
@@ -30,7 +30,8 @@ LAYERS = [
     "model evaluation recommend faiss_scorer suspects detection serving",
     "planted_detection",
     # A run.
-    "arms parts backbone_setup checks sources experiment run_scalars run_scores showing",
+    "arms parts backbone_setup checks run_settings "
+    "sources experiment run_scalars run_scores showing",
     "callbacks record false_negatives preparation inspection run_cards",
     "signals warm_start",
     "results",

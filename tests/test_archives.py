@@ -217,3 +217,38 @@ def test_a_locked_zip_is_told(write):
     body[6] |= 1
     body[body.index(b"PK\x01\x02") + 8] |= 1
     refuse(write(bytes(body), "a.zip"), "password required")
+
+
+def test_headers_that_fill_memory_are_refused(write):
+    """tarfile holds an extended header in memory, whatever its size."""
+    body = b"30 path=" + b"x" * (4 << 20) + b"\n"
+    for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+        packed = gzip.compress(packed_tar([(special("h", kind), body), ("ratings.dat", LOG)]), 1)
+        refuse(write(packed, "a.tar.gz"), r"\(a header of 4,194,\d+ bytes, made to fill memory\)")
+
+
+def test_ordinary_long_names_are_read(write):
+    """Both formats write names of more than 100 characters into a header of their own."""
+    for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
+            info = tarfile.TarInfo(f"{'é' * 90}/{'f' * 90}/ratings.dat")
+            info.size = len(LOG)
+            archive.addfile(info, io.BytesIO(LOG))
+        assert read(write(buffer.getvalue(), "a.tar")) == LOG
+
+
+def test_archives_of_too_many_members_are_refused(write, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 50)
+    members = [(f"m{number}", b"") for number in range(60)]
+    for name, packed in (("a.zip", packed_zip(members)), ("a.tar", packed_tar(members))):
+        refuse(write(packed, name), "more than 50 members")
+    few = members[:40]
+    assert read(write(packed_tar([*few, ("ratings.dat", LOG)]), "b.tar")) == LOG
+
+
+def test_long_names_are_told_cut(write):
+    path = write(packed_zip([("n" * 5000, b"")]), "a.zip")
+    with pytest.raises(UserError) as raised:
+        read(path)
+    assert len(str(raised.value)) < 500

@@ -1,8 +1,14 @@
 """Tests of the board: what a run that goes on leaves of the event files of the one before."""
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from tests.crash_run import cut_events
 from tests.same_run import points
 from ufnrec_tf.board import Board
+from ufnrec_tf.run_scalars import write_scalars
 
 
 def shown(folder):
@@ -42,3 +48,21 @@ def test_a_worker_that_writes_nothing_cuts_nothing(tmp_path):
     board.close()
     Board(tmp_path, is_written=False).cut_after(0)
     assert shown(tmp_path) == {("loss/total", 4): 1}
+
+
+@pytest.mark.parametrize(("negatives", "expected"), [(40.0, 0.25), (0.0, None)])
+def test_a_loss_without_negatives_has_no_shares_of_them(negatives, expected):
+    written: dict[str, float] = {}
+    board: Any = SimpleNamespace(
+        scalars=lambda part, values, step: written.update(values), flush=lambda: None
+    )
+    sums = dict.fromkeys(("loss", "ranking", "consistency", "l2", "removals", "shown", "hard"), 1.0)
+    sums |= {"steps": 2.0, "users": 4.0, "positions": 8.0, "flips": 10.0, "negatives": negatives}
+    model: Any = SimpleNamespace(
+        optimizer=SimpleNamespace(learning_rate=0.1), teacher=None, memory=None
+    )
+    progress: Any = SimpleNamespace(step=2, timing={"train_users": 4}, gate_epoch=None)
+    write_scalars(board, sums, progress, model=model, num_teacher_updates=0)
+    assert written.get("false_negatives/share_of_labels_flipped") == expected
+    assert written["false_negatives/flips_per_positive"] == 1.25
+    assert "memory/shown_share_of_negatives" not in written

@@ -5,9 +5,12 @@ import hashlib
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -357,7 +360,13 @@ def test_a_long_conversion_shows_how_far_it_is(publisher, monkeypatch):
     publisher.publish("ml-1m", ML_1M.files)
     publisher.obtain("ml-1m")
     assert "converting: " in publisher.text()
-    assert "s left" in publisher.text()
+    stream: Any = SimpleNamespace(num_bytes=4_000_000, done=0)
+    with dataset_tables.ConversionBar(publisher.display) as bar:
+        bar.watch(stream)
+        for stream.done in (1_000_000, 3_000_000):
+            bar.tick()
+    assert "converting: 25% 1.0 MB read\n" in publisher.text()
+    assert re.search(r"converting: 75% 3\.0 MB read, \d+ s left", publisher.text())
 
 
 def test_two_processes_at_once_download_once(publisher):
@@ -484,6 +493,33 @@ def test_the_command_line_reads_a_data_set_by_name(publisher):
     assert interactions.timestamps.tolist() == [881250949.0, 881250950.0, 891717742.0]
     parquet = publisher.cache / "ml-100k" / "interactions.parquet"
     assert interactions.sha256 == sha256_of(parquet.read_bytes())
+
+
+def test_the_command_line_prepares_and_inspects_a_data_set_by_name(publisher, tmp_path, capfd):
+    publisher.publish("ml-100k", RAW_SETS["ml-100k"].files)
+    publisher.obtain("ml-100k")
+    named_by = settings_of(publisher, "ml-100k")
+    settings = [f"--config.{key}={value}" for key, value in named_by.items()]
+    folder, path = tmp_path / "folder", tmp_path / "found.json"
+    capfd.readouterr()
+    assert run("--mode=prepare", f"--workdir={folder}", *settings) == 0
+    prepared = load(load_config("", []), str(folder)).interactions
+    named = load(load_config("", list(named_by.items())), "").interactions
+    assert prepared.num_events == named.num_events == len(RAW_SETS["ml-100k"].events)
+    assert prepared.item_titles is not None and named.item_titles is not None
+    assert sorted(filter(None, prepared.item_titles)) == sorted(filter(None, named.item_titles))
+    # What only a log that is read itself can show.
+    assert run("--mode=inspect", f"--output={path}", *settings) == 0
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["source"] == "ml-100k" and len(found["first_rows"]) == min(
+        5, len(RAW_SETS["ml-100k"].events)
+    )
+    capfd.readouterr()
+    for mode in (("--mode=prepare", f"--workdir={tmp_path / 'other'}"), ("--mode=inspect",)):
+        assert run(*mode, *settings, f"--data={path}") == 1
+        assert "both name the data" in capfd.readouterr().err
+    assert run("--mode=prepare", "--config.data.name=planted", f"--workdir={path}.d") == 1
+    assert "planted: is made anew" in capfd.readouterr().err
 
 
 def test_and_its_items(publisher):

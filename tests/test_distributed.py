@@ -23,7 +23,7 @@ def results_of(folder, where, num_processes):
         for process in started:
             output, _ = process.communicate(timeout=TIMEOUT)
             assert process.returncode == 0, output[-4000:]
-    return [dict(np.load(file)) for file in files]
+    return [dict(np.load(file, allow_pickle=False)) for file in files]
 
 
 @pytest.fixture(scope="module")

@@ -348,3 +348,38 @@ def test_a_long_download_shows_how_far_it_is(server, shown, tmp_path, monkeypatc
     address = server.add("/a", BODY)
     get(address, tmp_path / "a", shown)
     assert re.search(r"a: 100% 0\.3 MB of 0\.3 MB, [\d,.]+ MB/s, 0 s left", text(shown))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("Content-Length", "\u00b2"),  # a digit to Python, and no number
+        ("Content-Length", "9" * 5000),  # more digits than Python reads
+        ("Content-Range", f"bytes 0-1/{'9' * 5000}"),
+        ("Retry-After", "\u00b2"),
+        ("Retry-After", "9" * 5000),
+        ("Location", "https://["),
+        ("Location", "https://a:9999999999/"),
+        ("ETag", '"\u00b2"'),
+    ],
+)
+def test_headers_that_no_server_sends_are_no_bug(server, shown, tmp_path, monkeypatch, header):
+    address = server.add("/a", BODY)
+    status = {"Content-Range": 206, "Retry-After": 503, "Location": 302}.get(header[0], 200)
+
+    def odd(handler, served, wanted):
+        handler.send_response(status)
+        handler.send_header(*header)
+        handler.end_headers()
+        if status == 200:
+            handler.wfile.write(BODY)
+
+    monkeypatch.setattr(server, "_send", odd)
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
+    if header[0] in ("ETag", "Content-Length"):
+        assert get(address, tmp_path / "a", shown) == SHA256
+        return
+    with pytest.raises(UserError) as raised:
+        get(address, tmp_path / "a", shown)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "a").exists()

@@ -10,10 +10,10 @@ import tensorflow as tf
 from tests.runs import run
 from tests.serving import ITEM_IDS, NUM_ITEMS, make_backbone, model_of, pad, random_histories
 from ufnrec_tf import faiss_scorer
-from ufnrec_tf.catalogue import ItemFacts
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.export import write_model
 from ufnrec_tf.faiss_scorer import FaissScorer
+from ufnrec_tf.item_facts import ItemFacts
 from ufnrec_tf.recommend_scoring import ExactScorer, load_model
 
 

@@ -165,8 +165,8 @@ def test_bad_row_of_a_data_frame_is_named_by_its_index(columns, parts):
 
 
 def test_data_frame_without_columns_or_rows():
-    text = message(frame().rename(columns={"user_id": "person"}))
-    assert_parts(text, "the DataFrame: no user column", "'person'", "user_column=NAME")
+    text = message(frame().rename(columns={"user_id": "whoever"}))
+    assert_parts(text, "the DataFrame: no user column", "'whoever'", "user_column=NAME")
     assert "--config" not in text
     assert_parts(message(frame().iloc[:0]), "no events")
 

@@ -14,9 +14,9 @@ import tensorflow as tf
 from tests.runs import read, run
 from tests.serving import ITEM_IDS, LENGTH, NUM_ITEMS, make_backbone, model_of
 from ufnrec_tf import backbones
-from ufnrec_tf.catalogue import ItemFacts
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.export import ServedModel, write_model
+from ufnrec_tf.item_facts import ItemFacts
 from ufnrec_tf.onnx_export import WITHOUT_ONNX, check_onnx, onnx_line, with_onnx
 from ufnrec_tf.retriever import Retriever
 from ufnrec_tf.small_table import with_small_table

@@ -6,7 +6,7 @@ import pytest
 
 from ufnrec_tf.display import Display, ProgressBar, running_bar, set_quiet
 from ufnrec_tf.phase_watcher import PhaseWatcher, busy
-from ufnrec_tf.phases import Phase, current, phase
+from ufnrec_tf.phases import Phase, current, hide_phases, phase
 
 
 @pytest.fixture
@@ -95,6 +95,17 @@ def test_quiet_shows_no_work(clock, capsys):
             watcher.look(clock(60.0))
     finally:
         set_quiet(False)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_worker_whose_chief_prints_shows_no_work(clock, capsys, monkeypatch):
+    monkeypatch.setattr("ufnrec_tf.phases._are_hidden", False)
+    watcher = PhaseWatcher(Display())
+    with phase("compiling the training step"):
+        watcher.look(clock(6.0))
+        assert "compiling the training step" in capsys.readouterr().out
+        hide_phases()
+        watcher.look(clock(60.0))
     assert capsys.readouterr().out == ""
 
 

@@ -326,6 +326,7 @@ def test_damage_is_told(folder):
 def test_settings_of_the_folder_hold(folder, monkeypatch):
     assert "repeats=keep, now drop" in message(folder, repeats="drop")
     assert "data.user_column=user has no effect" in message(folder, user_column="user")
+    assert "data.separator=tab has no effect" in message(folder, separator="tab")
     assert read_folder(folder).timestamps is not None  # they say what leaks
     monkeypatch.setattr(sources, "MOST_TIMES", 599)
     assert read_folder(folder).timestamps is None  # of a large folder, only dates need them

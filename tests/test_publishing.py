@@ -12,8 +12,8 @@ import pytest
 from tests.runs import contents
 from tests.serving import ITEM_IDS, NUM_ITEMS, FakeBackbone, model_of
 from tests.test_export import fail_writing
-from ufnrec_tf.catalogue import ItemFacts, items_table
 from ufnrec_tf.errors import UserError
+from ufnrec_tf.item_facts import ItemFacts, items_table
 from ufnrec_tf.publishing import publish
 from ufnrec_tf.versions import newest_version, next_version, prune, publishing, versions
 

@@ -42,7 +42,14 @@ def test_quiet_run_prints_its_table_alone(capsys, trained):
     loud = capsys.readouterr().out
     for words in ("Test, full ranking", "HR@10", "Recommendations"):
         assert words in quiet
-    for words in ("This run is done", "Where things are", "Next", "users,"):
+    for words in (
+        "This run is done",
+        "Where things are",
+        "Next",
+        "--mode=serve",
+        "--mode=report",
+        "users,",
+    ):
         assert words in loud
         assert words not in quiet
     assert set(quiet.splitlines()) <= set(loud.splitlines())

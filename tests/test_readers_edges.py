@@ -7,6 +7,7 @@ import pytest
 
 from tests.test_readers import message, raw
 from ufnrec_tf.data.readers import detect_format, read_interactions
+from ufnrec_tf.errors import UserError
 
 # What CSV, pandas or a careless reader might change in an id.
 ALPHABET = [
@@ -100,3 +101,15 @@ def test_bad_titles_file_names_its_own_flag(write, tmp_path, content):
     text = message(log, titles_path=path)
     assert "titles.csv" in text and "--config.data.titles" in text
     assert "--data" not in text and "one event" not in text
+
+
+def test_a_long_name_fills_no_screen(write):
+    """Of a line that is an error, beginning and end are shown: what is wrong, what mends it."""
+    name = "x" * 20_000
+    path = write(f"user,item,{name}\nu,a,soon\n")
+    with pytest.raises(UserError) as raised:
+        read_interactions(path, time_column=name)
+    text = str(raised.value)
+    assert len(text) < 2500
+    assert text.startswith(f"{path}, line 2: xxx") and " [...] xxx" in text
+    assert text.endswith("--config.data.time_column=none.")

@@ -146,7 +146,7 @@ def test_a_list_for_each_history(name):
 
 
 def test_events_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="`events` must have a row for each of the 31 ids"):
+    with pytest.raises(ValueError, match="`events` must have 31 rows"):
         Retriever(FakeBackbone(), ITEM_IDS, max_length=LENGTH, events=EVENTS[1:])
 
 

@@ -61,7 +61,8 @@ def test_a_new_version_is_taken_up_under_load_and_a_damaged_one_is_not(trained, 
         assert 'ufnrec_model_reloads_total{outcome="failed"} 1.0' in text
         shutil.rmtree(folder / "3")
         shutil.rmtree(folder / "2")  # taken back: the one before is in force again
-        wait_until(lambda: len(running.lines) == 3)
+        # A look while it goes may find half of it, and say so.
+        wait_until(lambda: running.lines[-1] == "version 1 serves now, in place of 2")
         assert running.client().ask("/v1/models/ufnrec/versions/1").status == 200
 
 
@@ -112,7 +113,8 @@ def test_a_server_that_is_told_to_end_answers_what_has_begun(trained, tmp_path):
     )
     try:
         assert process.stdout is not None
-        first = process.stdout.readline()
+        # On a slow machine also what takes long.
+        first = next(line for line in process.stdout if " so far" not in line)
         port = int(re.findall(r"version 1 serves at http://127\.0\.0\.1:(\d+)/$", first)[0])
         # The line is a promise: who reads it can connect.
         assert is_up(port)
@@ -135,7 +137,7 @@ def test_a_server_that_is_told_to_end_answers_what_has_begun(trained, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 143
-    assert errors.splitlines() == ["terminated; run the same command again, it goes on"]
+    assert errors.splitlines() == ["stopped"]
 
 
 def is_up(port):

@@ -17,7 +17,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.runs import ROOT
 from tests.serving import ITEM_IDS, LENGTH, NUM_ITEMS, FakeBackbone, model_of, write_export
-from ufnrec_tf.catalogue import ItemFacts
+from ufnrec_tf.item_facts import ItemFacts
 from ufnrec_tf.warm_up import FILE, FOLDER, warm_up_requests, write_warm_up
 
 EVENTS = np.array([0, *range(NUM_ITEMS)], np.int64)

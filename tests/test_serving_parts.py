@@ -1,8 +1,10 @@
 """Parts of the server by themselves: joined calls, bounds, the search, the users, the log."""
 
 import asyncio
+import gc
 import json
 import threading
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -236,7 +238,7 @@ def test_catalogue_of_an_export_is_searched_by_popularity(tmp_path):
     assert catalogue.has_titles and len(catalogue) == 3
     assert read_catalogue(tmp_path / "none") is None
     (tmp_path / "items.parquet").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"items\.parquet: cannot be read"):
+    with pytest.raises(UserError, match=r"items\.parquet: the exported model is damaged"):
         read_catalogue(tmp_path)
 
 
@@ -295,3 +297,28 @@ def test_a_version_is_loaded_once_its_files_have_come_to_rest(tmp_path):
     keeper.look()
     keeper.look()
     assert keeper.current.version == 2
+
+
+def test_an_older_version_is_let_go_cycles_and_all(tmp_path):
+    class Model:
+        def __init__(self, path):
+            self.version = int(path.name)
+            self.itself = self  # as what TensorFlow loads refers to itself
+
+    (tmp_path / "1").mkdir()
+    load: Any = Model
+    keeper = ModelKeeper(tmp_path, load, metrics=ServerMetrics(), tell=lambda line: None)
+    assert gc.get_freeze_count() > 0
+    before = weakref.ref(keeper.current)
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "file").write_text("a")
+    for _ in range(2):
+        keeper.look()
+    assert keeper.current.version == 2
+    gc.collect()
+    assert before() is not None  # frozen, where the collector does not look
+    for _ in range(20):
+        keeper.look()
+    assert before() is None
+    keeper.close()
+    assert gc.get_freeze_count() == 0

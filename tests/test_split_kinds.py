@@ -10,9 +10,9 @@ from tests.runs import run
 from ufnrec_tf.config import check_config, default_config, load_config, option_table
 from ufnrec_tf.data.interactions import build_interactions
 from ufnrec_tf.data.leakage import leakage, leaks
-from ufnrec_tf.data.moments import parse_moment, show_moment
 from ufnrec_tf.data.pipeline import make_samples
 from ufnrec_tf.data.popularity import train_counts
+from ufnrec_tf.data.reading import Reading
 from ufnrec_tf.data.splits import (
     SplitSettings,
     leave_last_n,
@@ -23,18 +23,20 @@ from ufnrec_tf.data.splits import (
 )
 from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.data.synthetic import ceiling_ranks, detection, planted
+from ufnrec_tf.data.times import moment_among, moment_text
 from ufnrec_tf.detection import future_lift
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.sources import load, make_split
 
 
-def log(histories, *, times=None):
+def log(histories, *, times=None, is_epoch=False):
     """A log of histories such as "abc", each letter an item, in this order of users."""
     rows = [(user, item) for user, items in histories.items() for item in items]
     frame = pd.DataFrame(rows, columns=["user", "item"])
     if times is not None:
         frame["time"] = times
-    return build_interactions(frame, sha256="ab" * 32, source="log.txt")
+    reading = Reading("csv", {}, is_epoch=is_epoch)
+    return build_interactions(frame, sha256="ab" * 32, source="log.txt", reading=reading)
 
 
 def ranked(split, part):
@@ -270,47 +272,57 @@ MARCH = datetime(2024, 3, 1, tzinfo=UTC).timestamp()
 
 
 @pytest.mark.parametrize(
-    ("text", "newest", "expected"),
+    ("text", "is_epoch", "expected"),
     [
-        (5.0, 9.0, 5.0),
-        ("5", 9.0, 5.0),
-        ("", 9.0, 0.0),
-        (0, 9.0, 0.0),
-        ("2024-03-01", 1.7e9, MARCH),
-        ("2024-03-01T00:00:00Z", 1.7e9, MARCH),
-        ("2024-03-01 12:30", 1.7e9, MARCH + 45_000),
-        ("2024-03-01T01:00:00+01:00", 1.7e9, MARCH),
-        ("2024-03-01", 1.7e12, MARCH * 1e3),
-        ("2024-03-01", 1.7e15, MARCH * 1e6),
-        ("2024-03-01", 1.7e18, MARCH * 1e9),
+        ("5", False, 5.0),
+        ("2024", False, 2024.0),
+        ("1709251200", True, MARCH),
+        ("2024-03-01", True, MARCH),
+        ("2024-03-01T00:00:00Z", True, MARCH),
+        ("2024-03-01 12:30", True, MARCH + 45_000),
+        ("2024-03-01T01:00:00+01:00", True, MARCH),
     ],
 )
-def test_moments(text, newest, expected):
-    assert parse_moment(text, newest, key="split.test_time") == expected
+def test_moments(text, is_epoch, expected):
+    key = "split.test_time"
+    assert moment_among(text, key=key, is_epoch=is_epoch, source="log.csv") == expected
 
 
 @pytest.mark.parametrize("text", ["1.3.2024", "tomorrow", "2024-13-01"])
 def test_what_is_no_moment_is_told(text):
-    with pytest.raises(UserError, match=r"--config.split.test_time.*2024-03-01.*Received: '"):
-        parse_moment(text, 1.7e9, key="split.test_time")
+    with pytest.raises(UserError, match=r"split.test_time. must be.*2019-01-31.*Received: '"):
+        moment_among(text, key="split.test_time", is_epoch=True, source="log.csv")
 
 
-def test_moments_are_shown_with_their_date():
-    assert show_moment(80) == "80"
-    assert show_moment(MARCH * 1e3) == "1709251200000 (2024-03-01 00:00:00 UTC)"
-    assert show_moment(1e300) == "1e+300"
+def test_moments_are_shown_as_dates_only_where_they_are():
+    assert moment_text(MARCH, is_epoch=True) == "2024-03-01T00:00:00Z"
+    assert moment_text(MARCH, is_epoch=False) == "1709251200"
+    assert moment_text(1e300, is_epoch=True) == "1e+300"
+
+
+def test_a_year_is_no_moment_of_a_log_with_dates_nor_a_date_one_of_a_log_without():
+    days = [MARCH + 86_400 * day for day in (0, 1, 5, 8, 0, 3, 6, 9)]
+    dated = log({"u": "abcd", "v": "badc"}, times=days, is_epoch=True)
+    with pytest.raises(UserError, match=r"split.test_time.=2024 would.*test_time=2024-01-01"):
+        temporal(dated, SplitSettings(test_time=2024.0))
+    years = [2020, 2021, 2022, 2023] * 2
+    numbered = log({"u": "abcd", "v": "badc"}, times=years)
+    split = temporal(numbered, SplitSettings(validation_time=2022, test_time="2023"))
+    assert split.times == (2022, 2023)
+    with pytest.raises(UserError, match=r"times are numbers of no known unit.*data.time_unit"):
+        temporal(numbered, SplitSettings(test_time="2024-03-06"))
 
 
 def test_dates_part_a_log_as_their_numbers_do():
     days = [MARCH + 86_400 * day for day in (0, 1, 5, 8, 0, 3, 6, 9)]
-    data = log({"u": "abcd", "v": "badc"}, times=days)
+    data = log({"u": "abcd", "v": "badc"}, times=days, is_epoch=True)
     dated = temporal(
         data, SplitSettings(validation_time="2024-03-06", test_time="2024-03-09T00:00")
     )
     assert dated.times == (days[2], days[3])
     assert ranked(dated, "validation") == [("u", "ab", "c"), ("v", "ba", "d")]
     assert ranked(dated, "test") == [("u", "abc", "d"), ("v", "bad", "c")]
-    with pytest.raises(UserError, match=r"begin at \d+ \(2025-03-06.*run from.*\(2024-03-01"):
+    with pytest.raises(UserError, match=r"begin at 2025-03-06T.*run from 2024-03-01T"):
         temporal(data, SplitSettings(validation_time="2025-03-06", test_time="2025-03-09"))
 
 
@@ -345,7 +357,7 @@ def test_a_wrong_date_ends_with_one_line(tmp_path, capsys):
     arguments = ("--config.split.name=temporal", "--config.split.test_time=1.3.2024")
     assert run(f"--data={path}", f"--workdir={tmp_path / 'w'}", *arguments) == 1
     error = capsys.readouterr().err
-    assert "split.test_time must be a number" in error and error.count("\n") == 1
+    assert "`split.test_time` must be an ISO 8601 date" in error and error.count("\n") == 1
 
 
 def test_a_prepared_folder_leaks_what_its_log_does(tmp_path):

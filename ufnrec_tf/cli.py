@@ -18,6 +18,7 @@ from ufnrec_tf.config import DEMO_WORKDIR, option_table
 from ufnrec_tf.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.help_pages import ALL, SHORT, Pages
 from ufnrec_tf.names import nearest
+from ufnrec_tf.text import program_name
 
 MODES = {
     "inspect": "show what would be read of --data, problems first, with the flags that mend them",
@@ -135,9 +136,7 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
 
 
 def _pages() -> Pages:
-    name = Path(sys.argv[0]).name
-    program = "ufnrec" if name == "ufnrec" else "python main.py"
-    return Pages(program, MODES, values=_define_flags(), table=option_table())
+    return Pages(program_name(sys.argv[0]), MODES, values=_define_flags(), table=option_table())
 
 
 def _run(argv: Sequence[str]) -> None:
@@ -214,11 +213,12 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # as by `--help | head`; Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as end:
+        print(str(end) or "interrupted", file=sys.stderr)
         return 130
-    except Terminated:
-        print("terminated; run the same command again, it goes on", file=sys.stderr)
+    except Terminated as end:
+        text = str(end) or "terminated; run the same command again, it goes on"
+        print(text, file=sys.stderr)
         return 143
     except Exception as error:
         if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint

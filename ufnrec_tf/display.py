@@ -59,7 +59,7 @@ class Display:
     @property
     def notes(self) -> "Display":
         """The display of what is no result; it shows nothing where results alone are shown."""
-        return Display(is_shown=self.is_shown and not self.is_quiet)
+        return Display(is_shown=False) if self.is_quiet else self
 
     def line(self, text: str = "", *, wraps: bool = True) -> None:
         """Prints a line; on a terminal too narrow for it, further ones, broken between words.

@@ -5,6 +5,15 @@ import signal
 
 from ufnrec_tf.text import plain
 
+_BEGINNING, _END = 1500, 700
+"""Characters of an error that are shown, where it quotes a file at length."""
+
+
+def _cut(line: str) -> str:
+    """Returns a line that fills no screen; what is wrong is told first, what mends it last."""
+    is_short = len(line) <= _BEGINNING + _END
+    return line if is_short else f"{line[:_BEGINNING]} [...] {line[-_END:]}"
+
 
 class UserError(Exception):
     """Bad input, told in one line: what is wrong, where, what was expected, how to mend it.
@@ -14,7 +23,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        super().__init__(plain(" ".join(message.split())))
+        super().__init__(_cut(plain(" ".join(message.split()))))
         self.exit_code = exit_code
 
 
@@ -29,7 +38,10 @@ def own_words(error: BaseException) -> str:
 
 
 class Terminated(BaseException):
-    """A termination signal that nothing waits for: what `KeyboardInterrupt` is to Ctrl-C."""
+    """A termination signal that nothing waits for: what `KeyboardInterrupt` is to Ctrl-C.
+
+    Like that one it may carry the line that the command line shows instead of its own.
+    """
 
 
 def end_at_once(number: int, frame: object = None) -> None:

@@ -16,13 +16,14 @@ import pandas as pd
 import tensorflow as tf
 
 import ufnrec_tf
-from ufnrec_tf.catalogue import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.item_facts import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.phases import phase
 from ufnrec_tf.retriever import Retriever
 from ufnrec_tf.small_table import with_small_table
+from ufnrec_tf.versions import damaged
 from ufnrec_tf.warm_up import Request, warm_up_requests, write_warm_up
-from ufnrec_tf.workdir import to_disk
+from ufnrec_tf.workdir import sha256_of, to_disk
 
 # Raised when a reader of an older version could misread what is written.
 FORMAT_VERSION = 1
@@ -181,14 +182,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     return document
 
 
-def damaged(path: Path, error: Exception) -> UserError:
-    """Returns the error to raise where an export cannot be read."""
-    return UserError(
-        f"{path}: the exported model is damaged ({own_words(error)}). "
-        "Write it again by --mode=export with this --workdir."
-    )
-
-
 def _to_json(document: dict[str, Any]) -> str:
     """Returns the text of `ufnrec.json`."""
     try:
@@ -231,8 +224,7 @@ def hashes_of(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name != METADATA_FILE:
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = sha256_of(path)
     return found
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import tensorflow as tf
 
-from ufnrec_tf.catalogue import ITEMS_FILE
 from ufnrec_tf.errors import UserError, own_words
-from ufnrec_tf.export import damaged, read_metadata
+from ufnrec_tf.export import read_metadata
+from ufnrec_tf.item_facts import read_items
 from ufnrec_tf.recommend_scoring import Answers, ExactScorer
 from ufnrec_tf.table_check import recall
 from ufnrec_tf.types import EMPTY_SCORE, PAD
+from ufnrec_tf.versions import damaged
 
 _CHECKED = 512
 # Cells of the index a square root of items, the share of them that is searched, and the items
@@ -54,11 +54,13 @@ class FaissScorer:
         self._exact = ExactScorer(model)
         self._masks_seen = bool(read_metadata(export_dir)["mask_seen"])
         try:
-            ids = pq.read_table(export_dir / ITEMS_FILE, columns=["item_id"])["item_id"]
+            items = read_items(export_dir, ["item_id"])
+            if items is None:
+                raise FileNotFoundError("without its table of items")
             vectors = np.ascontiguousarray(model.item_vectors()["vectors"].numpy()[1:])
         except (OSError, KeyError, AttributeError, ValueError) as error:
             raise damaged(export_dir, error) from error
-        self._raw_ids = np.array([b"", *(id.encode() for id in ids.to_pylist())], object)
+        self._raw_ids = np.array([b"", *(id.encode() for id in items["item_id"])], object)
         self._index = _index_of(faiss, vectors)
         self._num_items = len(vectors)
         self._num_checked = 0

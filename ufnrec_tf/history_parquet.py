@@ -51,6 +51,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
     with _open(path) as file:
         try:
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False):
+                batch.validate(full=True)  # that texts are UTF-8, which reading does not check
                 users, items = (_ids(path, batch, name, first_row) for name in columns[:2])
                 times = _times(path, batch, first_row) if len(columns) == 3 else [0] * len(users)
                 yield from zip(users, items, times, strict=True)
@@ -87,6 +88,7 @@ def _ids(path: Path, batch: pa.RecordBatch, name: str, first_row: int) -> list[s
     texts = column.cast(pa.string())
     bad = pc.or_kleene(pc.is_null(texts), pc.equal(texts, ""))
     _refuse(path, bad, first_row, f"no `{name}`")
+    _refuse(path, pc.match_substring(texts, "\0"), first_row, f"a NUL in `{name}`")
     return texts.to_pylist()
 
 

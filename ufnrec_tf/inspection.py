@@ -16,7 +16,8 @@ from ufnrec_tf.data.summary import summary
 from ufnrec_tf.data.times import as_text
 from ufnrec_tf.display import Display
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.sources import filters_of, load, make_split, read_source_log
+from ufnrec_tf.sources import filters_of, is_raw, load, make_split, read_source_log
+from ufnrec_tf.text import program_name
 from ufnrec_tf.workdir import write_json
 
 _FIRST_ROWS = 5
@@ -40,7 +41,7 @@ def inspect(
     Raises:
         UserError: As reading it for a run.
     """
-    log = _raw(config, path) if path and not Path(path).is_dir() else None
+    log = _raw(config, path) if is_raw(config, path) else None
     if log is None:
         data = load(config, path).interactions
     else:
@@ -139,7 +140,8 @@ def _command(config: ConfigDict, path: str, arguments: list[str]) -> str:
         elif not equals and rest:
             rest.pop(0)  # its value
     name = Path(path).stem if path else config.data.name
-    return shlex.join(["python", "main.py", *kept, f"--workdir=runs/{name}"])
+    program = program_name(arguments[0]) if arguments else "python main.py"
+    return f"{program} {shlex.join([*kept, f'--workdir=runs/{name}'])}"
 
 
 def _show(

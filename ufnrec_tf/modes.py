@@ -109,15 +109,20 @@ def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Turns a log of any size into a folder that --data takes."""
-    _need(flags, "data", "workdir")
-    for key, _ in overrides:
-        if not key.startswith("data.") or key == "data.name" or key.startswith("data.planted"):
-            raise UserError(f"--config.{key} has no effect with --mode=prepare. Leave it out.")
+    _need(flags, "workdir")
+    _refuse([(k, v) for k, v in overrides if not _is_of_a_log(k)], flags.mode)
     config = load_config(flags.config, overrides)
+    if not config.data.name:
+        _need(flags, "data")
     from ufnrec_tf.preparation import prepare as prepare_log
-    from ufnrec_tf.sources import log_settings
+    from ufnrec_tf.sources import large_log
 
-    prepare_log(flags.data, log_settings(config), workdir=flags.workdir, display=Display())
+    path, settings = large_log(config, flags.data)
+    prepare_log(path, settings, workdir=flags.workdir, display=Display())
+
+
+def _is_of_a_log(key: str) -> bool:
+    return key.startswith("data.") and not key.startswith("data.planted")
 
 
 def _default_workdir(flags: Any, config: ConfigDict) -> str:
@@ -130,6 +135,12 @@ def _need(flags: Any, *names: str) -> None:
             raise UserError(
                 f"--mode={flags.mode} needs --{name} (`--help={flags.mode}` has an example)."
             )
+
+
+def _refuse(overrides: Overrides, mode: str) -> None:
+    """Refuses keys that a mode does not read."""
+    for key, _ in overrides:
+        raise UserError(f"--config.{key} has no effect with --mode={mode}. Leave it out.")
 
 
 def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -165,8 +176,7 @@ def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Writes report.html and pictures of a work directory, finished or not."""
     _need(flags, "workdir")
-    if overrides:
-        raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=report.")
+    _refuse(overrides, flags.mode)
     config, record = trained_config(flags.workdir, overrides)
     from ufnrec_tf.reporting import report as write_report
 
@@ -176,8 +186,7 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Recommends for the histories of a file, by the exported model."""
     _need(flags, "workdir", "histories", "output")
-    if overrides:
-        raise UserError(f"--config.{overrides[0][0]} has no effect with --mode=recommend.")
+    _refuse(overrides, flags.mode)
     log = None
     if flags.histories == TRAIN_HISTORIES:
         config, record = trained_config(flags.workdir, [])
@@ -195,10 +204,7 @@ def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     _need(flags, "users")
     if not flags.workdir and not flags.data:
         raise UserError("--mode=forget needs --workdir, or the folder of prepared data as --data.")
-    if overrides:
-        raise UserError(
-            f"--config.{overrides[0][0]} has no effect with --mode=forget. Leave it out."
-        )
+    _refuse(overrides, flags.mode)
     from ufnrec_tf.data.user_list import read_users
 
     users = read_users(flags.users)

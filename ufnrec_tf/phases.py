@@ -48,6 +48,13 @@ class Phase:
 
 
 _running: list[Phase] = []
+_are_hidden = False
+
+
+def hide_phases() -> None:
+    """Lets `current` tell of none from now on: of a worker whose chief does the printing."""
+    global _are_hidden
+    _are_hidden = True
 
 
 @contextmanager
@@ -69,4 +76,6 @@ def phase(label: str, total: int = 0, unit: str = "") -> Iterator[Phase]:
 
 def current() -> Phase | None:
     """Returns the innermost piece of work that is being done now."""
+    if _are_hidden:
+        return None
     return next((found for found in reversed(_running) if not found.is_over), None)

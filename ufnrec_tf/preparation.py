@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ufnrec_tf.data.catalogue import items_of
 from ufnrec_tf.data.large_logs import LargeLog, LogSettings
 from ufnrec_tf.data.prepared import (
     AGAIN,
@@ -27,6 +26,7 @@ from ufnrec_tf.data.prepared import (
     write_manifest,
     write_shard,
 )
+from ufnrec_tf.data.prepared_items import items_of
 from ufnrec_tf.data.reading import of_json, reading_lines
 from ufnrec_tf.data.user_buckets import UserBuckets, shard_of
 from ufnrec_tf.display import Display, ProgressBar
@@ -141,12 +141,15 @@ def _write(log: LargeLog, hidden: Path, display: Display) -> Manifest:
     source = {"name": Path(log.path).name, "sha256": log.sha256(), "bytes": log.num_bytes}
     shards, counts = [], np.zeros(len(item_ids) + 1, np.int64)
     bar = ProgressBar(display, label="writing shards", total=num_shards, done=0)
-    for number in range(num_shards):
-        shard = shard_of(buckets.take(number), has_times=has_times, repeats=log.settings.repeats)
-        counts += np.bincount(shard.items, minlength=len(counts))
-        shards.append(write_shard(hidden / shard_name(number, num_shards), shard))
-        bar.update(number + 1, f"{number + 1} of {num_shards}")
-    bar.close(num_shards)
+    try:
+        for number in range(num_shards):
+            taken = buckets.take(number)
+            shard = shard_of(taken, has_times=has_times, repeats=log.settings.repeats)
+            counts += np.bincount(shard.items, minlength=len(counts))
+            shards.append(write_shard(hidden / shard_name(number, num_shards), shard))
+            bar.update(number + 1, f"{number + 1} of {num_shards}")
+    finally:
+        bar.close(len(shards))
     raw_ids = np.array(item_ids, dtype=object)
     items = items_of(raw_ids, counts[1:], log.item_table(item_ids))
     return make_manifest(

@@ -29,10 +29,24 @@ def quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
+@contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Keeps Keras from importing Matplotlib, half a second, for plots that are not asked for."""
+    name = "matplotlib"
+    is_hidden = name not in sys.modules
+    if is_hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes an import of it fail
+    try:
+        yield
+    finally:
+        if is_hidden:
+            del sys.modules[name]
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow and Keras quietly."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with phase("starting TensorFlow"), quiet_stderr():
+    with phase("starting TensorFlow"), quiet_stderr(), _without_matplotlib():
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")

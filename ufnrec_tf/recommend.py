@@ -15,7 +15,7 @@ from absl import logging
 
 from ufnrec_tf.display import Display, ProgressBar
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.export import damaged, read_metadata
+from ufnrec_tf.export import read_metadata
 from ufnrec_tf.histories import Histories, open_histories
 from ufnrec_tf.history_groups import History
 from ufnrec_tf.recommend_output import (
@@ -35,6 +35,7 @@ from ufnrec_tf.recommend_scoring import (
     read_titles,
     to_tensor,
 )
+from ufnrec_tf.versions import damaged
 
 # What a killed run loses at most.
 _PART_ROWS = 1 << 18
@@ -49,7 +50,8 @@ class Summary(NamedTuple):
         num_histories: Histories read, empty ones included.
         num_ids: Item ids read.
         num_unknown_ids: Those that the model does not know; they were dropped.
-        num_empty: Histories without a known id; their answer is the model's for no history.
+        num_empty: Histories without a known id; they get what
+            `export.fallback` says.
         num_recommendations: Rows written.
     """
 
@@ -171,13 +173,15 @@ class _Run:
         new = self._output.with_name(f".{self._output.name}.new")
         with Parts(self._output, identity) as parts:
             if display is not None and parts.note:
-                display.line(f"{self._output}: {parts.note}")
+                display.notes.line(f"{self._output}: {parts.note}")
             progress = _Progress(display, histories.total, parts.done.histories)
             left = islice(histories.read(parts.scratch()), parts.done.histories, None)
-            while chunk := list(islice(left, 1)):
-                rest = islice(left, max(0, _PART_ROWS // self.k - 1))
-                self._write_part(chain(chunk, rest), parts, progress)
-            progress.close()
+            try:
+                while chunk := list(islice(left, 1)):
+                    rest = islice(left, max(0, _PART_ROWS // self.k - 1))
+                    self._write_part(chain(chunk, rest), parts, progress)
+            finally:
+                progress.close()
             _check_known(histories, parts.done)
             try:
                 join_parts(parts.paths, new, self._schema, self._format)

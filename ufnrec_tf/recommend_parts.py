@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
 from ufnrec_tf.errors import UserError
-from ufnrec_tf.workdir import to_disk
+from ufnrec_tf.workdir import sha256_of, to_disk
 
 _STATE = "state.json"
 
@@ -163,7 +163,5 @@ def hash_of_folder(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with open(path, "rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{content}  {path.relative_to(folder)}\n".encode())
+            digest.update(f"{sha256_of(path)}  {path.relative_to(folder)}\n".encode())
     return digest.hexdigest()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
 
-from ufnrec_tf.export import damaged
 from ufnrec_tf.history_groups import History
+from ufnrec_tf.item_facts import read_items
+from ufnrec_tf.versions import damaged
 
 # Floats of one call's scores and ids of one call's histories; they bound memory at a million
 # items and where one history is very long.
 _MAX_SCORES = 1 << 26
 _MAX_IDS = 1 << 21
+
+Id = TypeVar("Id", str, bytes)
 
 
 class Answers(NamedTuple):
@@ -87,11 +88,21 @@ def batches_of(
 
 def to_tensor(histories: list[list[str]]) -> tf.Tensor:
     """Returns string [B, T], right-padded by "", of B lists of raw ids."""
-    width = max([1, *map(len, histories)])
-    padded = np.full((len(histories), width), "", dtype=object)
-    for row, ids in enumerate(histories):
-        padded[row, : len(ids)] = ids
-    return tf.constant(padded, tf.string)
+    return tf.constant(padded(histories, ""), tf.string)
+
+
+def padded(rows: list[list[Id]], pad: Id) -> np.ndarray:
+    """Returns rows as object [B, T], right-padded; T is 1 or more.
+
+    Args:
+        rows: B lists of raw ids.
+        pad: The empty text or the empty bytes.
+    """
+    # Without a column an array of objects has no second axis to be told by.
+    values = np.full((len(rows), max([1, *map(len, rows)])), pad, dtype=object)
+    for place, row in enumerate(rows):
+        values[place, : len(row)] = row
+    return values
 
 
 def read_titles(export_dir: Path) -> dict[bytes, str] | None:
@@ -100,16 +111,11 @@ def read_titles(export_dir: Path) -> dict[bytes, str] | None:
     Raises:
         UserError: Where the export's table of items is damaged.
     """
-    path = export_dir / "items.parquet"
-    if not path.is_file():
+    table = read_items(export_dir, ["item_id", "title"])
+    if table is None:
         return None
-    try:
-        table = pq.read_table(path, columns=["item_id", "title"])
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path, error) from error
-    ids, titles = (table[name].to_pylist() for name in ("item_id", "title"))
-    known = {id.encode(): title for id, title in zip(ids, titles, strict=True) if title}
-    return known or None
+    pairs = zip(table["item_id"], table["title"], strict=True)
+    return {raw.encode(): title for raw, title in pairs if title} or None
 
 
 def load_model(path: Path) -> Any:

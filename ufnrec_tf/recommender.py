@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from ufnrec_tf.errors import UserError
 from ufnrec_tf.export import read_metadata
+from ufnrec_tf.item_facts import read_items
 from ufnrec_tf.recommend_scoring import load_model, to_tensor
 from ufnrec_tf.versions import newest_version
 
-ITEMS_FILE = "items.parquet"
 _BATCH = 256
 """Histories of one call: bounds the scores, which are float32 [histories, items]."""
 
@@ -41,8 +41,7 @@ class Recommender:
         self.path = folder
         self.metadata = read_metadata(folder)
         self._model = load_model(folder)
-        table = folder / ITEMS_FILE
-        self.items = pd.read_parquet(table) if table.is_file() else None
+        self.items = read_items(folder)
         self._titles: dict[str, str] = {}
         if self.items is not None:
             self._titles = dict(zip(self.items["item_id"], self.items["title"], strict=True))

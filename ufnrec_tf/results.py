@@ -12,7 +12,6 @@ from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
 from ufnrec_tf.beyond_accuracy import beyond_accuracy
 from ufnrec_tf.callbacks import TrainingLoop
-from ufnrec_tf.catalogue import ItemFacts
 from ufnrec_tf.data.leakage import leakage, leaks
 from ufnrec_tf.data.popularity import train_counts
 from ufnrec_tf.data.some_histories import some_histories
@@ -21,6 +20,7 @@ from ufnrec_tf.display import Display
 from ufnrec_tf.experiment import Experiment
 from ufnrec_tf.export import make_model
 from ufnrec_tf.false_negatives import describe
+from ufnrec_tf.item_facts import ItemFacts
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.names import pick
 from ufnrec_tf.onnx_export import with_onnx

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.catalogue import checked_vocabulary, popularity_scores
+from ufnrec_tf.item_facts import checked_vocabulary, popularity_scores
 from ufnrec_tf.item_scores import Filters, best_items, best_of_one_block
 from ufnrec_tf.small_table import SmallTable
 from ufnrec_tf.types import EMPTY_SCORE, PAD

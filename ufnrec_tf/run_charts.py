@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import numpy as np
 
 from ufnrec_tf.chart_values import Histogram, LineChart, Mark, Series, nice_ticks
+from ufnrec_tf.data.times import as_text
 from ufnrec_tf.run_facts import ArmFacts, DataFacts, RunFacts
 
 MOST_BARS = 40
@@ -40,7 +40,7 @@ def data_charts(data: DataFacts | None) -> list[LineChart | Histogram]:
         return []
     charts: list[LineChart | Histogram] = [_popularity(data.counts), _lengths(data.lengths)]
     if data.times is not None:
-        charts.append(_moments(*data.times))
+        charts.append(_moments(*data.times, is_epoch=data.is_epoch))
     return charts
 
 
@@ -202,13 +202,11 @@ def _lengths(lengths: np.ndarray) -> Histogram:
     )
 
 
-def _moments(counts: np.ndarray, edges: np.ndarray) -> Histogram:
+def _moments(counts: np.ndarray, edges: np.ndarray, *, is_epoch: bool) -> Histogram:
     """Returns when events happened."""
     places = np.linspace(edges[0], edges[-1], 4)
-    dates = [as_date(place) for place in places]
-    known = [date for date in dates if date]
-    texts = known if len(known) == len(places) else [f"{place:.6g}" for place in places]
-    label = "" if known else "timestamp, in the log's unit"
+    texts = [as_text(place)[:10] if is_epoch else f"{place:.6g}" for place in places]
+    label = "" if is_epoch else "time, numbers of the file's own"
     return Histogram(
         "time",
         "Events over time",
@@ -217,11 +215,3 @@ def _moments(counts: np.ndarray, edges: np.ndarray) -> Histogram:
         counts.tolist(),
         list(zip(places.tolist(), texts, strict=True)),
     )
-
-
-def as_date(moment: float) -> str:
-    """Returns the day of a Unix time in seconds or milliseconds; empty where it is neither."""
-    for seconds in (moment, moment / 1000):
-        if 1.5e8 < seconds < 4.1e9:  # 1974 to 2099
-            return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
-    return ""

@@ -64,6 +64,11 @@ class DataFacts(NamedTuple):
     slices: list[Slice]
     baselines: dict[str, np.ndarray]
 
+    @property
+    def is_epoch(self) -> bool:
+        """Whether times are seconds since 1970; else they are the file's own numbers."""
+        return bool(self.summary.get("reading", {}).get("is_epoch", False))
+
 
 class RunFacts(NamedTuple):
     """All that the page of a run is made of.

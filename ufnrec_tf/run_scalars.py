@@ -13,6 +13,12 @@ from ufnrec_tf.model import UFNRecModel
 from ufnrec_tf.run_state import Progress
 from ufnrec_tf.teacher import warm_up_decay
 
+_SHARES_OF_NEGATIVES = {
+    "false_negatives/share_of_labels_flipped": "flips",
+    "false_negatives/hard_share_of_negatives": "hard",
+    "memory/shown_share_of_negatives": "shown",
+}
+
 
 def write_scalars(
     board: Board,
@@ -34,7 +40,7 @@ def write_scalars(
         workers: Those that train together; each has a part of the memory.
     """
     steps, users = max(sums["steps"], 1.0), max(sums["users"], 1.0)
-    negatives, positions = max(sums["negatives"], 1.0), max(sums["positions"], 1.0)
+    positions = max(sums["positions"], 1.0)
     seconds = progress.timing.get("train_seconds", 0.0)
     values = {
         "loss/total": sums["loss"] / steps,
@@ -45,8 +51,6 @@ def write_scalars(
         "false_negatives/flips_per_epoch": sums["flips"],
         "false_negatives/removed_per_step": sums["removals"] / steps,
         "false_negatives/flips_per_positive": sums["flips"] / positions,
-        "false_negatives/share_of_labels_flipped": sums["flips"] / negatives,
-        "false_negatives/hard_share_of_negatives": sums["hard"] / negatives,
         "optimizer/learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
         "speed/users_per_second": progress.timing["train_users"] / seconds if seconds else 0.0,
         "gate/is_open": float(progress.gate_epoch is not None),
@@ -64,7 +68,10 @@ def write_scalars(
         values["memory/remembered_per_row"] = usage.num_remembered / max(usage.num_rows, 1)
         values["memory/evictions"] = float(counters["evictions"])
         values["memory/refusals"] = float(counters["refusals"])
-        values["memory/shown_share_of_negatives"] = sums["shown"] / negatives
+    if sums["negatives"]:  # a loss over the whole catalogue draws none
+        for tag, name in _SHARES_OF_NEGATIVES.items():
+            if model.memory is not None or not tag.startswith("memory/"):
+                values[tag] = sums[name] / sums["negatives"]
     board.scalars("train", values, step=progress.step)
     board.flush()
 

@@ -7,8 +7,8 @@ from typing import Any
 from ufnrec_tf.chart_values import Chart
 from ufnrec_tf.charts import figure
 from ufnrec_tf.config import as_json, default_config, option_table
+from ufnrec_tf.data.times import moment_text
 from ufnrec_tf.report_parts import number, section, table
-from ufnrec_tf.run_charts import as_date
 from ufnrec_tf.run_facts import RunFacts
 
 
@@ -65,7 +65,7 @@ def _data_rows(facts: RunFacts) -> list[tuple[str, str]]:
     ]
     if facts.data.times is not None:
         first, last = (float(facts.data.times[1][place]) for place in (0, -1))
-        span = [as_date(moment) or f"{moment:.10g}" for moment in (first, last)]
+        span = [moment_text(time, is_epoch=facts.data.is_epoch) for time in (first, last)]
         rows.append(("time", f"{span[0]} to {span[1]}"))
     return rows
 

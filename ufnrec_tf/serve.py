@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.display import Display
-from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.errors import Terminated, UserError, own_words
 from ufnrec_tf.quiet import import_tensorflow
 from ufnrec_tf.run_ids import has_ids, read_ids
 from ufnrec_tf.serving.catalogue import Catalogue
@@ -92,7 +92,7 @@ def serve(place: Place, config: ConfigDict, source_config: ConfigDict, display: 
             tell=lambda text: display.line(text, wraps=False),
         )
         if known.note:
-            display.line(known.note)
+            display.notes.line(known.note)
         bound.listen(_BACKLOG)  # who reads the lines below can connect
         port = bound.getsockname()[1]
         shown_host = f"[{place.host}]" if ":" in place.host else place.host
@@ -103,7 +103,10 @@ def serve(place: Place, config: ConfigDict, source_config: ConfigDict, display: 
             "/metrics; Ctrl-C ends it",
             wraps=False,
         )
-        server.run(bound, host=place.host, poll_seconds=poll_seconds)
+        try:
+            server.run(bound, host=place.host, poll_seconds=poll_seconds)
+        except (KeyboardInterrupt, Terminated) as end:
+            raise type(end)("stopped") from None
 
 
 def _check_packages() -> None:
@@ -204,5 +207,6 @@ def check_overrides(overrides: Sequence[tuple[str, str]]) -> None:
     for key, _ in overrides:
         if not key.startswith("serving."):
             raise UserError(
-                f"--config.{key} has no effect with --mode=serve. Only serving.* is read."
+                f"--config.{key} has no effect with --mode=serve, which reads serving.* alone. "
+                "Leave it out."
             )

@@ -6,7 +6,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-from ufnrec_tf.data.moments import show_moment
+from ufnrec_tf.data.times import moment_text
 from ufnrec_tf.display import Display
 from ufnrec_tf.versions import versions
 from ufnrec_tf.workdir import read_json
@@ -18,7 +18,7 @@ def show_finished(path: Path, display: Display) -> None:
     """Shows the table, the sample recommendations, where things are, and what to do next."""
     result = read_json(path / "result.json")
     protocol = result["protocol"]
-    display.heading(f"Test, full ranking, {_target_text(protocol)}")
+    display.heading(f"Test, full ranking, {_target_text(result)}")
     display.table(
         ["", *(name.upper() for name in SHOWN_METRICS)],
         [
@@ -62,9 +62,12 @@ def without_users(text: str, users: Set[str]) -> str:
     return "\n".join(kept)
 
 
-def _target_text(protocol: dict[str, Any]) -> str:
+def _target_text(result: dict[str, Any]) -> str:
+    protocol = result["protocol"]
     if protocol["split"] == "temporal":
-        return f"each user's first item from {show_moment(protocol['test_time'])} on"
+        is_epoch = result["data"].get("reading", {}).get("is_epoch", False)
+        date = moment_text(protocol["test_time"], is_epoch=is_epoch)
+        return f"each user's first item from {date} on"
     if protocol["split"] == "user_holdout":
         return "the last item of users that training has not met"
     count = protocol.get("targets", 1)
@@ -168,6 +171,8 @@ def _show_next(path: Path, display: Display) -> None:
         [
             f"make tensorboard LOGDIR={path}",
             f"{_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+            f"{_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
+            f"{_command()} --mode=report --workdir={path}     (report.html and pictures)",
             f"{_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
         ],
         wraps=False,

@@ -64,15 +64,8 @@ def load(
     Raises:
         UserError: If there is no data, too much of it, or the file is at fault.
     """
+    is_given = _is_given(config, path)
     data = config.data
-    if data.name and data.name != PLANTED:
-        find_dataset(data.name, others=(PLANTED,))
-    is_given = isinstance(path, pd.DataFrame) or bool(path)
-    if is_given and data.name:
-        raise UserError(
-            f"--data={'' if isinstance(path, pd.DataFrame) else path} and "
-            f"--config.data.name={data.name} both name the data. Leave one out."
-        )
     if data.name == PLANTED:
         for key, value in filters_of(config)._asdict().items():
             if value:
@@ -101,6 +94,31 @@ def load(
     return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
 
 
+def is_raw(config: ConfigDict, path: str) -> bool:
+    """Whether the configuration and `--data` name a log, so no planted one and no prepared folder.
+
+    Raises:
+        UserError: If both name data, or a published log is of no known name.
+    """
+    if _is_given(config, path):
+        return not Path(path).is_dir()
+    return config.data.name not in ("", PLANTED)
+
+
+def _is_given(config: ConfigDict, path: str | pd.DataFrame) -> bool:
+    """Whether there is a path or a frame, rather than a name, of data."""
+    name = config.data.name
+    if name and name != PLANTED:
+        find_dataset(name, others=(PLANTED,))
+    is_given = isinstance(path, pd.DataFrame) or bool(path)
+    if is_given and name:
+        raise UserError(
+            f"--data={'' if isinstance(path, pd.DataFrame) else path} and "
+            f"--config.data.name={name} both name the data. Leave one out."
+        )
+    return is_given
+
+
 def read_source_log(
     config: ConfigDict,
     path: str | pd.DataFrame,
@@ -124,10 +142,8 @@ def read_source_log(
     data = config.data
     name, titles = "", data.titles if items is None else items
     if isinstance(path, str) and not path:
-        wishes = Wishes(data.cache, data.mirror, data.sha256, data.download_titles)
-        named = obtain(data.name, wishes, display=Display())
-        name, path = named.name, str(named.interactions)
-        titles = data.titles or str(named.items or "")
+        name, path, own_titles = _obtained(config)
+        titles = data.titles or own_titles
     log = read_log(
         path,
         format=data.format,
@@ -143,6 +159,14 @@ def read_source_log(
     return log._replace(source=name) if name else log
 
 
+def _obtained(config: ConfigDict) -> tuple[str, str, str]:
+    """Returns name, log and item table ("" without one) of the published log that is named."""
+    data = config.data
+    wishes = Wishes(data.cache, data.mirror, data.sha256, data.download_titles)
+    named = obtain(data.name, wishes, display=Display())
+    return named.name, str(named.interactions), str(named.items or "")
+
+
 def filters_of(config: ConfigDict) -> Filters:
     """Returns the filters that the configuration's `data` section names."""
     return Filters(**{key: config.data[key] for key in Filters._fields})
@@ -153,7 +177,8 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
     data, folder = config.data, Path(path)
     manifest = read_manifest(folder)
     settings = manifest.settings
-    for key in ("format", "user_column", "item_column", "time_column", "rating_column"):
+    columns = ("user_column", "item_column", "time_column", "rating_column")
+    for key in ("format", *columns, "separator"):
         if data[key] not in ("", "auto"):
             raise UserError(
                 f"{path}: --config.data.{key}={data[key]} has no effect on a prepared folder. "
@@ -178,14 +203,21 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
     return read_prepared(folder, with_times=with_times, titles_path=data.titles)
 
 
-def log_settings(config: ConfigDict) -> LogSettings:
-    """Returns how the configuration's `data` section says a large log is read.
+def large_log(config: ConfigDict, path: str) -> tuple[str, LogSettings]:
+    """Returns the log that `--data` or `data.name` names, and how the `data` section reads it.
+
+    A published one is had from its publisher the first time.
 
     Raises:
-        UserError: If the separator is no character.
+        UserError: If both name data, none can be had, or the separator is no character.
     """
-    data = config.data
+    data, titles = config.data, config.data.titles
     names = (data.user_column, data.item_column, data.time_column, data.rating_column)
     columns = Columns(*names, separator_of(data.separator))
+    if not _is_given(config, path):
+        if data.name == PLANTED:
+            raise UserError("--config.data.name=planted: is made anew by each run. Give a log.")
+        _, path, own_titles = _obtained(config)
+        titles = titles or own_titles
     filters = filters_of(config)
-    return LogSettings(data.format, columns, data.repeats, data.titles, data.time_unit, filters)
+    return path, LogSettings(data.format, columns, data.repeats, titles, data.time_unit, filters)

@@ -1,10 +1,16 @@
 """Text of other people's files, shown so that it cannot disturb a screen, a log or a table."""
 
 import unicodedata
+from pathlib import Path
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _KEPT = frozenset("\u200c\u200d\u00ad")
 """Format characters that scripts and emoji are written with."""
+
+
+def program_name(called: str) -> str:
+    """Returns how to call this program in an example, by what it was called itself."""
+    return "ufnrec" if Path(called).name == "ufnrec" else "python main.py"
 
 
 def plain(text: str) -> str:

@@ -28,7 +28,7 @@ from ufnrec_tf.experiment import (
 from ufnrec_tf.gate import GATES
 from ufnrec_tf.metrics import metrics_from_ranks
 from ufnrec_tf.parts import scored_weights
-from ufnrec_tf.phases import phase
+from ufnrec_tf.phases import hide_phases, phase
 from ufnrec_tf.record import describe, is_done, keep_ids, run_record
 from ufnrec_tf.results import finish, label_of
 from ufnrec_tf.run_heading import show_run
@@ -79,6 +79,7 @@ def train(
     if not workers.is_chief:
         display.notes.line(f"Worker {workers.index} of {workers.count}; worker 0 shows the run.")
         display = Display(is_shown=False)
+        hide_phases()
     with telling_of_lost_workers(workers), Workdir(workdir, is_held=workers.is_chief) as directory:
         record = run_record(config, source, seed, data_path=data_path, command=command)
         directory.check_same(record["identity"])

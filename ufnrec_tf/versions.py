@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.errors import UserError, own_words
 
 _GOING = ".{}.gone"
 
@@ -86,3 +86,11 @@ def publishing(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         os.close(number)
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    """Returns the error to raise where an export cannot be read."""
+    return UserError(
+        f"{path}: the exported model is damaged ({own_words(error)}). "
+        "Write it again by --mode=export with this --workdir."
+    )

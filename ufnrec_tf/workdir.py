@@ -1,6 +1,7 @@
 """A run's directory: made, locked, compared with what ran there before, written to whole."""
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -77,6 +78,16 @@ def write_parquet(path: Path, frame: Any) -> None:
     """Writes a pandas frame, whole or not; `frame.attrs` become metadata."""
     with written_whole(path) as new:
         frame.to_parquet(new, index=False)
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file.
+
+    Raises:
+        OSError: Where it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:

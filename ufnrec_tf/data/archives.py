@@ -23,6 +23,14 @@ MAX_RATIO = 200
 """Bytes out of one byte in, at most: logs come to 20 at most, deflate could do 1,000."""
 MIN_LIMIT = 1 << 26
 """What any archive may expand to, however small it is: 64 MB."""
+MAX_MEMBERS = 10_000
+"""Members of an archive, which are held in memory; a publisher packs a dozen."""
+MAX_HEADER = 1 << 20
+"""Bytes of a tar's extended header, which is too: a long name, or a few words on a file."""
+_EXTENDED = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, NotImplementedError, RuntimeError, ValueError),
@@ -73,6 +81,16 @@ class Stream(io.RawIOBase):
             raise too_large(self._path, self._limit)
         buffer[: len(chunk)] = chunk
         return len(chunk)
+
+
+class _Header(tarfile.TarInfo):
+    """A header of a tar; an extended one is refused before it is read where it is too long."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        # tarfile's own place to come in, though its name is not a public one.
+        if self.type in _EXTENDED and self.size > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes, made to fill memory")
+        return super()._proc_member(tar)  # type: ignore[misc]
 
 
 @contextmanager
@@ -144,6 +162,8 @@ def _zip_member(
 ) -> ByteSource:
     archive = stack.enter_context(zipfile.ZipFile(raw))
     infos = archive.infolist()
+    if len(infos) > MAX_MEMBERS:
+        raise _too_many(path)
     for info in infos:
         # orig_filename: zipfile has already cut and turned what it gives as filename.
         check_member_name(path, info.orig_filename)
@@ -168,9 +188,13 @@ def _zip_member(
 def _tar_member(
     stack: ExitStack, path: Path, raw: IO[bytes], *, name: str, limit: int
 ) -> ByteSource:
-    archive = stack.enter_context(tarfile.open(fileobj=raw, mode="r|"))  # noqa: SIM115
-    names = []
+    archive = stack.enter_context(
+        tarfile.open(fileobj=raw, mode="r|", tarinfo=_Header)  # noqa: SIM115
+    )
+    names: list[str] = []
     for info in archive:
+        if len(names) == MAX_MEMBERS:
+            raise _too_many(path)
         check_member_name(path, info.name)
         if not (info.isreg() or info.isdir()):
             raise _unsafe(path, info.name, "is a link or a device")
@@ -205,8 +229,12 @@ def _unsafe(path: Path, name: str, why: str) -> UserError:
     return UserError(f"{path}: its member {name[:80]!r} {why}: not read. Remove the file.")
 
 
+def _too_many(path: Path) -> UserError:
+    return UserError(f"{path}: has more than {MAX_MEMBERS:,} members: not read. Remove the file.")
+
+
 def _missing(path: Path, name: str, names: list[str]) -> UserError:
-    known = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    known = ", ".join(name[:40] for name in names[:8]) + (", ..." if len(names) > 8 else "")
     return UserError(
         f"{path}: has no {name}, but {known or 'nothing'}. Remove it, and the same command gets "
         "it again; or put the publisher's file in its place."

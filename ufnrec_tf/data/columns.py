@@ -19,7 +19,9 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "user": (
         *("user", "userid", "uid", "username", "reviewer", "reviewerid", "customer", "customerid"),
         *("visitor", "visitorid", "member", "memberid", "client", "clientid", "account"),
-        *("accountid", "session", "sessionid"),
+        *("accountid", "buyer", "buyerid", "shopper", "shopperid", "reader", "readerid", "player"),
+        *("playerid", "listener", "listenerid", "viewer", "viewerid", "subscriber", "subscriberid"),
+        *("person", "personid", "session", "sessionid"),
     ),
     "item": (
         *("item", "itemid", "iid", "product", "productid", "movie", "movieid", "track", "trackid"),

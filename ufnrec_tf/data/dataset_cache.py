@@ -102,16 +102,17 @@ def obtain(
     name, dataset = find_dataset(name)
     folder = cache_folder(wishes.cache) / name
     job = _Job(name, dataset, folder, wishes, display, patience)
-    display.line(f"{name}: {dataset.title}")
-    display.block([f"licence: {dataset.licence}", f"         {dataset.licence_address}"])
     # Without the lock: a cache that is ready may be read-only.
     manifest = _finished(job)
+    shown = display if manifest is None else display.notes
+    shown.line(f"{name}: {dataset.title}")
+    shown.block([f"licence: {dataset.licence}", f"         {dataset.licence_address}"])
     if manifest is None:
         with _alone_in(folder, display):
             manifest = _finished(job) or _make(job)
     else:
         log = manifest["files"][0]
-        display.block(
+        shown.block(
             [f"in {folder} since {manifest['date'][:10]}, from {log['address']}, {_of(log)}"]
         )
     items = folder / ITEMS if manifest["items_told"] else None

@@ -19,7 +19,7 @@ import pandas as pd
 
 from ufnrec_tf.data.interactions import is_first_of_pair, order_events
 from ufnrec_tf.data.reading import FilterStep
-from ufnrec_tf.data.times import Moment, as_text, moment_in, parse_moment
+from ufnrec_tf.data.times import moment_among, moment_text, parse_moment
 from ufnrec_tf.errors import UserError
 
 
@@ -129,10 +129,9 @@ def window_of(filters: Filters, *, has_times: bool, is_epoch: bool, source: str)
                 f"{source}: no times, which --config.data.{key} needs: name the time column with "
                 "--config.data.time_column=NAME, or leave the filter out."
             )
-        moment: Moment = parse_moment(text, key=f"data.{key}")
-        value = moment_in(moment, key=f"data.{key}", is_epoch=is_epoch, source=source)
+        value = moment_among(text, key=f"data.{key}", is_epoch=is_epoch, source=source)
         bounds[place] = value
-        words.append(f"{word} {as_text(value) if is_epoch else f'{value:.15g}'}")
+        words.append(f"{word} {moment_text(value, is_epoch=is_epoch)}")
     return Window(bounds[0], bounds[1], "time " + " and ".join(words)) if words else None
 
 

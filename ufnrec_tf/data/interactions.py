@@ -8,6 +8,7 @@ import pandas as pd
 
 from ufnrec_tf.data.item_table import ItemTable
 from ufnrec_tf.data.reading import Reading
+from ufnrec_tf.data.times import moment_text
 from ufnrec_tf.text import plain
 
 REPEATS = ("keep", "drop")
@@ -69,6 +70,10 @@ class Interactions:
     def is_epoch(self) -> bool:
         """Whether times are seconds since 1970; else they are for their order alone."""
         return self.reading is not None and self.reading.is_epoch
+
+    def moment_text(self, time: float) -> str:
+        """Returns one of the times for people: a date where it is one, else the number."""
+        return moment_text(time, is_epoch=self.is_epoch)
 
     def item_name(self, item: int) -> str:
         """Returns an item's raw id, and its title where there is one, for people to read."""

@@ -220,12 +220,13 @@ def _parquet(path: str | os.PathLike[str], file: TextFile) -> _Table:
             every = opened.schema_arrow.names
             chosen = [every[index] for index in _names(every) if index is not None]
             table = opened.read(columns=list(dict.fromkeys(chosen)), use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+        table.validate(full=True)  # that texts are UTF-8, which reading does not check
+        columns = [column.to_pylist() for column in table.columns]
+    except (OSError, OverflowError, pa.ArrowException) as error:  # Python's dates end with 9999
         raise UserError(
             f"{Path(path)}: cannot be read as Parquet ({own_words(error)[:200]}): expected an "
             f"item table; give another file as {_FLAG}."
         ) from None
-    columns = [column.to_pylist() for column in table.columns]
     return _Table(file, None, table.column_names, zip(*columns, strict=True))
 
 

@@ -34,10 +34,14 @@ class EventColumns:
             )
         self._refuse_first(pc.is_null(column), f"no {role} id: expected any text; fill it in")
         codes = column.cast(pa.string()).dictionary_encode()
-        is_blank = np.array([not id.strip() for id in codes.dictionary.to_pylist()], bool)
-        if is_blank.any():
-            where = pa.array(is_blank[codes.indices.to_numpy()])
-            self._refuse_first(where, f"an empty {role} id: expected any text; fill it in")
+        ids = codes.dictionary.to_pylist()
+        for is_wrong, what in (
+            ([not id.strip() for id in ids], f"an empty {role} id: expected any text; fill it in"),
+            (["\0" in id for id in ids], f"a {role} id with a NUL: expected text; mend it"),
+        ):
+            if any(is_wrong):
+                where = pa.array(np.array(is_wrong)[codes.indices.to_numpy()])
+                self._refuse_first(where, what)
         return codes
 
     def times(self, name: str) -> np.ndarray:

@@ -21,10 +21,10 @@ from ufnrec_tf.data.files import TextFile, not_readable
 from ufnrec_tf.data.parquet_columns import EventColumns
 from ufnrec_tf.data.times import TimeTexts
 from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.workdir import sha256_of
 
 BATCH_ROWS = 1 << 18
 MAGIC = b"PAR1"
-_HASHED = 1 << 22
 
 
 class ParquetLog:
@@ -190,7 +190,10 @@ def _open(path: Path) -> pq.ParquetFile:
 
 def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
     try:
-        return next(batches, None)
+        if (batch := next(batches, None)) is not None:
+            # Reading checks neither that texts are UTF-8 nor that codes have an entry.
+            batch.validate(full=True)
+        return batch
     except (OSError, pa.ArrowException) as error:
         raise _not_parquet(path, error) from None
 
@@ -205,11 +208,7 @@ def _not_parquet(path: Path, error: Exception) -> UserError:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_HASHED):
-                digest.update(chunk)
+        return sha256_of(path)
     except OSError as error:
         raise not_readable(str(path), error) from None
-    return digest.hexdigest()

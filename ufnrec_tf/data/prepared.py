@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ufnrec_tf.data.catalogue import Items
+from ufnrec_tf.data.prepared_items import Items
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.workdir import not_written, write_json
 
@@ -149,8 +149,8 @@ def read_manifest(folder: Path) -> Manifest:
         names = [name for name in Manifest._fields if name not in ("items", "shards")]
         return Manifest(
             **{name: found[name] for name in names},
-            items=FileEntry(**found["items"]),
-            shards=[FileEntry(**shard) for shard in found["shards"]],
+            items=_checked(found["items"]),
+            shards=[_checked(shard) for shard in found["shards"]],
         )
     except FileNotFoundError:
         raise UserError(
@@ -159,6 +159,16 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({own_words(error)[:200]}). {AGAIN}") from error
+
+
+def _checked(values: dict[str, Any]) -> FileEntry:
+    """Returns an entry of a manifest; its file lies in the folder, or it may name any file."""
+    entry = FileEntry(**values)
+    numbers = (entry.num_bytes, *entry[-3:])
+    is_inside = Path(entry.file).name == entry.file
+    if not is_inside or any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError(f"no entry of a file: {values}")
+    return entry
 
 
 def shard_name(number: int, num_shards: int) -> str:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ufnrec_tf.data.catalogue import items_of, with_padding
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.item_table import ItemTable, read_item_table
 from ufnrec_tf.data.prepared import AGAIN, read_items, read_manifest, read_shard
+from ufnrec_tf.data.prepared_items import items_of, with_padding
 from ufnrec_tf.data.reading import of_json
 from ufnrec_tf.errors import UserError
 

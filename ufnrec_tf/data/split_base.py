@@ -17,8 +17,8 @@ class SplitSettings(NamedTuple):
     """What a split may be told; see the configuration's keys of the same names.
 
     Attributes:
-        validation_time: First moment of validation, a number in the file's unit or an ISO date;
-            0: by the share.
+        validation_time: First moment of validation, an ISO date or a number: seconds since 1970, or
+            the file's own where its times are no dates; 0: by the share.
         test_time: First moment of test; 0: by the share.
         validation_share: Share that validation gets: of all events, those just before test, or of
             the users.

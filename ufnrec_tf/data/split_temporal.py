@@ -3,8 +3,8 @@
 import numpy as np
 
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.data.moments import parse_moment, show_moment
 from ufnrec_tf.data.split_base import PARTS, TIME_KEYS, HeldOut, Split, SplitSettings, check_size
+from ufnrec_tf.data.times import moment_among
 from ufnrec_tf.errors import UserError
 
 
@@ -29,7 +29,7 @@ def temporal(interactions: Interactions, settings: SplitSettings | None = None) 
             "--config.data.time_column=NAME, or set --config.split.name=leave_one_out."
         )
     times = interactions.timestamps
-    dates = _dates(np.sort(times), settings, source=interactions.source)
+    dates = _dates(interactions, np.sort(times), settings)
     # Events are in order of time within a user, so that periods follow one another.
     bounds = np.stack(
         [_ends_before(interactions.offsets, times, date) for date in dates]
@@ -41,8 +41,8 @@ def temporal(interactions: Interactions, settings: SplitSettings | None = None) 
         users = np.flatnonzero(has_events & is_known)
         if not len(users):
             raise UserError(
-                f"{interactions.source}: {part} begins at {show_moment(date)}, and no user has "
-                "events in it and before it: expected some; choose other dates "
+                f"{interactions.source}: {part} begins at {interactions.moment_text(date)}, and no "
+                "user has events in it and before it: expected some; choose other dates "
                 "(--config.split.validation_time, test_time) or shares (validation_share, "
                 "test_share), or set --config.split.name=leave_one_out."
             )
@@ -50,9 +50,9 @@ def temporal(interactions: Interactions, settings: SplitSettings | None = None) 
         held_out[part] = HeldOut(users.astype(np.int32), begins[users], num_new)
     if (bounds[0] - interactions.offsets[:-1]).max() < 2:
         raise UserError(
-            f"{interactions.source}: no user has 2 events before {show_moment(dates[0])}, when "
-            "validation begins: expected some to train on; choose a later "
-            "--config.split.validation_time, or smaller shares."
+            f"{interactions.source}: no user has 2 events before "
+            f"{interactions.moment_text(dates[0])}, when validation begins: expected some to "
+            "train on; choose a later --config.split.validation_time, or smaller shares."
         )
     return Split(interactions, "temporal", bounds[0], held_out, dates)
 
@@ -63,16 +63,16 @@ def _ends_before(offsets: np.ndarray, times: np.ndarray, date: float) -> np.ndar
     return offsets[:-1] + counts[offsets[1:]] - counts[offsets[:-1]]
 
 
-def _dates(times: np.ndarray, settings: SplitSettings, *, source: str) -> tuple[float, float]:
+def _dates(log: Interactions, times: np.ndarray, settings: SplitSettings) -> tuple[float, float]:
     """Returns the first moments of validation and test.
 
     Args:
-        times: float64 [E], ascending.
+        log: All events.
+        times: Theirs, float64 [E], ascending.
         settings: Dates or shares.
-        source: What to call the data.
 
     Raises:
-        UserError: If a period is empty.
+        UserError: If a date is none, or a period is empty.
     """
 
     def newest(share: float, end: int) -> float:
@@ -80,17 +80,26 @@ def _dates(times: np.ndarray, settings: SplitSettings, *, source: str) -> tuple[
         return float(times[max(end - max(round(share * len(times)), 1), 0)])
 
     given_validation, given_test = (
-        parse_moment(getattr(settings, key), times[-1], key=f"split.{key}") for key in TIME_KEYS
+        _given(getattr(settings, key), log, key=f"split.{key}") for key in TIME_KEYS
     )
     test = given_test or newest(settings.test_share, len(times))
     num_before = int(np.searchsorted(times, test))
     validation = given_validation or newest(settings.validation_share, num_before)
     if not times[0] < validation < test <= times[-1] or validation > times[num_before - 1]:
+        begin, middle, first, last = map(log.moment_text, (validation, test, times[0], times[-1]))
         raise UserError(
-            f"{source}: validation would begin at {show_moment(validation)} and test at "
-            f"{show_moment(test)}, but the events run from {show_moment(times[0])} to "
-            f"{show_moment(times[-1])}: expected events before, between and after the two; choose "
-            "other dates (--config.split.validation_time, test_time, ISO dates or numbers in the "
-            "log's unit) or shares (validation_share, test_share)."
+            f"{log.source}: validation would begin at {begin} and test at {middle}, but the events "
+            f"run from {first} to {last}: expected events before, between and after the two; "
+            "choose other dates (--config.split.validation_time, test_time: "
+            + ("ISO dates or seconds since 1970" if log.is_epoch else "numbers of the file's own")
+            + ") or shares (validation_share, test_share)."
         )
     return validation, test
+
+
+def _given(value: float | str, log: Interactions, *, key: str) -> float:
+    """Returns a moment that is set, among the log's times; 0 where the share decides."""
+    if not value:
+        return 0.0
+    text = value if isinstance(value, str) else f"{value:.15g}"
+    return moment_among(text, key=key, is_epoch=log.is_epoch, source=log.source)

@@ -6,9 +6,9 @@ import numpy as np
 
 from ufnrec_tf.data.distinct import distinct_in_ranges
 from ufnrec_tf.data.leakage import leaks
-from ufnrec_tf.data.moments import show_moment
 from ufnrec_tf.data.reading import reading_lines
 from ufnrec_tf.data.splits import PARTS, Split
+from ufnrec_tf.data.times import moment_text
 
 Summary = dict[str, Any]
 
@@ -86,11 +86,13 @@ def _last_events_lines(s: Summary) -> list[str]:
 
 def _part_lines(s: Summary) -> list[str]:
     lines = [f"split    {s['split']}: {s['train_events']:,} events train"]
+    is_epoch = s.get("reading", {}).get("is_epoch", False)
     for part in PARTS:
         new_items, users = int(s[f"{part}_new_item_targets"]), int(s[f"{part}_users"])
         since, why = "", "with one event"
         if f"{part}_time" in s:
-            since, why = f" from {show_moment(s[f'{part}_time'])}", "new ones"
+            date = moment_text(s[f"{part}_time"], is_epoch=is_epoch)
+            since, why = f" from {date}", "new ones"
         lines.append(
             f"         {part}{since}: {users:,} users evaluated, {s[f'{part}_new_users']:,} {why} "
             f"not; {new_items:,} targets ({new_items / users:.1%}) are new items"

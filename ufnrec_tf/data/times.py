@@ -133,6 +133,21 @@ class Moment(NamedTuple):
     text: str
 
 
+def moment_among(text: str, *, key: str, is_epoch: bool, source: str) -> float:
+    """Returns what a setting says as a number among a log's times.
+
+    Args:
+        text: An ISO 8601 date, or a number: seconds since 1970 where `is_epoch`.
+        key: The setting's name, for messages.
+        is_epoch: Whether the log's times are seconds since 1970, else the file's own numbers.
+        source: What to call the log.
+
+    Raises:
+        UserError: If it is neither, or the log's times do not allow it.
+    """
+    return moment_in(parse_moment(text, key=key), key=key, is_epoch=is_epoch, source=source)
+
+
 def parse_moment(text: str, *, key: str) -> Moment:
     """Returns what an ISO 8601 date or a number says.
 
@@ -148,7 +163,8 @@ def parse_moment(text: str, *, key: str) -> Moment:
     if not np.isfinite(value):
         raise UserError(
             f"`{key}` must be an ISO 8601 date such as 2019-01-31 or 2019-01-31T12:00:00Z, or a "
-            f"number (seconds since 1970). Received: {text!r}."
+            f"number (seconds since 1970; the file's own where its times are no dates). Received: "
+            f"{text!r}."
         )
     return Moment(value, bool(reader.are_dates), text)
 
@@ -180,3 +196,8 @@ def as_text(seconds: float) -> str:
     except (OverflowError, ValueError, OSError):
         return f"{seconds:.15g}"
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment_text(time: float, *, is_epoch: bool) -> str:
+    """Returns one of a log's times for people: a date where it is one, else the number."""
+    return as_text(time) if is_epoch else f"{time:.15g}"

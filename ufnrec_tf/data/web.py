@@ -13,7 +13,8 @@ from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.text import plain
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_NUMBER = re.compile(r"[0-9]{1,18}")  # isdigit() also takes what int() does not
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
 _MAX_RETRY_AFTER = 60.0
 
@@ -128,6 +129,8 @@ def ask(address: str, *, start: int, validator: str, timeout: float) -> Reply:
             raise _of_status(address, error) from None
     except (OSError, http.client.HTTPException) as error:
         raise _of_network(address, error) from None
+    except ValueError as error:  # urllib's, of an address or a header that is none
+        raise UserError(f"{address}: no answer that can be read ({_words(error)}).") from None
     return _reply(address, body, asked_from=start)
 
 
@@ -138,7 +141,7 @@ def _reply(address: str, body: http.client.HTTPResponse, *, asked_from: int) -> 
     if encoding != "identity" and not urlsplit(address).path.endswith((".gz", ".tgz")):
         raise UserError(f"{address}: comes {encoding}-encoded, which was not asked for.")
     start, length = 0, head.get("Content-Length", "")
-    total = int(length) if length.isdigit() else None
+    total = int(length) if _NUMBER.fullmatch(length) else None
     if body.status == http.client.PARTIAL_CONTENT:
         match = _CONTENT_RANGE.fullmatch(head.get("Content-Range", "").strip())
         if match is None or int(match[1]) != asked_from:
@@ -167,7 +170,7 @@ def _of_status(address: str, error: urllib.error.HTTPError) -> Exception:
     reason = plain(str(error.reason))[:200]
     if error.code in _PASSING_STATUS:
         after = error.headers.get("Retry-After", "")
-        wait = min(float(after), _MAX_RETRY_AFTER) if after.isdigit() else 0.0
+        wait = min(float(after), _MAX_RETRY_AFTER) if _NUMBER.fullmatch(after) else 0.0
         return PassingError(f"the server answered {error.code} {reason}", wait_seconds=wait)
     if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         return ChangedError("the server has no such rest of the file (416)")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ufnrec_tf.recommend_scoring import padded
 from ufnrec_tf.serving.metrics import ServerMetrics
 from ufnrec_tf.serving.models import LoadedModel, Signature
 from ufnrec_tf.serving.refusal import Limits, Refusal
@@ -141,7 +142,7 @@ class Batcher:
         """Returns the outputs of each of the jobs, which fit together."""
         first = jobs[0]
         rows = {
-            name: padded([row for job in jobs for row in job.inputs.rows[name]])
+            name: padded([row for job in jobs for row in job.inputs.rows[name]], b"")
             for name in first.inputs.rows
         }
         num_rows = len(next(iter(rows.values())))
@@ -162,16 +163,6 @@ class Batcher:
             {name: values[end - job.inputs.num_rows : end] for name, values in whole.items()}
             for job, end in zip(jobs, ends, strict=True)
         ]
-
-
-def padded(rows: list[list[bytes]]) -> np.ndarray:
-    """Returns rows as object (bytes) [B, T], b"" after the end of the shorter ones."""
-    # Without a column an array of objects has no second axis to be told by.
-    width = max(1, *map(len, rows)) if rows else 1
-    values = np.full((len(rows), width), b"", dtype=object)
-    for place, row in enumerate(rows):
-        values[place, : len(row)] = row
-    return values
 
 
 def _deliver(pairs: list[tuple[asyncio.Future[Outputs], Outputs | Exception]]) -> None:

@@ -8,12 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.item_facts import read_items
 
-ITEMS_FILE = "items.parquet"
-"""In a version folder: item_id, title, category, price, events; a row an item, by internal id."""
 _END, _FIELD = "\n", "\t"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -109,22 +106,13 @@ def read_catalogue(version_folder: Path) -> Catalogue | None:
     Raises:
         UserError: If the file is damaged.
     """
-    path = version_folder / ITEMS_FILE
-    if not path.is_file():
+    frame = read_items(version_folder)
+    if frame is None:
         return None
-    try:
-        frame = pd.read_parquet(path)
-        item_ids = frame["item_id"].to_numpy(object)
-        texts = {
-            column: frame[column].fillna("").astype(str).to_numpy(object)
-            for column in ("title", "category")
-            if column in frame
-        }
-        events = frame["events"].to_numpy(np.int64) if "events" in frame else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({own_words(error)[:200]}). Run --mode=export again."
-        ) from error
+    columns = {name: frame[name].to_numpy() for name in frame}
     return Catalogue(
-        item_ids, titles=texts.get("title"), categories=texts.get("category"), events=events
+        columns["item_id"],
+        titles=columns.get("title"),
+        categories=columns.get("category"),
+        events=columns.get("events"),
     )

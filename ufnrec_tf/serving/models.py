@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.errors import UserError, own_words
-from ufnrec_tf.export import damaged, read_metadata
+from ufnrec_tf.export import read_metadata
 from ufnrec_tf.serving.catalogue import Catalogue, read_catalogue
 from ufnrec_tf.serving.refusal import Refusal
 from ufnrec_tf.serving.requests import InputSpec
+from ufnrec_tf.versions import damaged
 
 MODEL_NAME = "ufnrec"
 """What the model is called in the addresses of requests."""

@@ -1,10 +1,14 @@
-"""What an export says of its items besides their ids: titles, and how popular they are."""
+"""What an export says of its items besides their ids: titles, prices, how popular they are."""
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from ufnrec_tf.versions import damaged
 
 ITEMS_FILE = "items.parquet"
 
@@ -76,6 +80,32 @@ def write_items(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
     """Writes the table of `items_table`; strings stay strings where there is no row."""
     texts = dict.fromkeys(("item_id", "title", "category"), "string")
     table.astype(texts).to_parquet(path, index=False)
+
+
+def read_items(export_dir: Path, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
+    """Returns the items of a version folder as `write_items` has written them.
+
+    Args:
+        export_dir: Version folder.
+        columns: Those that are wanted, which must be there; None: all.
+
+    Returns:
+        A row an item in order of internal id, texts as object(str); None for an export of before.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    path = export_dir / ITEMS_FILE
+    if not path.is_file():
+        return None
+    try:
+        frame = pd.read_parquet(path, columns=None if columns is None else list(columns))
+        if "item_id" not in frame:
+            raise ValueError("has no column item_id")
+    except (OSError, ValueError, KeyError, TypeError) as error:  # PyArrow's are such, too
+        raise damaged(path, error) from error
+    texts = [name for name in ("item_id", "title", "category") if name in frame]
+    return frame.assign(**{name: frame[name].fillna("").astype(object) for name in texts})
 
 
 def checked_vocabulary(item_ids: np.ndarray, num_rows: int) -> list[str]:

@@ -151,12 +151,14 @@ def test_lines_of_the_log_stay_lines(workdir, folder):
 def test_the_server_answers_with_them_as_json(workdir, folder):
     config = ConfigDict(read_record(workdir / "config.json")["config"])
     known = what_is_known(Place(str(workdir), "", "", "", 0), config)
+    assert known.catalogue is not None and known.people is not None
     answer = json_response({"items": known.catalogue.search("", limit=99)})
     assert (answer.media_type or "").startswith("application/json")
-    items = json.loads(answer.body)["items"]
+    items = json.loads(bytes(answer.body))["items"]
     assert {item["id"]: item["title"] for item in items} == TITLES
     for user in USERS:
-        assert set(json.loads(json_response(known.people.history(user, most=9)).body)) <= set(ODD)
+        history = json_response(known.people.history(user, most=9))
+        assert set(json.loads(bytes(history.body))) <= set(ODD)
         (first, *_) = known.people.search(user, limit=99)
         assert user in {each["id"] for each in known.people.search(user, limit=99)}, first
 

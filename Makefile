@@ -40,7 +40,7 @@ demo: $(VENV)/.packages
 	@$(RUN) main.py $(ARGS)
 
 test: $(VENV)/.tools
-	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak $(ARGS)

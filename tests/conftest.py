@@ -10,6 +10,30 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+LONGEST_FIRST = (
+    "test_distributed.py",
+    "test_end_to_end.py",
+    "test_workers.py",
+    "test_model.py",
+    "test_packing.py",
+    "test_crash.py",
+    "test_comparison.py",
+    "test_replicas.py",
+    "test_leak.py",
+    "test_memory.py",
+    "test_prefixes.py",
+    "test_warm_start.py",
+    "test_false_negatives.py",
+    "test_temporal_split.py",
+    "test_serve_process.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that no core waits for a long one at the end."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):

@@ -34,7 +34,6 @@ from tests.runs import (
     run_apart,
     train,
 )
-from ufnrec_tf import results
 from ufnrec_tf.backbone_setup import make_backbone
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.splits import leave_one_out
@@ -49,12 +48,6 @@ METRICS = [f"{name}@{cutoff}" for name in ("hr", "ndcg") for cutoff in (1, 5, 10
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def no_export(monkeypatch):
-    """For runs whose training is looked at: a quarter of their time goes into the same export."""
-    monkeypatch.setattr(results, "export", lambda *_: None)
 
 
 @pytest.fixture
@@ -396,7 +389,6 @@ def test_a_file_with_titles_and_repeat_consumption(tmp_path, capfd):
     assert line["hr@10"] == 0.0
 
 
-@pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "ufnrec"])
 def test_policies_run(policy, capfd):
     settings = [
@@ -415,7 +407,6 @@ def test_policies_run(policy, capfd):
     assert Path("w/false_negatives.parquet").exists() == (policy != "keep")
 
 
-@pytest.mark.usefixtures("no_export")
 def test_the_better_of_student_and_average_is_selected():
     settings = ["--config.memory.policy=keep", "--config.teacher.always=true"]
     settings += ["--config.evaluation.weights=better", "--config.training.num_epochs=4"]
@@ -432,7 +423,6 @@ def test_the_better_of_student_and_average_is_selected():
     assert scored[chosen] == max(scored.values()) == result["validation"]["ndcg@10"]
 
 
-@pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize("loss", ["bce", "sampled_softmax_logq"])
 def test_losses_run_with_a_memory(loss, capfd):
     """One that takes probes, one that does not; the formulae are tested by themselves."""
@@ -449,7 +439,6 @@ def test_losses_run_with_a_memory(loss, capfd):
     assert per_position < 2 if loss == "bce" else per_position > 2  # flipped probes are in the loss
 
 
-@pytest.mark.usefixtures("no_export")
 def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
     settings = [
         "--config.loss.name=cross_entropy",
@@ -477,7 +466,6 @@ def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
     assert read("w/baselines/keep/result.json")["epochs"] == 2
 
 
-@pytest.mark.usefixtures("no_export")
 def test_early_stopping_and_more_patience(capfd):
     settings = [
         "--config.optimizer.learning_rate=0",  # nothing gets better
@@ -496,7 +484,6 @@ def test_early_stopping_and_more_patience(capfd):
     assert [line["epoch"] for line in metric_lines("w")] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.usefixtures("no_export")
 def test_several_steps_a_call_train_the_same(capfd):
     arguments = [*LIGHT, "--config.memory.policy=keep", "--config.training.num_epochs=2"]
     for name, steps in (("one", 1), ("two", 2)):

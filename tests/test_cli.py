@@ -79,8 +79,8 @@ FILES = {
     "too large a time": (TIMED + "u1,i2,1e999\n", ["log, line 47:", "1e999"]),
     "text for a rating": (RATED + "u1,i2,good\n", ["log, line 47:", "rating 'good'", "mend"]),
     "no user column": (
-        "person,item,rating\n" + CSV,
-        ["log, line 1:", "user column", "'person'", "--config.data.user_column"],
+        "whoever,item,rating\n" + CSV,
+        ["log, line 1:", "user column", "'whoever'", "--config.data.user_column"],
     ),
     "one user": ("u i1\nu i2\nu i3\nu i4\n", ["log", "1 user", "at least 2"]),
     "one item": ("u i\n" * 4 + "v i\n" * 4, ["log", "1 item", "at least 2"]),

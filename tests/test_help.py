@@ -13,8 +13,9 @@ TABLE = option_table()
 
 
 @pytest.fixture
-def shown(capsys):
+def shown(capsys, monkeypatch):
     """Runs the command line and returns what it printed; it must have been well."""
+    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist says 80
 
     def show(*arguments, code=0):
         assert run(*arguments) == code

@@ -207,6 +207,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with _ended_by_signals():
             _run(argv)
+            sys.stdout.flush()  # here, where a closed pipe is known for what it is
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

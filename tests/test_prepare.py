@@ -317,6 +317,15 @@ def test_damage_is_told(folder):
     values = read(manifest)
     manifest.write_text(json.dumps(values | {"format_version": 2}))
     assert "format 2 is newer than this program's 1" in message(folder)
+    for key, value in (
+        ("filters", [{"name": "window", "before": {}, "after": {}}]),
+        ("filters", [{"name": "window", "words": "", "before": {"events": 1}, "after": {}}]),
+        ("columns", {"user": 3}),
+        ("asked", []),
+    ):
+        settings = values["settings"] | {key: value}
+        manifest.write_text(json.dumps(values | {"settings": settings}))
+        assert f"{manifest}: damaged" in message(folder)
     manifest.write_text(json.dumps(values)[:-30])
     assert f"{manifest}: damaged" in message(folder)
     manifest.unlink()

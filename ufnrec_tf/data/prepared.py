@@ -1,12 +1,11 @@
 """A prepared folder: a log as files sharded by user, which training reads one after the other.
 
-    manifest.json               what is in it; written last, so that without it nothing is whole
+    manifest.json               what is in it; written last: without it nothing is whole
     items.parquet               raw item ids in the order of the internal ones, counts, titles, ...
     shard-00000-of-00008.parquet   a row a user: raw id, items, times, repeats
 
-A shard holds the users whose hash (`user_hash.owners_of`) is its number; users by their first
-event in the log, a user's events by time. Works without TensorFlow. To change a folder: write
-shards anew (`write_shard`), the items' counts (`write_items`), and the manifest (`make_manifest`).
+A shard holds the users whose hash (`user_hash.owners_of`) is its number, by their first event; a
+user's events by time. To change a folder: `write_shard`, `write_items`, then `make_manifest`.
 """
 
 import hashlib
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ufnrec_tf.data.prepared_items import Items
+from ufnrec_tf.data.reading import checked_settings
 from ufnrec_tf.errors import UserError, own_words
 from ufnrec_tf.workdir import not_written, write_json
 
@@ -146,9 +146,10 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{path}: format {version} is newer than this program's {FORMAT_VERSION}. Use the "
                 "version of ufnrec-tf that wrote it."
             )
-        names = [name for name in Manifest._fields if name not in ("items", "shards")]
+        plain = [name for name in Manifest._fields if name not in ("items", "settings", "shards")]
         return Manifest(
-            **{name: found[name] for name in names},
+            **{name: found[name] for name in plain},
+            settings=checked_settings(found["settings"]),
             items=_checked(found["items"]),
             shards=[_checked(shard) for shard in found["shards"]],
         )
@@ -164,9 +165,8 @@ def read_manifest(folder: Path) -> Manifest:
 def _checked(values: dict[str, Any]) -> FileEntry:
     """Returns an entry of a manifest; its file lies in the folder, or it may name any file."""
     entry = FileEntry(**values)
-    numbers = (entry.num_bytes, *entry[-3:])
-    is_inside = Path(entry.file).name == entry.file
-    if not is_inside or any(type(number) is not int or number < 0 for number in numbers):
+    are_counts = all(type(n) is int and n >= 0 for n in (entry.num_bytes, *entry[-3:]))
+    if not are_counts or Path(entry.file).name != entry.file:
         raise ValueError(f"no entry of a file: {values}")
     return entry
 

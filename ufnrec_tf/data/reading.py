@@ -60,6 +60,22 @@ def of_json(values: dict[str, Any]) -> Reading:
     )
 
 
+def checked_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a prepared folder, as they are.
+
+    Raises:
+        ValueError, KeyError, TypeError or AttributeError: If they are damaged.
+    """
+    reading = of_json(values)
+    columns = reading.columns
+    texts = (reading.format, reading.time_unit, values["repeats"], *columns, *columns.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a setting is no text")
+    reading_lines(reading.as_json())  # what cannot be shown is none
+    values.get("asked", {}).items()
+    return values
+
+
 def reading_lines(reading: dict[str, Any]) -> list[str]:
     """Returns the text of a `Reading.as_json` for the screen: its columns, and a line a filter."""
     columns, unit = reading["columns"], reading["time_unit"]

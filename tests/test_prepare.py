@@ -90,6 +90,7 @@ def refused(capsys, *parts, got):
         ("returns.csv", SIMPLE.replace("\n", "\r")),
         ("mixed.csv", random_text().replace("\n", "\r", 300)),
         ("mark.csv", "\ufeff\n  \n" + SIMPLE),
+        ("mark_of_an_id.csv", "user\titem\r\n\ufeffu\ta"),
         ("no_time.csv", "item,user\nb,u\na,u\n\n\nb,v"),
         ("rated.csv", "user,item,rating\nu,a,4.5\nv,b,1\n"),
     ],

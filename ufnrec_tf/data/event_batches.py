@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from ufnrec_tf.data.columns import REQUIRED, Columns, choose_columns, chunk_values
-from ufnrec_tf.data.files import TextFile
+from ufnrec_tf.data.files import BOM, TextFile
 from ufnrec_tf.data.log_blocks import Block, LogBlocks
 from ufnrec_tf.data.table_rows import Row, Table, header_line, rows_of, split_lines
 from ufnrec_tf.data.times import TimeTexts, as_numbers
@@ -193,6 +193,8 @@ class _Parser:
         is_odd = self.table.is_quoted and b'"' in data
         # A carriage return by itself ends a quoted table's row and no other's.
         is_odd |= data.count(b"\r") != data.count(b"\r\n")
+        # Arrow takes it for a byte order mark, which past a file's beginning is part of an id.
+        is_odd |= data.startswith(BOM)
         if is_odd or self.table.is_json or len(separator) != 1 or not separator.isascii():
             return None
         self._read.block_size = len(data) + 1

@@ -149,3 +149,8 @@ def test_a_full_disk_is_told_by_name(tmp_path):
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"metrics\.jsonl.*No space left on device"):
         JsonLines(tmp_path / "metrics.jsonl").append(line(4))
+
+
+def test_half_of_a_surrogate_pair_is_written_and_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"name \ud800": "é"})
+    assert read_json(tmp_path / "a.json") == {"name \ud800": "é"}

@@ -66,7 +66,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Writes a file so that it is there whole or not; see `written_whole`."""
     with written_whole(path) as new:
-        new.write_text(text, encoding="utf-8")
+        # Half of a surrogate pair, which a name in JSON can be, as JSON itself escapes it.
+        new.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -67,6 +67,7 @@ class Stream(io.RawIOBase):
         """Returns True."""
         return True
 
+    # The stubs ask for collections.abc.Buffer, which Python 3.11 has not.
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Reads into a buffer and returns how many bytes.
 
@@ -87,7 +88,7 @@ class _Header(tarfile.TarInfo):
     """A header of a tar; an extended one is refused before it is read where it is too long."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        # tarfile's own place to come in, though its name is not a public one.
+        # tarfile's own place to come in, though its name is not a public one nor in the stubs.
         if self.type in _EXTENDED and self.size > MAX_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes, made to fill memory")
         return super()._proc_member(tar)  # type: ignore[misc]

@@ -12,7 +12,7 @@ LOGDIR ?= runs
 RUN = $(VENV)/bin/python
 PIP_INSTALL = $(RUN) -m pip install --quiet --no-input --disable-pip-version-check
 # TensorBoard imports TensorFlow, which would fill the screen.
-BOARD = from ufnrec_tf.quiet import import_tensorflow; import_tensorflow(); \
+BOARD = from ufnrec_tf.common.tensorflow_setup import import_tensorflow; import_tensorflow(); \
         from tensorboard.main import run_main; run_main()
 TYPED = ufnrec_tf configs examples main.py tests benchmarks
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -43,13 +43,13 @@ test: $(VENV)/.tools
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.tools
-	@$(RUN) -m tests.soak $(ARGS)
-	@$(RUN) -m tests.soak_workers
-	@$(RUN) -m tests.soak_raw_sets
-	@$(RUN) -m tests.soak_readers
-	@$(RUN) -m tests.soak_sweep
-	@$(RUN) -m tests.soak_serve
-	@$(RUN) -m tests.soak_page
+	@$(RUN) -m tests.soak.kills $(ARGS)
+	@$(RUN) -m tests.soak.workers
+	@$(RUN) -m tests.soak.raw_sets
+	@$(RUN) -m tests.soak.readers
+	@$(RUN) -m tests.soak.sweep
+	@$(RUN) -m tests.soak.serve
+	@$(RUN) -m tests.soak.page
 
 lint: $(VENV)/.tools
 	@$(RUN) -m ruff check .

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.common import ROOT, Cost, machine, measure, median, train_command
 from benchmarks.rows import BEAUTY, ROWS, SHAPE, Row
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.common.errors import UserError
 
 Json = dict[str, Any]
 

@@ -15,10 +15,11 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=4)
     parser.add_argument("--max-length", type=int, default=50)
     flags = parser.parse_args()
-    from ufnrec_tf import backbones, sources
+    from ufnrec_tf import backbones
     from ufnrec_tf.config import load_config
     from ufnrec_tf.data.splits import leave_one_out
-    from ufnrec_tf.evaluation import RankingEvaluator
+    from ufnrec_tf.evaluation.evaluator import RankingEvaluator
+    from ufnrec_tf.reading import sources
 
     config = load_config("", [])
     split = leave_one_out(sources.load(config, str(flags.data)).interactions)

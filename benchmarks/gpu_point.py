@@ -55,10 +55,10 @@ def main() -> int:
     flags = parser.parse_args()
     import tensorflow as tf
 
-    from ufnrec_tf import sources
     from ufnrec_tf.config import load_config
     from ufnrec_tf.data.splits import leave_one_out
-    from ufnrec_tf.experiment import build, make_evaluator, prepare_tensorflow
+    from ufnrec_tf.reading import sources
+    from ufnrec_tf.training.build import build, make_evaluator, prepare_tensorflow
 
     config = load_config("", settings_of(flags))
     split = leave_one_out(sources.load(config, "").interactions)

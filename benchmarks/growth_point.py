@@ -60,7 +60,7 @@ def train(experiment: Any) -> dict[str, float]:
 
 def evaluate(config: Any, experiment: Any, split: Any) -> dict[str, float]:
     """Returns CPU milliseconds a user, all of them ranked twice, the second time timed."""
-    from ufnrec_tf.experiment import make_evaluator
+    from ufnrec_tf.training.build import make_evaluator
 
     evaluator = make_evaluator(config, split, "test", 0)
     evaluator.ranks(experiment.model.backbone)
@@ -84,10 +84,10 @@ def main() -> int:
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     flags = parser.parse_args()
-    from ufnrec_tf import sources
     from ufnrec_tf.config import load_config
     from ufnrec_tf.data.splits import leave_one_out
-    from ufnrec_tf.experiment import build, prepare_tensorflow
+    from ufnrec_tf.reading import sources
+    from ufnrec_tf.training.build import build, prepare_tensorflow
 
     config = load_config("", settings_of(flags))
     split = leave_one_out(sources.load(config, "").interactions)

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf import backbones
-from ufnrec_tf.export import make_model, write_model
-from ufnrec_tf.item_facts import ItemFacts
+from ufnrec_tf.export.items import ItemFacts
+from ufnrec_tf.export.saved_model import make_model, write_model
 
 
 def export(path: Path, num_items: int, length: int) -> np.ndarray:

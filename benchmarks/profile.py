@@ -18,11 +18,11 @@ from typing import Any
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from ufnrec_tf import sources
-from ufnrec_tf.entries import propose
-from ufnrec_tf.experiment import Experiment, build, prepare_tensorflow
-from ufnrec_tf.positions import pack_batch
-from ufnrec_tf.workdir import read_json
+from ufnrec_tf.common.files import read_json
+from ufnrec_tf.method.candidates import propose
+from ufnrec_tf.method.positions import pack_batch
+from ufnrec_tf.reading import sources
+from ufnrec_tf.training.build import Experiment, build, prepare_tensorflow
 
 
 def load(workdir: Path, data: str) -> tuple[Experiment, int]:

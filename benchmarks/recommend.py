@@ -48,7 +48,7 @@ def write_histories(path: Path, *, num_users: int, num_items: int, scattered: bo
 def export_random(path: Path, *, num_items: int, table: str = "float32") -> None:
     """Exports a model of random weights."""
     from ufnrec_tf import backbones
-    from ufnrec_tf.export import make_model, write_model
+    from ufnrec_tf.export.saved_model import make_model, write_model
 
     backbone = backbones.create("sasrec", num_items=num_items, width=64, max_length=50)
     ids = np.array(["", *(f"item{number}" for number in range(1, num_items + 1))], object)

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.distributed_run import ROOT, processes, worker_environments
+from tests.processes.distributed_run import ROOT, processes, worker_environments
 
 TRAIN_TIMES = ("train_seconds", "train_cpu_seconds", "train_users")
 BATCH_SIZE = 128

@@ -13,11 +13,11 @@ import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.splits import leave_one_out
-from ufnrec_tf.experiment import build, prepare_tensorflow
-from ufnrec_tf.sources import load
-from ufnrec_tf.types import PAD
+from ufnrec_tf.reading.sources import load
+from ufnrec_tf.training.build import build, prepare_tensorflow
 
 
 class DilatedConvolutions(Backbone):

@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
 
     Trained once; each process of pytest-xdist has a copy, as a work directory has one user.
     """
-    from tests.runs import train
+    from tests.helpers.runs import train
 
     workdir = tmp_path_factory.mktemp("trained") / "run"
     # With pytest-xdist the parent is the folder of all its processes, else that of other sessions.

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import ufnrec_tf as ufn
-from tests.runs import LIGHT, PLANTED, ROOT, TINY, read
+from tests.helpers.runs import LIGHT, PLANTED, ROOT, TINY, read
 from ufnrec_tf.config import load_config
-from ufnrec_tf.sources import load
+from ufnrec_tf.reading.sources import load
 
 SETTINGS = {
     key.removeprefix("--config."): value

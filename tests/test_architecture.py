@@ -1,8 +1,10 @@
-"""Imports go down only, serving knows nothing of training, data needs no TensorFlow."""
+"""The folders of the package import only what the table in docs/architecture.md allows."""
 
 import ast
+import collections
 import graphlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,66 +13,32 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ufnrec_tf"
+TABLE = ROOT / "docs" / "architecture.md"
+FLAT = {"api", "config"}
+"""Modules that stand beside the folders."""
+NOT_OF_THE_PACKAGE = {"helpers", "processes", "reference", "soak"}
+"""Folders of tests that belong to no folder of the package."""
+TRAINING = ("training", "objectives", "method", "comparison", "sweep")
 
-LAYERS = [
-    # Below all.
-    "text types errors names phases quiet release random_bits workdir display phase_watcher config "
-    "cluster distribution array_files own_state checkpoint rewriting event_files board run_state "
-    "evaluation_share versions item_facts warm_up small_table item_scores",
-    # What people add to; serving; the parts of the method and of evaluation.
-    "data",
-    "backbones",
-    "losses metrics policies positions memory_rows memory_carry memory_usage user_items "
-    "host_state gate optimizer retriever controls statistics slices beyond_accuracy "
-    "history_groups history_parquet histories "
-    "chart_values charts report_style pictures run_ids",
-    "memory teacher sampling objectives entries ranking baselines export",
-    "safe_flips memory_transfer publishing table_check onnx_export",
-    "recommend_output recommend_parts recommend_scoring "
-    "model evaluation recommend faiss_scorer suspects detection serving",
-    "planted_detection",
-    # A run.
-    "arms parts backbone_setup checks run_settings "
-    "sources experiment run_scalars run_scores showing",
-    "callbacks record false_negatives preparation inspection run_cards",
-    "signals warm_start",
-    "results",
-    "run_heading",
-    "training trained recommend_mode comparison_runs children serve",
-    "comparison_numbers comparison_summary comparison_plan comparison_text report_parts",
-    "report_suspects report run_facts run_numbers run_charts",
-    "run_sections run_page",
-    "reporting",
-    "forget_tables forget_shown forget_prepared",
-    "comparison forget",
-    "sweep_space",
-    "sweep_study",
-    "sweep_plan",
-    "sweep_text sweep_board",
-    "sweep",
-    "recommender",
-    "modes api",
-    "uses help_pages",
-    "completion",
-    "cli",
-]
-"""Modules and folders of the package, the lowest first: each imports its own line or lower."""
 
-TRAINING = {
-    "model",
-    "memory",
-    "teacher",
-    "objectives",
-    "sampling",
-    "optimizer",
-    "callbacks",
-    "gate",
-}
+def read_table(text: str) -> dict[str, set[str]]:
+    """Returns what each folder or module may import: the rows of `| folder | may import |`."""
+    table = {}
+    for name, allowed in re.findall(r"^\| `([\w.]+)/?` \| (.*?) \|$", text, flags=re.MULTILINE):
+        table[name.removesuffix(".py")] = set(re.findall(r"`([\w.]+?)(?:/|\.py)?`", allowed))
+    return table
 
 
 def module_name(path: Path) -> str:
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+FILES.pop("")
+FOLDERS = {name for name, path in FILES.items() if path.name == "__init__.py"}
+MODULES = sorted(set(FILES) - FOLDERS)
+ALLOWED = read_table(TABLE.read_text(encoding="utf-8"))
 
 
 def imports_of(path: Path) -> set[str]:
@@ -81,107 +49,142 @@ def imports_of(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
-            found.add(node.module or "")
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in names if name.removeprefix("ufnrec_tf.") in FILES}
+            found |= modules or {node.module or ""}
     own = {name.removeprefix("ufnrec_tf.") for name in found if name.startswith("ufnrec_tf.")}
-    return own & set(FILES)
+    assert own <= set(FILES), f"{path} imports {sorted(own - set(FILES))}, which do not exist"
+    return own
 
 
-FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-FILES.pop("")  # the package itself holds a version
 IMPORTS = {name: imports_of(path) for name, path in FILES.items()}
 
 
-def layer(module: str) -> int:
-    top = module.split(".")[0]
-    found = [level for level, line in enumerate(LAYERS) if top in line.split()]
-    assert len(found) == 1, f"{top}: say in LAYERS of {__file__} where it stands"
-    return found[0]
+def top(module: str) -> str:
+    return module.split(".")[0]
+
+
+def may_import(module: str, other: str) -> bool:
+    allowed = ALLOWED[top(module)]
+    return top(module) == top(other) or top(other) in allowed or other in allowed
 
 
 def everything_below(module: str) -> set[str]:
-    """What a module imports, directly or not."""
+    """Returns what a module imports, directly or not, and the folders that this runs."""
     found: set[str] = set()
     waiting = [module]
     while waiting:
         for name in IMPORTS[waiting.pop()]:
-            # Importing a.b runs a as well.
-            for part in {name, *([name.split(".")[0]] if name.split(".")[0] in FILES else [])}:
+            parts = name.split(".")
+            for part in (".".join(parts[:length]) for length in range(1, len(parts) + 1)):
                 if part not in found:
                     found.add(part)
                     waiting.append(part)
     return found
 
 
+def test_the_table_names_every_folder_and_nothing_else():
+    assert set(ALLOWED) == {top(name) for name in FILES}
+
+
+def test_the_table_has_an_order():
+    """So that no folder can need, by a detour, one that needs it."""
+    tops = {name: {top(other) for other in allowed} for name, allowed in ALLOWED.items()}
+    graphlib.TopologicalSorter(tops).prepare()
+
+
 @pytest.mark.parametrize("module", list(FILES))
-def test_imports_go_down(module):
-    above = {name for name in IMPORTS[module] if layer(name) > layer(module)}
-    assert not above, f"{module} imports {sorted(above)}, which stand above it"
+def test_a_folder_imports_what_the_table_allows(module):
+    more = sorted(other for other in IMPORTS[module] if not may_import(module, other))
+    assert not more, (
+        f"{module} imports {more}. {top(module)}/ may import {sorted(ALLOWED[top(module)])}: "
+        f"move the code, or change the table in {TABLE.relative_to(ROOT)}"
+    )
 
 
 def test_no_module_imports_itself_by_a_detour():
     graphlib.TopologicalSorter(IMPORTS).prepare()
 
 
-def test_the_table_holds_no_module_that_is_gone():
-    tops = {name.split(".")[0] for name in FILES}
-    assert set(" ".join(LAYERS).split()) == tops
+def test_only_three_modules_stand_flat():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", *FLAT}
 
 
-def test_parts_of_the_method_do_not_know_each_other():
-    """The model passes values between them, so that model.py alone tells the story."""
-    parts = {"memory", "teacher", "sampling", "objectives"}
+def test_no_module_repeats_the_name_of_its_folder():
+    repeated = {name for name in MODULES if f".{name}".count(f".{'_'.join(folder_words(name))}_")}
+    assert not repeated
+
+
+def folder_words(module: str) -> list[str]:
+    return module.split(".")[-2:-1] or ["-"]
+
+
+def test_no_two_public_classes_have_one_name():
+    places = collections.defaultdict(list)
+    for module, path in FILES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(module)
+    assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_a_folder_says_what_it_is_in_one_sentence():
+    """Late imports depend on it: importing a module runs the `__init__` of its folders."""
+    for folder in FOLDERS:
+        tree = ast.parse(FILES[folder].read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), folder
+        assert folder in ("backbones", "objectives") or len(tree.body) == 1, folder
+
+
+def test_tests_mirror_the_folders():
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders - NOT_OF_THE_PACKAGE <= {top(name) for name in FILES}
+
+
+def test_parts_of_the_step_do_not_know_each_other():
+    """The model passes values between them, so that method/model.py tells the order of a step."""
+    parts = {"method.memory", "method.teacher", "method.negatives", "objectives"}
     for part in parts:
         assert not everything_below(part) & (parts - {part}), part
-    assert parts <= IMPORTS["model"]
+    assert parts <= {name.removesuffix(".base") for name in IMPORTS["method.model"]}
 
 
 def test_serving_imports_nothing_of_training():
-    server = [name for name in FILES if name.split(".")[0] == "serving"]
-    for module in ("retriever", "publishing", "recommend", "histories", *server):
-        below = everything_below(module)
-        assert not below & TRAINING, module
-        assert not {name for name in below if name.startswith(("backbones", "data"))}, module
+    for module in ("export.retriever", "export.publish", "recommend.batch", *MODULES):
+        if top(module) in ("export", "recommend", "serving"):
+            below = {top(name) for name in everything_below(module)}
+            assert not below & {*TRAINING, "backbones", "data"}, module
 
 
 def test_evaluation_and_backbones_know_nothing_of_training():
-    for module in ("evaluation", "ranking", "metrics", "baselines", "backbones", "data.pipeline"):
-        assert not everything_below(module) & TRAINING, module
-
-
-def test_only_a_run_reads_the_configuration():
-    lowest = layer("experiment")
-    for module in FILES:
-        if layer(module) < lowest:
-            assert "config" not in IMPORTS[module], module
+    for module in MODULES:
+        if top(module) in ("backbones", "data", "evaluation"):
+            below = {top(name) for name in everything_below(module)}
+            assert not below & {"training", "comparison", "sweep"}, module
 
 
 def test_replicas_are_known_in_one_module_only():
     words = ("MirroredStrategy", ".all_reduce(", "get_replica_context", "merge_call")
     for module, path in FILES.items():
         text = path.read_text(encoding="utf-8")
-        assert module == "distribution" or not any(word in text for word in words), module
+        assert module == "common.distribution" or not any(word in text for word in words), module
 
 
-def test_tests_of_reference_import_nothing_of_the_package():
-    for name in (
-        "oracle.py",
-        "oracle_training.py",
-        "oracle_judge.py",
-        "numpy_sasrec.py",
-        "cases.py",
-    ):
-        assert "ufnrec_tf" not in {
-            part.split(".")[0]
-            for node in ast.walk(ast.parse((ROOT / "tests" / name).read_text(encoding="utf-8")))
-            for part in (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-        }
+def test_references_import_nothing_of_the_package():
+    for path in sorted((ROOT / "tests" / "reference").glob("*.py")):
+        if path.stem in ("cases", "numpy_sasrec") or path.stem.startswith("oracle"):
+            names = {
+                part.split(".")[0]
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                for part in (
+                    [alias.name for alias in node.names]
+                    if isinstance(node, ast.Import)
+                    else [node.module or ""]
+                    if isinstance(node, ast.ImportFrom)
+                    else []
+                )
+            }
+            assert path.stem == "oracle_run" or "ufnrec_tf" not in names, path
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -199,14 +202,15 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_data_works_without_tensorflow():
-    modules = ("interactions", "readers", "splits", "synthetic")
-    lines = [f"import ufnrec_tf.data.{name}" for name in modules]
-    loaded = loaded_after("\n".join([*lines, "import ufnrec_tf.reporting"]))  # a page takes none
+def test_data_reading_and_reports_work_without_tensorflow():
+    needs_it = {"data.batches"}
+    modules = [name for name in MODULES if top(name) in ("data", "reading", "report")]
+    lines = [f"import ufnrec_tf.{name}" for name in modules if name not in needs_it]
+    loaded = loaded_after("\n".join(lines))
     assert "pandas" in loaded
     assert not loaded & {"tensorflow", "keras"}
 
 
 def test_command_line_starts_without_tensorflow():
     """So that a wrong flag is answered at once."""
-    assert not loaded_after("import ufnrec_tf.cli") & {"tensorflow", "keras", "pandas"}
+    assert not loaded_after("import ufnrec_tf.cli.main") & {"tensorflow", "keras", "pandas"}

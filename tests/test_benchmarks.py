@@ -10,7 +10,7 @@ from benchmarks import bench, check_gpu, detection, growth, large, peers
 from benchmarks.common import machine, measure, median, train_command
 from benchmarks.rows import ROWS
 from ufnrec_tf.config import load_config
-from ufnrec_tf.data.readers import read_interactions
+from ufnrec_tf.reading.readers import read_interactions
 
 
 def test_cost_of_a_process_is_its_own():

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from tests.runs import ROOT, run
-from ufnrec_tf.cli import MODES
+from tests.helpers.runs import ROOT, run
+from ufnrec_tf.cli.main import MODES
 from ufnrec_tf.config import option_table
 
 TABLE = option_table()

@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.runs import run
-from tests.serving import ITEM_IDS, NUM_ITEMS, make_backbone, model_of, pad, random_histories
+from tests.helpers.runs import run
+from tests.helpers.serving import (
+    ITEM_IDS,
+    NUM_ITEMS,
+    make_backbone,
+    model_of,
+    pad,
+    random_histories,
+)
 from ufnrec_tf import faiss_scorer
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.export import write_model
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.export.items import ItemFacts
+from ufnrec_tf.export.saved_model import write_model
 from ufnrec_tf.faiss_scorer import FaissScorer
-from ufnrec_tf.item_facts import ItemFacts
-from ufnrec_tf.recommend_scoring import ExactScorer, load_model
+from ufnrec_tf.recommend.scoring import ExactScorer, load_model
 
 
 @pytest.fixture(scope="module", params=[True, False])

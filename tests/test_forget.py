@@ -10,19 +10,18 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from tests.runs import LIGHT, TINY, contents, read, run
+from tests.helpers.runs import LIGHT, TINY, contents, read, run
 from ufnrec_tf import forget as forgetting
 from ufnrec_tf import forget_tables
-from ufnrec_tf.checkpoint import CheckpointStore
-from ufnrec_tf.data.placement import RowOwners
-from ufnrec_tf.data.prepared import read_items, read_manifest
-from ufnrec_tf.data.prepared_interactions import read_prepared
-from ufnrec_tf.own_state import Part, part_prefix, read_part, write_part
-from ufnrec_tf.report_suspects import without_users as page_without_users
-from ufnrec_tf.run_ids import read_ids
-from ufnrec_tf.run_scalars import markdown
-from ufnrec_tf.run_scalars import without_users as card_without_users
-from ufnrec_tf.showing import without_users as log_without_users
+from ufnrec_tf.data.windows import RowOwners
+from ufnrec_tf.reading.prepare.prepared_folder import read_items, read_manifest, read_prepared
+from ufnrec_tf.report.suspects import without_users as page_without_users
+from ufnrec_tf.runs.checkpoints import CheckpointStore
+from ufnrec_tf.runs.raw_ids import read_ids
+from ufnrec_tf.runs.worker_state import WorkerPart, part_prefix, read_part, write_part
+from ufnrec_tf.training.shown_results import without_users as log_without_users
+from ufnrec_tf.training.tensorboard_content import markdown
+from ufnrec_tf.training.tensorboard_content import without_users as card_without_users
 
 NUM_USERS = 20
 GONE = {"user-03x", "user-07x"}
@@ -303,7 +302,7 @@ def test_rows_of_others_keep_their_worker():
         whole = read_part(folder / name, 0, 1)
         for worker in range(number):
             rows = owners.rows_of(worker, number)
-            part = Part({key: table[rows] for key, table in whole.tables.items()}, whole.sums)
+            part = WorkerPart({key: table[rows] for key, table in whole.tables.items()}, whole.sums)
             write_part(folder / name, worker, number, part)
         for path in folder.glob(f"{name}/{part_prefix(Path(), 0, 1).name}*"):
             path.unlink()

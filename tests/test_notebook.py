@@ -3,7 +3,7 @@
 import nbformat
 from nbclient import NotebookClient
 
-from tests.runs import ROOT
+from tests.helpers.runs import ROOT
 
 
 def test_the_quick_start_runs_and_learns(monkeypatch):

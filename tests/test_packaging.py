@@ -6,9 +6,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.runs import ROOT
+from tests.helpers.runs import ROOT
 
-SOURCES = ("pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+SOURCES = ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE")
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 
@@ -33,7 +33,7 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
         (entries,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "ufnrec = ufnrec_tf.cli:run" in archive.read(entries).decode("utf-8")
+        assert "ufnrec = ufnrec_tf.cli.main:run" in archive.read(entries).decode("utf-8")
     expected = files_of(ROOT / "ufnrec_tf", "ufnrec_tf")
     assert {"ufnrec_tf/py.typed", "ufnrec_tf/serving/page.html"} <= expected
     assert packed == expected | files_of(ROOT / "configs", "ufnrec_tf/configs")

@@ -13,11 +13,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ufnrec_tf.api import Run, load_export, read, split, train
-    from ufnrec_tf.errors import UserError
+    from ufnrec_tf.common.errors import UserError
 
 _HOMES = {
     "Run": "ufnrec_tf.api",
-    "UserError": "ufnrec_tf.errors",
+    "UserError": "ufnrec_tf.common.errors",
     "load_export": "ufnrec_tf.api",
     "read": "ufnrec_tf.api",
     "split": "ufnrec_tf.api",

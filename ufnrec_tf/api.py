@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import read_json
+from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import Split
-from ufnrec_tf.display import Display
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.quiet import import_tensorflow
-from ufnrec_tf.run_settings import trained_config
-from ufnrec_tf.sources import Source, load, make_split
-from ufnrec_tf.workdir import RANKS_FILES, Workdir, read_json, read_record
+from ufnrec_tf.reading.sources import Source, load, make_split
+from ufnrec_tf.runs.trained_settings import trained_config
+from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
 
 if TYPE_CHECKING:
-    from ufnrec_tf.recommender import Histories, Recommender
+    from ufnrec_tf.recommend.recommender import Histories, Recommender
 
 Settings = Mapping[str, Any]
 Data = str | Path | pd.DataFrame | Interactions
@@ -92,8 +93,8 @@ def train(
     source = _source(chosen, data, items)
     parts = make_split(chosen, source.interactions)
     import_tensorflow()
-    from ufnrec_tf.checks import check_names
-    from ufnrec_tf.training import train as train_run
+    from ufnrec_tf.training.checks import check_names
+    from ufnrec_tf.training.train import train as train_run
 
     check_names(chosen)
     train_run(
@@ -202,7 +203,7 @@ class Run:
             config, record = trained_config(str(self.path), _overrides(settings))
             source = _source(config, record["data_path"] if data is None else data)
             import_tensorflow()
-            from ufnrec_tf.trained import evaluate_workdir
+            from ufnrec_tf.training.evaluate import evaluate_workdir
 
             return evaluate_workdir(
                 config, record, source, str(self.path), part, Display(is_shown=shows)
@@ -216,7 +217,7 @@ def load_export(path: str | Path) -> "Recommender":
         UserError: If there is none, or it is damaged.
     """
     import_tensorflow()
-    from ufnrec_tf.recommender import Recommender
+    from ufnrec_tf.recommend.recommender import Recommender
 
     return Recommender(path)
 

@@ -6,11 +6,11 @@ configuration, and the values of those that have a few; else names of files.
 
 from collections.abc import Iterable
 
+from ufnrec_tf.cli.help import ALL, Pages
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.config import Option, configs_folder
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.help_pages import ALL, Pages
-from ufnrec_tf.names import nearest
-from ufnrec_tf.policies import POLICIES
+from ufnrec_tf.method.policies import POLICIES
 
 FILE_KEYS = ("data.titles", "training.warm_start")
 """Keys of the configuration whose value is a path."""

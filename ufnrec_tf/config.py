@@ -13,8 +13,8 @@ from typing import Any
 import ml_collections
 from ml_collections import FieldReference
 
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.names import nearest
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.lookup import nearest
 
 COMPARE_CONFIG = "configs/compare_confounders.py"
 DEMO_CONFIG = "configs/demo.py"

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.errors import UserError, own_words
-from ufnrec_tf.export import read_metadata
-from ufnrec_tf.item_facts import read_items
-from ufnrec_tf.recommend_scoring import Answers, ExactScorer
-from ufnrec_tf.table_check import recall
-from ufnrec_tf.types import EMPTY_SCORE, PAD
-from ufnrec_tf.versions import damaged
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
+from ufnrec_tf.export.items import read_items
+from ufnrec_tf.export.saved_model import read_metadata
+from ufnrec_tf.export.small_table_check import recall
+from ufnrec_tf.export.versions import damaged
+from ufnrec_tf.recommend.scoring import Answers, ExactScorer
 
 _CHECKED = 512
 # Cells of the index a square root of items, the share of them that is searched, and the items

@@ -10,14 +10,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from ufnrec_tf.display import Display
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import read_json, write_json
 from ufnrec_tf.forget_prepared import forget_prepared
 from ufnrec_tf.forget_shown import SUSPECTS_FILE, drop_from_parquet, drop_from_texts, users_shown
 from ufnrec_tf.forget_tables import Cleared, clear_ids, clear_tables
 from ufnrec_tf.rewriting import tidy
-from ufnrec_tf.run_ids import FOLDER, read_ids
-from ufnrec_tf.workdir import FORGOTTEN, RANKS_FILES, Workdir, read_json, write_json
+from ufnrec_tf.runs.raw_ids import FOLDER, read_ids
+from ufnrec_tf.runs.workdir import FORGOTTEN, RANKS_FILES, Workdir
 
 _SHOWN_UNKNOWN = 5
 

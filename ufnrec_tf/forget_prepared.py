@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ufnrec_tf.data.prepared import (
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.reading.prepare.prepared_folder import (
     MANIFEST,
     FileEntry,
     Manifest,
@@ -19,9 +20,8 @@ from ufnrec_tf.data.prepared import (
     write_manifest,
     write_shard,
 )
-from ufnrec_tf.display import Display
 from ufnrec_tf.rewriting import rewrite
-from ufnrec_tf.workdir import Workdir
+from ufnrec_tf.runs.workdir import Workdir
 
 
 class Kept(NamedTuple):

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 import tensorflow as tf
 
-from ufnrec_tf.errors import UserError, own_words
-from ufnrec_tf.report_suspects import without_users as page_without_users
-from ufnrec_tf.run_scalars import SUMMARY_CARD
-from ufnrec_tf.run_scalars import without_users as card_without_users
-from ufnrec_tf.showing import without_users as log_without_users
-from ufnrec_tf.workdir import RANKS_FILES, not_written, read_json, write_json, write_parquet
-from ufnrec_tf.workdir import write_text as write_text_file
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.files import read_json, write_error, write_json, write_parquet
+from ufnrec_tf.common.files import write_text as write_text_file
+from ufnrec_tf.report.suspects import without_users as page_without_users
+from ufnrec_tf.runs.workdir import RANKS_FILES
+from ufnrec_tf.training.shown_results import without_users as log_without_users
+from ufnrec_tf.training.tensorboard_content import SUMMARY_CARD
+from ufnrec_tf.training.tensorboard_content import without_users as card_without_users
 
 SUSPECTS_FILE = "false_negatives.parquet"
 PARQUET_FILES = (*RANKS_FILES.values(), SUSPECTS_FILE)
@@ -132,5 +133,5 @@ def _rewrite_events(path: Path, users: Set[str]) -> int:
             os.replace(new, path)
         except (OSError, tf.errors.OpError) as error:
             new.unlink(missing_ok=True)
-            raise not_written(path, error) from error
+            raise write_error(path, error) from error
     return changed

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.checkpoint import CheckpointStore
-from ufnrec_tf.data.placement import RowOwners
+from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.data.user_hash import owners_of
-from ufnrec_tf.errors import UserError, own_words
-from ufnrec_tf.own_state import Part, read_part, write_part
+from ufnrec_tf.data.windows import RowOwners
 from ufnrec_tf.rewriting import rewrite
-from ufnrec_tf.run_ids import RunIds, write_rows
+from ufnrec_tf.runs.checkpoints import CheckpointStore
+from ufnrec_tf.runs.raw_ids import RunIds, write_rows
+from ufnrec_tf.runs.worker_state import WorkerPart, read_part, write_part
 
 STAND_IN = "forgotten-"
 """What the name begins with that a forgotten user's rows bear; the rest is random."""
@@ -65,7 +65,7 @@ def _num_workers(store: CheckpointStore, name: str) -> int:
     return int(state["num_workers"])
 
 
-def _read(folder: Path, worker: int, num_workers: int, num_rows: int) -> Part:
+def _read(folder: Path, worker: int, num_workers: int, num_rows: int) -> WorkerPart:
     try:
         part = read_part(folder, worker, num_workers)
     # Which it raises depends on the byte that is damaged.
@@ -84,7 +84,7 @@ def _unreadable(folder: Path, reason: str) -> UserError:
     )
 
 
-def _zero(part: Part, is_gone: np.ndarray) -> int | None:
+def _zero(part: WorkerPart, is_gone: np.ndarray) -> int | None:
     """Zeroes rows bool [n] of all tables; returns the items they held, None if all were 0."""
     rows = np.flatnonzero(is_gone)
     has_some = any(table[rows].any() for table in part.tables.values())
@@ -96,7 +96,7 @@ def _zero(part: Part, is_gone: np.ndarray) -> int | None:
     return num_items
 
 
-def _replace(folder: Path, worker: int, num_workers: int, part: Part) -> None:
+def _replace(folder: Path, worker: int, num_workers: int, part: WorkerPart) -> None:
     own = f"worker-{worker:05d}-of-{num_workers:05d}.*"
     try:
         rewrite(folder, lambda new: write_part(new, worker, num_workers, part), without=own)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ufnrec_tf.workdir import not_written, to_disk
+from ufnrec_tf.common.files import to_disk, write_error
 
 
 def tidy(folder: Path) -> int:
@@ -57,7 +57,7 @@ def rewrite(checkpoint: Path, change: Callable[[Path], None], *, without: str) -
         to_disk(checkpoint.parent)
     except OSError as error:
         shutil.rmtree(new, ignore_errors=True)
-        raise not_written(checkpoint, error) from error
+        raise write_error(checkpoint, error) from error
     shutil.rmtree(old)
 
 

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.packing import PackedHistories, pack, unpack
-from ufnrec_tf.small_table import SmallTable
+from ufnrec_tf.common.small_table import SmallTable
 
 _CATALOGUE_SHARE = 16
 """Items a candidate below which scoring the whole catalogue is cheaper than gathering rows, and

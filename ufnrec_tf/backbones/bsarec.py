@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.backbones.attention import CausalAttention
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.backbones.blocks import CausalAttention
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.filtering import (
     DEVIATION,
@@ -16,7 +16,7 @@ from ufnrec_tf.backbones.filtering import (
     Places,
     layer_norm,
 )
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.common.errors import UserError
 
 
 class BSARec(FilteringBackbone):

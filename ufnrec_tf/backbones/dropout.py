@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.distribution import replica_number
-from ufnrec_tf.random_bits import GOLDEN, bits_like, mix
+from ufnrec_tf.common.distribution import replica_number
+from ufnrec_tf.common.tensors import GOLDEN, bits_like, mix
 
 
 class _Keyed(keras.layers.Layer):

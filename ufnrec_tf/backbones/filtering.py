@@ -16,8 +16,8 @@ from ufnrec_tf.backbones.packing import (
     neighbourhood,
     padded_neighbourhood,
 )
-from ufnrec_tf.names import pick
-from ufnrec_tf.types import PAD, widen
+from ufnrec_tf.common.lookup import pick
+from ufnrec_tf.common.tensors import PAD, widen
 
 DEVIATION = 0.02
 EPSILON = 1e-12

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ufnrec_tf.backbones.attention import xavier_normal
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.backbones.blocks import xavier_normal
 from ufnrec_tf.backbones.dropout import Dropout
-from ufnrec_tf.types import PAD, widen
+from ufnrec_tf.common.tensors import PAD, widen
 
 
 class GRU4Rec(Backbone):

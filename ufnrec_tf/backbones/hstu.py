@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ufnrec_tf.backbones.attention import xavier_normal
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.backbones.blocks import xavier_normal
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
     Neighbourhood,
@@ -16,8 +16,8 @@ from ufnrec_tf.backbones.packing import (
     neighbourhood,
     padded_neighbourhood,
 )
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.types import PAD, widen
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.tensors import PAD, widen
 
 DEVIATION = 0.02
 EPSILON = 1e-6

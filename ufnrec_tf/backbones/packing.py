@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ufnrec_tf.types import PAD
+from ufnrec_tf.common.tensors import PAD
 
 FILLER = -1
 """Row given to fillers when it is asked who sees whom: they see each other, nobody sees them."""

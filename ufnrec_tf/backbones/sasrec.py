@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ufnrec_tf.backbones.attention import CausalAttention, FeedForward, xavier_normal
 from ufnrec_tf.backbones.base import Backbone
-from ufnrec_tf.backbones.blocks import CausalAttention, FeedForward, xavier_normal
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
     Neighbourhood,
@@ -15,9 +15,9 @@ from ufnrec_tf.backbones.packing import (
     fill_up,
     neighbourhood,
 )
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.names import pick
-from ufnrec_tf.types import PAD, widen
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.lookup import pick
+from ufnrec_tf.common.tensors import PAD, widen
 
 LAYER_NORM_EPSILON = 1e-8
 

@@ -1,1 +1,1 @@
-"""Logs of (user, item, time): reading, splitting, generating, feeding."""
+"""What training reads: interactions with internal ids, their split, windows, batches."""

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ufnrec_tf.errors import UserError, own_words
+from ufnrec_tf.common.errors import UserError, own_words
 
 MAX_RATIO = 200
 """Bytes out of one byte in, at most: logs come to 20 at most, deflate could do 1,000."""

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.common.errors import UserError
 
 
 class Expected(NamedTuple):

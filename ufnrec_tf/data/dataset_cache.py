@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.files import read_json, write_json, write_text
 from ufnrec_tf.data.checksums import Expected, check_file
 from ufnrec_tf.data.dataset_entry import Dataset, File
 from ufnrec_tf.data.dataset_tables import ConversionBar, write_events, write_items
 from ufnrec_tf.data.datasets import find_dataset
 from ufnrec_tf.data.downloads import Patience, fetch, megabytes
 from ufnrec_tf.data.raw_layouts import LAYOUTS
-from ufnrec_tf.display import Display
-from ufnrec_tf.errors import UserError, own_words
-from ufnrec_tf.workdir import read_json, write_json, write_text
 
 CONVERSION = 1
 """Raised when what is written from the same files changes, so that it is written anew."""

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ufnrec_tf.common.display import Display, ProgressBar
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import written_whole
 from ufnrec_tf.data.archives import Stream
 from ufnrec_tf.data.downloads import megabytes
 from ufnrec_tf.data.raw_rows import BATCH_ROWS, Events, Item
-from ufnrec_tf.display import Display, ProgressBar
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.workdir import written_whole
 
 _ITEMS = pa.schema(
     [

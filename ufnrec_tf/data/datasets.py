@@ -7,6 +7,8 @@ To add one, add an entry to `DATASETS` and, where its files are like no other's,
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.data.amazon_sets import (
     CATEGORIES_2014,
     CATEGORIES_2018,
@@ -17,8 +19,6 @@ from ufnrec_tf.data.amazon_sets import (
     amazon_2023_all,
 )
 from ufnrec_tf.data.dataset_entry import Dataset, File
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.names import nearest
 
 _GROUPLENS = "https://files.grouplens.org/datasets"
 _MOVIELENS = f"{_GROUPLENS}/movielens"

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from ufnrec_tf.common.display import Display, ProgressBar
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import to_disk, write_error, write_json
 from ufnrec_tf.data.checksums import Expected, check_file
 from ufnrec_tf.data.web import ChangedError, PassingError, Reply, ask, check_address, read_some
-from ufnrec_tf.display import Display, ProgressBar
-from ufnrec_tf.errors import UserError
-from ufnrec_tf.workdir import not_written, to_disk, write_json
 
 MAX_BYTES = 100 * 10**9
 """A download of unknown size that is larger than this is no data set of ours."""
@@ -127,7 +127,7 @@ def _keep(part: _Part) -> None:
         os.replace(part.path, part.target)
         to_disk(part.target.parent)
     except OSError as error:
-        raise not_written(part.target, error) from error
+        raise write_error(part.target, error) from error
     part.remove()
 
 
@@ -223,7 +223,7 @@ def _write(part: _Part, reply: Reply, *, limit: int) -> None:
             try:
                 append(part.path, chunk)
             except OSError as error:
-                raise not_written(part.path, error) from error
+                raise write_error(part.path, error) from error
             show(done)
             now = time.monotonic()
             if now - window_begin >= part.patience.slow_seconds:

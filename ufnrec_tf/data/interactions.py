@@ -1,4 +1,4 @@
-"""Interactions: a log as flat arrays with dense internal ids, and the raw ids to go back."""
+"""Who took what, in which order: flat arrays with internal ids, and the raw ids behind them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,10 +6,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ufnrec_tf.data.item_table import ItemTable
-from ufnrec_tf.data.reading import Reading
+from ufnrec_tf.common.text import plain
+from ufnrec_tf.data.items import ItemTable
+from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.data.times import moment_text
-from ufnrec_tf.text import plain
 
 REPEATS = ("keep", "drop")
 
@@ -49,7 +49,7 @@ class Interactions:
     item_titles: np.ndarray | None = None
     item_categories: np.ndarray | None = None
     item_prices: np.ndarray | None = None
-    reading: Reading | None = None
+    reading: LogDescription | None = None
 
     @property
     def num_users(self) -> int:
@@ -100,7 +100,7 @@ def build_interactions(
     source: str,
     repeats: str = "keep",
     items: ItemTable | None = None,
-    reading: Reading | None = None,
+    reading: LogDescription | None = None,
     num_repeats_dropped: int = 0,
 ) -> Interactions:
     """Maps raw ids to internal ones and sorts the events by user, then time, stably.
@@ -178,3 +178,12 @@ def is_first_of_pair(users: np.ndarray, items: np.ndarray) -> np.ndarray:
 def pair_keys(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Returns one number for each (user, item), ordered by user, then item; int64 [E]."""
     return users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items
+
+
+def some_histories(log: Interactions, count: int = 1000) -> list[list[str]]:
+    """Returns the raw item ids of at most `count` users, spread evenly over the log."""
+    users = np.unique(np.linspace(0, log.num_users - 1, count).astype(int))
+    return [
+        log.item_ids[log.items[log.offsets[user] : log.offsets[user + 1]]].tolist()
+        for user in users.tolist()
+    ]

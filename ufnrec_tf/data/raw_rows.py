@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.common.errors import UserError
 
 BATCH_ROWS = 1 << 17
 MAX_LINE = 1 << 24

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.data.raw_rows import Events
-from ufnrec_tf.errors import UserError, own_words
 
 _BLOCK = 1 << 22
 ISO = "%Y-%m-%dT%H:%M:%SZ"

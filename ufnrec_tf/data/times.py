@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ufnrec_tf.errors import UserError
+from ufnrec_tf.common.errors import UserError
 
 TIME_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """Name of a unit -> how many of it a second has."""

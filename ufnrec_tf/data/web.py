@@ -9,8 +9,8 @@ from typing import IO, NamedTuple
 from urllib.parse import urlsplit
 
 from ufnrec_tf import __version__
-from ufnrec_tf.errors import UserError, own_words
-from ufnrec_tf.text import plain
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.text import plain
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 _NUMBER = re.compile(r"[0-9]{1,18}")  # isdigit() also takes what int() does not

@@ -6,8 +6,35 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.distribution import num_replicas
-from ufnrec_tf.types import Entries, LossTerms
+from ufnrec_tf.common.distribution import num_replicas
+
+
+class Entries(NamedTuple):
+    """What each candidate is to the loss, all [C, 1 + N], column 0 the positive.
+
+    Attributes:
+        candidates: int32, item ids.
+        is_flipped: bool, a negative that is labelled 1 in this step.
+        is_removed: bool, a negative that is left out of the loss in this step.
+        is_counted: bool, takes part in the loss.
+    """
+
+    candidates: tf.Tensor
+    is_flipped: tf.Tensor
+    is_removed: tf.Tensor
+    is_counted: tf.Tensor
+
+
+class LossTerms(NamedTuple):
+    """Scalar loss terms of a step, float32 []; `total` is what is minimised.
+
+    With replicas each holds this replica's share: their sum over replicas is the global value.
+    """
+
+    total: tf.Tensor
+    ranking: tf.Tensor
+    consistency: tf.Tensor
+    l2: tf.Tensor
 
 
 class LossSettings(NamedTuple):
@@ -44,7 +71,7 @@ class Scored(NamedTuple):
             that have such an entry.
         vectors: float32 [P, D], the positions' vectors.
         item_table: float32 [num_items + 1, D].
-        counts: `Counts` over all replicas, float32, at least 1 each.
+        counts: `LossCounts` over all replicas, float32, at least 1 each.
     """
 
     logits: tf.Tensor
@@ -56,7 +83,7 @@ class Scored(NamedTuple):
     teacher_logits: tf.Tensor
     vectors: tf.Tensor
     item_table: tf.Tensor
-    counts: "Counts"
+    counts: "LossCounts"
 
     def labels(self) -> tf.Tensor:
         """Returns float32 [P, K], 1 for the positive and for flipped entries, else 0."""
@@ -64,7 +91,7 @@ class Scored(NamedTuple):
         return tf.where(self.is_flipped, tf.ones_like(positive), positive)
 
 
-class Counts(NamedTuple):
+class LossCounts(NamedTuple):
     """How many there are, over all replicas.
 
     Attributes:
@@ -125,7 +152,7 @@ class Objective(ABC):
         self.l2 = l2
 
     def count(self, entries: Entries, is_softened: tf.Tensor) -> tf.Tensor:
-        """Returns what this replica adds to `Counts`, int64 [5]; arguments: see the call."""
+        """Returns what this replica adds to `LossCounts`, int64 [5]; arguments: see the call."""
         counted = entries.is_counted
         has_label = counted & ~is_softened if self.uses_soft_label_only else counted
         of_rows = [counted[:, 0], tf.reduce_any(is_softened, axis=1)]
@@ -175,7 +202,7 @@ class Objective(ABC):
             teacher_logits=teacher_logits,
             vectors=vectors,
             item_table=item_table,
-            counts=Counts(*tf.unstack(tf.maximum(tf.cast(divisors, logits.dtype), 1.0))),
+            counts=LossCounts(*tf.unstack(tf.maximum(tf.cast(divisors, logits.dtype), 1.0))),
         )
         ranking = self.ranking_term(scored)
         consistency = l2 = tf.zeros([], logits.dtype)

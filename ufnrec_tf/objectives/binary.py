@@ -9,8 +9,8 @@ import math
 
 import tensorflow as tf
 
-from ufnrec_tf.losses import bce, bernoulli_kl
 from ufnrec_tf.objectives.base import Objective, Scored
+from ufnrec_tf.objectives.functions import bce, bernoulli_kl
 
 
 class BinaryObjective(Objective):

@@ -18,9 +18,9 @@ import math
 
 import tensorflow as tf
 
-from ufnrec_tf.losses import catalogue_logsumexp, masked_softmax_kl
+from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.objectives.base import Objective, Scored
-from ufnrec_tf.types import PAD
+from ufnrec_tf.objectives.functions import catalogue_logsumexp, masked_softmax_kl
 
 _EXCLUDED = -1e30
 """Stands for minus infinity, whose difference from itself is not a number."""

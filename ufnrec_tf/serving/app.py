@@ -9,12 +9,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from ufnrec_tf.serving.answers import answer
 from ufnrec_tf.serving.guard import BUG, Guard, refusal_response
+from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.models import MODEL_NAME, LoadedModel
 from ufnrec_tf.serving.page_api import add_page
-from ufnrec_tf.serving.refusal import Refusal
-from ufnrec_tf.serving.requests import InputSpec, read_asked, read_inputs
+from ufnrec_tf.serving.rest import InputSpec, answer, read_asked, read_inputs
 from ufnrec_tf.serving.service import JSON, Service, json_response, read_body
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ufnrec_tf.recommend_scoring import padded
-from ufnrec_tf.serving.metrics import ServerMetrics
+from ufnrec_tf.recommend.scoring import padded
+from ufnrec_tf.serving.counters import ServerMetrics
+from ufnrec_tf.serving.limits import Limits, Refusal
 from ufnrec_tf.serving.models import LoadedModel, Signature
-from ufnrec_tf.serving.refusal import Limits, Refusal
-from ufnrec_tf.serving.requests import Inputs
+from ufnrec_tf.serving.rest import RequestInputs
 
 Outputs = dict[str, np.ndarray]
 
@@ -29,7 +29,7 @@ class _Job(NamedTuple):
 
     model: LoadedModel
     signature: Signature
-    inputs: Inputs
+    inputs: RequestInputs
     answer: asyncio.Future[Outputs]
     loop: asyncio.AbstractEventLoop
 
@@ -69,7 +69,9 @@ class Batcher:
         """Whether requests are worked on."""
         return self._thread.is_alive()
 
-    async def call(self, model: LoadedModel, signature: Signature, inputs: Inputs) -> Outputs:
+    async def call(
+        self, model: LoadedModel, signature: Signature, inputs: RequestInputs
+    ) -> Outputs:
         """Returns the model's outputs for a request.
 
         Raises:

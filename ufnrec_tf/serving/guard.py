@@ -8,9 +8,9 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ufnrec_tf.serving.answers import to_json
-from ufnrec_tf.serving.metrics import ServerMetrics
-from ufnrec_tf.serving.refusal import Limits, Refusal
+from ufnrec_tf.serving.counters import ServerMetrics
+from ufnrec_tf.serving.limits import Limits, Refusal
+from ufnrec_tf.serving.rest import to_json
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),

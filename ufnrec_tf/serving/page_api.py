@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 
+from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.models import LoadedModel
-from ufnrec_tf.serving.refusal import Refusal
-from ufnrec_tf.serving.requests import Asked, read_inputs, read_json
+from ufnrec_tf.serving.rest import PredictRequest, read_inputs, read_json
 from ufnrec_tf.serving.service import Service, json_response, read_body
 
 FILTERED = "recommend_filtered"
@@ -125,7 +125,7 @@ async def _recommendations(service: Service, document: Any) -> dict[str, Any]:
     if exclude:
         values |= {"exclude_ids": [exclude], "allow_ids": [[]]}
     signature = model.signature(name)
-    inputs = read_inputs(Asked(name, True, values), signature.inputs, service.limits)
+    inputs = read_inputs(PredictRequest(name, True, values), signature.inputs, service.limits)
     outputs = await service.batcher.call(model, signature, inputs)
     return {"version": model.version, "items": _shown_items(model, outputs)}
 

@@ -10,12 +10,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ufnrec_tf.serving.answers import to_json
 from ufnrec_tf.serving.batching import Batcher
-from ufnrec_tf.serving.keeper import ModelKeeper
-from ufnrec_tf.serving.metrics import ServerMetrics
-from ufnrec_tf.serving.people import People
-from ufnrec_tf.serving.refusal import Limits, Refusal
+from ufnrec_tf.serving.counters import ServerMetrics
+from ufnrec_tf.serving.limits import Limits, Refusal
+from ufnrec_tf.serving.models import ModelKeeper
+from ufnrec_tf.serving.page_search import People
+from ufnrec_tf.serving.rest import to_json
 
 JSON = "application/json; charset=utf-8"
 

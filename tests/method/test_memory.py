@@ -1,0 +1,194 @@
+"""The TensorFlow memory against the oracle, entry by entry, and against the golden vectors."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.reference.cases import Case, census, random_case
+from tests.reference.oracle import Lookup as OracleLookup
+from tests.reference.oracle import hard_flags
+from ufnrec_tf.method.memory import COUNTER_NAMES, FalseNegativeMemory
+
+GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
+NUM_CASES = 224
+CASES_A_TEST = 32
+NUM_TABLE_ROWS = 24  # one shape for all cases, so that nothing is traced again
+
+
+def make_memory(case: Case, num_rows: int = NUM_TABLE_ROWS) -> FalseNegativeMemory:
+    settings = case.settings
+    return FalseNegativeMemory(
+        num_rows=num_rows,
+        num_items=case.num_items,
+        num_slots=settings["num_slots"],
+        num_negatives=case.num_negatives,
+        patience=settings["patience"],
+        capacity=settings["list_capacity"] or 0,
+        ripens=settings["policy"] != "replay",
+        allows_duplicates=settings["duplicates"],
+        is_cumulative=settings["counting"] == "cumulative",
+        is_sticky=settings["flip"] == "sticky",
+    )
+
+
+def row_content(memory: FalseNegativeMemory, row: int) -> tuple[list[int], dict[int, int]]:
+    """(remembered items in the order shown, item -> count), read straight from the tables."""
+    items, states = memory.items.numpy()[row], memory.states.numpy()[row]
+    assert (np.diff(items[items > 0]) > 0).all() and (np.diff(items) >= 0).all()
+    assert (states[items == 0] == 0).all()
+    counts = {int(i): int(s) // 2 for i, s in zip(items, states, strict=True) if s // 2}
+    listed = sorted((int(i) for i, s in zip(items, states, strict=True) if s % 2), reverse=True)
+    if memory.lists is not None:
+        ordered = [int(item) for item in memory.lists.numpy()[row] if item]
+        assert sorted(set(ordered), reverse=True) == listed
+        listed = ordered
+    return listed, counts
+
+
+def compare_case(case: Case) -> None:
+    oracle, memory = case.memory(), make_memory(case)
+    lookup, record = tf.function(memory.lookup), tf.function(memory.record)
+    for step in case.steps:
+        expected = oracle.lookup_batch(step.keys, step.fresh.tolist())
+        rows = tf.constant(step.row_ids, tf.int64)
+        found = lookup(rows, tf.constant(step.fresh))
+        assert found.negatives.numpy().tolist() == [e.items for e in expected]
+        assert found.is_shown.numpy().tolist() == [e.is_shown for e in expected]
+        assert found.is_ripe.numpy().tolist() == [e.is_ripe for e in expected]
+        compare_excluded(found.is_excluded.numpy(), expected, case.settings["policy"])
+        logits = step.logits(np.array([e.items for e in expected]))
+        record(rows, found, tf.constant(logits[:, 1:] > logits[:, :1]))
+        for key, e, row_logits in zip(step.keys, expected, logits, strict=True):
+            oracle.record(key, e, hard_flags(row_logits))
+        for key, row in zip(step.keys, step.row_ids, strict=True):
+            listed, counts = row_content(memory, int(row))
+            assert listed == oracle.remembered(key), (case.seed, key)
+            assert counts == {i: c for i, c in oracle.counts[key].items() if c}, (case.seed, key)
+    counters = dict(zip(COUNTER_NAMES, memory.counters.numpy().tolist(), strict=True))
+    for name in ("shown", "ripe", "evictions", "refusals"):
+        assert counters[name] == oracle.statistics[name], (case.seed, name)
+
+
+def compare_excluded(found: np.ndarray, expected: list[OracleLookup], policy: str) -> None:
+    """The memory excludes repeats and padding; leaving the ripe out is the policy's business."""
+    for row, e in zip(found, expected, strict=True):
+        removed = np.array(e.is_ripe) & (policy == "remove")
+        no_item = np.array(e.items) == 0
+        assert row.tolist() == ((np.array(e.is_excluded) & ~removed) | no_item).tolist()
+
+
+@pytest.mark.parametrize("first", range(0, NUM_CASES, CASES_A_TEST))
+def test_memory_equals_oracle_on_random_cases(first):
+    tf.config.run_functions_eagerly(True)
+    try:
+        for seed in range(first, first + CASES_A_TEST):
+            compare_case(random_case(seed))
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize("seed", [0, 4, 8, 13])
+def test_memory_equals_oracle_inside_tf_function(seed):
+    compare_case(random_case(seed))
+
+
+def test_cases_contain_what_they_must():
+    total: Counter = Counter()
+    for seed in range(NUM_CASES):
+        case = random_case(seed)
+        assert len(case.steps) >= 15
+        total += census(case)
+    minimums = {
+        "flips": 2000,
+        "removals": 1000,
+        "reflips": 200,
+        "list_duplicates": 1000,
+        "ties": 1000,
+        "evictions": 500,
+        "refusals": 500,
+        "one_item_histories": 1000,
+        "returning_users": 5000,
+        "fresh_excluded": 500,
+        "fresh_label_0": 200,
+        "no_negatives": 50,
+    }
+    short = {k: (total[k], least) for k, least in minimums.items() if total[k] < least}
+    assert not short, f"the cases contain too little (have, want): {short}"
+
+
+@pytest.fixture(params=["hard_negs_distinct_users.json"])
+def golden(request):
+    return json.loads((GOLDEN / request.param).read_text())
+
+
+def test_memory_reproduces_golden_vectors(golden):
+    config = golden["config"]
+    length, num_negatives = config["L"], config["N"]
+    memory = FalseNegativeMemory(
+        num_rows=7 * length,
+        num_items=config["items"],
+        num_slots=30,
+        num_negatives=num_negatives,
+        patience=config["reverse_m"],
+        allows_duplicates=True,
+    )
+    for step in golden["steps"]:
+        at = np.argwhere(np.array(step["pos"]) != 0)
+        users = np.array(step["u"])[at[:, 0]]
+        rows = tf.constant(users * length + at[:, 1], tf.int64)
+        picked = (at[:, 0], at[:, 1])
+        fresh = np.array(step["neg_before"])[picked]
+        found = memory.lookup(rows, tf.constant(fresh, tf.int32))
+        assert found.negatives.numpy().tolist() == np.array(step["neg_after"])[picked].tolist()
+        labels = np.array(step["labels"])[picked][:, 1:]
+        assert found.is_ripe.numpy().tolist() == (labels == 1).tolist()
+        logits = np.array(step["logits"], np.float32)[picked]
+        memory.record(rows, found, tf.constant(logits[:, 1:] > logits[:, :1]))
+        for user, position, item, count in step["cnt_items_after_overlay"]:
+            assert row_content(memory, user * length + position)[1][item] == count
+        for user, position, items in step["hard_items_after_update"]:
+            assert row_content(memory, user * length + position)[0] == items
+    counters = dict(zip(COUNTER_NAMES, memory.counters.numpy().tolist(), strict=True))
+    assert counters["evictions"] == counters["refusals"] == 0
+    total = sum(count for *_, count in golden["steps"][-1]["cnt_items_after_overlay"])
+    assert counters["shown"] == total > 0
+
+
+def test_lookup_changes_nothing():
+    case = random_case(1)
+    memory = make_memory(case)
+    run_steps(memory, case, 8)
+    before = {name: variable.numpy() for name, variable in memory.variables.items()}
+    step = case.steps[8]
+    memory.lookup(tf.constant(step.row_ids, tf.int64), tf.constant(step.fresh))
+    for name, variable in memory.variables.items():
+        np.testing.assert_array_equal(variable.numpy(), before[name])
+
+
+def run_steps(memory: FalseNegativeMemory, case: Case, num_steps: int) -> None:
+    for step in case.steps[:num_steps]:
+        rows = tf.constant(step.row_ids, tf.int64)
+        found = memory.lookup(rows, tf.constant(step.fresh))
+        logits = step.logits(found.negatives.numpy())
+        memory.record(rows, found, tf.constant(logits[:, 1:] > logits[:, :1]))
+
+
+def test_usage_counts_what_the_tables_hold():
+    case = random_case(2)
+    memory = make_memory(case)
+    run_steps(memory, case, 10)
+    content = [row_content(memory, row) for row in range(NUM_TABLE_ROWS)]
+    usage = memory.usage()
+    assert usage.num_remembered == sum(len(listed) for listed, _ in content)
+    assert usage.num_counted == sum(len(set(listed) | set(counts)) for listed, counts in content)
+    histogram = Counter(
+        counts.get(item, 0) for listed, counts in content for item in set(listed) | set(counts)
+    )
+    assert usage.count_histogram == [histogram[count] for count in range(64)]
+    assert usage.table_bytes == NUM_TABLE_ROWS * case.settings["num_slots"] * 8 + (
+        NUM_TABLE_ROWS * memory.capacity * 4 if memory.lists is not None else 0
+    )

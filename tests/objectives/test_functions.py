@@ -1,0 +1,246 @@
+"""Every loss under every policy against NumPy: values, gradients, what the policies mean to it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ufnrec_tf.objectives import OBJECTIVES, LossSettings
+from ufnrec_tf.objectives.base import Entries
+from ufnrec_tf.objectives.functions import catalogue_logsumexp, masked_softmax_kl
+
+NUM_ITEMS, NUM_POSITIONS, WIDTH, NUM_PROBES = 30, 7, 4, 5
+ALPHA = 0.3
+SHIFTS = {
+    "nce": np.log(NUM_ITEMS / 6),
+    "sampled_softmax_logq": np.log((NUM_ITEMS - 1) / 6),
+    "scaled_cross_entropy": np.log(100.0),
+}
+BINARY = ("pooled_bce", "bce", "nce", "gbce")
+POLICIES = ("keep", "remove", "flip", "ufnrec", "ufnrec_soft", "ufnrec_over_flipped")
+
+
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+class Case:
+    """Random positions; the last is a filler, of the first two nobody is suspect."""
+
+    def __init__(self, loss: str, policy: str) -> None:
+        rng = np.random.default_rng([sum(map(ord, loss)), POLICIES.index(policy)])
+        most = OBJECTIVES[loss].most_negatives
+        self.loss, self.policy = loss, policy
+        self.num_negatives = 6 if most is None else most
+        self.num_probes = 0 if most is None else NUM_PROBES
+        columns = self.num_probes + self.num_negatives
+        items = np.array([rng.permutation(NUM_ITEMS)[: 1 + columns] for _ in range(NUM_POSITIONS)])
+        self.candidates = items + 1
+        self.vectors = rng.normal(size=(NUM_POSITIONS, WIDTH))
+        self.table = rng.normal(size=(NUM_ITEMS + 1, WIDTH))
+        self.teacher = rng.normal(0, 2, size=self.candidates.shape)
+        suspect = rng.random(self.candidates.shape) < 0.4
+        suspect[:, 0] = suspect[:2] = suspect[-1] = False
+        if self.num_probes:  # probes are what is remembered
+            suspect[:, 1 + self.num_probes :] = False
+        nothing = np.zeros_like(suspect)
+        self.removed = suspect if policy == "remove" else nothing
+        self.flipped = nothing if policy in ("keep", "remove") else suspect
+        self.softened = self.flipped & policy.startswith("ufnrec")
+        if policy == "ufnrec":  # one that the teacher has not scored
+            self.softened[3] = False
+        is_probe = nothing.copy()
+        is_probe[:, 1 : 1 + self.num_probes] = True
+        excluded = rng.random(suspect.shape) < 0.1
+        excluded[:, 0] = False
+        self.counted = ~(excluded & ~suspect) & ~self.removed & (~is_probe | self.flipped)
+        self.counted[-1] = False
+        self.soft_only = policy == "ufnrec_soft"
+        self.over_flipped = policy == "ufnrec_over_flipped"
+
+    def objective(self):
+        return OBJECTIVES[self.loss](
+            LossSettings(NUM_ITEMS, max(self.num_negatives, 1), calibration=0.75, scale=100.0),
+            consistency_weight=ALPHA,
+            averages_over_flipped=self.over_flipped,
+            uses_soft_label_only=self.soft_only,
+            l2=0.0,
+        )
+
+    def found(self):
+        """Terms, and the gradients by vectors and table."""
+        objective = self.objective()
+        entries = Entries(
+            tf.constant(self.candidates),
+            *(tf.constant(flags) for flags in (self.flipped, self.removed, self.counted)),
+        )
+        vectors, table = (
+            tf.Variable(part, dtype=tf.float32) for part in (self.vectors, self.table)
+        )
+        softened = tf.constant(self.softened)
+        with tf.GradientTape() as tape:
+            rows = tf.gather(tf.convert_to_tensor(table), self.candidates)
+            terms = objective(
+                logits=tf.einsum("pd,pkd->pk", tf.convert_to_tensor(vectors), rows),
+                entries=entries,
+                is_softened=softened,
+                teacher_logits=tf.constant(self.teacher, tf.float32),
+                vectors=tf.convert_to_tensor(vectors),
+                item_table=tf.convert_to_tensor(table),
+                divisors=objective.count(entries, softened),
+            )
+        gradients = tape.gradient(terms.total, [vectors, table])
+        return terms, [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+
+    def expected(self, vectors=None, table=None):
+        """(ranking, consistency) by loops over positions, in float64."""
+        vectors = self.vectors if vectors is None else vectors
+        table = self.table if table is None else table
+        term = self._binary if self.loss in BINARY else self._softmax
+        return term(np.einsum("pd,pkd->pk", vectors, table[self.candidates]), vectors, table)
+
+    def _binary(self, logits, vectors, table):
+        shift = SHIFTS.get(self.loss, 0.0)
+        positive, negative = 1.0, 1.0
+        if self.loss == "gbce":
+            rate = 6 / (NUM_ITEMS - 1)
+            negative = 1 / 7
+            positive = negative * rate * (0.75 * (1 - 1 / rate) + 1 / rate)
+        ranking = consistency = num_labels = 0.0
+        for place in np.argwhere(self.counted):
+            row, column = place
+            logit, teacher = logits[row, column] + shift, self.teacher[row, column] + shift
+            is_positive = column == 0 or self.flipped[row, column]
+            if self.softened[row, column]:
+                p, q = sigmoid(teacher), sigmoid(logit)
+                consistency += p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+                if self.soft_only:
+                    continue
+            num_labels += 1
+            ranking += positive * softplus(-logit) if is_positive else negative * softplus(logit)
+        positions = NUM_POSITIONS - 1
+        divisor = self.softened.sum() if self.over_flipped else positions
+        if self.loss == "pooled_bce":
+            divisor = self.softened.sum() if self.over_flipped else self.counted.sum()
+            return 2 * ranking / num_labels, consistency / max(divisor, 1)
+        return ranking / positions, consistency / max(divisor, 1)
+
+    def _softmax(self, logits, vectors, table):
+        ranking = consistency = 0.0
+        for row in range(NUM_POSITIONS - 1):
+            targets = [0]
+            for column in np.flatnonzero(self.flipped[row]):
+                if not (self.soft_only and self.softened[row, column]):
+                    targets.append(int(column))
+            if self.loss == "cross_entropy":
+                gone = self.candidates[row][self.removed[row]]
+                inside = [item for item in range(1, NUM_ITEMS + 1) if item not in gone]
+                denominator = np.exp(table[inside] @ vectors[row]).sum()
+            else:
+                denominator = 0.0
+                for column in np.flatnonzero(self.counted[row]):
+                    is_drawn = column > 0 and not self.flipped[row, column]
+                    shift = SHIFTS.get(self.loss, 0.0) if is_drawn else 0.0
+                    denominator += np.exp(logits[row, column] + shift)
+            ranking += np.log(denominator) - np.mean(logits[row, targets])
+            soft = [0, *np.flatnonzero(self.softened[row])]
+            p, q = (
+                np.exp(x[row, soft]) / np.exp(x[row, soft]).sum() for x in (self.teacher, logits)
+            )
+            consistency += (p * np.log(p / q)).sum()
+        positions = NUM_POSITIONS - 1
+        num_softened = self.softened.any(axis=1).sum()
+        divisor = max(num_softened, 1) if self.over_flipped else positions
+        return ranking / positions, consistency / divisor
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("loss", sorted(OBJECTIVES))
+def test_a_loss_under_a_policy_equals_numpy(loss, policy):
+    case = Case(loss, policy)
+    terms, (by_vectors, by_table) = case.found()
+    ranking, consistency = case.expected()
+    assert float(terms.ranking) == pytest.approx(ranking, rel=2e-5)
+    assert float(terms.consistency) == pytest.approx(consistency, rel=2e-5, abs=1e-6)
+    assert float(terms.total) == pytest.approx(ranking + ALPHA * consistency, rel=2e-5)
+    if policy.startswith("ufnrec"):
+        assert consistency > 0.01
+    rng, step = np.random.default_rng(1), 1e-5
+    for _ in range(3):  # the gradient along random directions
+        d_vectors, d_table = rng.normal(size=by_vectors.shape), rng.normal(size=by_table.shape)
+        sides = []
+        for sign in (1, -1):
+            moved = case.expected(
+                case.vectors + sign * step * d_vectors, case.table + sign * step * d_table
+            )
+            sides.append(moved[0] + ALPHA * moved[1])
+        slope = (sides[0] - sides[1]) / (2 * step)
+        found = (by_vectors * d_vectors).sum() + (by_table * d_table).sum()
+        assert found == pytest.approx(slope, rel=1e-3, abs=1e-4)
+    assert not by_vectors[-1].any()  # a filler
+    assert not by_table[0].any()  # padding
+
+
+@pytest.mark.parametrize("loss", sorted(OBJECTIVES))
+def test_policies_differ_from_keep_and_an_unflipped_probe_does_not(loss):
+    keep = Case(loss, "keep")
+    values = {"keep": keep.expected()[0]}
+    for policy in ("remove", "flip"):
+        case = Case(loss, policy)
+        for name in ("candidates", "vectors", "table"):
+            setattr(case, name, getattr(keep, name))
+        values[policy] = float(case.found()[0].ranking)
+    if loss != "bce":  # one negative that is no suspect: there is nothing to remove
+        assert abs(values["remove"] - values["keep"]) > 1e-3
+    assert abs(values["flip"] - values["keep"]) > 1e-3
+    if keep.num_probes:
+        before = float(keep.found()[0].ranking)
+        keep.candidates[:, 1 : 1 + keep.num_probes] = 1
+        assert float(keep.found()[0].ranking) == pytest.approx(before, rel=1e-6)
+
+
+def test_removing_nearly_all_of_the_catalogue_stays_finite():
+    case = Case("cross_entropy", "remove")
+    case.table = case.table * 8
+    terms, gradients = case.found()
+    assert np.isfinite(float(terms.total))
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("chunk_items", [1, 7, 10, 33])
+def test_a_catalogue_in_pieces_gives_the_same_and_the_same_gradient(chunk_items):
+    rng = np.random.default_rng(2)
+    parts = [rng.normal(0, 3, size=shape).astype(np.float32) for shape in ((4, 5), (33, 5))]
+    weights = tf.constant(rng.normal(size=4), tf.float32)
+    results = []
+    for size in (100, chunk_items):
+        vectors, table = (tf.Variable(part) for part in parts)
+
+        @tf.function(jit_compile=True)
+        def run(vectors=vectors, table=table, size=size):
+            with tf.GradientTape() as tape:
+                tape.watch([vectors, table])
+                value = catalogue_logsumexp(
+                    tf.convert_to_tensor(vectors), tf.convert_to_tensor(table), None, size
+                )
+                total = tf.reduce_sum(value * weights)
+            return value, tape.gradient(total, [vectors, table])
+
+        value, gradients = run()
+        results.append([value.numpy(), *(gradient.numpy() for gradient in gradients)])
+    exact = np.log(np.exp(parts[0].astype(np.float64) @ parts[1].T.astype(np.float64)).sum(axis=1))
+    np.testing.assert_allclose(results[1][0], exact, rtol=1e-5)
+    for whole, pieces in zip(*results, strict=True):
+        np.testing.assert_allclose(pieces, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_softmax_divergence_by_hand():
+    """Teacher 1/2, 1/2; student 1/4, 3/4 over the marked two: (log 2 + log 2/3) / 2."""
+    teacher, student = tf.constant([[0.0, 9.0, 0.0]]), tf.constant([[0.0, -9.0, np.log(3.0)]])
+    marked = tf.constant([[True, False, True]])
+    expected = 0.5 * (np.log(2) + np.log(2 / 3))
+    assert float(masked_softmax_kl(student, teacher, marked)[0]) == pytest.approx(expected, 1e-5)
+    assert float(masked_softmax_kl(student, teacher, tf.constant([[True, False, False]]))[0]) == 0.0

@@ -1,0 +1,157 @@
+"""Tests of the work directory: whole files, one run at a time, the cut of metrics.jsonl."""
+
+import errno
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import read_json, write_json, write_text
+from ufnrec_tf.runs.workdir import JsonLines, Workdir
+
+RECORD = {"config": {}, "identity": {}, "seed": 0, "data_path": ""}
+
+
+def full(*arguments, **keywords):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("broken", ["write_text", "replace"])
+def test_a_file_is_there_whole_or_as_it_was(tmp_path, monkeypatch, broken):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+    target = Path if broken == "write_text" else os
+    monkeypatch.setattr(target, broken, full)
+    with pytest.raises(UserError, match=r"result\.json.*No space left on device.*Free some space"):
+        write_json(path, {"a": 2})
+    monkeypatch.undo()
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_text_is_kept_as_it_is(tmp_path):
+    write_text(tmp_path / "a", "naïve\n日本\n")
+    assert (tmp_path / "a").read_bytes() == "naïve\n日本\n".encode()
+
+
+def test_json_that_is_missing_or_damaged_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"config\.json: not found.*--mode=train"):
+        read_json(tmp_path / "config.json")
+    for damaged in (b"{", b"", b"\xff\xfe"):
+        (tmp_path / "config.json").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"config\.json: cannot be read as JSON"):
+            read_json(tmp_path / "config.json")
+
+
+def test_is_made_with_its_parents(tmp_path):
+    with Workdir(tmp_path / "a" / "b") as directory:
+        assert directory.path.is_dir()
+
+
+@pytest.mark.parametrize("path", ["file", "file/below", "file/below/it"])
+def test_a_file_in_the_path_is_refused_and_nothing_made(tmp_path, path):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"--workdir=.*cannot be made.*Give another"):
+        Workdir(tmp_path / path).__enter__()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_must_exist_refuses_and_makes_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"not a trained work directory.*--mode=train"):
+        Workdir(tmp_path / "w", must_exist=True).__enter__()
+    assert not (tmp_path / "w").exists()
+
+
+def test_one_run_at_a_time(tmp_path):
+    with Workdir(tmp_path), pytest.raises(UserError, match="another run is using it"):
+        Workdir(tmp_path).__enter__()
+    with Workdir(tmp_path):
+        pass
+    with pytest.raises(RuntimeError), Workdir(tmp_path):
+        raise RuntimeError
+    with Workdir(tmp_path):
+        pass
+
+
+def hold(path, is_held, is_over):
+    with Workdir(path):
+        is_held.set()
+        is_over.wait(60)
+
+
+def test_a_run_that_is_killed_lets_its_directory_go(tmp_path):
+    context = multiprocessing.get_context("fork")
+    is_held, is_over = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(tmp_path, is_held, is_over))
+    other.start()
+    assert is_held.wait(60)
+    with pytest.raises(UserError, match="another run is using it"):
+        Workdir(tmp_path).__enter__()
+    other.kill()
+    other.join()
+    with Workdir(tmp_path):
+        pass
+
+
+def test_a_difference_to_what_ran_before_is_named(tmp_path):
+    directory = Workdir(tmp_path)
+    directory.check_same({"seed": 1})  # nothing ran before
+    write_json(tmp_path / "config.json", {**RECORD, "identity": {"seed": 1, "backbone.width": 8}})
+    directory.check_same({"seed": 1, "backbone.width": 8, "a later key": 3})
+    with pytest.raises(UserError, match=r"backbone\.width 8, now 9\. Give another --workdir"):
+        directory.check_same({"seed": 1, "backbone.width": 9})
+
+
+def line(step, **more):
+    return {"step": step, "split": "validation", **more}
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.cut_after(10)  # no file yet
+    for step in (4, 8, 8, 12, 16):
+        log.append(line(step))
+    log.cut_after(8)
+    steps = [json.loads(text)["step"] for text in log.path.read_text().splitlines()]
+    assert steps == [4, 8, 8]
+    log.append(line(12))
+    log.cut_after(100)
+    assert len(log.path.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("half", ['{"step": 8, "hr@', '{"split": "test"}', "\n\n", "[1]", "3"])
+def test_a_half_written_line_goes(tmp_path, half):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.append(line(4))
+    with log.path.open("a", encoding="utf-8") as file:
+        file.write(half)
+    log.cut_after(8)
+    log.append(line(8))
+    steps = [json.loads(text)["step"] for text in log.path.read_text().splitlines()]
+    assert steps == [4, 8]
+
+
+def test_a_line_after_half_a_line_is_a_line_of_its_own(tmp_path):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.append(line(4))
+    with log.path.open("a", encoding="utf-8") as file:
+        file.write('{"step": 8, "hr@')
+    log.append(line(12))
+    assert [value["step"] for value in log.read()] == [4, 12]
+
+
+def test_a_full_disk_is_told_by_name(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"metrics\.jsonl.*No space left on device"):
+        JsonLines(tmp_path / "metrics.jsonl").append(line(4))
+
+
+def test_half_of_a_surrogate_pair_is_written_and_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"name \ud800": "é"})
+    assert read_json(tmp_path / "a.json") == {"name \ud800": "é"}

@@ -1,0 +1,1 @@
+"""The command line: `main.py` calls `cli.main.run`."""

@@ -1,0 +1,179 @@
+"""What a user sees on the screen: headings, tables, one progress bar."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ufnrec_tf.common.text import plain
+
+FILE_WIDTH = 10_000
+LINE_SECONDS = 15.0
+"""Seconds between progress lines where the output is no terminal."""
+
+
+_is_quiet = False
+
+
+def set_quiet(is_quiet: bool) -> None:
+    """Sets whether displays that are made from now on show results alone (`--quiet`)."""
+    global _is_quiet
+    _is_quiet = is_quiet
+
+
+class Display:
+    """Prints to the screen; colour and a moving bar only on a terminal.
+
+    Whatever a text holds, ids and titles of other people among it, is one line: see `text.plain`.
+    Results are shown by `line`, `heading`, `block` and `table`, also under `--quiet`; what is
+    said on the way there by `notes`, a display that then shows nothing, and by `ProgressBar`.
+
+    Args:
+        is_shown: False for a worker whose chief does the printing.
+
+    Attributes:
+        is_shown: As given.
+        is_quiet: Whether results alone are shown.
+    """
+
+    def __init__(self, *, is_shown: bool = True) -> None:
+        self.is_shown, self.is_quiet = is_shown, _is_quiet
+        is_terminal = sys.stdout.isatty()
+        # No emoji: an item called :star: is shown as it is. Told whether it is a terminal, since
+        # variables such as FORCE_COLOR would put colours into a file, which also has no edge.
+        self.console = Console(
+            file=sys.stdout,
+            force_terminal=is_terminal,
+            width=None if is_terminal else FILE_WIDTH,
+            highlight=False,
+            emoji=False,
+            soft_wrap=True,
+            quiet=not is_shown,
+        )
+
+    @property
+    def notes(self) -> "Display":
+        """The display of what is no result; it shows nothing where results alone are shown."""
+        return Display(is_shown=False) if self.is_quiet else self
+
+    def line(self, text: str = "", *, wraps: bool = True) -> None:
+        """Prints a line; on a terminal too narrow for it, further ones, broken between words.
+
+        Args:
+            text: The line; how far it is indented, so are those that follow.
+            wraps: False for what is to be copied, such as a command.
+        """
+        text = plain(text)
+        if not wraps or not self.console.is_terminal:
+            self.console.print(text, markup=False)
+            return
+        indent = len(text) - len(text.lstrip())
+        padded = Padding(Text(text.lstrip()), (0, 0, 0, indent), expand=False)
+        self.console.print(padded, soft_wrap=False)
+
+    def heading(self, text: str) -> None:
+        """Prints a heading, after an empty line."""
+        self.console.print()
+        self.console.print(plain(text), style="bold", markup=False)
+
+    def block(self, lines: Sequence[str], *, wraps: bool = True) -> None:
+        """Prints lines, indented; see `line`."""
+        for line in lines:
+            self.line(f"  {line}", wraps=wraps)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Prints a table; the first column is text, the others are numbers."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+        for place, column in enumerate(columns):
+            table.add_column(column, justify="right" if place else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(plain(cell)) for cell in row))
+        self.console.print(table, soft_wrap=False)
+
+
+_bars: list["ProgressBar"] = []
+
+
+def running_bar() -> "ProgressBar | None":
+    """Returns the bar that was begun last and has not been closed."""
+    return _bars[-1] if _bars else None
+
+
+class ProgressBar:
+    """One bar for a whole training run; plain lines where the output is no terminal.
+
+    Args:
+        display: Where to print.
+        label: What is trained.
+        total: Steps in all.
+        done: Steps done already.
+    """
+
+    def __init__(self, display: Display, *, label: str, total: int, done: int) -> None:
+        self._display = display = display.notes
+        self._label = label
+        self._total = total
+        self._first = done
+        self._begin: float | None = None
+        self._printed = time.monotonic()
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        if display.console.is_terminal and not display.is_quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}% {task.fields[text]}"),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                console=display.console,
+            )
+            self._task = self._bar.add_task(label, total=total, completed=done, text="")
+            self._bar.start()
+        _bars.append(self)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is a bar on a terminal rather than lines."""
+        return self._bar is not None
+
+    def say(self, text: str) -> None:
+        """Shows what is being done between two updates, on a terminal."""
+        if self._bar is not None:
+            self._bar.update(self._task, text=text)
+
+    def update(self, done: int, text: str) -> None:
+        """Shows how far the run is.
+
+        Args:
+            done: Steps done.
+            text: Loss, metric, throughput.
+        """
+        now = time.monotonic()
+        if self._begin is None:  # from here on: what compiling took tells nothing of the rest
+            self._begin, self._first = now, done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, text=text)
+            return
+        if now - self._printed < LINE_SECONDS:
+            return
+        self._printed = now
+        left = ""
+        if done > self._first:
+            share = (now - self._begin) / (done - self._first)
+            left = f", {share * (self._total - done):.0f} s left"
+        percent = 100 * done // max(self._total, 1)
+        self._display.line(f"  {self._label}: {percent}% {text}{left}")
+
+    def close(self, done: int, *, is_over: bool = False) -> None:
+        """Ends the bar where it stands, or as full where the run is over, early perhaps."""
+        if self in _bars:
+            _bars.remove(self)
+        if self._bar is not None:
+            total = done if is_over else self._total
+            self._bar.update(self._task, total=total, completed=done)
+            self._bar.stop()
+            self._bar = None

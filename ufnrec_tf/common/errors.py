@@ -1,0 +1,55 @@
+"""Errors that are the user's to mend, one line each; being told to end at once."""
+
+import re
+import signal
+
+from ufnrec_tf.common.text import plain
+
+_BEGINNING, _END = 1500, 700
+"""Characters of an error that are shown, where it quotes a file at length."""
+
+
+def _cut(line: str) -> str:
+    """Returns a line that fills no screen; what is wrong is told first, what mends it last."""
+    is_short = len(line) <= _BEGINNING + _END
+    return line if is_short else f"{line[:_BEGINNING]} [...] {line[-_END:]}"
+
+
+class UserError(Exception):
+    """Bad input, told in one line: what is wrong, where, what was expected, how to mend it.
+
+    Raised for files, settings and work directories; `main.py` prints the message without a
+    traceback and exits with `exit_code`. A bug is never a `UserError`.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(_cut(plain(" ".join(message.split()))))
+        self.exit_code = exit_code
+
+
+def own_words(error: BaseException) -> str:
+    """Returns a library's or the system's words on one line, without names of operations."""
+    text = str(getattr(error, "strerror", None) or error)
+    line = (text.strip().splitlines() or [type(error).__name__])[0]
+    if "{{" in line or "[Op:" in line:
+        # TensorFlow's, as in "{{node x}} FILE; No space left on device [Op:SaveV2]".
+        line = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", line).strip().rsplit("; ", 1)[-1]
+    return line.rstrip(".")
+
+
+class Terminated(BaseException):
+    """A termination signal that nothing waits for: what `KeyboardInterrupt` is to Ctrl-C.
+
+    Like that one it may carry the line that the command line shows instead of its own.
+    """
+
+
+def end_at_once(number: int, frame: object = None) -> None:
+    """Signal handler: ends what runs, by an exception; the same signal again ends the process.
+
+    Raises:
+        KeyboardInterrupt: For Ctrl-C.
+        Terminated: For any other signal.
+    """
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated

@@ -1,0 +1,150 @@
+"""A run's directory: made, locked, compared with what ran there before, written to whole."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ufnrec_tf.common.errors import UserError, own_words
+
+IN_USE = "another run is using it"
+
+
+def write_error(path: Path, error: Exception) -> UserError:
+    """Returns, for the caller to raise, what to tell when the disk does not take a file."""
+    return UserError(
+        f"{path}: could not be written ({own_words(error)}). Free some space or mend its "
+        "permissions, then run the same command again."
+    )
+
+
+def folder_error(path: Path, error: OSError) -> UserError:
+    """Returns, for the caller to raise, what to tell when a directory cannot be had."""
+    return UserError(
+        f"--workdir={path}: cannot be made or written to ({error.strerror}). "
+        "Give another --workdir."
+    )
+
+
+def to_disk(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk: machines are lost too."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives the file to write beside `path`; it is renamed to it at the end, or removed.
+
+    Raises:
+        UserError: If the disk is full or not writable.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        yield new
+        to_disk(new)
+        os.replace(new, path)
+        to_disk(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that it is there whole or not; see `written_whole`."""
+    with written_whole(path) as new:
+        # Half of a surrogate pair, which a name in JSON can be, as JSON itself escapes it.
+        new.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON; see `write_text`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_parquet(path: Path, frame: Any) -> None:
+    """Writes a pandas frame, whole or not; `frame.attrs` become metadata."""
+    with written_whole(path) as new:
+        frame.to_parquet(new, index=False)
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file.
+
+    Raises:
+        OSError: Where it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file of a work directory holds.
+
+    Raises:
+        UserError: If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: not found. Expected a work directory that --mode=train has finished with."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path}: cannot be read as JSON ({error}). Put a copy of it back, or give "
+            "another --workdir."
+        ) from error
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether another process holds a directory now."""
+    try:
+        with (path / ".lock").open("r+", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Holds a work directory with whoever else reads it, so that no run changes it meanwhile.
+
+    Raises:
+        UserError: If a run is using it.
+    """
+    try:
+        lock = (path / ".lock").open("r", encoding="utf-8")
+    except OSError:  # nobody has ever held it, or nobody may from here
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{path}: {IN_USE}. Wait for it to end, or stop it.") from None
+        yield
+
+
+@contextmanager
+def turn_at(path: Path) -> Iterator[None]:
+    """Makes a directory and waits for its lock: processes that share it take turns."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise folder_error(path, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,163 @@
+"""What a process is busy with; shown once it takes long."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from ufnrec_tf.common.display import LINE_SECONDS, Display, running_bar
+
+
+class Phase:
+    """One piece of work.
+
+    Attributes:
+        label: What is done, as in "ranking on test".
+        total: Units in all; 0 where that is not known.
+        unit: What is counted, in the plural.
+        done: Units done.
+        begin: `time.monotonic()` of its start.
+        is_over: Whether it has ended before its block has.
+    """
+
+    def __init__(self, label: str, total: int = 0, unit: str = "") -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = 0
+        self.begin = time.monotonic()
+        self.is_over = False
+
+    def advance(self, count: int = 1) -> None:
+        """Counts units that are done."""
+        self.done += count
+
+    def end(self) -> None:
+        """Says that it has ended, before its block does."""
+        self.is_over = True
+
+    def text(self) -> str:
+        """Returns how far it is: share, rate and time left, or else the time that has passed."""
+        seconds = time.monotonic() - self.begin
+        if not self.total or not self.done:
+            return f"{self.label}: {seconds:.0f} s so far"
+        rate = self.done / max(seconds, 1e-9)
+        left = max(self.total - self.done, 0) / rate
+        return (
+            f"{self.label}: {100 * min(self.done, self.total) // self.total}%, "
+            f"{rate:,.0f} {self.unit}/s, {left:.0f} s left"
+        )
+
+
+_running: list[Phase] = []
+_are_hidden = False
+
+
+def hide_phases() -> None:
+    """Lets `current` tell of none from now on: of a worker whose chief does the printing."""
+    global _are_hidden
+    _are_hidden = True
+
+
+@contextmanager
+def working_on(label: str, total: int = 0, unit: str = "") -> Iterator[Phase]:
+    """Says what the block, or the function that this decorates, does.
+
+    Args:
+        label: See `Phase`.
+        total: Units in all, 0 where that is not known.
+        unit: What is counted.
+    """
+    found = Phase(label, total, unit)
+    _running.append(found)
+    try:
+        yield found
+    finally:
+        _running.remove(found)
+
+
+def current() -> Phase | None:
+    """Returns the innermost piece of work that is being done now."""
+    if _are_hidden:
+        return None
+    return next((found for found in reversed(_running) if not found.is_over), None)
+
+
+FIRST_SECONDS = 5.0
+"""How long a piece of work may take before it is shown."""
+LOOK_SECONDS = 0.5
+
+
+class ProgressWatcher:
+    """A thread that looks what is being done; a context manager.
+
+    A line after five seconds and then every fifteen; where a bar moves, its text instead.
+
+    Args:
+        display: The screen.
+    """
+
+    def __init__(self, display: Display) -> None:
+        self._display = display.notes
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="phase watcher")
+        self._shown: Phase | None = None
+        self._shown_at = 0.0
+
+    def __enter__(self) -> "ProgressWatcher":
+        if self._display.is_shown:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2 * LOOK_SECONDS)
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """Shows the present piece of work if it is time to.
+
+        Args:
+            now: `time.monotonic()`.
+        """
+        found = current()
+        if found is None or now - found.begin < FIRST_SECONDS:
+            return
+        bar = running_bar()
+        if bar is not None and bar.is_moving:
+            bar.say(found.text())
+        elif found is not self._shown or now - self._shown_at >= LINE_SECONDS:
+            self._shown, self._shown_at = found, now
+            self._display.line(f"  {found.text()}")
+
+
+@contextmanager
+def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
+    """Shows that a process of its own is at work, and what it says: on a terminal at once.
+
+    Args:
+        display: The screen.
+        label: What is at work.
+
+    Returns:
+        What takes the last line that it has written.
+    """
+    console = display.notes.console
+    if console.is_terminal:
+        with console.status(label) as status:
+            yield lambda line: status.update(f"{label}: {line[:100]}")
+        return
+    with working_on(label) as found:
+
+        def tell(line: str) -> None:
+            found.label = f"{label} [{line[:100]}]" if line else label
+
+        yield tell

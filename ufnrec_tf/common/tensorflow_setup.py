@@ -1,0 +1,68 @@
+"""TensorFlow without start-up noise; freed memory given back."""
+
+import ctypes
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ufnrec_tf.common.progress import working_on
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keeps what libraries write to the error stream, and shows it only if the block raises."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        saved = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            kept.seek(0)
+            os.write(saved, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+@contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Keeps Keras from importing Matplotlib, half a second, for plots that are not asked for."""
+    name = "matplotlib"
+    is_hidden = name not in sys.modules
+    if is_hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes an import of it fail
+    try:
+        yield
+    finally:
+        if is_hidden:
+            del sys.modules[name]
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and Keras quietly."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with working_on("starting TensorFlow"), quiet_stderr(), _without_matplotlib():
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        # The first device call logs, too.
+        tf.config.list_physical_devices()
+
+
+def give_back() -> None:
+    """Returns freed memory of the C library to the system, where that is glibc.
+
+    Compiling a step and exporting a model leave hundreds of megabytes free but held, on top of
+    which the next peak would come.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return
+    trim(0)

@@ -1,0 +1,58 @@
+"""Text of other people's files, shown so that it cannot disturb a screen, a log or a table."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls, ends of lines and paragraphs, what turns the direction of writing, half characters."""
+
+_HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_KEPT = frozenset("\u200c\u200d\u00ad")
+"""Format characters that scripts and emoji are written with."""
+
+
+def program_name(called: str) -> str:
+    """Returns how to call this program in an example, by what it was called itself."""
+    return "ufnrec" if Path(called).name == "ufnrec" else "python main.py"
+
+
+def plain(text: str) -> str:
+    r"""Returns a text for people to read, on one line, without characters that act.
+
+    Control characters (escape sequences among them), line and paragraph separators, halves of
+    surrogate pairs, and marks that turn the direction of writing are shown as `\n`, `\x1b`,
+    `\u202e`. Everything else stays. Not for data: ids are written to files as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_shown(c) if _acts(c) else c for c in text)
+
+
+def _acts(character: str) -> bool:
+    return unicodedata.category(character) in _HARMFUL and character not in _KEPT
+
+
+def _shown(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def one_line(text: str) -> str:
+    """Returns text that cannot end a line or a field or hide what it is, spaces in their place."""
+    return _UNSHOWABLE.sub(" ", text)
+
+
+def percent(share: float) -> str:
+    """Returns a share in percent: 12%, 0.03%, below 0.01%."""
+    if 0 < share < 1e-4:
+        return "below 0.01%"
+    return f"{share:.0%}" if share >= 0.1 or not share else f"{share:.2%}"
+
+
+def size(num_bytes: float) -> str:
+    """Returns a number of bytes in the unit that suits it."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} GB"

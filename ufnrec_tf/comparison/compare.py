@@ -1,0 +1,266 @@
+"""--mode=compare: arms x seeds, each run in a process of its own, then one report."""
+
+from datetime import UTC, datetime
+from time import sleep
+from typing import Any
+
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import IN_USE, is_in_use, turn_at, write_json, write_text
+from ufnrec_tf.common.progress import busy, working_on
+from ufnrec_tf.comparison.markdown import markdown, table_lines
+from ufnrec_tf.comparison.numbers import Runs, is_hopeless, read_run, slice_numbers
+from ufnrec_tf.comparison.plan import Plan
+from ufnrec_tf.comparison.summary import METHOD, arm_rows, headline, plain
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
+from ufnrec_tf.evaluation.user_groups import make_slices
+from ufnrec_tf.report.comparison_page import page
+from ufnrec_tf.runs.child_process import run_child
+from ufnrec_tf.runs.state import Interrupted
+
+WAIT_SECONDS = 5.0
+"""Between two looks at runs that other processes hold."""
+
+
+class Comparison:
+    """Trains what is missing of a plan, one run at a time, and writes the report.
+
+    Several processes may do so at once: a run that another one holds is skipped and come back to.
+
+    Args:
+        plan: What is compared.
+        record: Of the comparison; see `comparison_record`.
+        arguments: The command line without the program.
+        display: The screen.
+    """
+
+    def __init__(
+        self, plan: Plan, record: dict[str, Any], *, arguments: list[str], display: Display
+    ) -> None:
+        self.plan = plan
+        self._record = record
+        self._arguments = arguments
+        self._display = display
+        self._failed: dict[tuple[str, int], str] = {}
+        self._read: Runs = {}
+        self._seconds: list[float] = []
+        self._judged: dict[tuple[Any, ...], bool] = {}
+
+    def run(self) -> None:
+        """Trains the missing runs, seed by seed, and writes and shows the report.
+
+        Raises:
+            UserError: At the end, if runs have failed.
+            Interrupted: After a signal, once the running one has written its checkpoint.
+        """
+        num_before = len(self._finished())
+        total = len(self.plan.run_keys())
+        if num_before:
+            self._display.notes.line(f"  {num_before} of {total} runs are done")
+        try:
+            self._train_missing()
+        except Interrupted:
+            self.write()
+            self._display.notes.line(
+                "  stopped; the report has what is done. The same command goes on."
+            )
+            raise
+        self._show(self.write())
+        if self._failed:
+            (arm, seed), words = next(iter(self._failed.items()))
+            raise UserError(
+                f"{len(self._failed)} of {total} runs failed, first {arm}, seed {seed} ({words}). "
+                f"{self.plan.run_path(arm, seed)}/log.txt has the rest; the same command tries "
+                "again."
+            )
+
+    def _train_missing(self) -> None:
+        """Trains what is missing, the earliest that is free first; a report after each seed."""
+        waiting, is_told = self.plan.run_keys(), False
+        while waiting:
+            num_before = len(self._read) + len(self._failed)
+            settled = next((key for key in waiting if self._settle(*key, waiting)), None)
+            if settled is None:
+                if not is_told:
+                    names = ", ".join(f"{arm}/{seed}" for arm, seed in waiting)
+                    self._display.notes.line(f"  waiting for {names}, in other processes")
+                is_told = True
+                sleep(WAIT_SECONDS)
+                continue
+            waiting.remove(settled)
+            is_new = len(self._read) + len(self._failed) > num_before
+            if is_new and waiting and all(seed != settled[1] for _, seed in waiting):
+                self.write()
+
+    def _settle(self, arm: str, seed: int, waiting: list[tuple[str, int]]) -> bool:
+        """Trains a run unless it is there or not to be; returns False where it has to wait."""
+        if self.plan.is_done(arm, seed):
+            return True
+        if self.plan.config.comparison.stop_hopeless:
+            earlier = self.plan.seeds[: self.plan.seeds.index(seed)]
+            judged_by = (arm, self.plan.reference)
+            if any(name in judged_by and number in earlier for name, number in waiting):
+                return False  # else the order in which processes end would decide
+            if self.stopped_after(arm, seed):
+                return True
+        return not is_in_use(self.plan.run_path(arm, seed)) and self._train(arm, seed)
+
+    def _train(self, arm: str, seed: int) -> bool:
+        """Trains one run; returns whether that was tried, False where another process has it."""
+        path = self.plan.run_path(arm, seed)
+        path.mkdir(parents=True, exist_ok=True)
+        with busy(self._display, f"training {arm}/{seed}") as tell:
+            ended = run_child(
+                [*self._arguments, f"--config.comparison.run={arm}/{seed}"],
+                path / "log.txt",
+                show=tell,
+            )
+        if ended.exit_code and IN_USE in ended.last_words:
+            return False
+        if not self.plan.is_done(arm, seed):
+            words = ended.last_words.removeprefix("error: ")
+            self._failed[arm, seed] = words or f"exit code {ended.exit_code}"
+            self._display.line(f"  {arm}, seed {seed}: failed: {self._failed[arm, seed]}")
+            return True
+        self._failed.pop((arm, seed), None)
+        self._show_run(arm, seed, ended.seconds)
+        return True
+
+    def _show_run(self, arm: str, seed: int, seconds: float) -> None:
+        runs = self._finished()
+        result = runs[arm, seed].result
+        values = ", ".join(f"{name.upper()} {result['test'][name]:.4f}" for name in COMPARED)
+        total = len(self.plan.run_keys())
+        self._display.notes.line(
+            f"  {arm}, seed {seed}: {values} (test), {result['protocol']['weights']} weights of "
+            f"epoch {result['protocol']['selected_epoch']}; {seconds:.0f} s; {len(runs)} of {total}"
+            f"{self._left(seconds, total - len(runs))}"
+        )
+
+    def _left(self, seconds: float, count: int) -> str:
+        """Returns how long `count` more runs will take, by those that this process trained."""
+        self._seconds.append(seconds)
+        mean = sum(self._seconds) / len(self._seconds)
+        return f", about {mean * count / 60:.1f} min left" if count else ""
+
+    def _finished(self) -> Runs:
+        keys = self.plan.run_keys()
+        for key in keys:
+            if key not in self._read and self.plan.is_done(*key):
+                self._read[key] = read_run(self.plan.run_path(*key), self.plan.split)
+        return {key: self._read[key] for key in keys if key in self._read}
+
+    def stopped_after(self, arm: str, seed: int) -> list[int]:
+        """Returns the seeds before `seed` by which the arm was found hopeless, or none."""
+        settings = self.plan.config.comparison
+        if not settings.stop_hopeless or arm == self.plan.reference:
+            return []
+        runs = self._finished()
+        before = self.plan.seeds[: self.plan.seeds.index(seed)]
+        for number in range(1, len(before) + 1):
+            if self._is_hopeless(arm, runs, before[:number]):
+                return list(before[:number])
+        return []
+
+    def _is_hopeless(self, arm: str, runs: Runs, seeds: tuple[int, ...]) -> bool:
+        """Whether an arm's finished runs with these seeds say so; judged once for each set."""
+        reference = self.plan.reference
+        keys = [key for key in runs if key[0] in (arm, reference) and key[1] in seeds]
+        asked = (arm, *keys)
+        if asked not in self._judged:
+            settings = self.plan.config.comparison
+            self._judged[asked] = is_hopeless(
+                {key: runs[key] for key in keys},
+                arm,
+                reference,
+                metric=self.plan.config.training.monitor or MAIN,
+                margin=settings.stop_hopeless,
+                num_resamples=settings.resamples,
+            )
+        return self._judged[asked]
+
+    def write(self) -> dict[str, Any]:
+        """Writes comparison.json, comparison.md and report.html; returns the first."""
+        summary = plain(self._summary())
+        with turn_at(self.plan.path):
+            write_json(self.plan.path / "comparison.json", summary)
+            write_text(self.plan.path / "comparison.md", markdown(summary))
+            write_text(self.plan.path / "report.html", page(summary))
+        return summary
+
+    @working_on("testing the differences")
+    def _summary(self) -> dict[str, Any]:
+        plan, runs, config = self.plan, self._finished(), self._record["config"]
+        settings, training = plan.config.comparison, config["training"]
+        rows = arm_rows(plan.arms, runs, plan.reference, num_resamples=settings.resamples)
+        names = [arm.name for arm in plan.arms]
+        protocol = next(iter(runs.values())).result["protocol"] if runs else {}
+        log = plan.split.interactions
+        return {
+            "format_version": 1,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "verdict": headline(rows, plan.reference),
+            "reference": plan.reference,
+            "seeds": plan.seeds,
+            "arms": rows,
+            "slices": slice_numbers(
+                runs, make_slices(plan.split), names, plan.reference, settings.resamples
+            ),
+            "missing": self._missing(runs),
+            "data": {
+                "source": log.source,
+                "sha256": log.sha256,
+                "users": log.num_users,
+                "items": log.num_items,
+                "interactions": log.num_events,
+                "evaluated_users": len(plan.split.evaluated_users("test")),
+            },
+            "split": plan.split.name,
+            "protocol": {
+                key: value
+                for key, value in protocol.items()
+                if key not in ("weights", "selected_epoch")
+            },
+            "selection": {
+                "metric": training["monitor"] or "none: the last weights",
+                "every_epochs": config["evaluation"]["every"],
+                "weights": config["evaluation"]["weights"],
+            },
+            "budget": {key: training[key] for key in ("num_epochs", "max_steps", "patience")},
+            "stop_hopeless": settings.stop_hopeless,
+            "statistics": {**METHOD, "resamples": settings.resamples, "seed": 0},
+            **{key: self._record[key] for key in ("versions", "git_commit", "command_line")},
+            "config": config,
+        }
+
+    def _missing(self, runs: Runs) -> list[dict[str, Any]]:
+        """Returns the runs that the report is without, and why."""
+        missing = []
+        for arm, seed in self.plan.run_keys():
+            if (arm, seed) in runs:
+                continue
+            if (arm, seed) in self._failed:
+                why = f"failed: {self._failed[arm, seed]}"
+            elif stopped := self.stopped_after(arm, seed):
+                after = ", ".join(map(str, stopped))
+                why = f"not run: by the stopping rule, after seed {after}"
+            elif is_in_use(self.plan.run_path(arm, seed)):
+                why = "another process is training it"
+            else:
+                why = "not trained yet"
+            missing.append({"arm": arm, "seed": seed, "why": why})
+        return missing
+
+    def _show(self, summary: dict[str, Any]) -> None:
+        display, path = self._display, self.plan.path
+        display.heading(summary["verdict"])
+        display.line()
+        for line in table_lines(summary):
+            display.line(line, wraps=False)
+        for gap in summary["missing"]:
+            display.line(f"  missing: {gap['arm']}, seed {gap['seed']}: {gap['why']}")
+        display.notes.heading("Where things are")
+        display.notes.block(
+            [f"{path}/report.html, comparison.md, comparison.json", f"{path}/runs/ARM/seed_S"],
+            wraps=False,
+        )

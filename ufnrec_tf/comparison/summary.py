@@ -1,0 +1,186 @@
+"""What a comparison found, as one dict of plain values: comparison.json, and source of the rest."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ufnrec_tf.comparison.numbers import FinishedRun, Runs, differences, make_pairs
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
+from ufnrec_tf.evaluation.statistics import LEVEL, NOT_SHOWN
+from ufnrec_tf.report.wording import _is_number, flat_future, percent
+from ufnrec_tf.training.arms import Arm
+
+METHOD = {
+    "users": "paired by user: the arm's value of each test user, a mean where the user has several "
+    "targets, minus the reference's",
+    "seeds": "paired by seed: initial weights, batches and drawn negatives come from it",
+    "interval": "95% percentile bootstrap over users and seeds, crossed; S - 1 of S seeds are "
+    "drawn, with one seed the spread over seeds is unknown and left out",
+    "test": "two-sided randomisation test, signs of the users' differences flipped; the seeds are "
+    "taken as given",
+    "correction": "Holm over the arms, for each metric by itself",
+    "effect_size": "Cohen's d_z of the users' differences averaged over seeds",
+    "verdict": f"better or worse where Holm's p is below {LEVEL} and the interval leaves out zero",
+}
+
+
+def arm_rows(
+    arms: Sequence[Arm], runs: Runs, reference: str, *, num_resamples: int
+) -> list[dict[str, Any]]:
+    """Returns a dict an arm: its runs, means, cost and difference to the reference."""
+    pairs = make_pairs(runs, reference, metrics=COMPARED, num_resamples=num_resamples)
+    found = differences(pairs, [arm.name for arm in arms], num_resamples)
+    rows: list[dict[str, Any]] = []
+    for arm in arms:
+        own = {seed: run for (name, seed), run in runs.items() if name == arm.name}
+        results = [run.result for run in own.values()]
+        rows.append(
+            {
+                "name": arm.name,
+                "label": results[0]["label"] if results else None,
+                "overrides": arm.overrides,
+                "runs": [_run_row(seed, run) for seed, run in sorted(own.items())],
+                "mean": _over_runs(np.mean, results),
+                "sd": _over_runs(lambda x: np.std(x, ddof=1), results, least=2),
+                "difference": found.get(arm.name),
+                "cost": {"cpu_seconds_per_1000_users": _mean(map(_cost, results))},
+                "flips": _mean(result["false_negatives"]["flips"] for result in results),
+                "beyond_accuracy": _mean_dict([r.get("beyond_accuracy", {}) for r in results]),
+                "detection": _mean_dict(
+                    [r["false_negatives"].get("detection", {}) for r in results]
+                ),
+                "future": _mean_dict([flat_future(r["false_negatives"]) for r in results]),
+                "suspects": _suspects(results),
+                "curve": curve([run.evaluations for run in own.values()]),
+            }
+        )
+    base = next(
+        row["cost"]["cpu_seconds_per_1000_users"] for row in rows if row["name"] == reference
+    )
+    for row in rows:
+        cost = row["cost"]["cpu_seconds_per_1000_users"]
+        row["cost"]["ratio"] = cost / base if cost and base else None
+    return rows
+
+
+def _suspects(results: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Returns the most flagged items and the examples of the first run that has any."""
+    for result in results:
+        found = result["false_negatives"]
+        if found.get("most_flagged"):
+            return {key: found.get(key, []) for key in ("most_flagged", "examples")}
+    return None
+
+
+def _run_row(seed: int, run: FinishedRun) -> dict[str, Any]:
+    result, found = run.result, run.result["false_negatives"]
+    return {
+        "seed": seed,
+        "workdir": "/".join(run.path.parts[-3:]),  # within the comparison's
+        "test": result["test"],
+        "validation": result["validation"],
+        "weights": result["protocol"]["weights"],
+        "selected_epoch": result["protocol"]["selected_epoch"],
+        "epochs": result["epochs"],
+        "stopped_early": result["stopped_early"],
+        "gate_epoch": found["gate_epoch"],
+        "flips": found["flips"],
+        "flips_per_step": found["flips_per_step"],
+        "cpu_seconds_per_1000_users": _cost(result),
+        "peak_rss_bytes": result["memory"]["peak_rss_bytes"],
+    }
+
+
+def _cost(result: dict[str, Any]) -> float | None:
+    timing = result["timing"]
+    if not timing["train_users"]:
+        return None  # a run of a few steps has no timing
+    return 1000 * timing["train_cpu_seconds"] / timing["train_users"]
+
+
+def _over_runs(
+    function: Any, results: list[dict[str, Any]], *, least: int = 1
+) -> dict[str, float] | None:
+    if len(results) < least:
+        return None
+    names = results[0]["test"]
+    return {name: float(function([r["test"][name] for r in results])) for name in names}
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if _is_number(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _mean_dict(dicts: list[dict[str, Any]]) -> dict[str, float] | None:
+    """Returns the means of the numbers that all dicts but empty ones have; None without any."""
+    dicts = [each for each in dicts if each]
+    names = [name for name in (dicts[0] if dicts else {}) if all(name in d for d in dicts)]
+    means = {name: _mean(d[name] for d in dicts) for name in names}
+    return {name: value for name, value in means.items() if value is not None} or None
+
+
+def curve(evaluations: list[list[dict[str, Any]]]) -> dict[str, list[Any]]:
+    """Returns the validation curve over seeds, and how many positions had a label flipped.
+
+    Args:
+        evaluations: A list of metrics.jsonl lines a seed.
+
+    Returns:
+        `epoch`, `mean`, `low` and `high` (least and most of the seeds) of `MAIN`, `seeds` that
+        reached the epoch, and `flips`: labels flipped per 1,000 positions trained since the
+        evaluation before, averaged over seeds; None where a run did not record them.
+    """
+    values: dict[int, list[float]] = {}
+    flips: dict[int, list[float]] = {}
+    for lines in evaluations:
+        before = {"flips": 0.0, "positions": 0.0}
+        for line in lines:
+            values.setdefault(line["epoch"], []).append(line[MAIN])
+            if "flips" not in line:
+                continue
+            positions = line["positions"] - before["positions"]
+            if positions > 0:
+                share = 1000 * (line["flips"] - before["flips"]) / positions
+                flips.setdefault(line["epoch"], []).append(share)
+            before = line
+    epochs = sorted(values)
+    return {
+        "epoch": epochs,
+        "mean": [_mean(values[epoch]) for epoch in epochs],
+        "low": [min(values[epoch]) for epoch in epochs],
+        "high": [max(values[epoch]) for epoch in epochs],
+        "seeds": [len(values[epoch]) for epoch in epochs],
+        "flips": [_mean(flips.get(epoch, [])) for epoch in epochs],
+    }
+
+
+def headline(rows: Sequence[dict[str, Any]], reference: str) -> str:
+    """Returns the findings on `MAIN` in words."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row["name"] == reference:
+            continue
+        if not row["difference"]:
+            groups.setdefault("Not compared yet", []).append(row["name"])
+            continue
+        found = row["difference"][MAIN]
+        is_shown = found["verdict"] != NOT_SHOWN
+        size = f" ({percent(found['relative'])})" if is_shown else ""
+        groups.setdefault(found["verdict"].capitalize(), []).append(row["name"] + size)
+    order = ("Better", "Worse", "No difference shown", "Not compared yet")
+    parts = [f"{name}: {', '.join(groups[name])}" for name in order if name in groups]
+    return f"{MAIN.upper()} against {reference}. {'. '.join(parts)}."
+
+
+def plain(value: Any) -> Any:
+    """Returns the value fit for JSON: what is not finite becomes None, tuples become lists."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

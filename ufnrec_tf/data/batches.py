@@ -1,0 +1,143 @@
+"""From a split to batches: index arithmetic over flat arrays inside tf.data."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.data.splits import Split
+from ufnrec_tf.data.windows import Placement, Samples
+
+
+def steps_per_epoch(num_samples: int, batch_size: int, *, draw: str) -> int:
+    """Returns the number of steps of an epoch: floor(W / B) with replacement, else the ceiling."""
+    if draw == "with_replacement":
+        return max(num_samples // batch_size, 1)
+    return -(-num_samples // batch_size)
+
+
+def _order(samples: Samples, batch_size: int, draw: str, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """Returns int64 [steps, B] sample numbers of an epoch, -1 where a batch is not full."""
+    num_samples = len(samples.users)
+    steps = steps_per_epoch(num_samples, batch_size, draw=draw)
+    if draw == "with_replacement":
+        # Every batch takes distinct samples, whatever the other batches took.
+        def one_batch(step: tf.Tensor) -> tf.Tensor:
+            keys = tf.random.stateless_uniform(
+                [num_samples], tf.stack([epoch + seed * 1_000_003, step])
+            )
+            return tf.math.top_k(keys, min(batch_size, num_samples)).indices
+
+        order = tf.map_fn(one_batch, tf.range(steps, dtype=tf.int64), fn_output_signature=tf.int32)
+        order = tf.cast(order, tf.int64)
+        return tf.pad(order, [[0, 0], [0, batch_size - order.shape[1]]], constant_values=-1)
+    order = tf.random.experimental.stateless_shuffle(
+        tf.range(num_samples, dtype=tf.int64), tf.stack([tf.constant(seed, tf.int64), epoch])
+    )
+    order = tf.pad(order, [[0, steps * batch_size - num_samples]], constant_values=-1)
+    return tf.reshape(order, [steps, batch_size])
+
+
+def _deal_out(
+    placement: Placement, num_rows: int, num_replicas: int
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns what makes of a global batch int64 [B] the replicas' shares, [R, num_rows].
+
+    The windows of this worker, one replica after the other, then -1.
+    """
+    is_own = None if placement.is_own is None else tf.constant(placement.is_own)
+    room = num_rows * num_replicas
+
+    def deal(chosen: tf.Tensor, visit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        is_here = chosen >= 0
+        if is_own is not None:
+            is_here &= tf.gather(is_own, tf.maximum(chosen, 0))
+        here = tf.boolean_mask(chosen, is_here)
+        fits = tf.debugging.assert_less_equal(tf.size(here), room, "more windows than room")
+        with tf.control_dependencies([fits]):
+            here = tf.pad(here, [[0, room - tf.size(here)]], constant_values=-1)
+        shares = tf.transpose(tf.reshape(here, [num_rows, num_replicas]))
+        return shares, tf.fill([num_replicas], visit)
+
+    return deal
+
+
+def make_dataset(
+    split: Split,
+    samples: Samples,
+    *,
+    max_length: int,
+    batch_size: int,
+    seed: int,
+    draw: str = "permutation",
+    first_step: int = 0,
+    placement: Placement | None = None,
+    num_replicas: int = 1,
+) -> tf.data.Dataset:
+    """Returns an endless dataset of batches; what a step reads depends on (seed, step) alone.
+
+    With several workers or replicas an element is one replica's share of a step, its rows the
+    least number that always suffices; a step is `num_replicas` elements of each worker.
+
+    A batch is a dict, B = batch_size, L = max_length:
+        user: int32 [B], -1 for an empty row; history: int32 [B, L], left-padded; positives:
+        int32 [B, L], the next item of each column, or [B, 1], that of the newest column, where it
+        alone is trained; first_position: int32 [B], index in the
+        user's history of the window's first transition; first_row: int64 [B], its memory row;
+        length: int32 [B]; visit: int64 [B], tells this visit from every other of the user.
+
+    Args:
+        split: What is trained on.
+        samples: Its windows.
+        max_length: L.
+        batch_size: B; a batch holds distinct windows.
+        seed: The run's seed.
+        draw: `permutation`, each window once an epoch; `with_replacement`, each batch drawn
+            anew, so that visits an epoch are about Poisson(1), as in the authors' code.
+        first_step: Steps to leave out, when a run goes on.
+        placement: The windows that are trained here; None for all of them.
+        num_replicas: Replicas among which these are dealt out.
+    """
+    steps = steps_per_epoch(len(samples.users), batch_size, draw=draw)
+    items = tf.constant(split.interactions.items, tf.int32)
+    fields = [tf.constant(field) for field in samples[:4]]
+    fields.append(tf.constant(samples.first_rows if placement is None else placement.first_rows))
+    num_rows = batch_size
+    if placement is not None:
+        num_rows = placement.rows_a_replica(batch_size, num_replicas)
+    num_targets = 1 if samples.only_newest else max_length
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.data.Dataset.from_tensor_slices(_order(samples, batch_size, draw, seed, epoch))
+        visits = tf.fill([steps], epoch)
+        if draw == "with_replacement":  # a user may come twice an epoch, with other negatives
+            visits = tf.range(steps, dtype=tf.int64) + epoch * steps
+        return tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(visits)))
+
+    def gather(chosen: tf.Tensor, visit: tf.Tensor) -> dict[str, tf.Tensor]:
+        is_real = chosen >= 0
+        users, starts, lengths, positions, rows = (
+            tf.gather(field, tf.maximum(chosen, 0)) for field in fields
+        )
+        lengths = tf.where(is_real, lengths, 0)
+        column = tf.range(max_length) - (max_length - lengths[:, None])  # [B, L]
+        index = starts[:, None] + tf.cast(tf.maximum(column, 0), tf.int64)
+        is_target = column >= 0
+        following = tf.minimum(index + 1, len(items) - 1)[:, -num_targets:]
+        return {
+            "user": tf.where(is_real, users, -1),
+            "history": tf.where(is_target, tf.gather(items, index), 0),
+            "positives": tf.where(is_target[:, -num_targets:], tf.gather(items, following), 0),
+            "first_position": positions,
+            "first_row": rows,
+            "length": lengths,
+            "visit": tf.fill([num_rows], visit),
+        }
+
+    begin_epoch, skipped = divmod(first_step, steps)
+    dataset = tf.data.Dataset.range(begin_epoch, np.iinfo(np.int64).max)
+    dataset = dataset.flat_map(epoch_batches).skip(skipped)
+    if placement is not None and (num_replicas > 1 or placement.is_own is not None):
+        deal = _deal_out(placement, num_rows, num_replicas)
+        dataset = dataset.map(deal, num_parallel_calls=1, deterministic=True).unbatch()
+    return dataset.map(gather, num_parallel_calls=1, deterministic=True).prefetch(4)

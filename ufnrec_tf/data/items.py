@@ -1,0 +1,74 @@
+"""The items of a prepared folder, with what is known of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class ItemTable(NamedTuple):
+    """What is known of items, by raw id; None where the table has no such column.
+
+    Attributes:
+        titles: Raw item id -> title.
+        categories: Raw item id -> category; of several, with | between them.
+        prices: Raw item id -> price, in the table's currency; ids without one are left out.
+    """
+
+    titles: dict[str, str] | None = None
+    categories: dict[str, str] | None = None
+    prices: dict[str, float] | None = None
+
+    def texts(self, name: str, item_ids: np.ndarray) -> np.ndarray | None:
+        """Returns what each item has, object(str) [V + 1], "" where unknown.
+
+        Args:
+            name: "titles" or "categories".
+            item_ids: object(str) [V + 1], raw ids, the first of padding, which has nothing.
+        """
+        known = getattr(self, name)
+        if known is None:
+            return None
+        return np.array(["", *(known.get(item, "") for item in item_ids[1:])], dtype=object)
+
+    def price_of(self, item_ids: np.ndarray) -> np.ndarray | None:
+        """Returns each item's price, float64 [V + 1], NaN where unknown; see `texts`."""
+        if self.prices is None:
+            return None
+        return np.array([np.nan, *(self.prices.get(item, np.nan) for item in item_ids[1:])])
+
+
+class Items(NamedTuple):
+    """The catalogue; place i is internal id i + 1.
+
+    Attributes:
+        ids: object(str) [V], raw ids.
+        counts: int64 [V], events of each in the folder.
+        titles: object(str) [V], "" where unknown, or None.
+        categories: Likewise.
+        prices: float64 [V], NaN where unknown, or None.
+    """
+
+    ids: np.ndarray
+    counts: np.ndarray
+    titles: np.ndarray | None
+    categories: np.ndarray | None = None
+    prices: np.ndarray | None = None
+
+
+def items_of(ids: np.ndarray, counts: np.ndarray, table: ItemTable | None) -> Items:
+    """Returns the catalogue of some raw ids.
+
+    Args:
+        ids: object(str) [V].
+        counts: int64 [V].
+        table: What is known of them, or None.
+    """
+    padded, table = with_padding(ids), table or ItemTable()
+    known = (table.texts("titles", padded), table.texts("categories", padded))
+    every = (*known, table.price_of(padded))
+    return Items(ids, counts, *(None if values is None else values[1:] for values in every))
+
+
+def with_padding(ids: np.ndarray) -> np.ndarray:
+    """Returns the raw ids by internal id, object(str) [V + 1], the first "" for padding."""
+    return np.concatenate([np.array([""], dtype=object), ids])

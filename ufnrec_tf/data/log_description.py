@@ -1,0 +1,96 @@
+"""How a log was read: its form, its columns, the unit of its times, what filters left."""
+
+from typing import Any, NamedTuple
+
+from ufnrec_tf.common.text import plain
+
+
+class FilterStep(NamedTuple):
+    """What one filter did.
+
+    Attributes:
+        name: The setting it is of: min_rating, window, repeats, k_core, min_length.
+        words: What it keeps, for people.
+        before: Counts of events, users and items; of events alone where a log was streamed.
+        after: Likewise.
+    """
+
+    name: str
+    words: str
+    before: dict[str, int]
+    after: dict[str, int]
+
+
+class LogDescription(NamedTuple):
+    """How a log was read.
+
+    Attributes:
+        format: pairs, sequences, dat, inter, csv, jsonl, parquet or dataframe.
+        columns: Role (user, item, time, rating) -> name of the column; empty where there are none.
+        time_unit: What the time column holds, for people; empty where it has none.
+        is_epoch: Whether the times of the `Interactions` are seconds since 1970.
+        steps: What each filter did, in order.
+    """
+
+    format: str
+    columns: dict[str, str]
+    time_unit: str = ""
+    is_epoch: bool = False
+    steps: tuple[FilterStep, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns what JSON can hold of it; `of_json` reads it."""
+        return {
+            "format": self.format,
+            "columns": self.columns,
+            "time_unit": self.time_unit,
+            "is_epoch": self.is_epoch,
+            "filters": [step._asdict() for step in self.steps],
+        }
+
+
+def of_json(values: dict[str, Any]) -> LogDescription:
+    """Returns the reading that `Reading.as_json` wrote; keys that are missing have defaults."""
+    return LogDescription(
+        format=values.get("format", ""),
+        columns=dict(values.get("columns", {})),
+        time_unit=values.get("time_unit", ""),
+        is_epoch=values.get("is_epoch", False),
+        steps=tuple(FilterStep(**step) for step in values.get("filters", [])),
+    )
+
+
+def checked_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a prepared folder, as they are.
+
+    Raises:
+        ValueError, KeyError, TypeError or AttributeError: If they are damaged.
+    """
+    reading = of_json(values)
+    columns = reading.columns
+    texts = (reading.format, reading.time_unit, values["repeats"], *columns, *columns.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a setting is no text")
+    reading_lines(reading.as_json())  # what cannot be shown is none
+    values.get("asked", {}).items()
+    return values
+
+
+def reading_lines(reading: dict[str, Any]) -> list[str]:
+    """Returns the text of a `Reading.as_json` for the screen: its columns, and a line a filter."""
+    columns, unit = reading["columns"], reading["time_unit"]
+    parts = [
+        f"{role}={plain(name)}" + (f" ({unit})" if role == "time" and unit else "")
+        for role, name in columns.items()
+        if role != "rating" or any(step["name"] == "min_rating" for step in reading["filters"])
+    ]
+    shown = f"columns: {', '.join(parts)}" if parts else "no columns: events in the file's order"
+    return [f"         read as {reading['format']}; {shown}"] + [
+        f"filter   {step['words']}: {change_text(step['before'], step['after'])}"
+        for step in reading["filters"]
+    ]
+
+
+def change_text(before: dict[str, int], after: dict[str, int]) -> str:
+    """Returns `100 -> 90 events, 10 -> 9 users, ...`."""
+    return ", ".join(f"{before[noun]:,} -> {after[noun]:,} {noun}" for noun in before)

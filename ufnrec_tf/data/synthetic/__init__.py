@@ -1,0 +1,1 @@
+"""Planted data: logs drawn from known tastes, so that false negatives are known exactly."""

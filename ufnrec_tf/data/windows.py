@@ -1,0 +1,183 @@
+"""Which worker trains which windows, and where the memory of that worker has their rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ufnrec_tf.data.splits import Split
+from ufnrec_tf.data.user_hash import owners_of
+
+
+class Samples(NamedTuple):
+    """Windows of training transitions; one a user, several that do not overlap, or one each.
+
+    Attributes:
+        users: int32 [W], internal user id of each window.
+        starts: int64 [W], flat index of the window's first input event.
+        lengths: int32 [W], input events, 1..max_length; each begins a transition.
+        first_positions: int32 [W], index of the window's first transition in its user's history.
+        first_rows: int64 [W], memory row of the window's first transition.
+        num_rows: Transitions that are trained, in all windows.
+        only_newest: Whether a window trains its newest transition alone.
+    """
+
+    users: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    first_positions: np.ndarray
+    first_rows: np.ndarray
+    num_rows: int
+    only_newest: bool
+
+    def users_of_rows(self) -> np.ndarray:
+        """Returns int32 [num_rows], the user that each memory row is of."""
+        return self.users if self.only_newest else np.repeat(self.users, self.lengths)
+
+
+class Placement(NamedTuple):
+    """One worker's share of the windows; users belong to workers by a hash of their raw ids.
+
+    Attributes:
+        worker: Number of the worker.
+        num_workers: How many there are.
+        is_own: bool [W], whether each window is of this worker; None where all are.
+        first_rows: int64 [W], memory row of the window's first transition on this worker;
+            without meaning for windows of others.
+        num_rows: Rows of this worker's memory.
+        share: The largest share of all windows that a worker has, in (0, 1].
+    """
+
+    worker: int
+    num_workers: int
+    is_own: np.ndarray | None
+    first_rows: np.ndarray
+    num_rows: int
+    share: float
+
+    def rows_a_replica(self, batch_size: int, num_replicas: int) -> int:
+        """Returns how many rows of a global batch a local replica must have room for.
+
+        A worker's windows in a batch of B are hypergeometric around B times its share. Room for
+        the mean and eight standard deviations is passed in fewer than one batch of 10**14, which
+        is then an error and no loss of windows.
+
+        Args:
+            batch_size: B, windows a step over all workers.
+            num_replicas: Replicas of this worker.
+        """
+        mean = batch_size * self.share
+        most = batch_size if self.is_own is None else int(np.ceil(mean + 8 * np.sqrt(mean)))
+        return -(-min(most, batch_size) // num_replicas)
+
+
+class RowOwners:
+    """Which worker holds each row of the memory, for any number of workers.
+
+    Args:
+        user_ids: object(str) [U], raw ids.
+        users_of_rows: int32 [num_rows], internal user of each row; a user's rows stand together.
+    """
+
+    def __init__(self, user_ids: np.ndarray, users_of_rows: np.ndarray) -> None:
+        self._user_ids = user_ids
+        self._users_of_rows = users_of_rows
+
+    def rows_of(self, worker: int, num_workers: int) -> np.ndarray:
+        """Returns the rows that a worker holds, in its memory's order: int64 [n], ascending."""
+        owners = owners_of(self._user_ids, num_workers)
+        return np.flatnonzero(owners[self._users_of_rows] == worker)
+
+
+def place(
+    users: np.ndarray,
+    first_rows: np.ndarray,
+    users_of_rows: np.ndarray,
+    user_ids: np.ndarray,
+    *,
+    worker: int = 0,
+    num_workers: int = 1,
+) -> Placement:
+    """Returns the share of a worker.
+
+    Args:
+        users: int32 [W], internal user of each window.
+        first_rows: int64 [W], row of each window's first transition where one worker has all.
+        users_of_rows: int32 [num_rows], internal user of each row.
+        user_ids: object(str) [U], raw ids.
+        worker: 0..num_workers - 1.
+        num_workers: How many share the users.
+    """
+    if num_workers == 1:
+        return Placement(0, 1, None, first_rows, len(users_of_rows), 1.0)
+    owners = owners_of(user_ids, num_workers)
+    is_own_row = owners[users_of_rows] == worker
+    # How many of the worker's rows lie before each row.
+    rank = np.cumsum(is_own_row) - is_own_row
+    window_owners = owners[users]
+    counts = np.bincount(window_owners, minlength=num_workers)
+    return Placement(
+        worker=worker,
+        num_workers=num_workers,
+        is_own=window_owners == worker,
+        first_rows=rank[first_rows].astype(np.int64),
+        num_rows=int(is_own_row.sum()),
+        share=float(counts.max() / len(users)),
+    )
+
+
+def make_samples(split: Split, *, max_length: int, windows: str = "last") -> Samples:
+    """Cuts the train events of each user into windows.
+
+    Args:
+        split: What is trained on.
+        max_length: L, transitions a window holds at most.
+        windows: `last`, the newest window of each user (the authors': older transitions are
+            never trained); `all`, every transition once an epoch, in windows that end at the
+            newest event and do not overlap; or `prefixes`, every transition once an epoch, as the
+            last of a window of its own.
+    """
+    offsets = split.interactions.offsets
+    transitions = np.maximum(split.train_ends - offsets[:-1] - 1, 0)
+    if windows == "prefixes":
+        return _prefixes(offsets[:-1], transitions, max_length)
+    if windows == "last":
+        counts = (transitions > 0).astype(np.int64)
+    else:
+        counts = -(-transitions // max_length)
+    users = np.repeat(np.arange(len(counts)), counts)
+    # Number of the window counted from the newest, which is 0.
+    back = (np.cumsum(counts) - 1).repeat(counts) - np.arange(len(users))
+    ends = transitions[users] - back * max_length
+    begins = np.maximum(ends - max_length, 0)
+    lengths = ends - begins
+    first_rows = np.concatenate([[0], np.cumsum(lengths)])
+    return Samples(
+        users=users.astype(np.int32),
+        starts=(offsets[users] + begins).astype(np.int64),
+        lengths=lengths.astype(np.int32),
+        first_positions=begins.astype(np.int32),
+        first_rows=first_rows[:-1].astype(np.int64),
+        num_rows=int(first_rows[-1]),
+        only_newest=False,
+    )
+
+
+def _prefixes(offsets: np.ndarray, transitions: np.ndarray, max_length: int) -> Samples:
+    """Returns a window for each of int64 [U] transitions of users whose events start at offsets.
+
+    Rows are those of `all`: the interactions that begin a transition, one after the other.
+    """
+    rows = np.arange(transitions.sum())
+    users = np.repeat(np.arange(len(transitions)), transitions)
+    user_rows = (np.cumsum(transitions) - transitions)[users]
+    ends = rows - user_rows + 1
+    begins = np.maximum(ends - max_length, 0)
+    return Samples(
+        users=users.astype(np.int32),
+        starts=(offsets[users] + begins).astype(np.int64),
+        lengths=(ends - begins).astype(np.int32),
+        first_positions=begins.astype(np.int32),
+        first_rows=(user_rows + begins).astype(np.int64),
+        num_rows=len(rows),
+        only_newest=True,
+    )

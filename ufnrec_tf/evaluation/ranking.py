@@ -1,0 +1,240 @@
+"""Scoring the catalogue for chunks of users on the device: counts for ranks, and top-k.
+
+A column is an item id less 1: the padding row is cut off the table before anything is scored.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
+from ufnrec_tf.data.item_sets import RowItems
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class CatalogueRanker:
+    """Scores all items for M users, a chunk of users at a time, always in one static shape.
+
+    A backbone is traced once and kept; its weights are read as they are at each call.
+    """
+
+    def __init__(
+        self,
+        items: np.ndarray,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        *,
+        targets: np.ndarray,
+        masked: RowItems,
+        sampled: np.ndarray,
+        num_items: int,
+        max_length: int,
+        batch_size: int,
+    ) -> None:
+        """Puts on the device what the chunks read.
+
+        Args:
+            items: int32 [E], ids 1..num_items.
+            starts: int64 [M], where each user's history starts in `items`.
+            ends: int64 [M], where it ends.
+            targets: int32 [M].
+            masked: M rows, the items that are no candidates.
+            sampled: int32 [M, N], items; N may be 0.
+            num_items: V.
+            max_length: L, columns of a window.
+            batch_size: B, users a chunk.
+        """
+        self._num_users, self._max_length, self._batch_size = len(targets), max_length, batch_size
+        # Rows past the end repeat the last user and are dropped.
+        num_rows = -(-len(targets) // batch_size) * batch_size
+        rows = np.minimum(np.arange(num_rows), len(targets) - 1)
+        self._chunk_starts = np.arange(0, len(targets), batch_size, dtype=np.int32)
+        # Rows past the end mask nothing.
+        bounds = masked.offsets[np.minimum(np.arange(num_rows + 1), len(targets))]
+        self._tensors = {
+            "items": tf.constant(items, tf.int32),
+            "starts": tf.constant(starts[rows], tf.int64),
+            "ends": tf.constant(ends[rows], tf.int64),
+            "columns": tf.constant(targets[rows] - 1, tf.int32),
+            "sampled": tf.constant(sampled[rows] - 1, tf.int32),
+            "masked": tf.constant(masked.items, tf.int32),
+            "masked_bounds": tf.constant(bounds, tf.int64),
+        }
+        self._num_items = num_items
+        self._functions: dict[tuple[int, int], tuple[Any, Callable, Callable]] = {}
+
+    def count(self, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns how many items score at least as each target does.
+
+        Args:
+            backbone: A `Backbone`: `encode(histories, training)` and `item_embeddings()`.
+
+        Returns:
+            int32 [M], other unmasked items (without meaning where the target is masked);
+            int32 [M], sampled items; bool [M], True where scores are not finite.
+        """
+        return self._run(backbone, 0)
+
+    def top_k(self, backbone: Any, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns `best_items` of all users, and bool [M], True where scores are not finite.
+
+        Args:
+            backbone: See `count`.
+            k: 1..num_items.
+        """
+        return self._run(backbone, k)
+
+    def _run(self, backbone: Any, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the outputs of `_chunk` for all users."""
+        if not self._num_users:
+            return np.zeros([0, k] if k else 0, np.int32), np.zeros([0, k] if k else 0), np.zeros(0)
+        table, step = self._traced(backbone, k)
+        catalogue, norm = table()
+        outputs = []
+        label = "finding the best items" if k else "ranking"
+        with working_on(label, self._num_users, "users") as ranked:
+            for start in self._chunk_starts:
+                outputs.append(step(catalogue, norm, tf.constant(start)))
+                ranked.advance(self._batch_size)
+        first, second, is_bad = zip(*outputs, strict=True)
+        size = self._num_users
+        return (
+            np.concatenate(first)[:size],
+            np.concatenate(second)[:size],
+            np.concatenate(is_bad)[:size],
+        )
+
+    def _traced(self, backbone: Any, k: int) -> tuple[Callable, Callable]:
+        """Returns the functions (item table, chunk) of this backbone and k."""
+        # The backbone is kept beside them: the id of a freed object could be given to another.
+        key = (id(backbone), k)
+        if key not in self._functions:
+
+            def table() -> tuple[tf.Tensor, tf.Tensor]:
+                catalogue = tf.cast(backbone.item_embeddings(), tf.float32)[PAD + 1 :]  # [V, D]
+                return catalogue, tf.norm(catalogue)
+
+            def step(catalogue: tf.Tensor, norm: tf.Tensor, start: tf.Tensor) -> tuple:
+                histories, columns, sampled, masked = self._inputs(start)
+                vectors = tf.cast(backbone.encode(histories, training=False), tf.float32)  # [B, D]
+                scores = tf.linalg.matmul(vectors, catalogue, transpose_b=True)  # [B, V]
+                targets = tf.gather(scores, columns, batch_dims=1)
+                is_bad = has_nan(vectors, scores, norm) | ~tf.math.is_finite(targets)
+                if k:
+                    return *best_items(scores, masked, k=k), is_bad
+                better = count_better(scores, targets, masked)
+                return better, count_better_sampled(scores, targets, sampled), is_bad
+
+            self._functions[key] = (backbone, tf.function(table), tf.function(step))
+        return self._functions[key][1:]
+
+    def _inputs(self, start: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Returns a chunk's histories, target columns, sampled columns and masked pairs.
+
+        Args:
+            start: int32 [], the chunk's first row.
+        """
+        rows = start + tf.range(self._batch_size)
+        starts, ends, columns, sampled = (
+            tf.gather(self._tensors[name], rows)
+            for name in ("starts", "ends", "columns", "sampled")
+        )
+        windows = newest_windows(self._tensors["items"], starts, ends, max_length=self._max_length)
+        bounds = self._tensors["masked_bounds"][start : start + self._batch_size + 1]
+        counts = tf.cast(bounds[1:] - bounds[:-1], tf.int32)
+        masked_rows = tf.repeat(tf.range(self._batch_size), counts)
+        masked_columns = self._tensors["masked"][bounds[0] : bounds[-1]] - 1
+        masked = tf.stack([masked_rows, masked_columns], axis=1)
+        return windows, columns, sampled, masked
+
+
+def newest_windows(
+    items: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, *, max_length: int
+) -> tf.Tensor:
+    """Returns the last items of each range `items[starts:ends]`, left-padded: int32 [B, L].
+
+    Args:
+        items: int32 [E].
+        starts: int64 [B].
+        ends: int64 [B].
+        max_length: L.
+    """
+    index = ends[:, None] + tf.range(-max_length, 0, dtype=tf.int64)  # [B, L]
+    is_real = index >= starts[:, None]
+    return tf.where(is_real, tf.gather(items, tf.where(is_real, index, 0)), PAD)
+
+
+def has_nan(vectors: tf.Tensor, scores: tf.Tensor, catalogue_norm: tf.Tensor) -> tf.Tensor:
+    """Returns bool [B], True where a row of `scores` holds NaN.
+
+    By Cauchy and Schwarz a score, and each partial sum of it, is at most the product of the
+    norms. Where that is finite no score can be NaN, and none is looked at.
+
+    Args:
+        vectors: float32 [B, D].
+        scores: float32 [B, V], the dot products of vectors and catalogue.
+        catalogue_norm: float32 [], Euclidean norm of the whole catalogue.
+    """
+    # A norm sums, so that one NaN makes it NaN; the kernel of a maximum may pass NaN over.
+    return tf.cond(
+        tf.norm(vectors) * catalogue_norm < _FLOAT32_MAX,
+        lambda: tf.zeros_like(scores[:, 0], tf.bool),
+        lambda: tf.reduce_any(tf.math.is_nan(scores), axis=1),
+    )
+
+
+def count_better(scores: tf.Tensor, targets: tf.Tensor, masked: tf.Tensor) -> tf.Tensor:
+    """Returns int32 [B], how many other unmasked columns score at least as the target does.
+
+    Counts over all columns, then takes the masked ones away: no [B, V] mask is made. Without
+    meaning in a row whose target is masked.
+
+    Args:
+        scores: float32 [B, V].
+        targets: float32 [B], the targets' scores, each an entry of its row.
+        masked: int32 [K, 2], distinct (row, column) pairs.
+    """
+    is_better = tf.gather_nd(scores, masked) >= tf.gather(targets, masked[:, 0])  # [K]
+    num_masked = tf.math.unsorted_segment_sum(
+        tf.cast(is_better, tf.int32), masked[:, 0], tf.shape(scores)[0]
+    )
+    return _count(scores >= targets[:, None]) - num_masked - 1
+
+
+def count_better_sampled(scores: tf.Tensor, targets: tf.Tensor, sampled: tf.Tensor) -> tf.Tensor:
+    """Returns int32 [B], how many sampled columns score at least as the target does.
+
+    Args:
+        scores: float32 [B, V].
+        targets: float32 [B], the targets' scores, each an entry of its row.
+        sampled: int32 [B, N], columns; a repeated one counts each time.
+    """
+    return _count(tf.gather(scores, sampled, batch_dims=1) >= targets[:, None])
+
+
+def best_items(scores: tf.Tensor, masked: tf.Tensor, *, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the k best unmasked items, of equal scores the lower id first.
+
+    Args:
+        scores: float32 [B, V].
+        masked: int32 [K, 2], (row, column) pairs.
+        k: 1..V.
+
+    Returns:
+        items int32 [B, k] and scores float32 [B, k]; item 0 with score -1e30 where none is left.
+    """
+    hidden = tf.fill([tf.shape(masked)[0]], np.float32(-np.inf))
+    best = tf.math.top_k(tf.tensor_scatter_nd_update(scores, masked, hidden), k)
+    is_candidate = best.values > -np.inf
+    items = tf.where(is_candidate, best.indices + 1, PAD)
+    return items, tf.where(is_candidate, best.values, EMPTY_SCORE)
+
+
+def _count(is_counted: tf.Tensor) -> tf.Tensor:
+    """Returns int32 [B], the number of True in each row."""
+    # tf.math.count_nonzero takes half as long again.
+    return tf.reduce_sum(tf.cast(is_counted, tf.int32), axis=1)

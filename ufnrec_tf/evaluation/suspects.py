@@ -1,0 +1,165 @@
+"""What the memory holds of suspects, read after training, and how far they outscore positives."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.packing import pack
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.data.windows import Samples
+from ufnrec_tf.evaluation.ranking import newest_windows
+from ufnrec_tf.method.memory import FalseNegativeMemory
+from ufnrec_tf.method.memory_usage import read_rows
+
+_CHUNK_ROWS = 65_536
+_CHUNK_HISTORIES = 512
+_CHUNK_PAIRS = 65_536
+
+
+class Suspects(NamedTuple):
+    """Counted items of the memory's rows: flagged first, then the highest counts.
+
+    Attributes:
+        rows: int64 [K], memory rows, one a training transition.
+        items: int32 [K].
+        counts: int32 [K], how often each was shown, 1 or more.
+        is_flagged: bool [K], the policy's word: counted more often than the patience.
+        num_suspects: How many the memory holds; K, or more where they were cut.
+        num_flagged: How many of those are flagged.
+    """
+
+    rows: np.ndarray
+    items: np.ndarray
+    counts: np.ndarray
+    is_flagged: np.ndarray
+    num_suspects: int
+    num_flagged: int
+
+
+def read_suspects(memory: FalseNegativeMemory, *, most: int = 0) -> Suspects:
+    """Returns the counted items of all rows.
+
+    Args:
+        memory: Is read a chunk at a time and not changed.
+        most: Suspects returned at most, 0 for all; twice as many are held at a time.
+    """
+    parts = [np.zeros([3, 0], np.int64)]  # rows, items, counts
+    num_suspects = num_flagged = 0
+    with working_on("reading the memory", memory.num_rows, "rows") as read:
+        for begin in range(0, memory.num_rows, _CHUNK_ROWS):
+            chunk = slice(begin, min(begin + _CHUNK_ROWS, memory.num_rows))
+            items = read_rows(memory.items, chunk).numpy()
+            counts = read_rows(memory.states, chunk).numpy() // 2
+            row, slot = np.nonzero((items > 0) & (counts > 0))
+            parts.append(np.stack([row + begin, items[row, slot], counts[row, slot]]))
+            num_suspects += len(row)
+            num_flagged += int(np.count_nonzero(counts[row, slot] > memory.patience))
+            if most and sum(part.shape[1] for part in parts) > 2 * most:
+                parts = [_highest(np.concatenate(parts, axis=1), most)]
+            read.advance(_CHUNK_ROWS)
+    rows, items, counts = _highest(np.concatenate(parts, axis=1), most or num_suspects)
+    return Suspects(
+        rows=rows,
+        items=items.astype(np.int32),
+        counts=counts.astype(np.int32),
+        is_flagged=counts > memory.patience,
+        num_suspects=num_suspects,
+        num_flagged=num_flagged,
+    )
+
+
+def _highest(suspects: np.ndarray, most: int) -> np.ndarray:
+    """Returns the columns of int64 [3, K] with the highest counts, highest first, by row then."""
+    return suspects[:, np.argsort(-suspects[2], kind="stable")[:most]]
+
+
+def windows_of(samples: Samples, rows: np.ndarray) -> np.ndarray:
+    """Returns int64 [K], the window of `samples` that each memory row, int64 [K], belongs to."""
+    return np.searchsorted(samples.first_rows, rows, side="right") - 1
+
+
+def margins(
+    backbone: Backbone,
+    events: np.ndarray,
+    samples: Samples,
+    *,
+    rows: np.ndarray,
+    items: np.ndarray,
+) -> np.ndarray:
+    """Returns float32 [K], an item's logit less the positive's at a row, dropout off.
+
+    Args:
+        backbone: Scores.
+        events: int32 [E], the items of all interactions.
+        samples: The windows that were trained, whose inputs are encoded as they were.
+        rows: int64 [K], memory rows.
+        items: int32 [K].
+    """
+    windows = windows_of(samples, rows)
+    order = np.argsort(windows, kind="stable")
+    used = np.unique(windows)
+    bounds = np.searchsorted(windows[order], used)
+    table = backbone.item_embeddings().numpy().astype(np.float32)
+    flat = tf.constant(events, tf.int32)
+    found = np.zeros(len(rows), np.float32)
+    with working_on("scoring false negatives", len(used), "histories") as scored:
+        for begin in range(0, len(used), _CHUNK_HISTORIES):
+            chosen = used[begin : begin + _CHUNK_HISTORIES]
+            end = begin + len(chosen)
+            members = order[bounds[begin] : bounds[end] if end < len(used) else len(order)]
+            starts, lengths = samples.starts[chosen], samples.lengths[chosen].astype(np.int64)
+            histories = newest_windows(
+                flat,
+                tf.constant(starts, tf.int64),
+                tf.constant(starts + lengths, tf.int64),
+                max_length=backbone.max_length,
+            )
+            vectors = backbone.call_packed(pack(histories), training=False).numpy()  # [P, D]
+            which = np.searchsorted(chosen, windows[members])
+            step = rows[members] - samples.first_rows[windows[members]]
+            place = (np.cumsum(lengths) - lengths)[which] + step
+            positives = events[starts[which] + step + 1]
+            found[members] = _differences(vectors, place, table, items[members], positives)
+            scored.advance(_CHUNK_HISTORIES)
+    return found
+
+
+def _differences(
+    vectors: np.ndarray,
+    place: np.ndarray,
+    table: np.ndarray,
+    items: np.ndarray,
+    positives: np.ndarray,
+) -> np.ndarray:
+    """Returns float32 [K], score of `items` less that of `positives` by `vectors[place]`."""
+    found = [np.zeros(0, np.float32)]
+    for begin in range(0, len(place), _CHUNK_PAIRS):
+        chunk = slice(begin, begin + _CHUNK_PAIRS)
+        difference = table[items[chunk]] - table[positives[chunk]]
+        found.append(np.einsum("kd,kd->k", vectors[place[chunk]], difference))
+    return np.concatenate(found)
+
+
+def newest_vectors(
+    backbone: Backbone, events: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
+    """Returns float32 [M, D], the vectors of histories `events[starts:ends]`, dropout off.
+
+    Args:
+        backbone: Encodes the newest items of each.
+        events: int32 [E].
+        starts: int64 [M].
+        ends: int64 [M].
+    """
+    flat = tf.constant(events, tf.int32)
+    found = [np.zeros([0, backbone.width], np.float32)]
+    with working_on("encoding histories", len(starts), "histories") as encoded:
+        for begin in range(0, len(starts), _CHUNK_HISTORIES):
+            chunk = slice(begin, begin + _CHUNK_HISTORIES)
+            bounds = (tf.constant(part[chunk], tf.int64) for part in (starts, ends))
+            histories = newest_windows(flat, *bounds, max_length=backbone.max_length)
+            found.append(backbone.encode(histories, training=False).numpy())
+            encoded.advance(_CHUNK_HISTORIES)
+    return np.concatenate(found)

@@ -1,0 +1,1 @@
+"""A trained backbone as a SavedModel that needs TensorFlow alone, in numbered versions."""

@@ -1,0 +1,299 @@
+"""Turns histories of raw item ids into the top-k items: what the SavedModel holds and serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.common.small_table import SmallTable
+from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
+from ufnrec_tf.export.items import checked_vocabulary, popularity_scores
+from ufnrec_tf.export.top_items import ItemFilters, best_items, best_of_one_block
+
+_ITEM_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="item_ids")
+_K_SPEC = tf.TensorSpec([], tf.int32, name="k")
+_EXCLUDE_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="exclude_ids")
+_HISTORIES_SPEC = tf.TensorSpec([None, None], tf.int32, name="histories")
+_ALLOW_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="allow_ids")
+
+
+class Retriever(tf.Module):
+    """Maps raw histories to the best items by a backbone, vocabulary included.
+
+    A history is a row of raw item ids, the newest last. "" is padding wherever it stands, and
+    ids that the vocabulary lacks are dropped as if they were padding. The newest `max_length`
+    known ids, left-padded, are what the backbone sees. Every known item of the whole history,
+    also one older than that window, is never returned where `mask_seen`.
+
+    A history without a known id gets the most popular items, ties by lower internal id, with
+    `popularity_scores` as scores: they are not comparable with those of other histories. Without
+    `events` it is scored as the backbone scores a window of padding alone, the same answer for
+    all of them, without meaning beyond what the model learnt as its bias. `encode` knows nothing
+    of popularity.
+
+    The backbone's variables are shared, not copied: a retriever follows further training.
+    One call holds the scores of a block of items; see `best_items`.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        item_ids: np.ndarray,
+        *,
+        max_length: int,
+        default_k: int = 10,
+        mask_seen: bool = True,
+        events: np.ndarray | None = None,
+    ) -> None:
+        """Builds the vocabulary's table and takes hold of the backbone's variables.
+
+        Args:
+            backbone: A `Backbone`: `encode(histories, training)` and `item_embeddings()`.
+            item_ids: object (str) [num_items + 1], the raw id of each internal id; "" at 0.
+            max_length: Positions of the window that the backbone sees, 1 or more.
+            default_k: Items that `serve` returns, 1 or more.
+            mask_seen: True keeps the items of a history out of its answer; False allows
+                repeat consumption.
+            events: int64 [num_items + 1], how often each item occurs, for histories without a
+                known id; None leaves their answer to the backbone.
+
+        Raises:
+            ValueError: Where the vocabulary is malformed or does not fit the backbone, or a
+                number is not positive.
+        """
+        super().__init__(name="retriever")
+        for name, value in (("max_length", max_length), ("default_k", default_k)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {value}.")
+        # Builds a backbone that was never called; its variables do not exist before that.
+        backbone(np.zeros((1, max_length), np.int32), training=False)
+        raw_ids = checked_vocabulary(item_ids, int(backbone.item_embeddings().shape[0]))
+        self.max_length = max_length
+        self.default_k = default_k
+        self.mask_seen = mask_seen
+        # Tracking the variables, and of the layer its methods alone, keeps Keras objects out of
+        # the SavedModel: it holds plain tf.Variables and graphs, which TensorFlow loads unaided.
+        table = getattr(backbone, "item_table", None)
+        self._small_table = table if isinstance(table, SmallTable) else None
+        replaced = self._small_table.replaced if self._small_table else None
+        self._variables = [v.value for v in backbone.variables if v.path != replaced]
+        self._encode_windows = backbone.encode
+        self._item_embeddings = backbone.item_embeddings
+        self._num_columns = len(raw_ids)
+        self._raw_ids = tf.constant(raw_ids, tf.string)
+        self._popularity = None
+        if events is not None:
+            if len(events) != len(raw_ids):
+                raise ValueError(f"`events` must have {len(raw_ids)} rows. Has: {len(events)}.")
+            self._popularity = tf.Variable(popularity_scores(events), trainable=False)
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(raw_ids[1:], tf.string),
+                tf.range(1, len(raw_ids), dtype=tf.int32),
+            ),
+            default_value=PAD,
+        )
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    def serve(self, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the best `default_k` items; see `recommend`.
+
+        Args:
+            item_ids: string [B, T].
+
+        Returns:
+            `item_ids` string [B, default_k] and `scores` float32 [B, default_k].
+        """
+        return self._top_k(self._table.lookup(item_ids), tf.constant(self.default_k))
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC, _K_SPEC])
+    def recommend(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the best k items of each history, best first, ties by lower internal id.
+
+        Args:
+            item_ids: string [B, T], raw ids, newest last, "" is padding; B and T may be 0.
+            k: int32 [], 1 or more; beyond the number of items the rest is "".
+
+        Returns:
+            `item_ids` string [B, k] and `scores` float32 [B, k]; where fewer than k items are
+            left, "" with score -1e30.
+
+        Raises:
+            tf.errors.InvalidArgumentError: Where k < 1, or the model gives NaN or infinity.
+        """
+        return self._top_k(self._table.lookup(item_ids), k)
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC, _K_SPEC, _EXCLUDE_IDS_SPEC, _ALLOW_IDS_SPEC])
+    def recommend_filtered(
+        self, item_ids: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Returns the best k of the items that two lists a history leave; see `recommend`.
+
+        In both lists "" is padding and ids that the vocabulary lacks are dropped. What a history
+        holds and what is excluded stays out, allowed or not.
+
+        Args:
+            item_ids: string [B, T].
+            k: int32 [], 1 or more.
+            exclude_ids: string [B, X], items that are not to be returned.
+            allow_ids: string [B, A], the only items that may be returned. A row of "" alone allows
+                all, one that names unknown ids alone allows none.
+
+        Returns:
+            As `recommend`.
+
+        Raises:
+            tf.errors.InvalidArgumentError: As `recommend`, and where a list has not a row a
+                history.
+        """
+        checks = [
+            tf.debugging.assert_equal(
+                tf.shape(ids)[0],
+                tf.shape(item_ids)[0],
+                message=f"`{name}` must have a row for each row of `item_ids`.",
+            )
+            for name, ids in (("exclude_ids", exclude_ids), ("allow_ids", allow_ids))
+        ]
+        # What follows would fail as well, by a worse message, and sometimes first.
+        with tf.control_dependencies(checks):
+            item_ids = tf.identity(item_ids)
+        allowed = self._table.lookup(allow_ids)  # [B, A]
+        return self._top_k(
+            self._table.lookup(item_ids),
+            k,
+            excluded=self._table.lookup(exclude_ids),
+            allowed=allowed,
+            allows_all=tf.reduce_all(allow_ids == "", axis=1),
+        )
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    def encode(self, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the vector of each history; a score is its dot product with an item's.
+
+        Args:
+            item_ids: string [B, T].
+
+        Returns:
+            `vectors` float32 [B, D].
+        """
+        return {"vectors": self._encode(self._table.lookup(item_ids))}
+
+    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    def lookup(self, item_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the internal ids, int32 [B, T]: 0 for padding and for what is unknown."""
+        return self._table.lookup(item_ids)
+
+    @tf.function(input_signature=[])
+    def item_vectors(self) -> dict[str, tf.Tensor]:
+        """Returns what an item's score is the dot product with: `vectors` float32 [V + 1, D]."""
+        return {"vectors": tf.cast(self._item_embeddings(), tf.float32)}
+
+    def rank(self, histories: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns what `recommend` does over internal ids; no signature, for other runtimes.
+
+        Args:
+            histories: int32 [B, T], newest last, 0 is padding wherever it stands.
+            k: int32 [], 1 or more.
+
+        Returns:
+            `items` int32 and `scores` float32, [B, min(k, V + 1)]; 0 and -1e30 where fewer are
+            left.
+        """
+        best = best_of_one_block(
+            self._scorer(histories),
+            ItemFilters(histories if self.mask_seen else histories[:, :0]),
+            num_columns=self._num_columns,
+            k=tf.minimum(k, self._num_columns),
+        )
+        is_item = best.values > -np.inf
+        return {
+            "items": tf.where(is_item, best.indices, PAD),
+            # Not tf.where, whose form in ONNX multiplies the infinities away into NaN.
+            "scores": tf.maximum(best.values, EMPTY_SCORE),
+        }
+
+    def _top_k(
+        self,
+        histories: tf.Tensor,
+        k: tf.Tensor,
+        *,
+        excluded: tf.Tensor | None = None,
+        allowed: tf.Tensor | None = None,
+        allows_all: Any = None,
+    ) -> dict[str, tf.Tensor]:
+        """Ranks all items; see `recommend`.
+
+        Args:
+            histories: int32 [B, T], 0 anywhere.
+            k: int32 [].
+            excluded: int32 [B, X], 0 anywhere, or None.
+            allowed: int32 [B, A], 0 anywhere, or None for all items.
+            allows_all: bool [B], rows whose `allowed` says nothing; with `allowed` alone.
+        """
+        tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
+        num_columns = self._num_columns
+        hidden = histories if self.mask_seen else histories[:, :0]
+        if excluded is not None:
+            hidden = tf.concat([hidden, excluded], axis=1)
+        best = best_items(
+            self._scorer(histories),
+            ItemFilters(hidden, allowed, allows_all),
+            num_columns=num_columns,
+            # What the check above refuses must not fail by another message first.
+            k=tf.clip_by_value(k, 1, num_columns),
+        )
+        # -inf, which no checked score can be, tells what is not to be returned from what is.
+        is_item = tf.math.is_finite(best.values)
+        chosen = tf.where(is_item, tf.gather(self._raw_ids, best.indices), "")
+        scores = tf.where(is_item, best.values, EMPTY_SCORE)
+        missing = [[0, 0], [0, tf.maximum(k - num_columns, 0)]]
+        shape = [None, tf.get_static_value(k)]
+        padded_ids = tf.pad(chosen, missing, constant_values="")
+        padded_scores = tf.pad(scores, missing, constant_values=EMPTY_SCORE)
+        return {
+            "item_ids": tf.ensure_shape(padded_ids, shape),
+            "scores": tf.ensure_shape(padded_scores, shape),
+        }
+
+    def _scorer(self, histories: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """Returns what gives float32 [B, stop - start], finite; that of padding means nothing."""
+        vectors = self._encode(histories)
+        has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
+
+        def scores_of(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+            if self._small_table is not None:
+                scores = self._small_table.scores(vectors, start, stop)
+            else:
+                items = tf.cast(self._item_embeddings()[start:stop], tf.float32)
+                scores = tf.linalg.matmul(vectors, items, transpose_b=True)
+            if self._popularity is not None:
+                scores = tf.where(has_item, scores, self._popularity[start:stop])
+            return tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
+
+        return scores_of
+
+    # A graph of its own, that the signatures call: traced and saved once, not once in each.
+    @tf.function(input_signature=[_HISTORIES_SPEC])
+    def _encode(self, histories: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [B, D] of internal ids int32 [B, T] with 0 anywhere."""
+        windows = self._windows(histories)  # [B, L]
+        num_histories = tf.shape(windows)[0]
+        # A backbone that reshapes by -1 fails on an empty batch: it gets one row of padding.
+        windows = tf.pad(windows, [[0, tf.cast(num_histories == 0, tf.int32)], [0, 0]])
+        windows = tf.ensure_shape(windows, [None, self.max_length])
+        vectors = self._encode_windows(windows, training=False)
+        return tf.cast(vectors[:num_histories], tf.float32)
+
+    def _windows(self, histories: tf.Tensor) -> tf.Tensor:
+        """Returns the newest `max_length` known items, left-padded: int32 [B, L]."""
+        is_item = tf.not_equal(histories, PAD)
+        # 1 at the newest known item, 2 at the one before, and so on.
+        age = tf.cumsum(tf.cast(is_item, tf.int32), axis=1, reverse=True)
+        source = tf.where(is_item & (age <= self.max_length))  # [P, 2]
+        column = self.max_length - tf.gather_nd(age, source)
+        places = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
+        shape = [tf.shape(histories)[0], self.max_length]
+        return tf.scatter_nd(places, tf.gather_nd(histories, source), shape)

@@ -1,0 +1,282 @@
+"""Writes a trained backbone as a SavedModel that needs TensorFlow alone, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+import ufnrec_tf
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.files import sha256_of, to_disk
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.common.small_table import with_small_table
+from ufnrec_tf.export.items import ITEMS_FILE, ItemFacts, items_table, write_items
+from ufnrec_tf.export.retriever import Retriever
+from ufnrec_tf.export.versions import damaged
+from ufnrec_tf.export.warm_up import Request, warm_up_requests, write_warm_up
+
+# Raised when a reader of an older version could misread what is written.
+FORMAT_VERSION = 1
+METADATA_FILE = "ufnrec.json"
+FALLBACKS = ("popularity", "model")
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A model that is traced and ready to be written; see `make_model`.
+
+    Attributes:
+        retriever: Weights, vocabulary and graphs.
+        signatures: Name -> concrete function.
+        requests: For the warm-up of a server.
+        items: See `items_table`.
+        document: What `ufnrec.json` says, but for the files. Its `fingerprint` is the same where
+            weights, items, settings and program are.
+        extra_files: Path below the version folder -> content.
+    """
+
+    retriever: Retriever
+    signatures: dict[str, Any]
+    requests: list[Request]
+    items: pd.DataFrame
+    document: dict[str, Any]
+    extra_files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@working_on("tracing the export")
+def make_model(
+    backbone: Any,
+    item_ids: np.ndarray,
+    *,
+    max_length: int,
+    top_k: int,
+    mask_seen: bool,
+    metadata: dict[str, Any],
+    facts: ItemFacts | None = None,
+    fallback: str = "model",
+    warm_up: str = "all",
+    table: str = "float32",
+) -> ServedModel:
+    """Returns what `write_model` writes: a retriever over the backbone with its signatures.
+
+    Signatures: `serving_default` (item_ids string [B, T] -> item_ids string [B, top_k], scores
+    float32 [B, top_k]); `recommend`, the same with k int32 [] required; `recommend_filtered`, as
+    `recommend` with exclude_ids string [B, X] and allow_ids string [B, A]; `encode` (item_ids ->
+    vectors float32 [B, D]). `lookup`, an attribute of the loaded object and no signature, maps
+    item_ids to internal ids, 0 for unknown; `item_vectors`, another, gives float32 [V + 1, D]. It
+    holds the vocabulary of items, how often each was taken, and the backbone's variables; nothing
+    of a user. See `Retriever` for what is done with a history.
+
+    Args:
+        backbone: A `Backbone`; its weights are those of the moment of writing.
+        item_ids: object (str) [num_items + 1], "" at 0.
+        max_length: Positions of the window that the backbone sees.
+        top_k: Items that `serving_default` returns.
+        mask_seen: Whether the items of a history are kept out of its answer.
+        metadata: JSON values to keep with the model: data hash, weights, step. No user ids.
+        facts: Of the items, for items.parquet and the popularity answer.
+        fallback: What answers a history without a known id: "popularity", which needs `facts`, or
+            the "model".
+        warm_up: See `warm_up_requests`.
+        table: How the item table is kept, one of `TABLES`; every use of it reads that one.
+
+    Raises:
+        UserError: Where a weight is not finite.
+        ValueError: Where the arguments do not fit each other, or metadata is not JSON.
+    """
+    if fallback not in FALLBACKS or (fallback == "popularity" and facts is None):
+        raise ValueError(
+            f"`fallback` must be one of {FALLBACKS}, the first with `facts` alone. "
+            f"Received: {fallback!r}."
+        )
+    retriever = Retriever(
+        with_small_table(backbone, table),
+        item_ids,
+        max_length=max_length,
+        default_k=top_k,
+        mask_seen=mask_seen,
+        events=facts.events if facts is not None and fallback == "popularity" else None,
+    )
+    _check_finite(backbone)
+    items = items_table(item_ids, facts)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "num_items": len(item_ids) - 1,
+        "max_length": max_length,
+        "top_k": top_k,
+        "mask_seen": mask_seen,
+        "fallback": fallback,
+        "warm_up": warm_up,
+        "table": table,
+        "tensorflow": tf.__version__,
+        "ufnrec_tf": ufnrec_tf.__version__,
+        "metadata": metadata,
+    }
+    fingerprint = _fingerprint(_to_json(document), backbone, items)
+    return ServedModel(
+        retriever=retriever,
+        signatures=_trace(retriever),
+        requests=warm_up_requests(item_ids, max_length=max_length, top_k=top_k, kind=warm_up),
+        items=items,
+        document={**document, "fingerprint": fingerprint},
+    )
+
+
+@working_on("writing the export")
+def write_model(path: str | os.PathLike[str], model: ServedModel) -> None:
+    """Writes the version folder `path` (such as `export/1`): SavedModel, warm-up, items, metadata.
+
+    The folder is written beside `path` and renamed, so a failure leaves an earlier export as
+    it was and no half-written one. Names with a leading dot are not versions for TF Serving.
+
+    Args:
+        path: An existing one is replaced, missing parents are made.
+        model: What to write.
+
+    Raises:
+        UserError: Where the disk does not take it.
+    """
+    path = Path(path)
+    try:
+        _replace_folder(path, lambda folder: _write(folder, model))
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{path}: cannot write the exported model: {own_words(error)}. "
+            "Free space there or mend its permissions, then run --mode=export."
+        ) from error
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns what `write_saved_model` kept in `ufnrec.json` of the version folder `path`.
+
+    Raises:
+        UserError: Where there is no export, or it is damaged or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(
+            f"{path}: there is no exported model. "
+            "Run --mode=train or --mode=export with this --workdir first."
+        )
+    try:
+        document = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
+        version = int(document["format_version"])
+        int(document["num_items"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path / METADATA_FILE, error) from error
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{path}: the exported model has format version {version}, and this program reads up "
+            f"to {FORMAT_VERSION}. Upgrade the program, or write it again by --mode=export."
+        )
+    return document
+
+
+def _to_json(document: dict[str, Any]) -> str:
+    """Returns the text of `ufnrec.json`."""
+    try:
+        return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`metadata` must hold JSON values. Received: {error}.") from error
+
+
+def _trace(retriever: Retriever) -> dict[str, Any]:
+    """Returns the signatures, traced: an OpError after this can only be the disk's."""
+    retriever.lookup.get_concrete_function()
+    retriever.item_vectors.get_concrete_function()
+    return {
+        "serving_default": retriever.serve.get_concrete_function(),
+        "recommend": retriever.recommend.get_concrete_function(),
+        "recommend_filtered": retriever.recommend_filtered.get_concrete_function(),
+        "encode": retriever.encode.get_concrete_function(),
+    }
+
+
+def _fingerprint(text: str, backbone: Any, items: pd.DataFrame) -> str:
+    """Returns the SHA-256 of settings, items and weights, the latter in their order."""
+    digest = hashlib.sha256(text.encode("utf-8"))
+    for name, column in items.items():
+        values = column.to_numpy()
+        digest.update(
+            json.dumps([name, values.tolist()]).encode()
+            if values.dtype.kind not in "fi"
+            else f"{name} {values.dtype}".encode() + values.tobytes()
+        )
+    for variable in backbone.weights:  # without the state of dropout, which no answer reads
+        value = np.ascontiguousarray(tf.convert_to_tensor(variable.value).numpy())
+        digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+    return digest.hexdigest()
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """Returns path below `folder` -> SHA-256 of every file of a version but its metadata."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != METADATA_FILE:
+            found[name] = sha256_of(path)
+    return found
+
+
+def _write(folder: Path, model: ServedModel) -> None:
+    """Fills `folder` with the SavedModel and what lies beside it."""
+    tf.saved_model.save(model.retriever, str(folder), signatures=model.signatures)
+    write_warm_up(folder, model.requests)
+    write_items(folder / ITEMS_FILE, model.items)
+    for name, content in model.extra_files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    document = {**model.document, "files": hashes_of(folder)}
+    (folder / METADATA_FILE).write_text(_to_json(document), encoding="utf-8")
+    for file in (*folder.rglob("*"), folder):
+        to_disk(file)
+
+
+def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write(folder)` on a new folder that then takes the place of `path`.
+
+    A folder cannot be renamed onto another that has files, hence two renames. Where the
+    program is killed between them, the next call finds the earlier folder and puts it back.
+    """
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if old.exists() and not path.exists():
+        os.rename(old, path)
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        write(new)
+        had_old = path.exists()
+        if had_old:
+            os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except BaseException:
+            if had_old:
+                os.rename(old, path)
+            raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    to_disk(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_finite(backbone: Any) -> None:
+    """Raises UserError where a weight is NaN or infinite: its export could only fail later."""
+    for variable in backbone.variables:
+        value = tf.convert_to_tensor(variable.value)
+        if value.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(value))):
+            raise UserError(
+                f"no model exported, as the weight `{variable.path}` has NaN or infinite values. "
+                "Train again with a lower --config.optimizer.learning_rate."
+            )

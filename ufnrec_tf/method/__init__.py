@@ -1,0 +1,1 @@
+"""UFNRec: the training step (`model.py`) and its parts, which do not know each other."""

@@ -1,0 +1,114 @@
+"""From what the memory says of a step's candidates to what each of them is to the loss."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ufnrec_tf.common.tensors import PAD
+from ufnrec_tf.method.memory import Lookup
+from ufnrec_tf.method.policies import Policy
+from ufnrec_tf.method.positions import Positions, choose_rows
+from ufnrec_tf.method.teacher import EmaTeacher
+from ufnrec_tf.objectives.base import Entries
+
+
+class Proposal(NamedTuple):
+    """Candidates and what a policy would do with them, all [C, K], column 0 the positive.
+
+    Attributes:
+        candidates: int32, item ids.
+        is_flipped: bool, is to be labelled 1.
+        is_removed: bool, is to be left out.
+        is_eligible: bool, may take part in the loss; False throughout in fillers.
+    """
+
+    candidates: tf.Tensor
+    is_flipped: tf.Tensor
+    is_removed: tf.Tensor
+    is_eligible: tf.Tensor
+
+
+def propose(policy: Policy, positions: Positions, lookup: Lookup) -> Proposal:
+    """Returns the candidates of all positions; fillers have none that is eligible."""
+    nothing = tf.zeros_like(lookup.is_ripe)
+    is_flipped = lookup.is_ripe if policy.flips else nothing
+    is_removed = lookup.is_ripe if policy.removes else nothing
+    if policy.is_random:
+        # Remembered entries fill the row from the left, so that the mirror's are fresh draws.
+        is_fresh = ~(lookup.is_shown | lookup.is_excluded)
+        is_flipped = tf.reverse(lookup.is_ripe, [1]) & is_fresh
+    is_eligible = tf.pad(~(lookup.is_excluded | is_removed), [[0, 0], [1, 0]], constant_values=True)
+    negatives = positions.add_fillers(lookup.negatives, PAD)
+    return Proposal(
+        candidates=tf.concat([positions.positives[:, None], negatives], axis=1),
+        is_flipped=positions.add_fillers(tf.pad(is_flipped, [[0, 0], [1, 0]]), False),
+        is_removed=positions.add_fillers(tf.pad(is_removed, [[0, 0], [1, 0]]), False),
+        is_eligible=positions.add_fillers(is_eligible, False),
+    )
+
+
+def decide(proposal: Proposal, num_probes: int, is_approved: tf.Tensor | None = None) -> Entries:
+    """Returns what each candidate is to the loss.
+
+    Args:
+        proposal: See there.
+        num_probes: Columns after the positive's that hold candidates for the memory alone: they
+            are in the loss only where they are flipped.
+        is_approved: bool [C, K], flips that stand; None for all.
+    """
+    is_flipped = proposal.is_flipped
+    if is_approved is not None:
+        is_flipped &= is_approved
+    column = tf.range(proposal.candidates.shape[1])[None, :]
+    is_probe = (column > 0) & (column <= num_probes)
+    return Entries(
+        candidates=proposal.candidates,
+        is_flipped=is_flipped,
+        is_removed=proposal.is_removed,
+        is_counted=proposal.is_eligible & (~is_probe | is_flipped),
+    )
+
+
+def ask_teacher(
+    teacher: EmaTeacher, positions: Positions, proposal: Proposal, agreement: str
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Lets the teacher score what is to be flipped; it reads the users concerned alone.
+
+    Args:
+        teacher: The teacher.
+        positions: Of the batch.
+        proposal: At least one entry is to be flipped.
+        agreement: See `agrees`.
+
+    Returns:
+        The teacher's logits float32 [C, K] of entries to be flipped and, in column 0, of their
+        positives, else 0; bool [C, K], to which of them it agrees; int64 [], users it read.
+    """
+    at = tf.where(proposal.is_flipped)  # [F, 2]
+    inputs = positions.inputs
+    packed, place, num_taught = choose_rows(inputs.packed, inputs.places(at[:, 0]))
+    vectors = tf.gather(teacher.encode_all(packed), place)
+    items = tf.gather_nd(proposal.candidates, at)
+    positives = tf.gather(proposal.candidates[:, 0], at[:, 0])
+    pairs = teacher.score(vectors, tf.stack([positives, items], axis=1))  # [F, 2]
+    shape = tf.shape(proposal.is_flipped, tf.int64)
+    is_agreed = tf.scatter_nd(at, tf.cast(agrees(agreement, pairs), tf.int32), shape) > 0
+    # The positive's is the same however many suspects a row has.
+    own = tf.stack([at[:, 0], tf.zeros_like(at[:, 0])], axis=1)
+    logits = tf.tensor_scatter_nd_update(tf.scatter_nd(at, pairs[:, 1], shape), own, pairs[:, 0])
+    return logits, is_agreed, num_taught
+
+
+def agrees(agreement: str, pairs: tf.Tensor) -> tf.Tensor:
+    """Returns bool [F], whether the teacher agrees that a suspect is a false negative.
+
+    Args:
+        agreement: `outranks`, the suspect is above the positive; `half`, its probability is
+            above 0.5; `none`, always.
+        pairs: float32 [F, 2], the teacher's logits of positives and suspects.
+    """
+    if agreement == "half":
+        return pairs[:, 1] > 0.0
+    if agreement == "outranks":
+        return pairs[:, 1] > pairs[:, 0]
+    return tf.ones(tf.shape(pairs)[:1], tf.bool)

@@ -1,0 +1,302 @@
+"""The false-negative memory: which negatives keep outscoring the true next item, how often."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.method.memory_rows import (
+    KeptRows,
+    compact,
+    distinct_sorted,
+    flat_slots,
+    insert,
+    keep_best,
+    later_repeats,
+    merge,
+)
+from ufnrec_tf.method.memory_usage import MemoryUsage, measure, ripe_pairs
+
+
+class Lookup(NamedTuple):
+    """What the memory says of one step's positions; nothing is committed by it.
+
+    Attributes:
+        negatives: int32 [P, N], the fresh negatives with remembered items in the first columns.
+        is_shown: bool [P, N], True where the entry came from memory.
+        is_ripe: bool [P, N], True where a shown entry's count is now above the patience.
+        is_excluded: bool [P, N], True where the entry takes no part in loss and record.
+        slot_items: int32 [P, S], the rows' counted items, ascending, zeros first.
+        slot_states: int32 [P, S], their states if this visit is recorded; see
+            `FalseNegativeMemory`.
+    """
+
+    negatives: tf.Tensor
+    is_shown: tf.Tensor
+    is_ripe: tf.Tensor
+    is_excluded: tf.Tensor
+    slot_items: tf.Tensor
+    slot_states: tf.Tensor
+
+
+COUNTER_NAMES = ("shown", "ripe", "written", "evictions", "refusals")
+
+
+class FalseNegativeMemory:
+    """Remembers hard negatives for each (user, index of the interaction) and counts them.
+
+    A row is a real transition, `row_offset[user] + index`, so that neither a crop nor another
+    window length moves it, and padding costs nothing. A row has `num_slots` slots, each an item
+    (int32) and a state (int32: twice the count, plus 1 while the item is remembered), sorted by
+    item with the empty ones first: 8 bytes a slot. In faithful mode (`allows_duplicates`) the
+    ordered list with its repeats stands beside it, 4 bytes an entry.
+
+    Eviction: a row with more items than slots keeps the remembered ones first, in the order in
+    which they were written, then the highest counts, ties by the lower item id. A counted item
+    that loses its slot is an eviction, one never counted a refusal; as long as there was
+    neither, counts are exact.
+
+    The tables are plain variables: make the memory outside any strategy's scope, on the host of
+    the worker that trains these users. `lookup` changes nothing, `record` commits.
+
+    Source: arXiv 2208.04116, section 3.1 and 3.2; deviations behind options, each named below.
+
+    Args:
+        num_rows: Training transitions.
+        num_items: Number of items.
+        num_slots: Counted items a row can hold.
+        num_negatives: N.
+        patience: m; an entry counted more than m times is ripe.
+        capacity: Entries remembered a row at most; 0 for `num_negatives`. The authors let replay
+            fill all negatives.
+        ripens: Whether entries ever become ripe.
+        max_ripe: Ripe entries of a row in a step at most, those with the highest counts; 0 for no
+            limit (the authors').
+        allows_duplicates: Whether a row's list may hold an item more than once, each entry
+            counting, and a fresh draw equal to a shown item stays in the loss (the authors').
+            False: the list is a set, and such a draw is excluded.
+        is_cumulative: Whether a count outlives the item's stay in the list (the authors').
+            False: it starts again, so that the patience is one of consecutive visits.
+        is_sticky: Whether a ripe entry that is still hard stays remembered. False (the
+            authors'): it leaves the list, so that a flip lasts one step.
+        is_lasting: Whether a draw is ripe wherever its count is above the patience, remembered
+            or not.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_rows: int,
+        num_items: int,
+        num_slots: int,
+        num_negatives: int,
+        patience: int,
+        capacity: int = 0,
+        ripens: bool = True,
+        max_ripe: int = 0,
+        allows_duplicates: bool = False,
+        is_cumulative: bool = True,
+        is_sticky: bool = False,
+        is_lasting: bool = False,
+    ) -> None:
+        self.num_rows = num_rows
+        self.num_items = num_items
+        self.num_slots = num_slots
+        self.patience = patience
+        self.ripens = ripens
+        self.max_ripe = max_ripe
+        self.allows_duplicates = allows_duplicates
+        self.is_cumulative = is_cumulative
+        self.is_sticky = is_sticky
+        self.is_lasting = is_lasting
+        self.capacity = min(capacity or num_negatives, num_negatives)
+        self._num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
+        shape = [max(num_rows, 1), num_slots]
+        self.items = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="items")
+        self.states = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="states")
+        self.lists: tf.Variable | None = None
+        if allows_duplicates:
+            entries = tf.zeros([shape[0], self.capacity], tf.int32)
+            self.lists = tf.Variable(entries, trainable=False, name="lists")
+        counters = tf.zeros([len(COUNTER_NAMES)], tf.int64)
+        self.counters = tf.Variable(counters, trainable=False, name="counters")
+
+    @property
+    def tables(self) -> dict[str, tf.Variable]:
+        """Name to variable [rows, ...]; with the counters all that a checkpoint needs."""
+        tables = {"items": self.items, "states": self.states}
+        return tables if self.lists is None else {**tables, "lists": self.lists}
+
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """Name to variable, tables and counters."""
+        return {**self.tables, "counters": self.counters}
+
+    def read_counters(self, add_up: Callable[[np.ndarray], np.ndarray] | None = None) -> dict:
+        """Returns int totals over the run by name: shown, ripe, written, evictions, refusals.
+
+        Args:
+            add_up: Sums an array over workers; None for this worker's own.
+        """
+        counters = self.counters.numpy()
+        counters = counters if add_up is None else add_up(counters)
+        return dict(zip(COUNTER_NAMES, counters.tolist(), strict=True))
+
+    def ripe_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
+        return ripe_pairs(self.items, self.states, self.patience, num_rows=self.num_rows)
+
+    def lookup(self, rows: tf.Tensor, fresh: tf.Tensor) -> Lookup:
+        """Returns what the memory shows at these rows; changes nothing.
+
+        Args:
+            rows: int64 [P], distinct.
+            fresh: int32 [P, N], the negatives as drawn, 0 where there is none.
+        """
+        items = tf.gather(self.items, rows)  # [P, S]
+        states = tf.gather(self.states, rows)
+        if self.lists is not None:
+            shown, counts, states = self._shown_from_lists(rows, items, states)
+        else:
+            shown, counts, states = self._shown_from_slots(items, states)
+        negatives, is_shown, padding = self._overlay(shown, fresh)
+        is_ripe = tf.pad(self._is_ripe(counts), padding)
+        is_excluded = negatives == 0
+        if self.is_lasting or not self.allows_duplicates:
+            slots, is_found = flat_slots(items, negatives)
+            found = tf.where(is_found, tf.gather(tf.reshape(states, [-1]), slots), 0)
+            if not self.allows_duplicates:
+                is_excluded |= (found % 2 == 1) & ~is_shown
+            if self.is_lasting and self.ripens:
+                is_ripe |= (found // 2 > self.patience) & ~is_excluded
+        return Lookup(negatives, is_shown, is_ripe, is_excluded, items, states)
+
+    def record(
+        self,
+        rows: tf.Tensor,
+        lookup: Lookup,
+        is_hard: tf.Tensor,
+        is_spent: tf.Tensor | None = None,
+    ) -> None:
+        """Commits a lookup's counts and replaces what the rows remember.
+
+        Args:
+            rows: int64 [P], those of the lookup.
+            lookup: What `lookup` returned in this step.
+            is_hard: bool [P, N], the student's logit is strictly above the positive's.
+            is_spent: bool [P, N], ripe entries that were flipped or removed in this step; None
+                for all ripe ones.
+        """
+        is_spent = lookup.is_ripe if is_spent is None else is_spent
+        is_kept = ~lookup.is_excluded & (~is_spent | self.is_sticky)
+        is_written = is_hard & is_kept
+        num_refused = tf.constant(0, tf.int64)
+        if self.allows_duplicates:
+            place = tf.cumsum(tf.cast(is_written, tf.int32), axis=1)
+            num_refused = tf.math.count_nonzero(is_written & (place > self.capacity))
+            is_written &= place <= self.capacity
+        entries = tf.where(is_written, lookup.negatives, 0)
+        kept = self._replace(lookup.slot_items, lookup.slot_states, entries)
+        index = rows[:, None]
+        self.items.scatter_nd_update(index, kept.items)
+        self.states.scatter_nd_update(index, kept.states)
+        if self.lists is not None:
+            _, has_slot = flat_slots(kept.items, entries)
+            order = compact(tf.where(has_slot, entries, 0), self.capacity)
+            self.lists.scatter_nd_update(index, order)
+        counts = [
+            tf.math.count_nonzero(lookup.is_shown),
+            tf.math.count_nonzero(lookup.is_ripe),
+            tf.math.count_nonzero(is_written),
+            kept.num_evicted,
+            kept.num_refused + num_refused,
+        ]
+        self.counters.assign_add(tf.stack(counts))
+
+    def _replace(self, items: tf.Tensor, states: tf.Tensor, entries: tf.Tensor) -> KeptRows:
+        """Returns the rows with their counts as they are and `entries` [P, N] remembered."""
+
+        def by_sorting() -> KeptRows:
+            merged = merge(
+                items,
+                states,
+                entries,
+                num_items=self.num_items,
+                capacity=self.capacity,
+                is_cumulative=self.is_cumulative,
+            )
+            return keep_best(merged, num_slots=self.num_slots, num_items=self.num_items)
+
+        can_cut = self.capacity < entries.shape[1] and not self.allows_duplicates
+        if can_cut or not self.is_cumulative or self.num_slots <= entries.shape[1]:
+            return by_sorting()
+        # Many slots: rows are seldom full, and sorting them would cost more than all the rest.
+        slots, is_found = flat_slots(items, entries)
+        new = distinct_sorted(tf.where(is_found, 0, entries))
+        room = tf.math.count_nonzero(items == 0, axis=1, dtype=tf.int32)
+        needed = tf.math.count_nonzero(new, axis=1, dtype=tf.int32)
+
+        def by_inserting() -> KeptRows:
+            flat = tf.reshape(states - states % 2, [-1, 1])
+            listed = tf.cast(tf.reshape(is_found, [-1, 1]), tf.int32)
+            added = tf.tensor_scatter_nd_max(
+                tf.zeros_like(flat), tf.reshape(slots, [-1, 1]), listed
+            )
+            return insert(items, tf.reshape(flat + added, tf.shape(states)), new)
+
+        return tf.cond(tf.reduce_all(needed <= room), by_inserting, by_sorting)
+
+    def usage(self) -> MemoryUsage:
+        """Returns how full the tables are; reads them once."""
+        return measure(self.items, self.states, self.lists, num_rows=self.num_rows)
+
+    def _is_ripe(self, counts: tf.Tensor) -> tf.Tensor:
+        """Returns bool [P, R] for the counts int32 [P, R] of the shown entries."""
+        is_ripe = counts > self.patience
+        if not self.ripens:
+            return tf.zeros_like(is_ripe)
+        if not self.max_ripe or self.max_ripe >= counts.shape[1]:
+            return is_ripe
+        best = tf.math.top_k(tf.where(is_ripe, counts, 0), self.max_ripe).indices
+        is_best = tf.reduce_any(best[:, :, None] == tf.range(counts.shape[1]), axis=1)
+        return is_ripe & is_best
+
+    def _shown_from_slots(
+        self, items: tf.Tensor, states: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns shown items [P, R] and their counts, highest id first, and the new states."""
+        is_listed = states % 2
+        # Whatever is remembered is shown, so the count of each such slot grows by one.
+        counted = states + 2 * is_listed
+        shown, slot = tf.math.top_k(items * is_listed, self._num_shown)
+        counts = tf.gather(counted, slot, batch_dims=1) // 2
+        return shown, tf.where(shown > 0, counts, 0), counted
+
+    def _shown_from_lists(
+        self, rows: tf.Tensor, items: tf.Tensor, states: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns listed items [P, R] in order, their counts one by one, and the new states."""
+        shown = tf.gather(self.lists, rows)
+        is_entry = shown > 0
+        slots, _ = flat_slots(items, shown)
+        flat = tf.reshape(states, [-1])
+        added = tf.tensor_scatter_nd_add(
+            flat,
+            tf.reshape(slots, [-1, 1]),
+            tf.reshape(2 * tf.cast(is_entry, tf.int32), [-1]),
+        )
+        after = tf.gather(added, slots) // 2
+        # Of two equal entries the first is judged with one showing less than the second.
+        is_repeated = is_entry & (after > tf.gather(flat, slots) // 2 + 1)
+        counts = tf.where(is_entry, after, 0) - later_repeats(shown, is_repeated)
+        return shown, counts, tf.reshape(added, tf.shape(states))
+
+    def _overlay(
+        self, shown: tf.Tensor, fresh: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[list[int]]]:
+        """Returns negatives [P, N], is_shown [P, N] and the padding from R to N columns."""
+        padding = [[0, 0], [0, fresh.shape[1] - self._num_shown]]
+        shown = tf.pad(shown, padding)
+        is_shown = shown > 0
+        return tf.where(is_shown, shown, fresh), is_shown, padding

@@ -1,0 +1,316 @@
+"""UFNRec's training step: the only file that knows the order in which things happen."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.common.distribution import (
+    copy_on,
+    num_replicas,
+    on_each_replica,
+    on_host,
+    sum_over_replicas,
+)
+from ufnrec_tf.common.tensors import PAD
+from ufnrec_tf.method.candidates import Proposal, ask_teacher, decide, propose
+from ufnrec_tf.method.memory import FalseNegativeMemory, Lookup
+from ufnrec_tf.method.negatives import Sampler
+from ufnrec_tf.method.policies import Policy
+from ufnrec_tf.method.positions import PackedInputs, Positions, pack_batch
+from ufnrec_tf.method.safe_flips import SafeFlips
+from ufnrec_tf.method.step_state import StepState
+from ufnrec_tf.method.teacher import EmaTeacher
+from ufnrec_tf.objectives import Objective
+from ufnrec_tf.objectives.base import Entries, LossTerms
+
+
+class Student(NamedTuple):
+    """What the student made of a step's candidates.
+
+    Attributes:
+        terms: The loss, this replica's share.
+        gradients: As many as there are trainable variables, shaped as they are.
+        is_hard: bool [C, N], the negative's logit is strictly above the positive's.
+        counts: int64 [4], negatives in the loss, flipped, removed, and hard ones of label 0.
+    """
+
+    terms: "LossTerms"
+    gradients: list[tf.Tensor]
+    is_hard: tf.Tensor
+    counts: tf.Tensor
+
+
+class UFNRecModel(keras.Model):
+    """A backbone trained with UFNRec by `keras.Model.fit`.
+
+    Make it inside the strategy's scope, memory and host state outside of it. Batches are those
+    of `data.pipeline.make_dataset`.
+
+    Args:
+        backbone: The student.
+        sampler: Draws the negatives.
+        objective: Logits to loss terms.
+        policy: What is done with suspects.
+        host: The worker's plain variables.
+        memory: The false-negative memory; None for a policy that does not remember.
+        teacher: The EMA teacher, or None.
+        has_teacher_always: Whether the teacher is made at the first step rather than in the
+            step after the one that follows the gate's opening.
+        agreement: What the teacher must say for a label to be flipped, which is then never
+            before it scores: `outranks`, that the suspect is above the positive; `half`, that its
+            probability is above 0.5; `none`, nothing (the authors'). Without effect where the
+            policy has no teacher.
+        capacities: Numbers of positions that batches are filled up to; see `pack_batch`.
+        compiles: Whether XLA compiles what lies between lookup and record, once for each of the
+            capacities. The tables of memory and host stay outside: on a GPU a compiled program
+            cannot touch them.
+        num_probes: How many of the sampler's draws, the first, are for the memory alone.
+        safe_flips: Takes over memory and flips where the policy is `ufnrec_safe`.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        sampler: Sampler,
+        objective: Objective,
+        policy: Policy,
+        host: StepState,
+        memory: FalseNegativeMemory | None = None,
+        teacher: EmaTeacher | None = None,
+        has_teacher_always: bool = False,
+        agreement: str = "none",
+        capacities: Sequence[int] = (),
+        compiles: bool = False,
+        num_probes: int = 0,
+        safe_flips: SafeFlips | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.sampler = sampler
+        self.objective = objective
+        self.policy = policy
+        self.host = host
+        self.memory = memory
+        self.teacher = teacher
+        self.has_teacher_always = has_teacher_always
+        self.agreement = agreement
+        self.capacities = tuple(capacities)
+        self.num_probes = num_probes
+        self.safe_flips = safe_flips
+        self._draw = tf.function(sampler.__call__, jit_compile=compiles)
+        self._learn = tf.function(self._differentiate, jit_compile=compiles)
+        self._follow = tf.function(self._descend_and_follow, jit_compile=compiles)
+        self.built = True
+
+    def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the student's vectors float32 [B, L, D] of int32 [B, L] histories."""
+        return self.backbone(histories, training=training)
+
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One step of UFNRec on one replica's share of a batch.
+
+        Exchange positives (`ufnrec_safe` alone), sample, look up, teach, score, descend, follow,
+        record. With a the step before which the gate opened: from a on hard negatives are
+        recorded; the teacher is made in a + 1, a copy of the weights before that step, and scores
+        from a + 2 on.
+
+        Returns:
+            {"loss": float32 []}, the global loss, [1] with replicas, which Keras averages.
+        """
+        positions = pack_batch(batch, self.capacities)
+        positions, safe_counts = self._exchange(batch, positions)
+        fresh = self._draw(
+            users=batch["user"],
+            visits=batch["visit"],
+            batch_index=positions.batch_rows(),
+            positions=positions.indices,
+        )
+        lookup = self._lookup(positions, fresh)
+        proposal = propose(self.policy, positions, lookup)
+        teacher_logits, is_taught, num_taught = self._teach(positions, proposal)
+        entries = self._judge(proposal, is_taught)
+        is_softened = is_taught & entries.is_flipped
+        divisors = sum_over_replicas(self.objective.count(entries, is_softened))
+        student = self._learn(positions.inputs, entries, is_softened, teacher_logits, divisors)
+        loss, *gradients = sum_over_replicas([student.terms.total, *student.gradients])
+        num_updates = self._num_teacher_updates()
+        if num_replicas() == 1:
+            self._follow(0, gradients, num_updates)
+        else:
+            on_each_replica(self._follow, gradients, num_updates)
+        self._record(positions, lookup, student.is_hard, entries)
+        self._add_to_sums(batch["user"], positions, lookup, student, num_taught, safe_counts)
+        done = tf.cast(self.optimizer.iterations, tf.int64) - 1
+        self.host.note_bad_step(loss, done)
+        return {"loss": loss if num_replicas() == 1 else loss[None]}
+
+    def _is_active(self) -> tf.Tensor:
+        return tf.cast(self.optimizer.iterations, tf.int64) >= self.host.active_since
+
+    def _num_teacher_updates(self) -> tf.Tensor:
+        """The number, from 1, of the teacher's update in this step; 0 where there is no teacher."""
+        done = tf.cast(self.optimizer.iterations, tf.int64)
+        if self.has_teacher_always:
+            return done + 1
+        return tf.maximum(done - self.host.active_since, 0)
+
+    def _exchange(
+        self, batch: dict[str, tf.Tensor], positions: Positions
+    ) -> tuple[Positions, tuple[tf.Tensor, ...]]:
+        """Lets `safe_flips`, where there are, look and replace positives.
+
+        Returns:
+            The positions; int64 [] each: replaced positives, remembered items shown, users read.
+        """
+        if self.safe_flips is None or self.teacher is None:
+            nothing = tf.constant(0, tf.int64)
+            return positions, (nothing, nothing, nothing)
+        done = tf.cast(self.optimizer.iterations, tf.int64)
+        looked = self.safe_flips.look(batch, positions, self.teacher, done)
+        positions, is_replaced = self.safe_flips.substitute(batch, positions, self._is_active())
+        num_replaced = tf.math.count_nonzero(is_replaced)
+        return positions, (num_replaced, looked.num_shown, looked.num_users)
+
+    def _lookup(self, positions: Positions, fresh: tf.Tensor) -> Lookup:
+        """Returns what the memory says of the real positions, int32 [P, N] negatives and so on."""
+        memory = self.memory
+        fresh = positions.drop_fillers(fresh)
+        num_slots = 1 if memory is None else memory.num_slots
+
+        def shut() -> Lookup:
+            nothing = tf.zeros_like(fresh, tf.bool)
+            empty = tf.zeros([tf.shape(fresh)[0], num_slots], tf.int32)
+            is_excluded = fresh == PAD
+            if self.safe_flips is not None:  # a positive that was put there may be drawn
+                is_excluded |= fresh == positions.drop_fillers(positions.positives)[:, None]
+            return Lookup(fresh, nothing, nothing, is_excluded, empty, empty)
+
+        if memory is None or self.safe_flips is not None:
+            return shut()
+        with on_host():
+            return tf.cond(self._is_active(), lambda: memory.lookup(positions.rows, fresh), shut)
+
+    def _judge(self, proposal: Proposal, is_taught: tf.Tensor) -> Entries:
+        """Lets only those flips stand to which the teacher, where it has a say, agrees."""
+        if self.agreement == "none" or self.teacher is None or not self.policy.is_softened:
+            return decide(proposal, self.num_probes)
+        return decide(proposal, self.num_probes, is_taught)
+
+    def _teach(
+        self, positions: Positions, proposal: Proposal
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns teacher logits [C, K], where it agrees, and the users it ran for.
+
+        The teacher reads only the users that have a flipped entry, and is not run in a step
+        without one.
+        """
+        nothing = tf.zeros_like(proposal.is_flipped)
+        no_logits = tf.zeros(tf.shape(nothing), self.backbone.score_dtype)
+        teacher = self.teacher
+        if teacher is None or not self.policy.is_softened:
+            return no_logits, nothing, tf.constant(0, tf.int64)
+
+        # Made in an earlier step, so that this is not its first update.
+        is_there = self._num_teacher_updates() > 1
+        return tf.cond(
+            is_there & tf.reduce_any(proposal.is_flipped),
+            lambda: ask_teacher(teacher, positions, proposal, self.agreement),
+            lambda: (no_logits, nothing, tf.constant(0, tf.int64)),
+        )
+
+    def _differentiate(
+        self,
+        inputs: PackedInputs,
+        entries: Entries,
+        is_softened: tf.Tensor,
+        teacher_logits: tf.Tensor,
+        divisors: tf.Tensor,
+    ) -> Student:
+        """Scores the candidates; returns the loss, its gradients and what is hard."""
+        with tf.GradientTape() as tape:
+            vectors = inputs.choose(self.backbone.call_packed(inputs.packed, training=True))
+            logits = self.backbone.score(vectors, entries.candidates)
+            terms = self.objective(
+                logits=logits,
+                entries=entries,
+                is_softened=is_softened,
+                teacher_logits=teacher_logits,
+                vectors=vectors,
+                item_table=self.backbone.item_embeddings(),
+                divisors=divisors,
+            )
+        gradients = tape.gradient(terms.total, self.backbone.trainable_variables)
+        is_hard = logits[:, 1:] > logits[:, :1]
+        is_negative = entries.is_counted[:, 1:] & ~entries.is_flipped[:, 1:]
+        flags = entries.is_counted[:, 1:], entries.is_flipped, entries.is_removed
+        return Student(
+            terms=terms,
+            # Whole gradients, not rows of the table: the optimizer is dense.
+            gradients=[tf.convert_to_tensor(gradient) for gradient in gradients],
+            is_hard=is_hard,
+            counts=tf.stack([tf.math.count_nonzero(x) for x in (*flags, is_hard & is_negative)]),
+        )
+
+    def _descend_and_follow(
+        self, replica: int, gradients: list[tf.Tensor], num_updates: tf.Tensor
+    ) -> None:
+        """Changes a local replica's copies of the student, then of the teacher."""
+        own = partial(copy_on, replica=replica)
+        self.optimizer.apply_on(gradients, self.backbone.trainable_variables, own)
+        if self.teacher is not None:
+            self.teacher.update(num_updates, own)
+
+    def _record(
+        self, positions: Positions, lookup: Lookup, is_hard: tf.Tensor, entries: Entries
+    ) -> None:
+        memory = self.memory
+        if memory is None or self.safe_flips is not None:
+            return
+        # The optimizer has counted this step already, hence "above".
+        is_active = tf.cast(self.optimizer.iterations, tf.int64) > self.host.active_since
+
+        def commit() -> tf.Tensor:
+            is_spent = positions.drop_fillers((entries.is_flipped | entries.is_removed)[:, 1:])
+            if self.policy.is_random:  # others were flipped in their place
+                is_spent |= lookup.is_ripe
+            memory.record(positions.rows, lookup, positions.drop_fillers(is_hard), is_spent)
+            return tf.constant(True)
+
+        with on_host():
+            tf.cond(is_active, commit, lambda: tf.constant(False))
+
+    def _add_to_sums(
+        self,
+        users: tf.Tensor,
+        positions: Positions,
+        lookup: Lookup,
+        student: Student,
+        num_taught: tf.Tensor,
+        safe_counts: tuple[tf.Tensor, ...],
+    ) -> None:
+        num_replaced, num_shown, num_read = safe_counts
+        negatives, flips, removals, hard = tf.unstack(student.counts)
+        sums = {
+            "steps": 1.0 / num_replicas(),
+            "users": tf.math.count_nonzero(users >= 0),
+            "positions": tf.size(positions.rows),
+            "negatives": negatives,
+            "loss": student.terms.total,
+            "ranking": student.terms.ranking,
+            "consistency": student.terms.consistency,
+            "l2": student.terms.l2,
+            "shown": tf.math.count_nonzero(lookup.is_shown) + num_shown,
+            "flips": flips + num_replaced,
+            "removals": removals,
+            "hard": hard,
+            "teacher_users": num_taught + num_read,
+        }
+        self.host.add(sums)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Does nothing: the model is built, and Keras's way takes a batch from the data."""

@@ -1,0 +1,154 @@
+"""Negatives: exactly uniform over the items a user has not seen, drawn in the graph."""
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.common.tensors import GOLDEN, mix
+from ufnrec_tf.data.item_sets import chunks_of
+
+
+class UniformNegativeSampler:
+    """Draws items uniformly, with replacement, outside each user's train items.
+
+    A draw is a function of (seed, visit, user, position in the user's history, column), so that
+    batching, placement and resuming change nothing. Nothing is rejected: r, uniform in
+    [0, items - seen), is shifted past the user's sorted seen items by one binary search. The
+    remainder that maps 63 random bits to [0, items - seen) prefers
+    no item by more than items / 2**63.
+
+    Held-out items may be drawn: leaving them out would leak them.
+
+    Args:
+        num_items: Number of items; internal ids 1..num_items.
+        seen_offsets: int64 [U + 1], where each user's seen items start in `seen_items`.
+        seen_items: int32 [K], each user's distinct train items, ascending.
+        num_negatives: N, draws a position.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        seen_offsets: np.ndarray,
+        seen_items: np.ndarray,
+        num_negatives: int,
+        seed: int,
+    ) -> None:
+        self.num_items = num_items
+        self.num_negatives = num_negatives
+        self._seed = np.int64(seed)
+        self._offsets = tf.constant(seen_offsets, tf.int64)
+        # seen[k] - 1 - k: how many unseen items lie below the k-th seen one.
+        unseen_below = np.zeros(len(seen_items) + 1, np.int32)
+        counts = np.diff(seen_offsets)
+        for chunk in chunks_of(counts):
+            begin, end = seen_offsets[chunk.start], seen_offsets[chunk.stop]
+            rank = np.arange(begin, end) - np.repeat(seen_offsets[chunk], counts[chunk])
+            unseen_below[begin:end] = seen_items[begin:end] - 1 - rank
+        self._unseen_below = tf.constant(unseen_below, tf.int32)
+        self._last = np.int64(len(seen_items))
+        self._num_bits = int(np.diff(seen_offsets).max(initial=0)).bit_length()
+
+    def __call__(
+        self, *, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns int32 [P, N] negatives, 0 throughout for a user who has seen every item.
+
+        Args:
+            users: int32 [B], internal user ids; -1 for an empty row of the batch.
+            visits: int64 [B], a number that tells this visit to the user from every other.
+            batch_index: int64 [P], the row of the batch that each position belongs to.
+            positions: int64 [P], index of the interaction in its user's history.
+        """
+        random = self._random(users, visits, batch_index, positions)  # [P, N]
+        known = tf.maximum(users, 0)
+        begin = tf.gather(self._offsets, known)
+        count = tf.where(users >= 0, tf.gather(self._offsets, known + 1) - begin, 0)  # [B]
+        num_unseen = self.num_items - tf.gather(count, batch_index)[:, None]  # [P, 1]
+        draw = tf.cast(random % tf.maximum(num_unseen, 1), tf.int32)
+        skipped = self._seen_below(
+            draw,
+            tf.gather(begin, batch_index)[:, None],
+            tf.cast(tf.gather(count, batch_index), tf.int32)[:, None],
+        )
+        return tf.where(num_unseen > 0, 1 + draw + skipped, 0)
+
+    def _seen_below(self, draw: tf.Tensor, begin: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """Returns int32 [P, N], how many seen items each draw has to be shifted past.
+
+        A bisection of as many gathers as the longest list needs: no shape depends on the data.
+
+        Args:
+            draw: int32 [P, N], how many unseen items lie below the drawn one.
+            begin: int64 [P, 1], where the user's seen items start.
+            count: int32 [P, 1], how many there are.
+        """
+        found = tf.zeros_like(draw)
+        for bit in reversed(range(self._num_bits)):
+            further = found + (1 << bit)
+            is_inside = further <= count
+            place = begin + tf.cast(tf.where(is_inside, further - 1, 0), begin.dtype)
+            place = tf.minimum(place, self._last)
+            is_past = is_inside & (tf.gather(self._unseen_below, place) <= draw)
+            found = tf.where(is_past, further, found)
+        return found
+
+    def _random(
+        self, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns non-negative int64 [P, N]."""
+        stream = mix(visits + mix(tf.constant(self._seed) + GOLDEN))  # [B]
+        stream = mix(stream + tf.cast(users, tf.int64) * GOLDEN)
+        stream = mix(tf.gather(stream, batch_index) + positions * GOLDEN)  # [P]
+        column = tf.range(1, self.num_negatives + 1, dtype=tf.int64) * GOLDEN  # [N]
+        return tf.bitwise.bitwise_and(mix(stream[:, None] + column), np.int64(2**63 - 1))
+
+
+class AmongItems:
+    """Draws from some items of the catalogue alone, where training must not know the others.
+
+    Args:
+        sampler: Draws among 1..len(items), places in `items` from 1; its seen items are places too.
+        items: int32 [T], ascending, the items that may be drawn.
+    """
+
+    def __init__(self, sampler: UniformNegativeSampler, items: np.ndarray) -> None:
+        self._sampler = sampler
+        self._items = tf.constant(np.append(0, items), tf.int32)
+
+    def __call__(
+        self, *, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns int32 [P, N] negatives; see `UniformNegativeSampler.__call__`."""
+        places = self._sampler(
+            users=users, visits=visits, batch_index=batch_index, positions=positions
+        )
+        return tf.gather(self._items, places)
+
+
+Sampler = UniformNegativeSampler | AmongItems
+
+
+def make_sampler(
+    items: np.ndarray,
+    *,
+    seen_offsets: np.ndarray,
+    seen_items: np.ndarray,
+    num_negatives: int,
+    seed: int,
+) -> Sampler:
+    """Returns what draws negatives among some items, int32 [T], ascending; or among 1..T.
+
+    The seen items are among them; for the other arguments see `UniformNegativeSampler`.
+    """
+    # Ascending ids that end at their number are all ids up to it.
+    are_all = items[-1] == len(items)
+    sampler = UniformNegativeSampler(
+        num_items=len(items),
+        seen_offsets=seen_offsets,
+        seen_items=seen_items if are_all else 1 + np.searchsorted(items, seen_items),
+        num_negatives=num_negatives,
+        seed=seed,
+    )
+    return sampler if are_all else AmongItems(sampler, items)

@@ -1,0 +1,198 @@
+"""The scored positions of a batch, one after the other, filled up to a size that is compiled."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.backbones.packing import PackedHistories
+from ufnrec_tf.common.tensors import PAD
+
+_COMPILE_STEPS = 150
+"""What it costs to compile a step, in steps (Beauty, two cores: 3.5 CPU seconds, 0.02 a step)."""
+
+_NUM_DRAWS = 2000
+_GRAIN = 16
+_MOST_CAPACITIES = 3
+"""Each program also takes about 80 MB."""
+
+
+class PackedInputs(NamedTuple):
+    """What the backbone reads, and where in it the C scored positions are.
+
+    Attributes:
+        packed: The histories.
+        targets: int64 [C], places in them; None where they are the scored positions.
+    """
+
+    packed: PackedHistories
+    targets: tf.Tensor | None
+
+    def choose(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns of a tensor over the packed histories what is of the scored positions."""
+        return tensor if self.targets is None else tf.gather(tensor, self.targets)
+
+    def places(self, chosen: tf.Tensor) -> tf.Tensor:
+        """Returns int64 [F], where in the histories some scored positions, int64 [F], are."""
+        return chosen if self.targets is None else tf.gather(self.targets, chosen)
+
+
+class Positions(NamedTuple):
+    """The scored positions of a batch, history by history; C of them, P real, fillers at the end.
+
+    Attributes:
+        inputs: What the backbone reads.
+        positives: int32 [C], the next item, 0 in a filler.
+        indices: int64 [C], the transition's index in its user's history.
+        rows: int64 [P], the transition's memory row; fillers have none.
+    """
+
+    inputs: PackedInputs
+    positives: tf.Tensor
+    indices: tf.Tensor
+    rows: tf.Tensor
+
+    def batch_rows(self) -> tf.Tensor:
+        """Returns int32 [C], the row of the batch that each position is of."""
+        return self.inputs.choose(self.inputs.packed.rows)
+
+    def is_real(self) -> tf.Tensor:
+        """Returns bool [C], False in fillers."""
+        return self.positives != PAD
+
+    def drop_fillers(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns the first P rows of a tensor [C, ...]."""
+        return tensor[: tf.size(self.rows)]
+
+    def add_fillers(self, tensor: tf.Tensor, value: int | bool) -> tf.Tensor:
+        """Returns a tensor [P, ...] with rows of `value` up to C."""
+        missing = tf.size(self.positives) - tf.shape(tensor)[0]
+        padding = [[0, missing]] + [[0, 0]] * (tensor.shape.rank - 1)
+        return tf.pad(tensor, padding, constant_values=value)
+
+
+def pack_batch(batch: dict[str, tf.Tensor], capacities: Sequence[int] = ()) -> Positions:
+    """Returns the positions of a batch of `data.pipeline.make_dataset`.
+
+    Args:
+        batch: See there.
+        capacities: Ascending; the histories are filled up to the first that is large enough.
+            Where they are not the scored positions themselves, those are filled up to one for
+            each cell of the positives. Empty: no fillers.
+    """
+    histories, positives = batch["history"], batch["positives"]
+    lengths = tf.cast(batch["length"], tf.int64)
+    older = histories.shape[1] - positives.shape[1]  # columns that are read and not scored
+    cells, is_real = _real_cells(histories, _capacity(histories, capacities))
+    packed = PackedHistories(
+        items=tf.where(is_real, tf.gather_nd(histories, cells), PAD),
+        rows=tf.cast(cells[:, 0], tf.int32),
+        columns=tf.cast(cells[:, 1], tf.int32),
+        lengths=batch["length"],
+    )
+    targets = None
+    if older:
+        cells, is_real = _real_cells(positives, tf.size(positives) if capacities else None)
+        ends = tf.gather(tf.cumsum(lengths), cells[:, 0])
+        targets = tf.where(is_real, ends - positives.shape[1] + cells[:, 1], 0)
+    step = tf.gather(lengths, cells[:, 0]) - positives.shape[1] + cells[:, 1]
+    return Positions(
+        inputs=PackedInputs(packed, targets),
+        positives=tf.where(is_real, tf.gather_nd(positives, cells), PAD),
+        indices=tf.gather(tf.cast(batch["first_position"], tf.int64), cells[:, 0]) + step,
+        rows=(tf.gather(batch["first_row"], cells[:, 0]) + step)[: tf.math.count_nonzero(is_real)],
+    )
+
+
+def _capacity(histories: tf.Tensor, capacities: Sequence[int]) -> tf.Tensor | None:
+    """Returns int32 [], the first capacity that holds the real columns, or None without any."""
+    if not capacities:
+        return None
+    sizes = tf.constant(capacities, tf.int32)
+    num_real = tf.math.count_nonzero(histories, dtype=tf.int32)
+    return tf.gather(sizes, tf.searchsorted(sizes, [num_real])[0])
+
+
+def _real_cells(items: tf.Tensor, size: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the cells int64 [size, 2] that hold an item, then zeros, and bool [size] which is."""
+    cells = tf.where(items != PAD)
+    num_real = tf.shape(cells)[0]
+    if size is not None:
+        cells = tf.pad(cells, [[0, size - num_real], [0, 0]])
+    return cells, tf.range(tf.shape(cells)[0]) < num_real
+
+
+def choose_capacities(
+    lengths: np.ndarray, batch_size: int, max_length: int, *, num_steps: int, num_rows: int = 0
+) -> tuple[int, ...]:
+    """Returns numbers of positions that batches are filled up to, ascending.
+
+    A program is compiled for each that occurs, which costs about `_COMPILE_STEPS` steps; fillers
+    cost what positions do. The numbers are those for which both together cost least over the
+    run, for the sums of some batches drawn from the lengths; above the largest of them a few more
+    follow, so that every batch fits.
+
+    Args:
+        lengths: int [W], input positions of each window.
+        batch_size: B, windows a batch (of one replica), on average.
+        max_length: L.
+        num_steps: Steps of the run.
+        num_rows: Windows a batch at most; 0 for `batch_size`.
+    """
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(lengths, [_NUM_DRAWS, max(num_rows, batch_size)])
+    if num_rows > batch_size:  # a worker's share of a batch is of no fixed size
+        counts = rng.poisson(batch_size, _NUM_DRAWS)
+        drawn = np.where(np.arange(num_rows) < counts[:, None], drawn, 0)
+    drawn = drawn.sum(axis=1)
+    sizes = np.unique(-(-np.sort(drawn) // _GRAIN) * _GRAIN)
+    # below[j]: batches that fit into sizes[j].
+    below = np.searchsorted(np.sort(drawn), sizes, side="right")
+    # cost[j]: least positions computed for the batches of at most sizes[j], with k sizes.
+    cost = sizes * below.astype(np.float64)
+    chosen = [[int(size)] for size in sizes]
+    best = (cost[-1] / len(drawn) * num_steps + _COMPILE_STEPS * drawn.mean(), chosen[-1])
+    for count in range(2, _MOST_CAPACITIES + 1):
+        # [j, i]: sizes[j] on top of the best with k - 1 sizes up to sizes[i].
+        total = cost[None, :] + sizes[:, None] * (below[:, None] - below[None, :])
+        total = np.where(np.tri(len(sizes), k=-1, dtype=bool), total, np.inf)
+        before = total[1:].argmin(axis=1)
+        cost = np.concatenate([[np.inf], total[1:].min(axis=1)])
+        chosen = [[], *([*chosen[i], int(sizes[j + 1])] for j, i in enumerate(before))]
+        if not np.isfinite(cost[-1]):
+            break
+        whole = cost[-1] / len(drawn) * num_steps + count * _COMPILE_STEPS * drawn.mean()
+        best = min(best, (whole, chosen[-1]))
+    ladder, most = best[1], (num_rows or batch_size) * max_length
+    while ladder[-1] < most:
+        ladder.append(-(-ladder[-1] * 3 // 2 // _GRAIN) * _GRAIN)
+    return tuple(sorted({min(size, most) for size in ladder}))
+
+
+def choose_rows(
+    packed: PackedHistories, chosen: tf.Tensor
+) -> tuple[PackedHistories, tf.Tensor, tf.Tensor]:
+    """Returns the histories, whole, to which some of their positions belong.
+
+    Args:
+        packed: C positions.
+        chosen: int64 [F], positions, repeats allowed.
+
+    Returns:
+        The packed histories of all rows that have a chosen position, without fillers; int64 [F],
+        where in them each chosen position is; int64 [], how many rows they are.
+    """
+    num_rows = tf.shape(packed.lengths)[0]
+    rows = tf.gather(packed.rows, chosen)
+    is_row = tf.scatter_nd(rows[:, None], tf.ones_like(rows), [num_rows]) > 0
+    is_taken = tf.gather(is_row, packed.rows) & (packed.items != PAD)
+    place = tf.cumsum(tf.cast(is_taken, tf.int64), exclusive=True)
+    taken = tf.where(is_taken)[:, 0]
+    some = PackedHistories(
+        items=tf.gather(packed.items, taken),
+        rows=tf.gather(packed.rows, taken),
+        columns=tf.gather(packed.columns, taken),
+        lengths=packed.lengths,
+    )
+    return some, tf.gather(place, chosen), tf.math.count_nonzero(is_row)

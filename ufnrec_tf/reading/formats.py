@@ -1,0 +1,258 @@
+"""Which form a file has; the table of readers."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from ufnrec_tf.reading.columns import (
+    EXPECTED_HEADER,
+    REQUIRED,
+    Columns,
+    RawLog,
+    find_role,
+    read_table,
+)
+from ufnrec_tf.reading.rows import Table, looks_like_json, names_of
+from ufnrec_tf.reading.text_files import TextFile, load_text
+
+_TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
+_MAX_HEADER = 1 << 16
+
+DAT_NAMES = ("user", "item", "rating", "timestamp")
+"""What the fields of a .dat file are, as many as it has."""
+
+
+def inter_table(file: TextFile, columns: Columns) -> Table | None:
+    """Returns the layout that a typed header gives, or None where the file has none."""
+    separator = columns.separator or "\t"
+    fields = file.first_line()[1].split(separator)
+    typed = [_TYPED.fullmatch(field) for field in fields]
+    names = [match.group(1) for match in typed if match]
+    is_typed = len(names) == len(fields) > 1
+    return Table(names, separator, is_quoted=False) if is_typed else None
+
+
+def csv_table(file: TextFile, columns: Columns) -> Table:
+    """Returns the layout that the first line gives if it is the header of a CSV or TSV."""
+    header = file.first_line()[1]
+    separator = columns.separator or ("\t" if "\t" in header else ",")
+    # Cut, because csv refuses a field of 128 KiB, and a long first line may be no header at all.
+    # Through StringIO, because a header may end in a lone carriage return.
+    start = io.StringIO(header[:_MAX_HEADER], newline="")
+    fields = next(csv.reader(start, delimiter=separator))
+    return Table([field.strip() for field in fields], separator, is_quoted=True)
+
+
+def dat_table(file: TextFile, columns: Columns) -> Table:
+    """Returns the layout of `user::item[::rating[::timestamp]]` without a header."""
+    fields = file.first_line()[1].split("::")
+    return Table(list(DAT_NAMES[: max(len(fields), 2)]), "::", is_quoted=False, has_header=False)
+
+
+def json_table(file: TextFile, columns: Columns) -> Table:
+    """Returns the layout of JSON lines.
+
+    Raises:
+        UserError: If one of the first lines is no object.
+    """
+    return Table(names_of(file), "", is_quoted=False, has_header=False, is_json=True)
+
+
+_AS = "--config.data.format="
+
+
+def read_pairs(file: TextFile, columns: Columns) -> RawLog:
+    """Reads `user item` lines, in order; spaces or tabs between.
+
+    Raises:
+        UserError: If a line has not two fields, or the first one is a header.
+    """
+    _refuse_columns(file, columns, "pairs")
+    _refuse_header(file)
+    counts = file.field_counts
+    wrong = np.flatnonzero((counts != 2) & (counts != 0))
+    if len(wrong):
+        raise file.error(
+            f"{counts[wrong[0]]} field(s) where a pairs file has two (`user item`), as "
+            f"{np.count_nonzero(counts == 2):,} of its {np.count_nonzero(counts):,} lines have: "
+            f"mend or delete the line; if each line is a user with all items, {_AS}sequences "
+            "reads it so; for ids with spaces or for more columns write a CSV with a header.",
+            line=int(wrong[0]) + 1,
+        )
+    fields = file.fields()
+    return RawLog(pd.DataFrame({"user": fields[0::2], "item": fields[1::2]}, dtype=object), {})
+
+
+def read_sequences(file: TextFile, columns: Columns) -> RawLog:
+    """Reads `user item item ...` lines, oldest first.
+
+    Raises:
+        UserError: If a line has a user only, a user begins two lines, or the first is a header.
+    """
+    _refuse_columns(file, columns, "sequences")
+    _refuse_header(file)
+    counts = file.field_counts
+    alone = np.flatnonzero(counts == 1)
+    if len(alone):
+        raise file.error(
+            "1 field where a sequences file has a user and at least one item (`user item item "
+            f"...`): add the items or delete the line; for another form of file give {_AS}pairs "
+            "or csv (and --config.data.separator=CHARACTER).",
+            line=int(alone[0]) + 1,
+        )
+    users = line_users(file)
+    again = np.flatnonzero(users.duplicated())
+    if len(again):
+        user = users[again[0]]
+        lines = np.flatnonzero(counts)[users == user] + 1
+        raise file.error(
+            f"user {user[:40]!r} again, after line {lines[0]}: expected one line a user "
+            "with all items, oldest first; join the lines; or, if each line is one event, delete "
+            f"what follows the item ({_AS}pairs), or put a header line such as "
+            f"user_id<TAB>item_id<TAB>timestamp on top ({_AS}csv).",
+            line=int(lines[1]),
+        )
+    counts = counts[counts > 0]
+    is_item = np.ones(counts.sum(), dtype=bool)
+    is_item[np.cumsum(counts) - counts] = False
+    items = file.fields()[is_item]
+    repeated = np.repeat(users.to_numpy(), counts - 1)
+    return RawLog(pd.DataFrame({"user": repeated, "item": items}, dtype=object), {})
+
+
+def _refuse_columns(file: TextFile, columns: Columns, format: str) -> None:
+    if columns.is_named:
+        raise file.error(
+            f"read as {format}, which has no columns: expected no --config.data.*_column and no "
+            f"--config.data.separator; leave them out, or give {_AS}csv."
+        )
+
+
+def _refuse_header(file: TextFile) -> None:
+    """An untold header would become an event: `user_id item_id` looks like a pair."""
+    line, text = file.first_line()
+    fields = text.split()
+    counts = file.field_counts[file.field_counts > 0]
+    # Of a ragged file the start only: further on, words such as `book` may well be items.
+    fields = fields if (counts == counts[0]).all() else fields[:2]
+    if all(find_role(fields, role) is not None for role in REQUIRED):
+        raise file.error(
+            f"{' '.join(fields)[:60]!r} looks like a header: expected events only; delete the "
+            f"line, or separate the fields of all lines by commas or tabs and give {_AS}csv.",
+            line=line,
+        )
+
+
+def line_users(file: TextFile) -> pd.Series:
+    """Returns the first field of each line that is not blank, object(str)."""
+    counts = file.field_counts[file.field_counts > 0]
+    return pd.Series(file.fields()[np.cumsum(counts) - counts], dtype=object)
+
+
+def read_inter(file: TextFile, columns: Columns) -> RawLog:
+    """Reads a RecBole atomic file: a typed header, tabs, no quoting.
+
+    Raises:
+        UserError: If the header is not typed, or as `columns.read_table`.
+    """
+    return read_table(file, typed_table(file, columns), columns)
+
+
+def typed_table(file: TextFile, columns: Columns) -> Table:
+    """Returns the layout that a typed header gives.
+
+    Raises:
+        UserError: If the header is not typed.
+    """
+    table = inter_table(file, columns)
+    if table is None:
+        raise file.error(
+            "no typed header: expected tab-separated name:type fields (types token, token_seq, "
+            "float, float_seq) such as user_id:token<TAB>item_id:token<TAB>timestamp:float; for "
+            f"an untyped header give {_AS}csv.",
+            line=file.first_line()[0],
+        )
+    return table
+
+
+def read_csv(file: TextFile, columns: Columns) -> RawLog:
+    """Reads a CSV or TSV with a header; quoted fields may hold separators and line ends.
+
+    Raises:
+        UserError: As `columns.read_table`.
+    """
+    return read_table(file, csv_table(file, columns), columns)
+
+
+def read_jsonl(file: TextFile, columns: Columns) -> RawLog:
+    """Reads one JSON object a line; nested values are not read.
+
+    Raises:
+        UserError: If a line is no object, or as `columns.read_table`.
+    """
+    return read_table(file, json_table(file, columns), columns)
+
+
+def read_dat(file: TextFile, columns: Columns) -> RawLog:
+    """Reads `user::item[::rating[::timestamp]]` lines, as MovieLens has them; no header.
+
+    Raises:
+        UserError: As `columns.read_table`.
+    """
+    return read_table(file, dat_table(file, columns), columns)
+
+
+Reader = Callable[[TextFile, Columns], RawLog]
+READERS: dict[str, Reader] = {
+    "pairs": read_pairs,
+    "sequences": read_sequences,
+    "inter": read_inter,
+    "csv": read_csv,
+    "jsonl": read_jsonl,
+    "dat": read_dat,
+}
+"""Format -> reader; each returns `user`, `item` and where there is one `time`, in file order."""
+
+
+def detect_format(file: TextFile | str | os.PathLike[str], columns: Columns | None = None) -> str:
+    """Returns the key of `READERS` that a file looks like, by the rule at the top of this module.
+
+    Args:
+        file: The file, or its path.
+        columns: The columns and separator that the user named.
+
+    Raises:
+        UserError: If the file is no text, or has commas and no header.
+    """
+    file = file if isinstance(file, TextFile) else load_text(file)
+    columns = columns or Columns()
+    line, header = file.first_line()
+    if inter_table(file, columns) is not None:
+        return "inter"
+    if looks_like_json(header):
+        return "jsonl"
+    if 2 <= len(header.split("::")) <= 4 and len(header.split()) == 1:
+        return "dat"
+    if columns.is_named:
+        return "csv"
+    if "," in header or "\t" in header:
+        names = csv_table(file, columns).names
+        if any(find_role(names, role) is not None for role in REQUIRED):
+            return "csv"
+        if "\t" not in header:
+            raise file.error(
+                f"commas, but no header that names a user or an item column: {EXPECTED_HEADER}.",
+                line=line,
+            )
+    counts = file.field_counts[file.field_counts > 0]
+    is_two = counts == 2
+    if is_two.all():
+        return "pairs"
+    if is_two.mean() >= 0.5 and line_users(file).duplicated().any():
+        return "pairs"
+    return "sequences"

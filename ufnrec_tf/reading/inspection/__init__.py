@@ -1,0 +1,1 @@
+"""--mode=inspect: what is odd about a log, and what mends it."""

@@ -1,0 +1,233 @@
+"""--mode=inspect: what would be read of a log, problems first, with what mends them."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import write_json
+from ufnrec_tf.common.text import program_name
+from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.log_description import reading_lines
+from ufnrec_tf.data.summary import summary
+from ufnrec_tf.data.times import as_text
+from ufnrec_tf.reading.columns import GUESSES, candidates
+from ufnrec_tf.reading.inspection.log_profile import (
+    QUANTILES,
+    WhatIf,
+    profile,
+    transitions,
+    what_ifs,
+)
+from ufnrec_tf.reading.inspection.problems import Problem, problems_of, problems_of_log, unused_of
+from ufnrec_tf.reading.readers import Log, interactions_of
+from ufnrec_tf.reading.sources import filters_of, is_raw, load, make_split, read_source_log
+
+_FIRST_ROWS = 5
+_SLOT_BYTES = 8
+_WEIGHT_BYTES = 16
+"""Of one weight of the item table: itself, its average, and two moments of Adam."""
+
+
+def inspect(
+    config: ConfigDict, path: str, *, output: str, arguments: list[str], display: Display
+) -> None:
+    """Shows what a run with these settings would read.
+
+    Args:
+        config: The configuration.
+        path: What --data names: a file, a prepared folder, or empty.
+        output: File to write all of it to as JSON; empty: none.
+        arguments: Of the command line, for the command to train with.
+        display: The screen.
+
+    Raises:
+        UserError: As reading it for a run.
+    """
+    log = _raw(config, path) if is_raw(config, path) else None
+    if log is None:
+        data = load(config, path).interactions
+    else:
+        data = interactions_of(log, filters_of(config), repeats=config.data.repeats)
+    problems = [
+        *_split_problems(config, data),
+        *(() if log is None else problems_of_log(log)),
+        *problems_of(data),
+        *(() if log is None or config.data.min_rating else unused_of(log)),
+    ]
+    filters = what_ifs(data, frame=None if log is None else log.frame)
+    found = {
+        "source": data.source,
+        "sha256": data.sha256,
+        "problems": [problem._asdict() for problem in problems],
+        "reading": None if data.reading is None else data.reading.as_json(),
+        "other_columns": {} if log is None else _others(log),
+        "first_rows": [] if log is None else _first_rows(log),
+        "profile": profile(data),
+        "filters_would_leave": [what_if._asdict() for what_if in filters],
+        "memory": _memory(config, data),
+        "next": _command(config, path, arguments),
+    }
+    _show(found, problems, filters, data, display)
+    if output:
+        write_json(Path(output), found)
+        display.line(f"  {output}: all of this as JSON")
+
+
+def _raw(config: ConfigDict, path: str) -> Log:
+    """Returns the log of a file, with ratings where they can be read."""
+    try:
+        return read_source_log(config, path, with_ratings=True)
+    except UserError as error:
+        # A rating column of Parquet that a run would not read may be anything.
+        if "rating" not in str(error):
+            raise
+        return read_source_log(config, path)
+
+
+def _split_problems(config: ConfigDict, data: Interactions) -> list[Problem]:
+    """Returns why a run would end before it began, if it would, or what its split leaks."""
+    try:
+        split = make_split(config, data)
+    except UserError as error:
+        return [Problem("refused", f"a run would be refused: {error}", 1.0, ())]
+    lines = summary(split).get("leaks", [])
+    return [Problem("leakage", line, 1.0, ()) for line in lines if " leaks: " in line]
+
+
+def _others(log: Log) -> dict[str, list[str]]:
+    """Returns role -> columns that might have been taken for it, and were not."""
+    chosen = set(log.reading.columns.values())
+    others = {role: candidates(log.names, role) for role in GUESSES}
+    left = {role: [n for n in names if n not in chosen] for role, names in others.items()}
+    return {role: names for role, names in left.items() if names}
+
+
+def _first_rows(log: Log) -> list[dict[str, Any]]:
+    rows = log.frame.head(_FIRST_ROWS).to_dict("records")
+    for row in rows:
+        if "time" in row and log.reading.is_epoch:
+            row["time"] = as_text(row["time"])
+    return [{str(role): value for role, value in row.items()} for row in rows]
+
+
+def _memory(config: ConfigDict, data: Interactions) -> dict[str, int]:
+    """Returns what a run would hold in memory beside TensorFlow itself, in bytes, about."""
+    settings = config.memory
+    rows = transitions(
+        data,
+        max_length=config.backbone.max_length,
+        takes_last=config.training.windows == "last",
+    )
+    has_memory = settings.policy != "keep"
+    slots = settings.safe_slots if settings.policy == "ufnrec_safe" else settings.slots
+    slots = min(slots, data.num_items) * has_memory
+    event_bytes = data.items.itemsize + (0 if data.timestamps is None else 8)
+    return {
+        "memory_rows": rows * has_memory,
+        "memory_slots": slots,
+        "memory_bytes": rows * slots * _SLOT_BYTES,
+        "item_weights_bytes": (data.num_items + 1) * config.backbone.width * _WEIGHT_BYTES,
+        "log_bytes": data.num_events * event_bytes,
+    }
+
+
+def _command(config: ConfigDict, path: str, arguments: list[str]) -> str:
+    """Returns the command that trains on what was inspected."""
+    kept, rest = [], list(arguments[1:])
+    while rest:
+        argument = rest.pop(0)
+        flag, equals, _ = argument.partition("=")
+        if flag.lstrip("-") not in ("mode", "output", "workdir"):
+            kept.append(argument)
+        elif not equals and rest:
+            rest.pop(0)  # its value
+    name = Path(path).stem if path else config.data.name
+    program = program_name(arguments[0]) if arguments else "python main.py"
+    return f"{program} {shlex.join([*kept, f'--workdir=runs/{name}'])}"
+
+
+def _show(
+    found: dict[str, Any],
+    problems: list[Problem],
+    filters: list[WhatIf],
+    data: Interactions,
+    display: Display,
+) -> None:
+    display.heading(f"Problems: {len(problems)}" if problems else "Problems: none found")
+    for number, problem in enumerate(problems, start=1):
+        display.block([f"{number}. {problem.words}"])
+        display.block([f"   {remedy}" for remedy in problem.remedies], wraps=False)
+    display.heading("What would be read")
+    display.block([f"data     {data.source}  sha256 {data.sha256[:12]}"])
+    if found["reading"] is not None:
+        display.block(reading_lines(found["reading"]))
+    for role, names in found["other_columns"].items():
+        shown = ", ".join(names)
+        display.block(
+            [f"         {role} might also be: {shown}  (--config.data.{role}_column=NAME)"]
+        )
+    if found["first_rows"]:
+        display.heading("First rows, as read")
+        columns = list(found["first_rows"][0])
+        display.table(
+            columns, [[_cell(row[name]) for name in columns] for row in found["first_rows"]]
+        )
+    _show_profile(found["profile"], data, display)
+    _show_filters(filters, data, display)
+    _show_memory(found["memory"], display)
+    display.heading("Next")
+    display.block([found["next"]], wraps=False)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.15g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _show_profile(numbers: dict[str, Any], data: Interactions, display: Display) -> None:
+    display.heading("In numbers")
+    lines = [
+        f"{numbers['users']:,} users, {numbers['items']:,} items, {numbers['events']:,} events; "
+        f"density {numbers['density']:.4%}; Gini of items {numbers['gini']:.2f}",
+    ]
+    if data.timestamps is not None:
+        low, high = numbers["first_time"], numbers["last_time"]
+        if data.is_epoch:
+            lines.append(
+                f"from {as_text(low)} to {as_text(high)}, {(high - low) / 86400:,.0f} days"
+            )
+        else:
+            lines.append(f"times from {low:.15g} to {high:.15g}")
+    display.block(lines)
+    names = ("smallest", *(f"{q:.0%}" for q in QUANTILES[1:-1]), "largest")
+    rows = [
+        [label, *(f"{value:,.0f}" for value in numbers[key])]
+        for label, key in (("events a user", "lengths"), ("events an item", "item_events"))
+    ]
+    display.table(["  ", *names], [[f"  {row[0]}", *row[1:]] for row in rows])
+
+
+def _show_filters(filters: list[WhatIf], data: Interactions, display: Display) -> None:
+    display.heading("What each filter would leave, by itself")
+    nouns = ("events", "users", "items")
+    rows = [["  as it is", f"{data.num_events:,}", f"{data.num_users:,}", f"{data.num_items:,}"]]
+    for flag, counts, rounds in filters:
+        label = f"  {flag}" + (f", {rounds} round{'s' * (rounds > 1)}" if rounds else "")
+        rows.append([label, *(f"{counts[n]:,}" if n in counts else "" for n in nouns)])
+    display.table(["  ", *nouns], rows)
+
+
+def _show_memory(numbers: dict[str, int], display: Display) -> None:
+    display.heading("Memory of a training run, about, beside TensorFlow's 0.6 GB")
+    mebi = {key: f"{value / 2**20:,.1f} MiB" for key, value in numbers.items()}
+    display.block(
+        [
+            f"false-negative memory {mebi['memory_bytes']}: {numbers['memory_rows']:,} rows x "
+            f"{numbers['memory_slots']} slots; items' weights {mebi['item_weights_bytes']}; "
+            f"the log {mebi['log_bytes']}",
+        ]
+    )

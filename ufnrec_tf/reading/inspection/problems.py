@@ -1,0 +1,283 @@
+"""What is odd about a log, and the settings that mend it: --mode=inspect shows it first."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ufnrec_tf.common.text import percent, plain
+from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.times import TIME_UNITS, as_text, lie_in, tell_unit
+from ufnrec_tf.reading.readers import Log
+
+_HUGE_SHARE = 0.05
+_EVALUATED = 3  # of a user whose last two are held out
+_FLOAT = re.compile(r"-?\d+\.0+")
+_DAY = 86400.0
+_YEAR = 365 * _DAY
+
+
+class Problem(NamedTuple):
+    """Something odd.
+
+    Attributes:
+        name: Of its kind, for programs.
+        words: What it is, and what it does.
+        share: How much of what is looked at is concerned, 0..1.
+        remedies: What mends it: flags, or advice where there is none.
+    """
+
+    name: str
+    words: str
+    share: float
+    remedies: tuple[str, ...]
+
+
+def problems_of_log(log: Log) -> list[Problem]:
+    """Returns what is odd about a file as it is, before any filter."""
+    return [*_mixed_units(log), *_rows_twice(log.frame), *_order_of_file(log)]
+
+
+def unused_of(log: Log) -> list[Problem]:
+    """Returns what a file holds that its reading makes no use of."""
+    return [*_unused_ratings(log)]
+
+
+def problems_of(data: Interactions) -> list[Problem]:
+    """Returns what is odd about the events that are left."""
+    return [
+        *_ties(data),
+        *_repeats(data),
+        *_float_ids(data),
+        *_ids_alike(data),
+        *_short_users(data),
+        *_odd_times(data),
+        *_huge_user(data),
+        *_unknown_items(data),
+    ]
+
+
+def _rows_twice(frame: pd.DataFrame) -> Iterator[Problem]:
+    if "time" not in frame:
+        return
+    count = int(frame[["user", "item", "time"]].duplicated().sum())
+    if count:
+        share = count / len(frame)
+        yield Problem(
+            "duplicate_rows",
+            f"{count:,} rows ({percent(share)}) say again what another says: same user, item and "
+            "time.",
+            share,
+            ("--config.data.repeats=drop",),
+        )
+
+
+def _unused_ratings(log: Log) -> Iterator[Problem]:
+    name = log.reading.columns.get("rating")
+    if name is None or "rating" not in log.frame:
+        return
+    ratings = log.frame["rating"].to_numpy()
+    low, middle, high = np.quantile(ratings, [0, 0.5, 1])
+    if low == high:
+        return
+    # Of few values the middle is a usual threshold, of many it halves the log at most.
+    share = float(np.mean(ratings < middle))
+    yield Problem(
+        "unused_ratings",
+        f"column {plain(name)!r} holds ratings from {low:g} to {high:g}, and an event counts "
+        f"whatever its rating is; {percent(share)} are below the median, {middle:g}.",
+        share,
+        (f"--config.data.min_rating={middle:g}", "--config.data.rating_column=none"),
+    )
+
+
+def _order_of_file(log: Log) -> Iterator[Problem]:
+    if "time" not in log.frame:
+        left = [plain(name) for name in log.names if name not in log.reading.columns.values()]
+        unread = f", of those not read: {', '.join(left[:12])}" if left else ""
+        yield Problem(
+            "no_times",
+            "no times: the order of the file is taken for the order of events.",
+            1.0,
+            (f"--config.data.time_column=NAME{unread}" if left else "a file with a time column",),
+        )
+        return
+    times = log.frame["time"].to_numpy()
+    count = int(np.count_nonzero(times[1:] < times[:-1]))
+    users = pd.factorize(log.frame["user"])[0]
+    order = np.argsort(users, kind="stable")
+    is_same = users[order][1:] == users[order][:-1]
+    own = int(np.count_nonzero((times[order][1:] < times[order][:-1]) & is_same))
+    if own:
+        share = own / max(len(times) - 1, 1)
+        yield Problem(
+            "unsorted",
+            f"the file is not in order of time: {count:,} rows are older than the row before, "
+            f"{own:,} older than their user's row before. Events are sorted by time; rows of equal "
+            "time keep the file's order, which may mean nothing here.",
+            share,
+            ("nothing, if the time column is right; else --config.data.time_column=NAME",),
+        )
+
+
+def _mixed_units(log: Log) -> Iterator[Problem]:
+    if "time" not in log.frame or log.reading.is_epoch:
+        return
+    times = log.frame["time"].to_numpy()
+    middle = float(np.median(times))
+    unit = tell_unit(middle, middle)
+    if not unit.is_epoch:
+        return
+    values = times / unit.per_second
+    share = float(1 - lie_in(times, unit).mean())
+    name = next(name for name, factor in TIME_UNITS.items() if factor == unit.per_second)
+    yield Problem(
+        "mixed_times",
+        f"most times are {unit.words}, but {percent(share)} do not lie between 1980 and 2100 "
+        f"({values.min():.15g} to {values.max():.15g} s): all are taken for their order alone.",
+        share,
+        (
+            f"--config.data.time_unit={name} --config.data.start=1980-01-01 "
+            "--config.data.end=2100-01-01",
+        ),
+    )
+
+
+def _ties(data: Interactions) -> Iterator[Problem]:
+    if data.timestamps is None or data.num_events < 2:
+        return
+    is_tie = (np.diff(data.timestamps) == 0) & (np.diff(data.users) == 0)
+    is_tied = np.concatenate([is_tie, [False]]) | np.concatenate([[False], is_tie])
+    share = float(is_tied.mean())
+    if share:
+        users = len(np.unique(data.users[is_tied]))
+        yield Problem(
+            "ties",
+            f"{np.count_nonzero(is_tied):,} events ({percent(share)}) of {users:,} users have the "
+            "time of another event of the same user: their order is the file's, and a next item "
+            "among them may be chance.",
+            share,
+            (
+                "--config.data.time_column=NAME, where there is a finer one",
+                "--config.split.name=temporal, whose parts no tie crosses",
+            ),
+        )
+
+
+def _repeats(data: Interactions) -> Iterator[Problem]:
+    if data.num_repeats:
+        before = sum(
+            step.before["events"] - step.after["events"]
+            for step in (data.reading.steps if data.reading else ())
+            if step.name == "repeats"
+        )
+        if before:
+            return  # dropped, and told among the filters
+        share = data.num_repeats / data.num_events
+        yield Problem(
+            "repeats",
+            f"{data.num_repeats:,} events ({percent(share)}) are of an item that the user had had "
+            "before: items seen are masked, so that as targets they count as misses.",
+            share,
+            (
+                "--config.data.repeats=drop",
+                "--config.evaluation.mask=none --config.export.mask_seen=false, to recommend "
+                "items again",
+            ),
+        )
+
+
+def _float_ids(data: Interactions) -> Iterator[Problem]:
+    for noun, ids in (("user", data.user_ids), ("item", data.item_ids[1:])):
+        found = [id for id in ids if _FLOAT.fullmatch(id)]
+        if found:
+            share = len(found) / len(ids)
+            yield Problem(
+                f"float_{noun}_ids",
+                f"{len(found):,} {noun} ids ({percent(share)}) look like floats ({found[0]!r}), as "
+                f"pandas writes whole numbers beside missing ones: {found[0]!r} is not "
+                f"{found[0].partition('.')[0]!r}.",
+                share,
+                (f'write them as whole numbers: frame["{noun}"].astype("Int64")',),
+            )
+
+
+def _ids_alike(data: Interactions) -> Iterator[Problem]:
+    for noun, ids in (("user", data.user_ids), ("item", data.item_ids[1:])):
+        keys = pd.Series([id.strip().casefold() for id in ids], dtype=object)
+        is_alike = keys.duplicated(keep=False).to_numpy()
+        if is_alike.any():
+            first = keys[is_alike].iloc[0]
+            pair = [plain(id) for id in ids[(keys == first).to_numpy()][:2]]
+            share = float(is_alike.mean())
+            yield Problem(
+                f"{noun}_ids_alike",
+                f"{np.count_nonzero(is_alike):,} {noun} ids ({percent(share)}) differ from another "
+                f"by case or surrounding space alone, as {pair[0]!r} and {pair[1]!r}: each is a "
+                f"{noun} of its own.",
+                share,
+                ("write them alike in the file, where they are the same",),
+            )
+
+
+def _short_users(data: Interactions) -> Iterator[Problem]:
+    one, short = (int(np.count_nonzero(data.lengths < most)) for most in (2, _EVALUATED))
+    if short:
+        share = short / data.num_users
+        yield Problem(
+            "short_users",
+            f"{short:,} users ({percent(share)}) have fewer than {_EVALUATED} events and are not "
+            f"evaluated by last events; {one:,} have one, of which nothing is learnt.",
+            share,
+            (f"--config.data.min_length={_EVALUATED}",),
+        )
+
+
+def _odd_times(data: Interactions) -> Iterator[Problem]:
+    if data.timestamps is None or not data.is_epoch:
+        return
+    now = time.time()
+    for name, is_odd, words, flag in (
+        ("future_times", data.timestamps > now + _DAY, "in the future", f"end={as_text(now)[:10]}"),
+        ("times_of_1970", data.timestamps < _YEAR, "in 1970 or before", "start=1971-01-01"),
+    ):
+        count = int(np.count_nonzero(is_odd))
+        if count:
+            first = as_text(float(data.timestamps[is_odd][0]))
+            yield Problem(
+                name,
+                f"{count:,} events ({percent(count / data.num_events)}) are {words}, as {first}: "
+                "a wrong unit, or a stand-in for an unknown time.",
+                count / data.num_events,
+                (f"--config.data.{flag}", "--config.data.time_unit=s|ms|us|ns"),
+            )
+
+
+def _huge_user(data: Interactions) -> Iterator[Problem]:
+    share = float(data.lengths.max()) / data.num_events
+    if share > _HUGE_SHARE and data.num_users > 2 / _HUGE_SHARE:
+        user = plain(str(data.user_ids[int(np.argmax(data.lengths))]))
+        yield Problem(
+            "huge_user",
+            f"user {user[:40]!r} has {percent(share)} of all events ({data.lengths.max():,}): a "
+            "test account, a shared one, or a stand-in for no user?",
+            share,
+            ("delete the user's rows, if so",),
+        )
+
+
+def _unknown_items(data: Interactions) -> Iterator[Problem]:
+    if data.item_titles is None:
+        return
+    share = float(np.mean(data.item_titles[1:] == ""))
+    if share:
+        yield Problem(
+            "items_without_title",
+            f"{np.count_nonzero(data.item_titles[1:] == ''):,} items ({percent(share)}) have no "
+            "title in the item table: they are shown by their ids.",
+            share,
+            ("--config.data.titles=FILE, one that has them",),
+        )

@@ -1,0 +1,1 @@
+"""--mode=prepare: logs larger than memory, as folders of shards."""

@@ -1,0 +1,203 @@
+"""--mode=prepare: a log of any size becomes a folder of files sharded by user.
+
+Pass 1 reads the log a batch at a time, numbers the items, and appends each event to the bucket of
+its user's hash, a temporary file. Pass 2 takes the buckets one by one, sorts each by user and time,
+and writes it as a shard. Memory is that of a batch, of a bucket, and of the raw ids of all items,
+never of all users or events. Everything is written into a hidden folder inside and moved at the
+end, manifest.json last: without it nothing is whole.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ufnrec_tf.common.display import Display, ProgressBar
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import write_error
+from ufnrec_tf.data.items import items_of
+from ufnrec_tf.data.log_description import of_json, reading_lines
+from ufnrec_tf.reading.prepare.event_stream import LargeLog, LogSettings
+from ufnrec_tf.reading.prepare.prepared_folder import (
+    AGAIN,
+    ITEMS,
+    MANIFEST,
+    Manifest,
+    make_manifest,
+    read_manifest,
+    shard_name,
+    write_items,
+    write_manifest,
+    write_shard,
+)
+from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, shard_of
+from ufnrec_tf.runs.workdir import Workdir
+
+SHARD_BYTES = 64 << 20
+"""Of the log, about, that go into one shard; sorting it takes some four times as much memory."""
+
+MOST_SHARDS = 512
+"""Files that pass 1 holds open; a log above 32 GB has larger shards."""
+
+HIDDEN = ".preparing"
+_OWN = (".lock", HIDDEN, ITEMS, f".{MANIFEST}.new")
+
+
+def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display) -> None:
+    """Turns a log into a prepared folder; one that is finished is told to be so.
+
+    Args:
+        path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of Parquet files.
+        settings: How it is read.
+        workdir: The folder to make.
+        display: The screen.
+
+    Raises:
+        UserError: For anything wrong with the log, or a folder that holds something else.
+    """
+    folder, log = Path(workdir), LargeLog(path, settings)
+    _refuse_others(folder)
+    with Workdir(folder):
+        if (folder / MANIFEST).exists():
+            _check_same(log, folder)
+            display.notes.heading("This folder is prepared already:")
+            _show(folder, display)
+            return
+        if _clear(folder):
+            display.notes.line(f"  {folder}: an earlier preparation was stopped; starting again")
+        hidden = folder / HIDDEN
+        try:
+            hidden.mkdir()
+            _finish(folder, _write(log, hidden, display))
+        except BaseException as error:
+            _clear(folder)
+            if isinstance(error, OSError):
+                raise write_error(folder, error) from error
+            raise
+        shutil.rmtree(hidden, ignore_errors=True)
+        display.heading("Prepared")
+        _show(folder, display)
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuses a folder that holds what no preparation has left there."""
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        names = sorted(path.name for path in folder.iterdir())
+        is_begun = HIDDEN in names
+        for name in names:
+            if name != ".lock" and not (is_begun and (name in _OWN or name.startswith("shard-"))):
+                raise UserError(
+                    f"--workdir={folder}: holds other files ({name}): expected a new or an empty "
+                    "folder; give another --workdir."
+                )
+
+
+def _check_same(log: LargeLog, folder: Path) -> None:
+    """Refuses a finished folder of another log, or of one read in another way."""
+    manifest = read_manifest(folder)
+    for label, value in log.asked.items():
+        before = manifest.settings.get("asked", {}).get(label)
+        if before != value:
+            raise UserError(
+                f"--workdir={folder}: was prepared with {label} {before!r}, now {value!r}. Give "
+                "another --workdir, or remove this one."
+            )
+    before, is_same = manifest.source, manifest.source.get("bytes") == log.num_bytes
+    if not is_same or before.get("sha256") != log.sha256():
+        raise UserError(
+            f"--workdir={folder}: was prepared from {before.get('name')!r} of "
+            f"{before.get('bytes'):,} bytes, sha256 {str(before.get('sha256'))[:12]}, and "
+            f"{log.path} is another log. Give another --workdir, or remove this one."
+        )
+    for entry in (manifest.items, *manifest.shards):
+        path = folder / entry.file
+        if not path.is_file() or path.stat().st_size != entry.num_bytes:
+            raise UserError(f"{path}: missing or cut short. {AGAIN}")
+
+
+def _clear(folder: Path) -> bool:
+    """Removes what a preparation that did not finish has left; returns whether there was any."""
+    if not (folder / HIDDEN).exists():
+        return False
+    for path in [*folder.glob("shard-*.parquet"), *(folder / name for name in _OWN[2:])]:
+        path.unlink(missing_ok=True)
+    # Last, since it is what tells whose the other files are.
+    shutil.rmtree(folder / HIDDEN)
+    return True
+
+
+def _finish(folder: Path, manifest: Manifest) -> None:
+    """Moves the files to their places, then says that they are whole."""
+    for entry in (manifest.items, *manifest.shards):
+        os.replace(folder / HIDDEN / entry.file, folder / entry.file)
+    write_manifest(folder, manifest)
+
+
+def _write(log: LargeLog, hidden: Path, display: Display) -> Manifest:
+    """Writes shards and items into the hidden folder and returns the manifest."""
+    num_shards = min(max(-(-log.size // SHARD_BYTES), 1), MOST_SHARDS)
+    buckets = UserBuckets(hidden, num_shards)
+    item_ids, has_times = _fill(log, buckets, display)
+    source = {"name": Path(log.path).name, "sha256": log.sha256(), "bytes": log.num_bytes}
+    shards, counts = [], np.zeros(len(item_ids) + 1, np.int64)
+    bar = ProgressBar(display, label="writing shards", total=num_shards, done=0)
+    try:
+        for number in range(num_shards):
+            taken = buckets.take(number)
+            shard = shard_of(taken, has_times=has_times, repeats=log.settings.repeats)
+            counts += np.bincount(shard.items, minlength=len(counts))
+            shards.append(write_shard(hidden / shard_name(number, num_shards), shard))
+            bar.update(number + 1, f"{number + 1} of {num_shards}")
+    finally:
+        bar.close(len(shards))
+    raw_ids = np.array(item_ids, dtype=object)
+    items = items_of(raw_ids, counts[1:], log.item_table(item_ids))
+    return make_manifest(
+        source=source,
+        settings={"asked": log.asked, "repeats": log.settings.repeats, **log.found},
+        has_times=has_times,
+        num_items=len(item_ids),
+        items=write_items(hidden / ITEMS, items),
+        shards=shards,
+    )
+
+
+def _fill(log: LargeLog, buckets: UserBuckets, display: Display) -> tuple[list[str], bool]:
+    """Puts every event into its bucket; returns raw ids by internal id, and if there are times."""
+    numbers: dict[str, int] = {}
+    has_times = False
+    bar = ProgressBar(display, label="reading", total=log.size, done=0)
+    try:
+        for batch in log:
+            internal = [numbers.setdefault(item, len(numbers) + 1) for item in batch.item_ids]
+            buckets.add(batch, np.array(internal, np.int32)[batch.items])
+            has_times = batch.times is not None
+            bar.update(log.done, f"{log.num_events:,} events, {len(numbers):,} items")
+    finally:
+        buckets.close()
+        bar.close(log.done)
+    return list(numbers), has_times
+
+
+def _show(folder: Path, display: Display) -> None:
+    manifest = read_manifest(folder)
+    counts, settings = manifest.counts, manifest.settings
+    num_bytes = sum(entry.num_bytes for entry in (manifest.items, *manifest.shards))
+    repeats = f"{counts['repeats']:,} repeats, {settings['repeats']}"
+    unit = settings.get("time_unit", "")
+    columns = ", ".join(
+        f"{role} {name!r}" + (f" ({unit})" if role == "time" and unit else "")
+        for role, name in settings["columns"].items()
+    )
+    display.block(
+        [
+            f"{folder}: {counts['users']:,} users, {counts['items']:,} items, "
+            f"{counts['events']:,} events ({repeats})",
+            f"{len(manifest.shards)} shards, {num_bytes / 2**20:,.1f} MiB; content sha256 "
+            f"{manifest.content_sha256[:12]}",
+            f"read from {manifest.source['name']}, {settings['format']}: {columns}",
+            *(line.strip() for line in reading_lines(of_json(settings).as_json())[1:]),
+        ]
+    )
+    display.notes.line(f"  Next: --data={folder} with any mode that takes --data", wraps=False)

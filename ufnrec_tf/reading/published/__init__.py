@@ -1,0 +1,1 @@
+"""Published data sets by name. To add one, add an entry to `datasets.DATASETS`."""

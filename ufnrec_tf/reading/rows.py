@@ -1,0 +1,200 @@
+"""Rows of a table: CSV, .inter, .dat, JSON lines."""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.reading.text_files import TextFile
+
+_TOLD_BY = 1000
+_KINDS = {type(None): "null", bool: "true or false", list: "an array"}
+
+
+def looks_like_json(first_line: str) -> bool:
+    """Whether a file that begins with this line holds an object a line."""
+    text = first_line.strip()
+    try:
+        return text.startswith("{") and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return text.startswith(('{"', '{ "'))  # broken, which its reader tells
+
+
+def names_of(file: TextFile) -> list[str]:
+    """Returns the keys of the first thousand objects, nested values left out.
+
+    Not of the first alone, since a key may be missing in some.
+
+    Raises:
+        UserError: If one of these lines is no object.
+    """
+    names: dict[str, None] = {}
+    start = file.data.split(b"\n", _TOLD_BY)[:_TOLD_BY]
+    for _, row in objects(file, (line.decode() for line in start)):
+        flat = (key for key, value in row.items() if not isinstance(value, list | dict))
+        names.update(dict.fromkeys(flat))
+    return list(names)
+
+
+def json_rows(
+    file: TextFile, lines: Iterable[str], names: list[str], *, first_line: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Yields each object's line and the text of its values, "" where a key is missing or nested.
+
+    Numbers keep the file's text: 12.0 is the id "12.0", not "12".
+
+    Raises:
+        UserError: If a line is no object, or holds a text that no file of UTF-8 can.
+    """
+    for line, row in objects(file, lines, first_line=first_line):
+        yield line, [as_field(row.get(name)) for name in names]
+
+
+def objects(
+    file: TextFile, lines: Iterable[str], *, first_line: int = 1
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields each object and its line; see `json_rows`. Numbers are texts."""
+    # Line by line, since a caller hands on what a row needs, and no more.
+    for line, text in enumerate(lines, start=first_line):
+        if text.strip(" \t\r\n\x0b\x0c"):
+            yield line, _object(file, text, line)
+
+
+def _object(file: TextFile, text: str, line: int) -> dict[str, Any]:
+    try:
+        found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except json.JSONDecodeError as error:
+        found, reason = None, f"{error.msg}, character {error.pos + 1}"
+    except RecursionError:
+        found, reason = None, "nested too deep"
+    else:
+        reason = f"it holds {_KINDS.get(type(found), 'a text or a number')}"
+    if not isinstance(found, dict):
+        raise file.error(
+            f"no JSON object ({reason}): expected one event a line such as "
+            '{"user_id": "u1", "item_id": "i1", "timestamp": 1546300800}; mend or delete the '
+            "line (an array of objects becomes such lines by: jq -c '.[]' FILE).",
+            line=line,
+        )
+    # JSON alone can name these by an escape; no other form of file can hold them.
+    if "\\u" in text and any(_is_odd(value) for value in found.values() if isinstance(value, str)):
+        raise file.error(
+            "a text with a NUL or with half of a surrogate pair (\\u0000, \\ud800 ...): expected "
+            "text that UTF-8 can hold; mend or delete the line.",
+            line=line,
+        )
+    return found
+
+
+def _is_odd(text: str) -> bool:
+    return "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def as_field(value: Any) -> str:
+    """Returns the text of a value; "" for null and for what is nested."""
+    if isinstance(value, str):
+        return value
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else ""
+
+
+_AT_A_TIME = 10_000
+Row = tuple[int, list[str]]
+"""Number of a row's first line, and its fields."""
+Header = tuple[int | None, list[str]]
+"""Likewise; None where the names do not stand in a line."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's layout.
+
+    Attributes:
+        names: Of the columns, types and outer spaces removed.
+        separator: One character; two of a .dat file; "" of JSON lines.
+        is_quoted: True where "..." may hold separators and line ends, as in CSV.
+        has_header: Whether the first row is the names.
+        is_json: Whether a line is an object whose keys are the names.
+    """
+
+    names: list[str]
+    separator: str
+    is_quoted: bool
+    has_header: bool = True
+    is_json: bool = False
+
+
+def rows(file: TextFile, table: Table) -> Iterator[Row]:
+    """Yields the rows of a whole file; see `rows_of`."""
+    found = rows_of(file, split_lines(file.data, table), table)
+    with working_on("reading rows", file.data.count(b"\n"), "rows") as read:
+        while some := list(itertools.islice(found, _AT_A_TIME)):
+            yield from some
+            read.advance(len(some))
+
+
+def split_lines(data: bytes, table: Table) -> Iterable[str]:
+    """Returns the lines of UTF-8 text as `rows_of` takes them, to be gone through once."""
+    if not table.is_quoted:
+        return data.decode().split("\n")
+    # Each keeps its end, which may be a lone carriage return.
+    return io.StringIO(data.decode(), newline="")
+
+
+def rows_of(
+    file: TextFile, lines: Iterable[str], table: Table, *, first_line: int = 1
+) -> Iterator[Row]:
+    """Yields each row's first line number and its fields, header included, blank rows left out.
+
+    Args:
+        file: Named in errors.
+        lines: Of `split_lines`; one is asked for only when the row needs it.
+        table: The layout.
+        first_line: Number of the first of the lines.
+
+    Raises:
+        UserError: If a quote is not closed, with the line where its row begins; of JSON lines,
+            see `json_rows`.
+    """
+    if table.is_json:
+        yield from json_rows(file, lines, table.names, first_line=first_line)
+        return
+    if not table.is_quoted:
+        for line, plain in enumerate(lines, start=first_line):
+            if plain.strip():
+                yield line, plain.removesuffix("\r").split(table.separator)
+        return
+    reader = csv.reader(lines, delimiter=table.separator, strict=True)
+    line = first_line
+    try:
+        for row in reader:
+            if not _is_blank(row, table.separator):
+                yield line, row
+            line = first_line + reader.line_num
+    except csv.Error as error:
+        raise file.error(
+            f"the row that begins here is not readable as a table ({error}): expected a quoted "
+            'field to end before the next separator, quotes inside it doubled (""); mend its '
+            "quotes.",
+            line=line,
+        ) from None
+
+
+def header_line(file: TextFile, found: Iterator[Row]) -> int:
+    """Takes the header from some rows and returns its line.
+
+    Raises:
+        UserError: If there is none: a first line of Unicode spaces is a header and a blank row.
+    """
+    header = next(found, None)
+    if header is None:
+        raise file.error("nothing but spaces: expected a header and rows.")
+    return header[0]
+
+
+def _is_blank(row: list[str], separator: str) -> bool:
+    """Whether a row's line is white space only, as `TextFile.first_line` sees it."""
+    return (len(row) < 2 or separator.isspace()) and not any(map(str.strip, row))

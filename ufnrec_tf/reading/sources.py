@@ -1,0 +1,222 @@
+"""Where a run's interactions come from, a log or the planted one, and how they are split."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from ml_collections import ConfigDict
+
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.data.dataset_cache import Wishes, obtain
+from ufnrec_tf.data.datasets import find_dataset
+from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
+from ufnrec_tf.data.synthetic.planted import PlantedData, planted
+from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.filters import Filters
+from ufnrec_tf.reading.prepare.event_stream import LogSettings
+from ufnrec_tf.reading.prepare.prepared_folder import read_manifest, read_prepared
+from ufnrec_tf.reading.readers import Log, interactions_of, read_log, separator_of
+
+PLANTED = "planted"
+MOST_TIMES = 5_000_000
+"""Events of a prepared folder up to which times are read whatever the split (40 MB)."""
+
+
+class Source(NamedTuple):
+    """Interactions and, for the planted log, the truth behind them (never read in training)."""
+
+    interactions: Interactions
+    truth: PlantedData | None
+
+
+@working_on("splitting the data")
+def make_split(config: ConfigDict, interactions: Interactions) -> Split:
+    """Returns the split that the configuration's `split` section names.
+
+    Raises:
+        UserError: If the interactions cannot be split so.
+    """
+    values = config.split.to_dict()
+    name, settings = values.pop("name"), SplitSettings(**values)
+    if settings.num_targets > 1 and name != "leave_last_n":
+        raise UserError(
+            f"--config.split.num_targets={settings.num_targets} has no effect with "
+            f"--config.split.name={name}. Set --config.split.name=leave_last_n, or leave it out."
+        )
+    return SPLITS[name](interactions, settings)
+
+
+@working_on("reading the data")
+def load(
+    config: ConfigDict, path: str | pd.DataFrame, *, items: pd.DataFrame | None = None
+) -> Source:
+    """Returns the interactions that the configuration and `--data` name.
+
+    Args:
+        config: The `data` section is read.
+        path: A file, a prepared folder, or empty; in Python also a frame of events.
+        items: The item table; None: `data.titles` names its file.
+
+    Raises:
+        UserError: If there is no data, too much of it, or the file is at fault.
+    """
+    is_given = _is_given(config, path)
+    data = config.data
+    if data.name == PLANTED:
+        for key, value in filters_of(config)._asdict().items():
+            if value:
+                raise UserError(
+                    f"--config.data.{key}={value} has no effect on the planted log. Leave it out."
+                )
+        prefix = f"{PLANTED}_"
+        settings = {
+            key.removeprefix(prefix).replace("users", "num_users").replace("items", "num_items"): v
+            for key, v in data.items()
+            if key.startswith(prefix)
+        }
+        try:
+            made = planted(**settings)
+        except ValueError as error:
+            raise UserError(f"--config.data.{prefix}*: {error}") from error
+        return Source(made.interactions, made)
+    if not is_given and not data.name:
+        raise UserError(
+            "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "
+            "--config.data.name=planted for the embedded data set, =ml-1m for a published one."
+        )
+    if isinstance(path, str) and path and Path(path).is_dir():
+        return Source(_read_folder(config, path), None)
+    log = read_source_log(config, path, items=items)
+    return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
+
+
+def is_raw(config: ConfigDict, path: str) -> bool:
+    """Whether the configuration and `--data` name a log, so no planted one and no prepared folder.
+
+    Raises:
+        UserError: If both name data, or a published log is of no known name.
+    """
+    if _is_given(config, path):
+        return not Path(path).is_dir()
+    return config.data.name not in ("", PLANTED)
+
+
+def _is_given(config: ConfigDict, path: str | pd.DataFrame) -> bool:
+    """Whether there is a path or a frame, rather than a name, of data."""
+    name = config.data.name
+    if name and name != PLANTED:
+        find_dataset(name, others=(PLANTED,))
+    is_given = isinstance(path, pd.DataFrame) or bool(path)
+    if is_given and name:
+        raise UserError(
+            f"--data={'' if isinstance(path, pd.DataFrame) else path} and "
+            f"--config.data.name={name} both name the data. Leave one out."
+        )
+    return is_given
+
+
+def read_source_log(
+    config: ConfigDict,
+    path: str | pd.DataFrame,
+    *,
+    with_ratings: bool = False,
+    items: pd.DataFrame | None = None,
+) -> Log:
+    """Returns a log before it is filtered, read as the `data` section says.
+
+    A published one that `data.name` names is had from its publisher the first time.
+
+    Args:
+        config: The `data` section is read.
+        path: The file, or a frame; empty where `data.name` names a published log.
+        with_ratings: Whether ratings are wanted though no filter needs them.
+        items: The item table; None: `data.titles` names its file.
+
+    Raises:
+        UserError: If the file is at fault, or cannot be had.
+    """
+    data = config.data
+    name, titles = "", data.titles if items is None else items
+    if isinstance(path, str) and not path:
+        name, path, own_titles = _obtained(config)
+        titles = data.titles or own_titles
+    log = read_log(
+        path,
+        format=data.format,
+        user_column=data.user_column,
+        item_column=data.item_column,
+        time_column=data.time_column,
+        rating_column=data.rating_column,
+        separator=data.separator,
+        titles_path=titles,
+        time_unit=data.time_unit,
+        with_ratings=with_ratings or data.min_rating != 0,
+    )
+    return log._replace(source=name) if name else log
+
+
+def _obtained(config: ConfigDict) -> tuple[str, str, str]:
+    """Returns name, log and item table ("" without one) of the published log that is named."""
+    data = config.data
+    wishes = Wishes(data.cache, data.mirror, data.sha256, data.download_titles)
+    named = obtain(data.name, wishes, display=Display())
+    return named.name, str(named.interactions), str(named.items or "")
+
+
+def filters_of(config: ConfigDict) -> Filters:
+    """Returns the filters that the configuration's `data` section names."""
+    return Filters(**{key: config.data[key] for key in Filters._fields})
+
+
+def _read_folder(config: ConfigDict, path: str) -> Interactions:
+    """Returns the interactions of a prepared folder, read as it was prepared."""
+    data, folder = config.data, Path(path)
+    manifest = read_manifest(folder)
+    settings = manifest.settings
+    columns = ("user_column", "item_column", "time_column", "rating_column")
+    for key in ("format", *columns, "separator"):
+        if data[key] not in ("", "auto"):
+            raise UserError(
+                f"{path}: --config.data.{key}={data[key]} has no effect on a prepared folder. "
+                "Leave it out, or prepare the log with it into another one."
+            )
+    if data.repeats == "drop" != settings["repeats"]:
+        raise UserError(
+            f"{path}: was prepared with --config.data.repeats={settings['repeats']}, now drop. "
+            "Prepare the log with it into another folder."
+        )
+    asked, before = filters_of(config)._asdict(), settings.get("asked", {})
+    for key, default in [*Filters()._asdict().items(), ("time_unit", "auto")]:
+        value = asked.get(key, data.time_unit)
+        if value not in (default, before.get(key, default)):
+            raise UserError(
+                f"{path}: was prepared with --config.data.{key}={before.get(key, default)!r}, now "
+                f"{value!r}. Leave it out, or prepare the log with it into another folder."
+            )
+    # Times of 50 million events are 400 MB, which only dates need; of a few they say what leaks.
+    is_small = manifest.counts["events"] <= MOST_TIMES
+    with_times = is_small or config.split.name == "temporal"
+    return read_prepared(folder, with_times=with_times, titles_path=data.titles)
+
+
+def large_log(config: ConfigDict, path: str) -> tuple[str, LogSettings]:
+    """Returns the log that `--data` or `data.name` names, and how the `data` section reads it.
+
+    A published one is had from its publisher the first time.
+
+    Raises:
+        UserError: If both name data, none can be had, or the separator is no character.
+    """
+    data, titles = config.data, config.data.titles
+    names = (data.user_column, data.item_column, data.time_column, data.rating_column)
+    columns = Columns(*names, separator_of(data.separator))
+    if not _is_given(config, path):
+        if data.name == PLANTED:
+            raise UserError("--config.data.name=planted: is made anew by each run. Give a log.")
+        _, path, own_titles = _obtained(config)
+        titles = titles or own_titles
+    filters = filters_of(config)
+    return path, LogSettings(data.format, columns, data.repeats, titles, data.time_unit, filters)

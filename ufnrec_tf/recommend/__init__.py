@@ -1,0 +1,1 @@
+"""Lists for many histories by an exported model; the same in Python."""

@@ -1,0 +1,278 @@
+"""Batch recommendations: histories and an exported model in, a CSV or Parquet file out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from absl import logging
+
+from ufnrec_tf.common.display import Display, ProgressBar
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.export.saved_model import read_metadata
+from ufnrec_tf.export.versions import damaged
+from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
+from ufnrec_tf.recommend.histories import Histories, open_histories
+from ufnrec_tf.recommend.history_groups import History
+from ufnrec_tf.recommend.output import (
+    checked_output,
+    format_of,
+    join_parts,
+    output_schema,
+    part_writer,
+)
+from ufnrec_tf.recommend.scoring import (
+    Answers,
+    ExactScorer,
+    Scorer,
+    batches_of,
+    load_model,
+    read_titles,
+    to_tensor,
+)
+
+# What a killed run loses at most.
+_PART_ROWS = 1 << 18
+_QUIET_SECONDS = 5.0
+
+
+class Summary(NamedTuple):
+    """What `recommend` read and wrote.
+
+    Attributes:
+        form: "histories" (one a line), "rows" (`user,item`) or "train", as the input was read.
+        num_histories: Histories read, empty ones included.
+        num_ids: Item ids read.
+        num_unknown_ids: Those that the model does not know; they were dropped.
+        num_empty: Histories without a known id; they get what
+            `export.fallback` says.
+        num_recommendations: Rows written.
+    """
+
+    form: str
+    num_histories: int
+    num_ids: int
+    num_unknown_ids: int
+    num_empty: int
+    num_recommendations: int
+
+
+def recommend(
+    export_dir: str | os.PathLike[str],
+    histories: str | os.PathLike[str] | Histories,
+    output_path: str | os.PathLike[str],
+    *,
+    top_k: int,
+    batch_size: int = 256,
+    scorer: Scorer | None = None,
+    display: Display | None = None,
+) -> Summary:
+    """Writes the `top_k` best items of each history of a file, by the exported model alone.
+
+    The input's forms are those of `histories.py`. Ids that the model does not know are dropped
+    and counted; memory is bounded by the batch and 8 bytes a user, whatever the file's length.
+
+    Output: columns `user,rank,item,score`, and `title` where the export has titles; `row`, the
+    number of the line from 1, instead of `user` where the input has one history a line. CSV,
+    packed CSV or Parquet by the name's end. Users come in order of first appearance. A history
+    has fewer than `top_k` rows where fewer items are left. The file appears whole or not at all;
+    a run that was killed goes on where it was, and writes the same file as if it had not been.
+
+    Args:
+        export_dir: Version folder of the export, such as `export/1`.
+        histories: Input file, read up to three times; or histories of another source.
+        output_path: Output file, replaced where it exists; its folder must exist.
+        top_k: Recommendations a history, 1 or more.
+        batch_size: Histories scored at once, at most.
+        scorer: What finds the items; None is the exported model's exact answer.
+        display: Where to show progress after 5 s, and whether the run goes on; None: nowhere.
+
+    Returns:
+        The counts of what was read and written.
+
+    Raises:
+        UserError: Where a file, the export or a number is at fault.
+    """
+    for flag, value in (("--top_k", top_k), ("batch_size", batch_size)):
+        if value < 1:
+            raise UserError(f"{flag} must be a positive integer. Received: {value}.")
+    export_dir = Path(export_dir)
+    num_items = int(read_metadata(export_dir)["num_items"])
+    input_path = None if isinstance(histories, Histories) else Path(histories)
+    if not isinstance(histories, Histories):
+        histories = open_histories(Path(histories))
+    output = checked_output(Path(output_path), input_path)
+    scorer = scorer or ExactScorer(load_model(export_dir))
+    titles = read_titles(export_dir)
+    run = _Run(
+        scorer,
+        output,
+        column=histories.column,
+        titles=titles,
+        k=min(top_k, num_items),
+        batch_size=batch_size,
+        num_items=num_items,
+    )
+    identity = {
+        "model": _hash_of_model(export_dir),
+        "input": [histories.kind, histories.sha256],
+        "--top_k": run.k,
+        "--index": scorer.name,
+    }
+    try:
+        done = run.write(histories, identity, display)
+    except OSError as error:
+        raise UserError(
+            f"{output_path}: cannot be written: {error.strerror or error}. "
+            "Free space there or choose another --output."
+        ) from error
+    return Summary(
+        histories.kind,
+        done.histories,
+        done.ids,
+        done.ids - done.known,
+        done.empty,
+        done.recommendations,
+    )
+
+
+class _Run:
+    """Writes one output."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        output: Path,
+        *,
+        column: str,
+        titles: dict[bytes, str] | None,
+        k: int,
+        batch_size: int,
+        num_items: int,
+    ) -> None:
+        self.k = k
+        self._scorer = scorer
+        self._output = output
+        self._column = column
+        self._titles = titles
+        self._batch_size = batch_size
+        self._num_items = num_items
+        self._format = format_of(output)
+        self._schema = output_schema(column, has_titles=titles is not None)
+
+    def write(
+        self, histories: Histories, identity: dict[str, Any], display: Display | None
+    ) -> HistoryCounts:
+        """Writes the parts that are missing, then the output; returns the counts of all."""
+        new = self._output.with_name(f".{self._output.name}.new")
+        with FinishedParts(self._output, identity) as parts:
+            if display is not None and parts.note:
+                display.notes.line(f"{self._output}: {parts.note}")
+            progress = _Progress(display, histories.total, parts.done.histories)
+            left = islice(histories.read(parts.scratch()), parts.done.histories, None)
+            try:
+                while chunk := list(islice(left, 1)):
+                    rest = islice(left, max(0, _PART_ROWS // self.k - 1))
+                    self._write_part(chain(chunk, rest), parts, progress)
+            finally:
+                progress.close()
+            _check_known(histories, parts.done)
+            try:
+                join_parts(parts.paths, new, self._schema, self._format)
+                os.replace(new, self._output)
+            finally:
+                new.unlink(missing_ok=True)
+            return parts.done
+
+    def _write_part(
+        self, histories: Iterable[History], parts: FinishedParts, progress: _Progress
+    ) -> None:
+        """Scores the batches of a part one by one and writes their rows."""
+        counts = HistoryCounts()
+        with part_writer(parts.next_path, self._schema, self._format) as writer:
+            batches = batches_of(histories, batch_size=self._batch_size, num_items=self._num_items)
+            for batch in batches:
+                answers = self._scorer.best(to_tensor([ids for _, ids in batch]), self.k)
+                rows = self._rows([name for name, _ in batch], answers)
+                writer.write(rows)
+                counts = counts.plus(
+                    HistoryCounts(
+                        histories=len(batch),
+                        ids=sum(len(ids) for _, ids in batch),
+                        known=int(answers.num_known.sum()),
+                        empty=int(np.count_nonzero(answers.num_known == 0)),
+                        recommendations=rows.num_rows,
+                    )
+                )
+                progress.update(parts.done.histories + counts.histories)
+        parts.finish(counts)
+
+    def _rows(self, names: list[str], answers: Answers) -> pa.Table:
+        """Returns the rows of a batch."""
+        is_item = answers.item_ids != b""  # [B, k]
+        rows, columns = np.nonzero(is_item)
+        items = answers.item_ids[is_item].tolist()
+        own: Any = np.array(names, object if self._column == "user" else np.int64)
+        values = [
+            pa.array(own[rows], self._schema.field(0).type),
+            pa.array((columns + 1).astype(np.int32)),
+            pa.array(items, pa.binary()).cast(pa.string()),
+            pa.array(answers.scores[is_item]),
+        ]
+        if self._titles is not None:
+            values.append(pa.array([self._titles.get(item, "") for item in items], pa.string()))
+        return pa.table(values, schema=self._schema)
+
+
+class _Progress:
+    """A bar with histories a second, which appears once a run has taken some seconds."""
+
+    def __init__(self, display: Display | None, total: int, done: int) -> None:
+        self._display = display
+        self._total = total
+        self._done = self._first = done
+        self._begin = time.monotonic()
+        self._bar: ProgressBar | None = None
+
+    def update(self, done: int) -> None:
+        """Shows how many histories are done."""
+        self._done = done
+        seconds = time.monotonic() - self._begin
+        if self._bar is None and self._display is not None and seconds > _QUIET_SECONDS:
+            self._bar = ProgressBar(
+                self._display, label="recommend", total=self._total, done=self._first
+            )
+        if self._bar is not None:
+            speed = (done - self._first) / seconds
+            self._bar.update(done, f"{done:,} of {self._total:,} histories, {speed:,.0f}/s")
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close(self._done, is_over=True)
+
+
+def _hash_of_model(export_dir: Path) -> str:
+    try:
+        return hash_of_folder(export_dir)
+    except OSError as error:
+        raise damaged(export_dir, error) from error
+
+
+def _check_known(histories: Histories, done: HistoryCounts) -> None:
+    """Refuses rows with a slip in them, which detection could only take for histories."""
+    if done.ids == 0 or done.known:
+        return
+    if histories.odd_line:
+        raise UserError(
+            f"{histories.name}, line {histories.odd_line}: expected `user,item` as in the lines "
+            "before (and as histories, one a line, the file has no item that the model knows). "
+            "Mend the line."
+        )
+    logging.warning("%s: the model knows none of its %d item ids.", histories.name, done.ids)

@@ -1,0 +1,167 @@
+"""The finished parts of an output, kept beside it, from which a killed run goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TextIO
+
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import sha256_of, to_disk
+
+_STATE = "state.json"
+
+
+class HistoryCounts(NamedTuple):
+    """What was read and written.
+
+    Attributes:
+        histories: Histories read.
+        ids: Item ids read.
+        known: Those that the model knows.
+        empty: Histories without a known id.
+        recommendations: Rows written.
+    """
+
+    histories: int = 0
+    ids: int = 0
+    known: int = 0
+    empty: int = 0
+    recommendations: int = 0
+
+    def plus(self, other: HistoryCounts) -> HistoryCounts:
+        """Returns the sums."""
+        return HistoryCounts(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+
+class FinishedParts:
+    """The parts of one output, held by one process at a time.
+
+    A context manager: entering makes the folder `.NAME.parts` beside the output, or takes over
+    what a killed run of the same identity left there. Leaving removes it, unless a part is
+    finished and what ends the run says nothing against its input.
+
+    Args:
+        output: The output.
+        identity: Label to value: what must be equal for a run to go on.
+
+    Attributes:
+        done: Sums over the finished parts.
+        note: One line on what was found there, or "".
+    """
+
+    def __init__(self, output: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = output.with_name(f".{output.name}.parts")
+        self.done = HistoryCounts()
+        self.note = ""
+        self._output = output
+        self._identity = dict(identity)
+        self._parts: list[HistoryCounts] = []
+        self._lock: TextIO | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The finished parts in order."""
+        return [self._path(number) for number in range(len(self._parts))]
+
+    @property
+    def next_path(self) -> Path:
+        """Where the next part is written."""
+        return self._path(len(self._parts))
+
+    def scratch(self) -> Path:
+        """Returns an empty folder, which goes with the others."""
+        folder = self.folder / "scratch"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def finish(self, counts: HistoryCounts) -> None:
+        """Takes `next_path`, which is written, for a finished part."""
+        to_disk(self.next_path)
+        self._write_state([*self._parts, counts])
+        self._parts.append(counts)
+        self.done = self.done.plus(counts)
+
+    def __enter__(self) -> FinishedParts:
+        self.folder.mkdir(exist_ok=True)
+        self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(
+                f"{self._output}: another run is writing it. Wait for it to end, or give another "
+                "--output."
+            ) from None
+        self._take_over()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        is_kept = self._parts and kind is not None and not issubclass(kind, UserError)
+        shutil.rmtree(self.folder / "scratch" if is_kept else self.folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def _take_over(self) -> None:
+        """Reads what a killed run left, or removes what it left where it does not fit."""
+        try:
+            state = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+            before = dict(state["identity"])
+            parts = [HistoryCounts(*map(int, part)) for part in state["parts"]]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            self._start_anew("its state cannot be read")
+            return
+        other = [key for key, value in self._identity.items() if before.get(key) != value]
+        if other:
+            self._start_anew(f"it had another {' and another '.join(other)}")
+            return
+        if not all(self._path(number).is_file() for number in range(len(parts))):
+            self._start_anew("a part of it is gone")
+            return
+        self._parts = parts
+        for part in parts:
+            self.done = self.done.plus(part)
+        self.note = f"goes on after {self.done.histories:,} histories of a run that was ended"
+
+    def _start_anew(self, reason: str) -> None:
+        self.note = f"starts anew; the run that was ended is dropped, as {reason}"
+        for path in self.folder.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _write_state(self, parts: list[HistoryCounts]) -> None:
+        state, new = self.folder / _STATE, self.folder / f".{_STATE}.new"
+        new.write_text(json.dumps({"identity": self._identity, "parts": parts}), encoding="utf-8")
+        to_disk(new)
+        os.replace(new, state)
+        to_disk(self.folder)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"part-{number:06d}"
+
+
+def hash_of_folder(folder: Path) -> str:
+    """Returns the SHA-256 of the names and contents of all files below a folder.
+
+    Raises:
+        OSError: Where one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(f"{sha256_of(path)}  {path.relative_to(folder)}\n".encode())
+    return digest.hexdigest()

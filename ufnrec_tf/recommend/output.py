@@ -1,0 +1,158 @@
+"""Files of recommendations: CSV, packed CSV or Parquet, in parts that are joined at the end."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ufnrec_tf.common.errors import UserError
+
+_GROUP_ROWS = 1 << 18  # of a Parquet row group, at least, but for the last of a part
+
+
+class PartWriter(Protocol):
+    """What takes the rows of a part."""
+
+    def write(self, table: pa.Table) -> None:
+        """Appends rows."""
+
+
+def format_of(output: Path) -> str:
+    """Returns "parquet", "csv.gz" or, for any other name, "csv"."""
+    name = output.name.lower()
+    return next((end for end in ("parquet", "csv.gz") if name.endswith(f".{end}")), "csv")
+
+
+def output_schema(column: str, *, has_titles: bool) -> pa.Schema:
+    """Returns the columns of an output.
+
+    Args:
+        column: "user", or "row" where histories are named by their lines.
+        has_titles: Whether the model's items have titles.
+    """
+    fields = [
+        (column, pa.string() if column == "user" else pa.int64()),
+        ("rank", pa.int32()),
+        ("item", pa.string()),
+        ("score", pa.float32()),
+    ]
+    return pa.schema([*fields, ("title", pa.string())] if has_titles else fields)
+
+
+@contextmanager
+def part_writer(path: Path, schema: pa.Schema, format: str) -> Iterator[PartWriter]:
+    """Gives what writes the part `path`; a CSV part has no header."""
+    if format == "parquet":
+        with pq.ParquetWriter(path, schema) as file:
+            groups = _RowGroups(file)
+            yield groups
+            groups.flush()
+        return
+    with _text(path, packed=format == "csv.gz") as file:
+        yield _CsvRows(file)
+
+
+def join_parts(parts: Sequence[Path], output: Path, schema: pa.Schema, format: str) -> None:
+    """Writes the parts one after the other into `output`, a header first."""
+    if format == "parquet":
+        with pq.ParquetWriter(output, schema) as file:
+            for path in parts:
+                with pq.ParquetFile(path) as part:
+                    for number in range(part.num_row_groups):
+                        file.write_table(part.read_row_group(number))
+        return
+    with _text(output, packed=format == "csv.gz") as file:
+        csv.writer(file, lineterminator="\n").writerow(schema.names)
+    # Members of gzip one after the other are one file, RFC 1952, section 2.2.
+    with open(output, "ab") as joined:
+        for path in parts:
+            with open(path, "rb") as part:
+                shutil.copyfileobj(part, joined, 1 << 20)
+
+
+def checked_output(output: Path, histories: Path | None) -> Path:
+    """Returns the real path of the output, so that a link is followed and not replaced.
+
+    Raises:
+        UserError: Where no file can be there, or it is the input.
+    """
+    real = Path(os.path.realpath(output))
+    if not real.parent.is_dir():
+        raise UserError(f"{output}: its folder does not exist. Make it, or mend --output.")
+    if real.exists() and not real.is_file():
+        raise UserError(f"{output}: is not a regular file. Give --output a file's name.")
+    if histories is not None and real.exists() and real.samefile(histories):
+        raise UserError(f"{output}: is also the input. Give --output another name.")
+    return real
+
+
+@contextmanager
+def _text(path: Path, *, packed: bool) -> Iterator[Any]:
+    """Gives a text file for CSV; packed, it holds no name and no time, to be the same each run."""
+    with ExitStack() as stack:
+        raw: Any = stack.enter_context(open(path, "wb"))
+        if packed:
+            raw = stack.enter_context(
+                gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
+            )
+        yield stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
+
+
+class _CsvRows:
+    """Rows of a CSV part."""
+
+    def __init__(self, file: Any) -> None:
+        # Where lines end with \n, the first leaves a field with \r unquoted before Python 3.13.
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write(self, table: pa.Table) -> None:
+        """Appends rows; a score is the shortest text that reads back as the same float32."""
+        place = table.schema.get_field_index("score")
+        table = table.set_column(place, "score", table["score"].cast(pa.string()))
+        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+        if not any(_has_return(column) for column in table.columns):
+            self._writer.writerows(rows)
+            return
+        for row in rows:
+            has_return = any(isinstance(value, str) and "\r" in value for value in row)
+            (self._quoting if has_return else self._writer).writerow(row)
+
+
+def _has_return(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_string(column.type) and bool(
+        pc.any(pc.match_substring(column, "\r")).as_py()
+    )
+
+
+class _RowGroups:
+    """Rows of a Parquet part, gathered into row groups."""
+
+    def __init__(self, file: pq.ParquetWriter) -> None:
+        self._file = file
+        self._tables: list[pa.Table] = []
+        self._num_rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Appends rows."""
+        self._tables.append(table)
+        self._num_rows += table.num_rows
+        if self._num_rows >= _GROUP_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is gathered."""
+        if self._num_rows:
+            self._file.write_table(pa.concat_tables(self._tables))
+        self._tables, self._num_rows = [], 0

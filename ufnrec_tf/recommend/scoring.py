@@ -1,0 +1,134 @@
+"""Scores batches of histories by an exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.export.items import read_items
+from ufnrec_tf.export.versions import damaged
+from ufnrec_tf.recommend.history_groups import History
+
+# Floats of one call's scores and ids of one call's histories; they bound memory at a million
+# items and where one history is very long.
+_MAX_SCORES = 1 << 26
+_MAX_IDS = 1 << 21
+
+Id = TypeVar("Id", str, bytes)
+
+
+class Answers(NamedTuple):
+    """The best items of B histories.
+
+    Attributes:
+        item_ids: object (bytes) [B, k], "" where fewer are left.
+        scores: float32 [B, k].
+        num_known: int [B], how many ids of a history the model knows.
+    """
+
+    item_ids: np.ndarray
+    scores: np.ndarray
+    num_known: np.ndarray
+
+
+class Scorer(Protocol):
+    """What finds the best items of histories.
+
+    Attributes:
+        name: Part of the identity of a run.
+    """
+
+    name: str
+
+    def best(self, item_ids: tf.Tensor, k: int) -> Answers:
+        """Returns the k best items of string [B, T] histories, padded by ""."""
+
+
+class ExactScorer:
+    """The exported model's own answers."""
+
+    name = "exact"
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def best(self, item_ids: tf.Tensor, k: int) -> Answers:
+        """See `Scorer`."""
+        known = np.count_nonzero(self._model.lookup(item_ids).numpy(), axis=1)  # [B]
+        answer = self._model.signatures["recommend"](item_ids=item_ids, k=tf.constant(k))
+        return Answers(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
+
+
+def batches_of(
+    histories: Iterable[History], *, batch_size: int, num_items: int
+) -> Iterator[list[History]]:
+    """Yields lists of at most `batch_size` histories that are small enough when padded.
+
+    Args:
+        histories: The histories.
+        batch_size: Most of a list, 1 or more.
+        num_items: Of the model.
+    """
+    batch_size = max(1, min(batch_size, _MAX_SCORES // (num_items + 1)))
+    batch: list[History] = []
+    width = 0
+    for history in histories:
+        width = max(width, len(history[1]))
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * width > _MAX_IDS):
+            yield batch
+            batch, width = [], len(history[1])
+        batch.append(history)
+    if batch:
+        yield batch
+
+
+def to_tensor(histories: list[list[str]]) -> tf.Tensor:
+    """Returns string [B, T], right-padded by "", of B lists of raw ids."""
+    return tf.constant(padded(histories, ""), tf.string)
+
+
+def padded(rows: list[list[Id]], pad: Id) -> np.ndarray:
+    """Returns rows as object [B, T], right-padded; T is 1 or more.
+
+    Args:
+        rows: B lists of raw ids.
+        pad: The empty text or the empty bytes.
+    """
+    # Without a column an array of objects has no second axis to be told by.
+    values = np.full((len(rows), max([1, *map(len, rows)])), pad, dtype=object)
+    for place, row in enumerate(rows):
+        values[place, : len(row)] = row
+    return values
+
+
+def read_titles(export_dir: Path) -> dict[bytes, str] | None:
+    """Returns raw item id (UTF-8) -> title of an export, or None where none is known.
+
+    Raises:
+        UserError: Where the export's table of items is damaged.
+    """
+    table = read_items(export_dir, ["item_id", "title"])
+    if table is None:
+        return None
+    pairs = zip(table["item_id"], table["title"], strict=True)
+    return {raw.encode(): title for raw, title in pairs if title} or None
+
+
+def load_model(path: Path) -> Any:
+    """Returns the loaded SavedModel.
+
+    Raises:
+        UserError: Where it is damaged.
+    """
+    try:
+        model = tf.saved_model.load(str(path))
+        _ = model.signatures["recommend"], model.lookup
+    # What loading raises depends on which byte is damaged: OpError, OSError, KeyError,
+    # AttributeError, protobuf's DecodeError and others were seen.
+    except Exception as error:
+        raise damaged(path, error) from error
+    return model

@@ -1,0 +1,213 @@
+"""What is known of one run, finished or not: its files, and the data it was trained on."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from ml_collections import ConfigDict
+
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.files import read_json
+from ufnrec_tf.data.splits import Split, train_counts
+from ufnrec_tf.data.summary import Summary, summary
+from ufnrec_tf.evaluation.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
+from ufnrec_tf.evaluation.user_groups import Slice, make_slices
+from ufnrec_tf.method.policies import POLICIES
+from ufnrec_tf.reading.sources import load, make_split
+from ufnrec_tf.runs.event_files import read_scalars
+from ufnrec_tf.runs.workdir import RANKS_FILES, JsonLines
+
+MOST_SCORES = 10**9
+"""Users times items up to which simple baselines are ranked again: tens of seconds."""
+MOST_PAIRS = 10**8
+"""Pairs of items of one user, over users, up to which item neighbours are counted."""
+
+
+class ArmFacts(NamedTuple):
+    """What one arm of a run has left; the run itself is one, the last.
+
+    Attributes:
+        label: Such as `SASRec+UFNRec`.
+        result: What its result.json holds, None before it has finished.
+        evaluations: The lines of metrics.jsonl that training wrote on validation.
+        scalars: Tag -> step -> value of what TensorBoard has of training.
+        ranks: int64, the rank of each test target by `target_keys`, None where there are none.
+    """
+
+    label: str
+    result: dict[str, Any] | None
+    evaluations: list[dict[str, Any]]
+    scalars: dict[str, dict[int, float]]
+    ranks: pd.Series | None
+
+
+class DataFacts(NamedTuple):
+    """What is known of the data, where it could be read again.
+
+    Attributes:
+        summary: Counts; see `data.summary`.
+        lengths: int64 [U], events of each user.
+        counts: int64 [V], train events of each item, padding left out.
+        times: First and last timestamp and the number of events between evenly spaced moments,
+            or None where the log has no times.
+        targets: The test targets, as `target_keys`.
+        slices: Groups of these targets.
+        baselines: Label -> int64 ranks of these targets, of simple baselines.
+    """
+
+    summary: Summary
+    lengths: np.ndarray
+    counts: np.ndarray
+    times: tuple[np.ndarray, np.ndarray] | None
+    targets: pd.MultiIndex
+    slices: list[Slice]
+    baselines: dict[str, np.ndarray]
+
+    @property
+    def is_epoch(self) -> bool:
+        """Whether times are seconds since 1970; else they are the file's own numbers."""
+        return bool(self.summary.get("reading", {}).get("is_epoch", False))
+
+
+class RunFacts(NamedTuple):
+    """All that the page of a run is made of.
+
+    Attributes:
+        path: The work directory.
+        config: What the run was set to.
+        record: What config.json holds.
+        arms: The arms trained beside the run, then the run itself.
+        data: What is known of the data, or None.
+        why_no_data: What to say where it is not known.
+        is_running: Whether a process is at work in the directory.
+    """
+
+    path: Path
+    config: ConfigDict
+    record: dict[str, Any]
+    arms: tuple[ArmFacts, ...]
+    data: DataFacts | None
+    why_no_data: str
+    is_running: bool
+
+    @property
+    def own(self) -> ArmFacts:
+        """The run itself."""
+        return self.arms[-1]
+
+    @property
+    def steps_an_epoch(self) -> float:
+        """Steps of an epoch, 0 where no evaluation tells."""
+        lines = [line for arm in self.arms for line in arm.evaluations if line["epoch"]]
+        # An epoch that the limit of steps cut short has more than its number says.
+        return min((line["step"] / line["epoch"] for line in lines), default=0.0)
+
+
+def read_arms(path: Path, config: ConfigDict) -> tuple[ArmFacts, ...]:
+    """Returns the arms beside a run and the run itself, whatever there is of them.
+
+    Raises:
+        UserError: If a file is damaged.
+    """
+    inner = sorted(found.parent for found in (path / "baselines").glob("*/config.json"))
+    own = _read_arm(path, "")
+    arms: list[ArmFacts] = []
+    for folder in inner:
+        arm = _read_arm(folder, folder.name)
+        is_taken = arm.label in {other.label for other in (own, *arms)}
+        arms.append(arm._replace(label=f"{arm.label}, {folder.name}") if is_taken else arm)
+    return (*arms, own)
+
+
+def _read_arm(path: Path, name: str) -> ArmFacts:
+    is_done = (path / "result.json").is_file()
+    result = read_json(path / "result.json") if is_done else None
+    label = result["label"] if result else name or "this run"
+    if result and name and name not in POLICIES:
+        label = f"{label}, {name}"
+    lines = JsonLines(path / "metrics.jsonl").read()
+    evaluations = [x for x in lines if x.get("split") == "validation" and "mode" not in x]
+    scalars = read_scalars(path / "tensorboard" / "train")
+    ranks_path = path / RANKS_FILES["test"]
+    ranks = _read_ranks(ranks_path) if is_done and ranks_path.is_file() else None
+    return ArmFacts(label, result, evaluations, scalars, ranks)
+
+
+def _read_ranks(path: Path) -> pd.Series:
+    try:
+        frame = pd.read_parquet(path)
+        users, ranks = frame["user"].astype(str).to_numpy(), frame["rank"].to_numpy(np.int64)
+        return pd.Series(ranks, index=target_keys(users))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({own_words(error)[:200]}). Remove it to have the page "
+            "without it."
+        ) from error
+
+
+def target_keys(users: np.ndarray) -> pd.MultiIndex:
+    """Returns (raw user id, which of the user's targets, from 0) of each target, in their order."""
+    numbers = pd.Series(users).groupby(users).cumcount().to_numpy()
+    return pd.MultiIndex.from_arrays([users, numbers], names=["user", "number"])
+
+
+def read_data(config: ConfigDict, path: str, *, sha256: str) -> DataFacts:
+    """Returns what is known of the data of a run.
+
+    Args:
+        config: Of the run.
+        path: The log, or empty.
+        sha256: Of the data that the run was trained on.
+
+    Raises:
+        UserError: If it cannot be read, or is other data.
+    """
+    source = load(config, path)
+    log = source.interactions
+    if log.sha256 != sha256:
+        raise UserError(
+            f"{path or log.source}: has sha256 {log.sha256[:12]}, the run was trained on "
+            f"{sha256[:12]}. Give the --data it was trained on."
+        )
+    split = make_split(config, log)
+    is_scored = len(split.users("test")) > 0
+    return DataFacts(
+        summary=summary(split),
+        lengths=log.lengths,
+        counts=train_counts(split)[1:],
+        times=_times(log.timestamps),
+        targets=target_keys(log.user_ids[split.users("test")].astype(str)),
+        slices=make_slices(split) if is_scored else [],
+        baselines=_baselines(config, split) if is_scored else {},
+    )
+
+
+def _times(timestamps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns how many events fall between evenly spaced moments: counts and edges."""
+    if timestamps is None or not len(timestamps) or np.ptp(timestamps) == 0:
+        return None
+    counts, edges = np.histogram(timestamps, bins=40)
+    return counts, edges
+
+
+def _baselines(config: ConfigDict, split: Split) -> dict[str, np.ndarray]:
+    """Returns the ranks of the configured baselines and of item neighbours, if cheap enough."""
+    log = split.interactions
+    if len(split.users("test")) * log.num_items > MOST_SCORES:
+        return {}
+    names = [name for name in config.comparison.baselines if name in BASELINES]
+    if "popularity" not in names:
+        names.insert(0, "popularity")
+    if (
+        "itemknn" not in names
+        and float(np.square(log.lengths, dtype=np.float64).sum()) < MOST_PAIRS
+    ):
+        names.append("itemknn")
+    mask = config.evaluation.mask
+    return {
+        BASELINE_LABELS.get(name, name): baseline_ranks(
+            BASELINES[name]().fit(split), split, "test", mask=mask
+        )
+        for name in names
+    }

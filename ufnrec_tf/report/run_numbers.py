@@ -1,0 +1,188 @@
+"""From the ranks of a run, its arms and simple baselines to means with intervals over users."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, METRICS
+from ufnrec_tf.evaluation.statistics import (
+    Interval,
+    mean_intervals,
+    paired_difference,
+    resampled_user_means,
+)
+from ufnrec_tf.report.run_facts import RunFacts
+
+NUM_RESAMPLES = 2000
+_SEED = 0
+_OF_MAIN = COMPARED.index(MAIN)
+
+
+class ScoreRow(NamedTuple):
+    """One row of the final table.
+
+    Attributes:
+        label: Who is scored.
+        metrics: Each of `COMPARED` to its mean on test with its interval over users; the ends
+            are NaN where the users' ranks are not known.
+        lead: How much more of `MAIN` the run has than this row, relative, paired over users;
+            None for the run itself and where it is not known.
+        is_run: Whether it is the run itself.
+    """
+
+    label: str
+    metrics: dict[str, Interval]
+    lead: Interval | None
+    is_run: bool
+
+
+class SliceRow(NamedTuple):
+    """One group of users.
+
+    Attributes:
+        family: What the users were grouped by.
+        label: The values that the group has of it.
+        num_users: Different users in it.
+        means: Label of the row to its mean of `MAIN` with its interval.
+    """
+
+    family: str
+    label: str
+    num_users: int
+    means: dict[str, Interval]
+
+
+class Numbers(NamedTuple):
+    """What a run scored on test.
+
+    Attributes:
+        rows: Baselines, arms, the run itself last; empty before the run has finished.
+        slices: Groups of users, for the rows whose users' ranks are known.
+        num_users: Users that the intervals are over; 0 where there are none.
+    """
+
+    rows: list[ScoreRow]
+    slices: list[SliceRow]
+    num_users: int
+
+
+def score(facts: RunFacts) -> Numbers:
+    """Returns what a run and those beside it scored on test."""
+    if facts.own.result is None:
+        return Numbers([], [], 0)
+    ranks = _ranks_by_label(facts)
+    users = _users(facts) if ranks else np.zeros(0, object)
+    per_target = {label: _values(row) for label, row in ranks.items()}
+    values = {label: _user_means(row, users) for label, row in per_target.items()}
+    num_users = len(_starts(users))
+    told = {row["label"]: row for row in facts.own.result["table"]}
+    labels = list(dict.fromkeys([*(x for x in told if x != facts.own.label), *ranks]))
+    labels = [*(label for label in labels if label != facts.own.label), facts.own.label]
+    intervals, leads = _intervals(values, facts.own.label)
+    rows = []
+    for label in labels:
+        found = intervals.get(label, {})
+        if label in told:  # what the run has said stays; the ends are new
+            found = {
+                name: found.get(name, _UNKNOWN)._replace(estimate=told[label][name])
+                for name in COMPARED
+            }
+        rows.append(ScoreRow(label, found, leads.get(label), label == facts.own.label))
+    return Numbers(rows, _slices(facts, per_target), num_users)
+
+
+_UNKNOWN = Interval(np.nan, np.nan, np.nan)
+
+
+def _users(facts: RunFacts) -> np.ndarray:
+    """Returns the user of each target that the run has ranked, object(str) [M]."""
+    ranks = facts.own.ranks
+    return np.asarray([] if ranks is None else ranks.index.get_level_values(0), object)
+
+
+def _starts(users: np.ndarray) -> np.ndarray:
+    """Returns where each user's targets begin, int64 [U]; they stand beside each other."""
+    return np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.zeros(0, int)
+
+
+def _user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Returns float64 [U, C], each user's mean over the targets of values [M, C].
+
+    Users are resampled, never targets, which of one user are no independent draws.
+    """
+    starts = _starts(users)
+    counts = np.diff(np.r_[starts, len(users)])
+    return np.add.reduceat(values, starts, axis=0) / counts[:, None]
+
+
+def _ranks_by_label(facts: RunFacts) -> dict[str, np.ndarray]:
+    """Returns int64 [M] ranks of the same targets for all whose ranks are known."""
+    if facts.own.ranks is None or not len(facts.own.ranks):
+        return {}
+    targets = facts.own.ranks.index
+    ranks: dict[str, np.ndarray] = {}
+    if facts.data is not None:
+        places = facts.data.targets.get_indexer(targets)
+        if (places >= 0).all():
+            ranks |= {label: row[places] for label, row in facts.data.baselines.items()}
+    for arm in facts.arms:
+        if arm.ranks is not None and arm.ranks.index.equals(targets):
+            ranks[arm.label] = arm.ranks.to_numpy()
+    return ranks
+
+
+def _values(ranks: np.ndarray) -> np.ndarray:
+    """Returns float64 [M, metrics], the values of `COMPARED` of each target."""
+    columns = []
+    for name in COMPARED:
+        metric, _, cutoff = name.partition("@")
+        columns.append(METRICS[metric](ranks, int(cutoff) if cutoff else None))
+    return np.stack(columns, axis=1)
+
+
+def _intervals(
+    values: dict[str, np.ndarray], own: str
+) -> tuple[dict[str, dict[str, Interval]], dict[str, Interval]]:
+    """Returns each row's metrics, and how far the run leads it; all over the same users."""
+    if not values:
+        return {}, {}
+    labels, width = list(values), len(COMPARED)
+    joined = np.concatenate([values[label] for label in labels], axis=1)
+    means = resampled_user_means(joined, num_resamples=NUM_RESAMPLES, seed=_SEED)
+    flat = mean_intervals(joined, means)
+    found = {
+        label: dict(zip(COMPARED, flat[place * width : (place + 1) * width], strict=True))
+        for place, label in enumerate(labels)
+    }
+    column = {label: place * width + _OF_MAIN for place, label in enumerate(labels)}
+    leads = {
+        label: paired_difference(
+            joined[:, [column[own]]].mean(axis=0),
+            joined[:, [column[label]]].mean(axis=0),
+            arm_means=means[:, [column[own]]],
+            reference_means=means[:, [column[label]]],
+            seed=_SEED,
+        ).relative
+        for label in labels
+        if label != own
+    }
+    return found, leads
+
+
+def _slices(facts: RunFacts, values: dict[str, np.ndarray]) -> list[SliceRow]:
+    if facts.data is None or facts.own.ranks is None or not values:
+        return []
+    places, users = facts.data.targets.get_indexer(facts.own.ranks.index), _users(facts)
+    if (places < 0).any():
+        return []
+    rows = []
+    for part in facts.data.slices:
+        is_member = part.is_member[places]
+        if not is_member.any():
+            continue
+        of_targets = [column[is_member, _OF_MAIN] for column in values.values()]
+        own = _user_means(np.stack(of_targets, axis=1), users[is_member])
+        means = resampled_user_means(own, num_resamples=NUM_RESAMPLES, seed=_SEED)
+        intervals = dict(zip(values, mean_intervals(own, means), strict=True))
+        rows.append(SliceRow(part.family, part.label, len(own), intervals))
+    return rows

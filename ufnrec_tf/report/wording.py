@@ -1,0 +1,87 @@
+"""Numbers in words: .1234, +1.0% (-3.4% to +7.1%), p .035."""
+
+import math
+from typing import Any
+
+from ufnrec_tf.evaluation.protocol import targets_text
+
+
+def flat_future(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns a run's `future` with the keys of its two matches in front: `match.lift`."""
+    flat: dict[str, Any] = {}
+    for name, value in (found.get("future") or {}).items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": each for key, each in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def percent(interval: dict[str, float]) -> str:
+    """Returns a relative difference with its interval, in per cent."""
+    estimate, low, high = (interval[key] for key in ("estimate", "low", "high"))
+    if not all(map(_is_number, (estimate, low, high))):
+        return "reference is 0"
+    return f"{estimate:+.1%}, {low:+.1%} to {high:+.1%}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def decimals(value: float) -> str:
+    """Returns a metric as `.1234`."""
+    return f"{value:.4f}".removeprefix("0")
+
+
+def p_value(value: float) -> str:
+    """Returns a p-value of three digits."""
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def with_spread(row: dict[str, Any], metric: str) -> str:
+    """Returns an arm's mean over seeds with its standard deviation, blank without runs."""
+    if not row["mean"]:
+        return ""
+    mean = decimals(row["mean"][metric])
+    return f"{mean} ± {decimals(row['sd'][metric])}" if row["sd"] else mean
+
+
+def provenance(summary: dict[str, Any]) -> list[str]:
+    """Returns what every number of the comparison is a number of."""
+    data, protocol, budget = (summary[key] for key in ("data", "protocol", "budget"))
+    selection, statistics, versions = (
+        summary[key] for key in ("selection", "statistics", "versions")
+    )
+    steps = f", {budget['max_steps']:,} steps" if budget["max_steps"] else ""
+    stopping = (
+        f"; an arm below the reference by more than {summary['stop_hopeless']:.1%} on validation "
+        "(its whole interval) gets no further seeds"
+        if summary["stop_hopeless"]
+        else ""
+    )
+    lines = [
+        f"data: {data['source']}, sha256 {data['sha256'][:12]}, {data['users']:,} users, "
+        f"{data['items']:,} items, {data['interactions']:,} interactions",
+        f"split: {summary['split']}, {data['evaluated_users']:,} test users"
+        + targets_text(summary["protocol"]),
+        f"weights: selected by {selection['metric']} on validation, every "
+        f"{selection['every_epochs']} epochs; evaluation.weights={selection['weights']}",
+        f"budget: {budget['num_epochs']} epochs{steps} at most, patience {budget['patience']}"
+        f"{stopping}",
+        f"seeds: {', '.join(map(str, summary['seeds']))}; mean ± standard deviation over seeds",
+        "cost: CPU seconds of training for 1,000 users, ratio to the reference",
+        f"interval: {statistics['interval']}; {statistics['resamples']:,} resamples",
+        f"test: {statistics['test']}; {statistics['correction']}",
+        f"verdict: {statistics['verdict']}",
+        f"made by: ufnrec-tf {versions['ufnrec_tf']}, commit {summary['git_commit'][:12] or '?'}, "
+        f"tensorflow {versions['tensorflow']}, keras {versions['keras']}, {summary['created']}",
+    ]
+    if protocol:
+        lines.insert(
+            2,
+            f"protocol: full ranking of {protocol['candidates']:,} candidates, masked: "
+            f"{protocol['masked']}; ties {protocol['ties']}",
+        )
+        lines[2:2] = [f"leaks: {line}" for line in protocol.get("leaks", [])]
+    return lines

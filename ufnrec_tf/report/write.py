@@ -1,0 +1,85 @@
+"""--mode=report: the page and the pictures of a work directory, finished or not."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import is_in_use, read_json, reading, write_text
+from ufnrec_tf.report.charts import Chart, write_pictures
+from ufnrec_tf.report.comparison_page import page as comparison_page
+from ufnrec_tf.report.run_charts import data_charts, training_charts
+from ufnrec_tf.report.run_facts import DataFacts, RunFacts, read_arms, read_data
+from ufnrec_tf.report.run_numbers import score
+from ufnrec_tf.report.run_page import page as run_page
+
+PAGE = "report.html"
+PLOTS = "plots"
+
+
+def report(
+    path: Path, config: ConfigDict, record: dict[str, Any], *, data: str, display: Display
+) -> None:
+    """Writes report.html and, for a run, plots/ into a work directory.
+
+    A run that is being trained is shown as far as it is; a comparison's page is made again from
+    comparison.json.
+
+    Args:
+        path: The work directory.
+        config: What it was set to.
+        record: What its config.json holds.
+        data: The log where it is not where it was; empty: where it was.
+        display: The screen.
+
+    Raises:
+        UserError: If a file is damaged, `data` is not the run's data, or another process is
+            changing a finished run.
+    """
+    is_running = is_in_use(path)
+    with ExitStack() as held:
+        if not is_running or (path / "result.json").exists():
+            held.enter_context(reading(path))
+        if "seed" not in record["identity"]:
+            _report_comparison(path, display)
+            return
+        known, why = _data_of(config, record, data)
+        facts = RunFacts(path, config, record, read_arms(path, config), known, why, is_running)
+        training: list[Chart] = list(training_charts(facts))
+        of_data: list[Chart] = list(data_charts(known))
+        pictures = write_pictures(path / PLOTS, [*training, *of_data])
+        numbers = score(facts)
+        write_text(path / PAGE, run_page(facts, numbers, training=training, data=of_data))
+    if facts.own.result is None:
+        display.line("  this run has not finished; the page has what there is")
+    if why:
+        display.line(f"  {why}")
+    display.line(f"{path / PAGE}: written; {len(pictures)} pictures in {path / PLOTS}/")
+
+
+def _data_of(config: ConfigDict, record: dict[str, Any], data: str) -> tuple[DataFacts | None, str]:
+    """Returns what is known of the data, or why it is not known.
+
+    Raises:
+        UserError: If `data` is given and is not the run's data.
+    """
+    sha256 = record["identity"]["data of sha256"]
+    try:
+        return read_data(config, data or record["data_path"], sha256=sha256), ""
+    except UserError as error:
+        if data:
+            raise
+        return None, f"The data could not be read again, so that what needs it is missing: {error}"
+
+
+def _report_comparison(path: Path, display: Display) -> None:
+    if not (path / "comparison.json").exists():
+        raise UserError(
+            f"{path}: a comparison of which no seed has finished. Run the same --mode=compare "
+            f"command on, or give one of its runs: --workdir={path}/runs/ARM/seed_0."
+        )
+    write_text(path / PAGE, comparison_page(read_json(path / "comparison.json")))
+    display.line(f"{path / PAGE}: written, from comparison.json")

@@ -1,0 +1,293 @@
+"""Checkpoints: everything a run needs to go on, written beside and then renamed."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ufnrec_tf.common.distribution import ALONE, Workers
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.files import to_disk
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.runs.worker_state import WorkerState
+
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""What TensorFlow's names of saved values end in."""
+
+FORMAT_VERSION = 2
+_OLDEST_STEP_FORMAT = 2
+"""Before, the tables of the memory stood with the weights."""
+_STATE_FILE = "state.json"
+_STEP = "step-"
+_DAMAGED = "damaged-"
+_HASH = "sha256"
+"""What state.json tells of its other values: a digit that has changed is still JSON."""
+_WAY = "Remove this folder to go on from the one before it, or give another --workdir."
+
+
+def named_variables(variables: list[Any]) -> dict[str, tf.Variable]:
+    """Returns TensorFlow's variables behind a list of Keras or TensorFlow ones, by place."""
+    raw = [v.value if hasattr(v, "path") else v for v in variables]
+    return {f"{place:03d}": variable for place, variable in enumerate(raw)}
+
+
+class CheckpointStore:
+    """The checkpoints of a work directory, each a folder `step-N` that is there whole or not.
+
+    With several workers all call `save_step` and `restore_newest` at the same time, and share
+    the folder. The chief writes what is equal on all, every worker what it alone has.
+
+    Args:
+        folder: Where they are; made when the first is written.
+        variables: Group name to name to variable; what is saved and restored, equal on all workers.
+        own: What this worker alone has, or None.
+        workers: Those that train together.
+        num_kept: How many of the newest are kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        variables: dict[str, dict[str, tf.Variable]] | None = None,
+        *,
+        own: WorkerState | None = None,
+        workers: Workers = ALONE,
+        num_kept: int = 2,
+    ) -> None:
+        self.folder = folder
+        self.num_kept = num_kept
+        self._own = own
+        self._workers = workers
+        self._checkpoint = tf.train.Checkpoint(
+            **{
+                group: tf.train.Checkpoint(**members)
+                for group, members in (variables or {}).items()
+                if members
+            }
+        )
+
+    @working_on("writing a checkpoint")
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Writes a checkpoint called `name`, replacing one of that name.
+
+        Args:
+            name: Folder name, such as `step-00000120` or `best`.
+            state: Plain JSON values to keep beside the variables.
+
+        Raises:
+            UserError: If the disk is full or not writable; earlier checkpoints stay.
+        """
+        new, old = self.folder / f".{name}.new", self.folder / f".{name}.old"
+        is_chief = self._workers.is_chief
+        try:
+            if is_chief:
+                self._together(name, lambda: self._begin(name, new, old))
+                self._together(name, lambda: self._write(new, state))
+                self._together(name, lambda: self._publish(name, new, old))
+            else:
+                self._together(name, lambda: None)
+                self._together(name, lambda: self._write_own(new))
+                self._together(name, lambda: None)
+        except UserError:
+            if is_chief:
+                shutil.rmtree(new, ignore_errors=True)
+            raise
+
+    def _together(self, name: str, act: Callable[[], None]) -> None:
+        """Acts, and waits until all workers have; fails on all where it failed on one."""
+        failure: Exception | None = None
+        try:
+            act()
+        except (OSError, tf.errors.OpError) as error:
+            failure = error
+        if not self._workers.any(failure is not None):
+            return
+        reason = own_words(failure) if failure else "told by another worker"
+        raise UserError(
+            f"{self.folder}: the checkpoint {name} could not be written ({reason}); earlier ones "
+            "are kept. Free some space and run the same command again."
+        ) from failure
+
+    def _begin(self, name: str, new: Path, old: Path) -> None:
+        self._put_back(name)
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir(parents=True)
+
+    def _write(self, new: Path, state: dict[str, Any]) -> None:
+        self._checkpoint.write(str(new / "variables"))
+        self._write_own(new)
+        whole = {"format_version": FORMAT_VERSION, "num_workers": self._workers.count, **state}
+        text = json.dumps({**whole, _HASH: _hash(whole)})
+        (new / _STATE_FILE).write_text(text, encoding="utf-8")
+
+    def _write_own(self, new: Path) -> None:
+        if self._own is not None:
+            self._own.write(new)
+
+    def _publish(self, name: str, new: Path, old: Path) -> None:
+        for path in new.iterdir():
+            to_disk(path)
+        to_disk(new)
+        target = self.folder / name
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        to_disk(self.folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def save_step(self, step: int, state: dict[str, Any]) -> None:
+        """Writes the checkpoint of a step and removes all but the newest `num_kept`."""
+        self.save(f"{_STEP}{step:08d}", {"step": step, **state})
+        if self._workers.is_chief:
+            for name in self.steps()[: -self.num_kept]:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def newest(self) -> str:
+        """Returns the name of the newest checkpoint, or an empty string."""
+        steps = self.steps()
+        return steps[-1] if steps else ""
+
+    def steps(self) -> list[str]:
+        """Returns the names of the steps' checkpoints, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path.name for path in self.folder.glob(f"{_STEP}*") if path.is_dir())
+
+    def restore_newest(self, *keys: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
+        """Reads the newest checkpoint that is whole; damaged ones are put aside.
+
+        Args:
+            *keys: Plain values that must be there.
+            warn: Is told of each that was passed over.
+
+        Returns:
+            Its plain values and its `name`, or None where there is no checkpoint.
+
+        Raises:
+            UserError: If there are some and none can be read.
+        """
+        if self._workers.is_chief:
+            self._clear()
+        self._workers.any(False)  # nobody looks before that
+        names, passed_over = self.steps(), list[str]()
+        for name in reversed(names):
+            failure: UserError | None = None
+            state: dict[str, Any] = {}
+            try:
+                state = self.restore(name, *keys)
+            except UserError as error:
+                failure = error
+            if not self._workers.any(failure is not None):
+                self._put_aside(passed_over)
+                return {"name": name, **state}
+            failure = failure or self._damaged(name, ValueError("another worker cannot read it"))
+            if name == names[0]:
+                raise _none_left(failure, passed_over) from failure
+            reason = str(failure).removesuffix(_WAY).rstrip()
+            warn(f"{reason} Passed over; trying an older one.")
+            passed_over.append(name)
+        return None
+
+    def _clear(self) -> None:
+        """Removes what a save that was killed left, and puts back what it had not replaced."""
+        for path in self.folder.glob(f".{_STEP}*"):
+            self._put_back(path.name[1:].removesuffix(".old"))
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _put_aside(self, names: list[str]) -> None:
+        """Renames damaged ones, so that they neither count as kept nor come up again."""
+        for name in names if self._workers.is_chief else []:
+            aside = self.folder / f"{_DAMAGED}{name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.folder / name).rename(aside)
+
+    def state(self, name: str) -> dict[str, Any]:
+        """Returns the plain values of a checkpoint.
+
+        Raises:
+            UserError: If they are missing, damaged, or of another format.
+        """
+        path = self.folder / name / _STATE_FILE
+        try:
+            self._put_back(name)
+            state = json.loads(path.read_text(encoding="utf-8"))
+            version = int(state["format_version"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(name, error) from error
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{path}: format {version} is newer than this program's {FORMAT_VERSION}. "
+                "Use the version of ufnrec-tf that wrote it."
+            )
+        told = state.pop(_HASH, "")  # not there before it was written down
+        if told and told != _hash(state):
+            raise self._damaged(name, ValueError(f"{_STATE_FILE} is not what was written"))
+        if name.startswith(_STEP) and version < _OLDEST_STEP_FORMAT:
+            raise UserError(
+                f"{path}: format {version} is older than this program goes on from "
+                f"({_OLDEST_STEP_FORMAT}). Finish with the version of ufnrec-tf that wrote it, or "
+                "give another --workdir."
+            )
+        return state
+
+    @working_on("reading a checkpoint")
+    def restore(self, name: str, *keys: str) -> dict[str, Any]:
+        """Reads a checkpoint into the variables and returns its plain values.
+
+        Args:
+            name: Folder name.
+            *keys: Plain values that must be there.
+
+        Raises:
+            UserError: If it is damaged or belongs to another model.
+        """
+        state = self.state(name)
+        for key in keys:
+            if key not in state:
+                raise self._damaged(name, KeyError(key))
+        folder = self.folder / name
+        try:
+            self._checkpoint.read(str(folder / "variables")).assert_existing_objects_matched()
+            if self._own is not None:
+                self._own.read(folder, num_workers=int(state["num_workers"]))
+        # Which it raises depends on the byte that is damaged: OpError, IndexError, ValueError, ...
+        except Exception as error:
+            raise self._damaged(name, error) from error
+        return state
+
+    def _put_back(self, name: str) -> None:
+        """Puts the earlier one back where a save was killed between its two renames."""
+        target, old = self.folder / name, self.folder / f".{name}.old"
+        if self._workers.is_chief and old.exists() and not target.exists():
+            old.rename(target)
+
+    def _damaged(self, name: str, error: Exception) -> UserError:
+        reason = own_words(error)[:200]
+        way = _WAY
+        if not name.startswith(_STEP):
+            way = "Train on, for more epochs, or again with another --workdir."
+        return UserError(
+            f"{self.folder / name}: the checkpoint is damaged or of another model ({reason}). {way}"
+        )
+
+
+def _hash(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _none_left(failure: UserError, newer: list[str]) -> UserError:
+    """Returns what to tell where the oldest checkpoint cannot be read, nor those `newer`."""
+    reason = str(failure).removesuffix(_WAY).rstrip()
+    if reason == str(failure) and not newer:
+        return failure  # of another format, which has a way out of its own
+    also, ones = "", "this folder"
+    if newer:
+        also, ones = f" So are the newer ones, {', '.join(newer)}.", "these folders"
+    return UserError(
+        f"{reason}{also} Remove {ones} to start from the beginning, or give another --workdir."
+    )

@@ -1,0 +1,129 @@
+"""What a run writes down of itself: configuration, identity, versions."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+import ufnrec_tf
+from ufnrec_tf.common.files import read_json
+from ufnrec_tf.config import as_json
+from ufnrec_tf.data.splits import Split
+from ufnrec_tf.data.windows import Samples, make_samples
+from ufnrec_tf.reading.filters import Filters
+from ufnrec_tf.reading.sources import Source
+from ufnrec_tf.runs.raw_ids import RunIds, has_ids, ids_of_run, write_ids
+
+COMMON = {
+    "training": ("num_epochs", "max_steps", "patience"),
+    "evaluation": ("every", "weights", "mask", "sampled_negatives"),
+}
+"""What must stay as it was in a comparison, beside what must in every run."""
+
+IDENTITY_SECTIONS = (
+    "split",
+    "backbone",
+    "loss",
+    "negatives",
+    "memory",
+    "teacher",
+    "gate",
+    "optimizer",
+)
+"""What must stay as it was for a run to go on in its work directory."""
+
+
+def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
+    """Returns label to value of everything that a run cannot change half-way."""
+    identity: dict[str, Any] = {"data of sha256": source.interactions.sha256, "seed": seed}
+    values = as_json(config)
+    for key in ("repeats", "time_unit", *Filters._fields):
+        identity[f"data.{key}"] = values["data"][key]
+    for section in IDENTITY_SECTIONS:
+        for key, value in values[section].items():
+            identity[f"{section}.{key}"] = value
+    for key in ("batch_size", "draw", "windows", "monitor"):
+        identity[f"training.{key}"] = values["training"][key]
+    older = config.training.warm_start
+    identity["training.warm_start"] = str(Path(older).resolve()) if older else ""
+    return identity
+
+
+def ids_of_samples(split: Split, samples: Samples) -> RunIds:
+    """Returns what the internal numbers of a run over these windows stand for."""
+    return ids_of_run(
+        split.interactions,
+        users=samples.users,
+        first_positions=samples.first_positions,
+        users_of_rows=samples.users_of_rows(),
+    )
+
+
+def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool = True) -> None:
+    """Writes the raw ids of a run into its work directory, unless they are there.
+
+    Args:
+        config: Of the run.
+        split: Of the run.
+        path: Its work directory.
+        is_written: False for a worker that leaves it to the chief.
+    """
+    if not is_written or has_ids(path):
+        return
+    windows = config.training.windows
+    samples = make_samples(split, max_length=config.backbone.max_length, windows=windows)
+    write_ids(path, ids_of_samples(split, samples))
+
+
+def _git_commit() -> str:
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()
+
+
+def run_record(
+    config: ConfigDict, source: Source, seed: int, *, data_path: str, command: list[str]
+) -> dict[str, Any]:
+    """Returns what config.json holds."""
+    return {
+        "config": as_json(config),
+        "seed": seed,
+        "data_path": str(Path(data_path).resolve()) if data_path else "",
+        "identity": identity(config, source, seed),
+        "versions": {
+            "ufnrec_tf": ufnrec_tf.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "git_commit": _git_commit(),
+        "command_line": command,
+    }
+
+
+def is_done(config: ConfigDict, path: Path) -> bool:
+    """Whether a run has finished and is not asked for more epochs, steps or patience now."""
+    if not (path / "result.json").exists():
+        return False
+    result, now = read_json(path / "result.json"), config.training
+    # Not config.json: a run that was stopped while it went on has changed that.
+    before = result.get("asked", now.to_dict())
+    if result.get("stopped_early"):
+        return 0 < now.patience <= before["patience"]
+    is_longer = bool(before["max_steps"]) and not 0 < now.max_steps <= before["max_steps"]
+    return now.num_epochs <= before["num_epochs"] and not is_longer

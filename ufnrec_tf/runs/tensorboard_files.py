@@ -1,0 +1,187 @@
+"""What a run writes for TensorBoard: grouped scalars, a histogram of counts, HParams."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorboard.plugins.histogram import metadata as histogram_metadata
+from tensorboard.plugins.hparams import api as hparams_api
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import summary as hparams_summary
+from tensorboard.plugins.projector.metadata import PROJECTOR_FILENAME
+from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
+
+from ufnrec_tf.common.files import write_error, write_text, written_whole
+from ufnrec_tf.common.text import one_line
+from ufnrec_tf.runs.event_files import EVENTS, whole_records
+
+_END = ".end.v2"
+"""How the name of a file ends that has what a run tells at its end alone."""
+_NEW = ".cut.new"
+_VECTORS, _METADATA = "item_vectors.tsv", "items.tsv"
+_PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)
+
+
+class Board:
+    """Event files of a run: folders train, validation, test, and summary for its end.
+
+    Args:
+        folder: The `tensorboard` folder of the work directory.
+        is_written: False for a worker that leaves it to the chief: nothing happens.
+    """
+
+    def __init__(self, folder: Path, *, is_written: bool = True) -> None:
+        self._folder = folder
+        self._is_written = is_written
+        self._writers: dict[str, Any] = {}
+        self._suffix = ".v2"
+
+    def cut_after(self, step: int) -> None:
+        """Removes what a run that goes on from `step` will tell again, and half-written events."""
+        if not self._is_written:
+            return
+        with self._on_disk():
+            for path in sorted(self._folder.glob("*/*")):
+                is_half = path.name == _NEW or path.name.startswith(".")
+                if is_half or path.name.endswith(_END) or path.name in _PROJECTOR:
+                    path.unlink()
+                elif path.name.startswith(EVENTS):
+                    _cut_events(path, step)
+
+    def begin_end(self) -> None:
+        """From now on writes into files of their own, which a run that goes on writes again."""
+        self.close()
+        self._suffix = _END
+
+    def _writer(self, part: str) -> Any:
+        if not self._is_written:
+            return tf.summary.create_noop_writer()
+        if part not in self._writers:
+            self._writers[part] = tf.summary.create_file_writer(
+                str(self._folder / part), filename_suffix=self._suffix
+            )
+        return self._writers[part]
+
+    @contextmanager
+    def _writing(self, part: str, step: int) -> Iterator[None]:
+        """What is written inside goes to a part's file, at a step."""
+        with self._on_disk(), self._writer(part).as_default(step=step):
+            yield
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            raise write_error(self._folder, error) from error
+
+    def scalars(self, part: str, values: dict[str, float], *, step: int) -> None:
+        """Writes scalars `group/name` of a part at a step; what is not finite is left out."""
+        with self._writing(part, step):
+            for name, value in values.items():
+                if math.isfinite(value):
+                    tf.summary.scalar(name, value)
+
+    def count_histogram(self, name: str, counts: list[int], *, step: int) -> None:
+        """Writes a histogram of whole numbers, given how often each of 0, 1, ... occurs."""
+        last = max((value for value, count in enumerate(counts) if count), default=0)
+        buckets = [[value - 0.5, value + 0.5, float(counts[value])] for value in range(last + 1)]
+        with self._writing("train", step):
+            tf.summary.write(
+                name,
+                tf.constant(buckets, tf.float64),
+                metadata=histogram_metadata.create_summary_metadata(name, name),
+            )
+
+    def text(self, name: str, markdown: str, *, part: str = "train") -> None:
+        """Writes a text card."""
+        with self._writing(part, 0):
+            tf.summary.text(name, markdown)
+
+    def session(
+        self, settings: Mapping[str, Any], metrics: Mapping[str, float], *, step: int
+    ) -> None:
+        """Writes the run's settings and results for the HParams tab, once, at the end.
+
+        All scalars of the part `summary` are results there, in the order of their tags. Neither
+        is declared beforehand: TensorBoard takes one run's declaration for all runs, and then
+        neither puts the settings that differ first nor offers the values that occur.
+
+        Args:
+            settings: Name to what the run was set to.
+            metrics: Tag to what came of it; what is not finite is left out.
+            step: The run's last step.
+        """
+        plain = {
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in settings.items()
+        }
+        done = hparams_summary.session_end_pb(api_pb2.STATUS_SUCCESS)
+        self.scalars("summary", dict(metrics), step=step)
+        with self._writing("summary", step):
+            hparams_api.hparams(plain)
+            tf.summary.experimental.write_raw_pb(done.SerializeToString())
+
+    def projector(self, vectors: np.ndarray, columns: Mapping[str, Sequence[str]]) -> None:
+        """Writes vectors and what they are as the plain files that the projector reads.
+
+        Args:
+            vectors: float32 [N, D].
+            columns: What to tell of each, N texts a column; the first is its label.
+        """
+        if not self._is_written:
+            return
+        folder = self._folder / "summary"
+        with self._on_disk():
+            folder.mkdir(parents=True, exist_ok=True)
+        lines = ["\t".join(columns)]
+        lines += ["\t".join(map(one_line, row)) for row in zip(*columns.values(), strict=True)]
+        config = ProjectorConfig(
+            embeddings=[
+                EmbeddingInfo(
+                    tensor_name="item vectors",
+                    tensor_path=_VECTORS,
+                    metadata_path=_METADATA,
+                    tensor_shape=vectors.shape,
+                )
+            ]
+        )
+        with written_whole(folder / _VECTORS) as new:
+            np.savetxt(new, vectors, fmt="%.6g", delimiter="\t")
+        write_text(folder / _METADATA, "".join(f"{line}\n" for line in lines))
+        # Last, since it is what the projector looks for.
+        write_text(folder / PROJECTOR_FILENAME, text_format.MessageToString(config))
+
+    def flush(self) -> None:
+        """Puts what was written on the disk."""
+        with self._on_disk():
+            for writer in self._writers.values():
+                writer.flush()
+
+    def close(self) -> None:
+        """Closes the files."""
+        with self._on_disk():
+            for writer in self._writers.values():
+                writer.close()
+        self._writers = {}
+
+
+def _cut_events(path: Path, step: int) -> None:
+    """Leaves in an event file what is whole and not after `step`."""
+    data = path.read_bytes()
+    kept = [
+        data[record.begin : record.end]
+        for record in whole_records(data)
+        if tf.compat.v1.Event.FromString(record.event).step <= step
+    ]
+    if sum(map(len, kept)) == len(data):
+        return
+    new = path.with_name(_NEW)
+    new.write_bytes(b"".join(kept))
+    os.replace(new, path)

@@ -1,0 +1,161 @@
+"""The directory of a run: its identity, its lock, its metrics.jsonl."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import IN_USE, folder_error, read_json, write_error, write_text
+
+RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
+"""Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
+
+
+class Workdir:
+    """The directory of a run, held by one process at a time.
+
+    A context manager: entering makes and locks it, leaving lets it go.
+
+    Args:
+        path: The directory.
+        must_exist: Whether a missing one is an error rather than made.
+        is_held: False for a worker whose chief holds it: nothing is made or locked.
+    """
+
+    def __init__(self, path: str | Path, *, must_exist: bool = False, is_held: bool = True) -> None:
+        self.path = Path(path)
+        self._must_exist = must_exist
+        self._is_held = is_held
+        self._lock: TextIO | None = None
+
+    def __enter__(self) -> "Workdir":
+        if self._must_exist and not (self.path / "config.json").is_file():
+            raise UserError(
+                f"{self.path}: not a trained work directory (config.json is missing). "
+                "Run --mode=train with this --workdir first."
+            )
+        if not self._is_held:
+            return self
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise folder_error(self.path, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(
+                f"--workdir={self.path}: {IN_USE}. Wait for it to end, or give another --workdir."
+            ) from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def check_same(self, described: dict[str, Any]) -> None:
+        """Compares what would be trained with what was trained here before.
+
+        Args:
+            described: Label to value: what must be equal for a run to go on.
+
+        Raises:
+            UserError: Naming the first difference and the ways out.
+        """
+        path = self.path / "config.json"
+        if not path.exists():
+            return
+        record = read_record(path)
+        if record.get(FORGOTTEN):
+            raise UserError(
+                f"--workdir={self.path}: users were forgotten here, so that its training cannot go "
+                "on. Train into another --workdir, on the log without them, with "
+                f"--config.training.warm_start={self.path}."
+            )
+        before = record["identity"]
+        for label, value in described.items():
+            if label in before and before[label] != value:
+                raise UserError(
+                    f"--workdir={self.path}: was trained with {label} {before[label]!r}, now "
+                    f"{value!r}. Give another --workdir, or remove this one to start again."
+                )
+
+
+class JsonLines:
+    """metrics.jsonl: a line an evaluation, cut back to the checkpoint when a run goes on.
+
+    Args:
+        path: The file.
+        is_written: False for a worker that leaves it to the chief: it is never changed.
+    """
+
+    def __init__(self, path: Path, *, is_written: bool = True) -> None:
+        self.path = path
+        self._is_written = is_written
+
+    def cut_after(self, step: int) -> None:
+        """Removes the lines of steps after `step`, and a half-written last one."""
+        if not self._is_written or not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):
+                continue
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
+
+    def read(self) -> list[dict[str, Any]]:
+        """Returns the lines, a half-written last one left out."""
+        if not self.path.exists():
+            return []
+        values = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                values.append(json.loads(line))
+            except ValueError:
+                continue
+        return values
+
+    def append(self, value: dict[str, Any]) -> None:
+        """Adds a line, and waits until it is on the disk: a later checkpoint counts on it."""
+        if not self._is_written:
+            return
+        try:
+            with self.path.open("ab+") as file:
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    if file.read() != b"\n":  # half a line, of a process that was killed
+                        file.write(b"\n")
+                file.write(f"{json.dumps(value)}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+
+FORGOTTEN = "has_forgotten"
+"""Key of config.json, true once --mode=forget has removed users from the directory."""
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Returns what the config.json of a work directory holds.
+
+    Raises:
+        UserError: If it is missing, damaged, or not what a run writes.
+    """
+    record = read_json(path)
+    for key, kind in {"config": dict, "identity": dict, "seed": int, "data_path": str}.items():
+        if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+            raise UserError(f"{path}: has no {key!r} of a run. Give another --workdir.")
+    return record

@@ -1,0 +1,217 @@
+"""Items and users found by text."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ufnrec_tf.export.items import read_items
+
+_END, _FIELD = "\n", "\t"
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class TextIndex:
+    """Rows of short texts, found by a prefix first and then by any part; case does not matter.
+
+    The texts stand in one string, which `str.find` goes through at the speed of memory: a million
+    titles take some ten milliseconds.
+
+    Args:
+        texts: The texts of each row, such as title and id.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
+        rows = [_FIELD + _FIELD.join(_folded(text) for text in row) + _END for row in texts]
+        self._starts = np.cumsum([0, *map(len, rows)]).tolist()
+        self._text = "".join(rows)
+
+    def search(self, query: str, *, limit: int) -> list[int]:
+        """Returns rows with the query in them, by prefix first, then in their order."""
+        query = _folded(query)
+        if not query:
+            return list(range(min(limit, len(self._starts) - 1)))
+        found: dict[int, None] = {}
+        for pattern in (_FIELD + query + _FIELD, _FIELD + query + _END, _FIELD + query, query):
+            for row in self._rows_with(pattern):
+                if len(found) >= limit:
+                    return list(found)
+                found[row] = None
+        return list(found)
+
+    def _rows_with(self, pattern: str) -> Iterator[int]:
+        place = self._text.find(pattern)
+        while place >= 0:
+            row = bisect_right(self._starts, place) - 1
+            yield row
+            place = self._text.find(pattern, self._starts[row + 1])
+
+
+def _folded(text: str) -> str:
+    return _CONTROLS.sub(" ", text).casefold()
+
+
+class Catalogue:
+    """Items by raw id.
+
+    Args:
+        item_ids: Raw ids, object(str) [V], padding left out.
+        titles: object(str) [V], "" where unknown, or None.
+        categories: object(str) [V], "" where unknown, or None.
+        events: int64 [V], how often each was taken, by which searches are ordered; or None.
+    """
+
+    def __init__(
+        self,
+        item_ids: np.ndarray,
+        *,
+        titles: np.ndarray | None = None,
+        categories: np.ndarray | None = None,
+        events: np.ndarray | None = None,
+    ) -> None:
+        unknown = np.full(len(item_ids), "", dtype=object)
+        order = np.arange(len(item_ids))
+        if events is not None:
+            order = np.argsort(-np.asarray(events), kind="stable")
+        self._ids = [str(raw) for raw in item_ids[order]]
+        self._titles = (unknown if titles is None else titles)[order].tolist()
+        self._categories = (unknown if categories is None else categories)[order].tolist()
+        self._rows = {raw: row for row, raw in enumerate(self._ids)}
+        self._index = TextIndex(list(zip(self._titles, self._ids, strict=True)))
+        self.has_titles = any(self._titles)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def describe(self, item_id: str) -> dict[str, str]:
+        """Returns id, title and category of an item; "" where they are unknown."""
+        row = self._rows.get(item_id)
+        if row is None:
+            return {"id": item_id, "title": "", "category": ""}
+        return {"id": item_id, "title": self._titles[row], "category": self._categories[row]}
+
+    def search(self, query: str, *, limit: int) -> list[dict[str, str]]:
+        """Returns items whose title or id has the query in it."""
+        rows = self._index.search(query, limit=limit)
+        return [self.describe(self._ids[row]) for row in rows]
+
+
+def read_catalogue(version_folder: Path) -> Catalogue | None:
+    """Returns the items that an export has beside its model; None for one without them.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    frame = read_items(version_folder)
+    if frame is None:
+        return None
+    columns = {name: frame[name].to_numpy() for name in frame}
+    return Catalogue(
+        columns["item_id"],
+        titles=columns.get("title"),
+        categories=columns.get("category"),
+        events=columns.get("events"),
+    )
+
+
+MOST_REMEMBERED = 100
+"""Items of the memory shown a user at most, flagged and then the highest counts first."""
+
+
+class UserHistories(NamedTuple):
+    """Who took what, in internal numbers; user u's are `items[offsets[u]:offsets[u + 1]]`.
+
+    Attributes:
+        user_ids: object(str) [U], raw ids.
+        offsets: int64 [U + 1].
+        items: int32 [E], oldest first.
+        item_ids: object(str) [V + 1], the raw id of each internal number.
+    """
+
+    user_ids: np.ndarray
+    offsets: np.ndarray
+    items: np.ndarray
+    item_ids: np.ndarray
+
+
+class People:
+    """Users by raw id.
+
+    Args:
+        histories: What they took.
+        memory: Rows of false_negatives.parquet (user, item, position, count, margin, flagged), or
+            None for a run without a memory.
+        source: Where the histories are from, told on the page.
+    """
+
+    def __init__(
+        self, histories: UserHistories, memory: pd.DataFrame | None, *, source: str
+    ) -> None:
+        self._histories = histories
+        self._ids = [str(raw) for raw in histories.user_ids]
+        self._rows = {raw: row for row, raw in enumerate(self._ids)}
+        self._index = TextIndex([(raw,) for raw in self._ids])
+        self.source = source
+        self.has_memory = memory is not None
+        self._memory: dict[str, np.ndarray] = {}
+        if memory is not None:
+            self._frame = _by_item(memory)
+            groups = self._frame.groupby("user", sort=False).indices
+            self._memory = {str(user): np.asarray(rows) for user, rows in groups.items()}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def search(self, query: str, *, limit: int) -> list[dict[str, Any]]:
+        """Returns id and number of events of users whose id has the query in it."""
+        lengths = self._histories.offsets
+        return [
+            {"id": self._ids[row], "events": int(lengths[row + 1] - lengths[row])}
+            for row in self._index.search(query, limit=limit)
+        ]
+
+    def history(self, user: str, *, most: int) -> list[str] | None:
+        """Returns the newest raw item ids of a user, oldest first; None for an unknown one."""
+        row = self._rows.get(user)
+        if row is None:
+            return None
+        begin, end = self._histories.offsets[row : row + 2]
+        newest = self._histories.items[max(begin, end - most) : end]
+        return [str(raw) for raw in self._histories.item_ids[newest]]
+
+    def remembered(self, user: str) -> tuple[list[dict[str, Any]], int]:
+        """Returns the items that the memory holds for a user, and how many they are in all.
+
+        Each has item (raw id), count, margin (null where it is not finite), flagged, and places:
+        at how many events of the history it is held; the others are of the most flagged one.
+        """
+        rows = self._memory.get(user)
+        if rows is None:
+            return [], 0
+        chosen = self._frame.iloc[rows[:MOST_REMEMBERED]].to_dict("records")
+        found = [
+            {
+                "item": str(row["item"]),
+                "places": int(row["places"]),
+                "count": int(row["count"]),
+                "margin": round(float(row["margin"]), 4) if np.isfinite(row["margin"]) else None,
+                "flagged": bool(row["flagged"]),
+            }
+            for row in chosen
+        ]
+        return found, len(rows)
+
+
+def _by_item(memory: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row a user and item: the most flagged, and `places`, how many there were."""
+    order = ["flagged", "count", "margin"]
+    frame = memory.sort_values(order, ascending=False, kind="stable").reset_index(drop=True)
+    pair = ["user", "item"]
+    frame["places"] = frame.groupby(pair, sort=False)["item"].transform("size")
+    return frame.drop_duplicates(pair).reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""--mode=sweep: a search by validation alone, with Optuna."""

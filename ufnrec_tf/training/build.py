@@ -1,0 +1,450 @@
+"""A configuration to the objects of a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from ufnrec_tf import backbones
+from ufnrec_tf.backbones.base import Backbone, setting_names
+from ufnrec_tf.common.distribution import (
+    ALONE,
+    Workers,
+    distribute,
+    make_strategy,
+    num_local_replicas,
+    num_replicas,
+    on_host,
+)
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.config import option_table
+from ufnrec_tf.data.batches import make_dataset, steps_per_epoch
+from ufnrec_tf.data.splits import Split, seen_train_items
+from ufnrec_tf.data.user_hash import owners_of
+from ufnrec_tf.data.windows import Placement, RowOwners, Samples, make_samples, place
+from ufnrec_tf.evaluation.evaluator import RankingEvaluator, Share
+from ufnrec_tf.method.memory import FalseNegativeMemory
+from ufnrec_tf.method.model import UFNRecModel
+from ufnrec_tf.method.negatives import Sampler, make_sampler
+from ufnrec_tf.method.optimizer import make_optimizer
+from ufnrec_tf.method.policies import POLICIES, Policy
+from ufnrec_tf.method.positions import choose_capacities
+from ufnrec_tf.method.safe_flips import SafeFlips
+from ufnrec_tf.method.step_state import StepState
+from ufnrec_tf.method.teacher import EmaTeacher
+from ufnrec_tf.objectives import OBJECTIVES, LossSettings, Objective
+from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
+from ufnrec_tf.runs.worker_state import WorkerState
+
+
+def check_backbone(config: ConfigDict) -> None:
+    """Checks the backbone's name, and that it has every setting that was changed.
+
+    Raises:
+        UserError: Naming the known values, or the setting that the backbone would not read.
+    """
+    known = setting_names(backbones.find(config.backbone.name))
+    for key, option in option_table()["backbone"].items():
+        value = config.backbone[key]
+        if key != "name" and key not in known and value != option.default:
+            raise UserError(
+                f"`backbone.{key}` is {value!r}, which backbone {config.backbone.name!r} does not "
+                f"read. Leave it at --config.backbone.{key}={option.default}."
+            )
+
+
+def make_backbone(config: ConfigDict, num_items: int) -> Backbone:
+    """Returns a new backbone of the configuration."""
+    settings = config.backbone.to_dict()
+    name = settings.pop("name")
+    known = setting_names(backbones.find(name))
+    own = {key: value for key, value in settings.items() if key in known}
+    return backbones.create(name, num_items=num_items, **own)
+
+
+def check_windows(backbone: Backbone, config: ConfigDict) -> None:
+    """Checks that no position is trained whose vector has seen the item to predict.
+
+    Raises:
+        UserError: If the backbone sees later columns and not only the newest is trained.
+    """
+    if backbone.is_causal or config.training.windows == "prefixes":
+        return
+    has_filter = "filter" in backbone.settings
+    raise UserError(
+        f"backbone {config.backbone.name!r} sees later items of the history, so that a loss at "
+        f"every position (training.windows={config.training.windows}) would show it the answers. "
+        "Set --config.training.windows=prefixes"
+        + (", or --config.backbone.filter=causal, which costs a fraction." if has_filter else ".")
+    )
+
+
+_PROBE_SEED = 0x9B0BE5
+"""Keeps the probes apart from the negatives of the same seed."""
+
+
+class Draws(NamedTuple):
+    """Candidates that are drawn for each position.
+
+    Attributes:
+        num_probes: For the memory alone.
+        num_negatives: For the loss, and for the memory where there are no probes.
+    """
+
+    num_probes: int
+    num_negatives: int
+
+
+def draws_of(config: ConfigDict) -> Draws:
+    """Returns how many candidates the configured loss and policy need."""
+    negatives, most = config.negatives.count, OBJECTIVES[config.loss.name].most_negatives
+    if most is None:
+        return Draws(0, negatives)
+    policy = POLICIES[config.memory.policy]
+    has_probes = policy.remembers and not policy.is_safe  # those draw their own
+    return Draws(config.negatives.probes if has_probes else 0, min(negatives, most))
+
+
+def make_memory(
+    config: ConfigDict, policy: Policy, num_rows: int, num_items: int
+) -> FalseNegativeMemory | None:
+    """Returns the memory of `num_rows` transitions, or None for a policy that does not remember."""
+    if not policy.remembers:
+        return None
+    settings, draws = config.memory, draws_of(config)
+    if policy.is_safe:
+        return FalseNegativeMemory(
+            num_rows=num_rows,
+            num_items=num_items,
+            num_slots=min(settings.safe_slots, num_items),
+            num_negatives=settings.safe_probes + settings.safe_slots,
+            patience=settings.safe_patience,
+            capacity=min(settings.safe_slots, num_items),
+            is_cumulative=False,
+            is_sticky=True,
+        )
+    return FalseNegativeMemory(
+        num_rows=num_rows,
+        num_items=num_items,
+        num_slots=min(settings.slots, num_items),
+        num_negatives=draws.num_probes or draws.num_negatives,
+        patience=settings.patience,
+        capacity=settings.capacity,
+        ripens=policy.ripens,
+        max_ripe=settings.max_flips,
+        allows_duplicates=settings.duplicates,
+        is_cumulative=settings.counting == "cumulative",
+        is_sticky=settings.flip == "sticky" or policy.is_lasting,
+        is_lasting=policy.is_lasting,
+    )
+
+
+def make_split_sampler(split: Split, seed: int, *, num_negatives: int) -> Sampler:
+    """Returns a sampler outside each user's train items, of items that training may know."""
+    offsets, items = seen_train_items(split)
+    return make_sampler(
+        split.training_items,
+        seen_offsets=offsets,
+        seen_items=items,
+        num_negatives=num_negatives,
+        seed=seed,
+    )
+
+
+def make_safe_flips(
+    config: ConfigDict, split: Split, memory: FalseNegativeMemory | None, seed: int
+) -> SafeFlips | None:
+    """Returns what `ufnrec_safe` needs beside the memory; call it on the worker's host."""
+    settings = config.memory
+    if memory is None or not POLICIES[settings.policy].is_safe:
+        return None
+    num_probes = settings.safe_probes + settings.safe_slots
+    return SafeFlips(
+        memory=memory,
+        sampler=make_split_sampler(split, seed + _PROBE_SEED, num_negatives=num_probes),
+        period=settings.safe_period,
+        budget=settings.safe_budget,
+        seed=seed,
+    )
+
+
+def make_objective(config: ConfigDict, split: Split) -> Objective:
+    """Returns the configured loss."""
+    settings, loss = config.teacher, config.loss
+    return OBJECTIVES[loss.name](
+        LossSettings(
+            num_items=len(split.training_items),
+            num_negatives=draws_of(config).num_negatives,
+            calibration=loss.calibration,
+            scale=loss.scale,
+            is_candidate=split.is_training_item,
+        ),
+        consistency_weight=settings.weight,
+        averages_over_flipped=settings.consistency_mean == "flipped",
+        uses_soft_label_only=settings.soft_label_only,
+        l2=config.optimizer.l2,
+    )
+
+
+def scored_weights(config: ConfigDict) -> str:
+    """Returns what `evaluation.weights` means to the policy."""
+    is_safe = POLICIES[config.memory.policy].is_safe
+    if config.evaluation.weights == "auto" and is_safe:
+        return "better"
+    return config.evaluation.weights
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a training run consists of.
+
+    Attributes:
+        model: The student with everything that trains it.
+        host: Its host variables.
+        best: A backbone of the same shape that holds the selected weights.
+        samples: The windows that are trained.
+        dataset: Batches from the first step that is still to be done, by that step.
+        steps_per_epoch: Steps of an epoch.
+        num_steps: Steps of the whole run.
+        workers: The processes that train it together.
+        row_owners: Who of them has which rows of the memory.
+        num_replicas: Devices that train, of all workers.
+    """
+
+    model: UFNRecModel
+    host: StepState
+    best: Backbone
+    samples: Samples
+    dataset: Any
+    steps_per_epoch: int
+    num_steps: int
+    workers: Workers
+    row_owners: RowOwners
+    num_replicas: int
+
+    def variables(self) -> dict[str, dict[str, tf.Variable]]:
+        """Returns what a checkpoint of the run holds and all workers have alike."""
+        model = self.model
+        return {
+            "student": named_variables(model.backbone.variables),
+            "optimizer": named_variables(model.optimizer.variables),
+            "teacher": named_variables(model.teacher.backbone.variables) if model.teacher else {},
+            "host": self.host.variables,
+            # With the rest, so that a run that was killed goes on with those of its checkpoint.
+            "best": named_variables(self.best.trainable_variables),
+        }
+
+    def own_state(self) -> WorkerState:
+        """Returns what of a checkpoint this worker alone has."""
+        model, sums = self.model, {"host": self.host.sums}
+        remembering = model.safe_flips or model.memory
+        if model.memory is not None:
+            sums["counters"] = model.memory.counters
+        return WorkerState(
+            tables=remembering.tables if remembering else {},
+            sums=sums,
+            rows_of=self.row_owners.rows_of,
+            workers=self.workers,
+        )
+
+    def stores(
+        self, workdir: Path, *, num_kept: int = 2
+    ) -> tuple[CheckpointStore, CheckpointStore]:
+        """Returns the store of the run's checkpoints and that of the selected weights."""
+        folder = workdir / "checkpoints"
+        store = CheckpointStore(
+            folder,
+            self.variables(),
+            own=self.own_state(),
+            workers=self.workers,
+            num_kept=num_kept,
+        )
+        return store, best_store(folder, self.best)
+
+
+def best_store(folder: Path, best: Backbone) -> CheckpointStore:
+    """Returns the store that keeps the selected weights as `best`."""
+    return CheckpointStore(folder, {"weights": named_variables(best.trainable_variables)})
+
+
+@working_on("preparing the evaluation")
+def make_evaluator(
+    config: ConfigDict, split: Split, part: str, seed: int, workers: Workers = ALONE
+) -> RankingEvaluator:
+    """Returns the evaluator of a part of the split; several workers evaluate their own users."""
+    share = None
+    if workers.count > 1:
+        owners = owners_of(split.interactions.user_ids, workers.count)
+        share = Share(is_own=owners == workers.index, add_up=workers.sum)
+    return RankingEvaluator(
+        split,
+        part,
+        max_length=config.backbone.max_length,
+        mask=config.evaluation.mask,
+        batch_size=config.evaluation.batch_size,
+        sampled_negatives=config.evaluation.sampled_negatives,
+        seed=seed,
+        share=share,
+    )
+
+
+def _make_model(
+    config: ConfigDict,
+    split: Split,
+    memory: FalseNegativeMemory | None,
+    safe_flips: SafeFlips | None,
+    host: StepState,
+    capacities: tuple[int, ...],
+    *,
+    seed: int,
+    num_steps: int,
+) -> UFNRecModel:
+    """Returns the compiled model; call it inside the strategy's scope."""
+    policy = POLICIES[config.memory.policy]
+    backbone = make_backbone(config, split.interactions.num_items)
+    check_windows(backbone, config)
+    settings = config.teacher
+    teacher = None
+    if policy.has_teacher or settings.always:
+        teacher = EmaTeacher(backbone, decay=settings.decay, uses_dropout=settings.dropout)
+    model = UFNRecModel(
+        backbone=backbone,
+        sampler=make_split_sampler(split, seed, num_negatives=sum(draws_of(config))),
+        objective=make_objective(config, split),
+        policy=policy,
+        host=host,
+        memory=memory,
+        teacher=teacher,
+        has_teacher_always=settings.always or policy.is_safe,
+        agreement=settings.agreement,
+        capacities=capacities,
+        compiles=config.training.jit_compile,
+        num_probes=draws_of(config).num_probes,
+        safe_flips=safe_flips,
+    )
+    names = "learning_rate beta_1 beta_2 epsilon weight_decay clip_norm warm_up_steps schedule"
+    optimizer = make_optimizer(
+        **{name: config.optimizer[name] for name in names.split()}, num_steps=num_steps
+    )
+    optimizer.build(backbone.trainable_variables)
+    model.compile(
+        optimizer=optimizer,
+        # The step compiles its parts: lookup and record, between them, touch host variables.
+        jit_compile=False,
+        steps_per_execution=config.training.steps_per_execution,
+    )
+    return model
+
+
+def _capacities(
+    config: ConfigDict, samples: Samples, placement: Placement, num_steps: int
+) -> tuple[int, ...]:
+    """Returns what batches are filled up to, the same however often a run is cut short."""
+    if not config.training.jit_compile:
+        return ()
+    batch_size = config.training.batch_size
+    return choose_capacities(
+        samples.lengths,
+        -(-batch_size // num_replicas()),
+        config.backbone.max_length,
+        num_steps=num_steps,
+        num_rows=placement.rows_a_replica(batch_size, num_local_replicas()),
+    )
+
+
+def prepare_tensorflow(config: ConfigDict, seed: int) -> tf.distribute.Strategy:
+    """Seeds everything, makes the devices, and returns the strategy."""
+    strategy = make_strategy(
+        config.distribution.strategy,
+        num_virtual_devices=config.distribution.num_virtual_devices,
+        start_minutes=config.distribution.start_minutes,
+    )
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    return strategy
+
+
+@working_on("building the model")
+def build(
+    config: ConfigDict, split: Split, seed: int, *, strategy: tf.distribute.Strategy
+) -> Experiment:
+    """Returns the objects of a training run, weights freshly drawn from the seed."""
+    training = config.training
+    samples = make_samples(split, max_length=config.backbone.max_length, windows=training.windows)
+    steps = steps_per_epoch(len(samples.users), training.batch_size, draw=training.draw)
+    num_steps = steps * training.num_epochs
+    if training.max_steps:
+        num_steps = min(num_steps, training.max_steps)
+    policy = POLICIES[config.memory.policy]
+    workers, local_replicas = Workers(strategy), num_local_replicas(strategy)
+    users_of_rows, user_ids = samples.users_of_rows(), split.interactions.user_ids
+    placement = place(
+        samples.users,
+        samples.first_rows,
+        users_of_rows,
+        user_ids,
+        worker=workers.index,
+        num_workers=workers.count,
+    )
+    with on_host():
+        memory = make_memory(config, policy, placement.num_rows, split.interactions.num_items)
+        safe_flips = make_safe_flips(config, split, memory, seed)
+        host = StepState(num_replicas=local_replicas, workers=workers)
+    with strategy.scope():
+        capacities = _capacities(config, samples, placement, steps * training.num_epochs)
+        model = _make_model(
+            config, split, memory, safe_flips, host, capacities, seed=seed, num_steps=num_steps
+        )
+
+    def dataset(first_step: int) -> Any:
+        return distribute(
+            strategy,
+            lambda: make_dataset(
+                split,
+                samples,
+                max_length=config.backbone.max_length,
+                batch_size=training.batch_size,
+                seed=seed,
+                draw=training.draw,
+                first_step=first_step,
+                placement=placement,
+                num_replicas=local_replicas,
+            ),
+        )
+
+    return Experiment(
+        model=model,
+        host=host,
+        best=model.backbone.clone(),
+        samples=samples,
+        dataset=dataset,
+        steps_per_epoch=steps,
+        num_steps=num_steps,
+        workers=workers,
+        row_owners=RowOwners(user_ids, users_of_rows),
+        num_replicas=strategy.num_replicas_in_sync,
+    )
+
+
+def give_whole_memory(config: ConfigDict, experiment: Experiment, store: CheckpointStore) -> None:
+    """Gives the chief all rows of the memory, from the newest checkpoint; for after training."""
+    model, samples = experiment.model, experiment.samples
+    if not experiment.workers.is_chief or model.memory is None:
+        return
+    policy, num_items = POLICIES[config.memory.policy], model.memory.num_items
+    with on_host():
+        whole = make_memory(config, policy, samples.num_rows, num_items)
+        if whole is None:
+            return
+        state = WorkerState(
+            tables=whole.tables,
+            sums={"counters": whole.counters},
+            rows_of=experiment.row_owners.rows_of,
+        )
+        state.read(store.folder / store.newest(), num_workers=experiment.workers.count)
+    model.memory = whole

@@ -1,0 +1,210 @@
+"""What a run found of false negatives, told once it has ended; nothing of it reaches training."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.common.files import write_parquet
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.data.splits import Split, train_counts
+from ufnrec_tf.data.synthetic.planted import detection
+from ufnrec_tf.data.windows import Samples
+from ufnrec_tf.evaluation.future_lift import future_lift
+from ufnrec_tf.evaluation.planted_detection import margin_auc, suspect_aucs
+from ufnrec_tf.evaluation.suspects import (
+    Suspects,
+    margins,
+    newest_vectors,
+    read_suspects,
+    windows_of,
+)
+from ufnrec_tf.reading.sources import Source
+from ufnrec_tf.runs.state import Progress
+from ufnrec_tf.training.build import Experiment
+
+MOST_FLAGGED = 20
+_SUSPECT_COLUMNS = ("user", "item", "count", "margin")
+_SHOWN_HISTORY = 10
+_SHOWN_FLAGGED = 5
+
+
+@working_on("judging the false negatives found")
+def judge(
+    experiment: Experiment,
+    source: Source,
+    split: Split,
+    backbone: Backbone,
+    progress: Progress,
+    *,
+    path: Path,
+    seed: int,
+    most_rows: int,
+    num_examples: int,
+) -> dict[str, Any]:
+    """Returns what the run did with suspects and how right it was; writes false_negatives.parquet.
+
+    Args:
+        experiment: Its memory is read.
+        source: Holds the truth of planted data.
+        split: What is held out tells what users took later.
+        backbone: The weights that are reported, by which suspects are scored.
+        progress: Where the run ended.
+        path: The work directory.
+        seed: The run's seed.
+        most_rows: Suspects kept at most.
+        num_examples: Users to show.
+    """
+    totals, memory = progress.totals, experiment.model.memory
+    found: dict[str, Any] = {
+        "flips": totals.get("flips", 0.0),
+        "removals": totals.get("removals", 0.0),
+        "flips_per_step": totals.get("flips", 0.0) / max(progress.step, 1),
+        "shown": totals.get("shown", 0.0),
+        "gate_epoch": progress.gate_epoch,
+    }
+    if memory is None:
+        if source.truth is not None:
+            found["auc"] = _plain(margin_auc(source.truth, split, backbone, seed=seed))
+        return found
+    suspects = read_suspects(memory, most=most_rows)
+    frame = _frame(split, experiment.samples, backbone, suspects)
+    flagged = frame.loc[frame["is_flagged"], ["user", "item", "count"]]
+    flagged = flagged.groupby(["user", "item"], as_index=False).max()
+    users, items = flagged["user"].to_numpy(), flagged["item"].to_numpy()
+    found["ripe_pairs"] = len(flagged)
+    found["suspects"] = {
+        "counted": suspects.num_suspects,
+        "flagged": suspects.num_flagged,
+        "kept": len(suspects.rows),
+    }
+    if source.truth is not None:
+        if len(flagged):
+            is_trained = split.has_train_events
+            found["detection"] = detection(source.truth, users, items, is_trained=is_trained)
+        found["auc"] = _plain(
+            margin_auc(source.truth, split, backbone, seed=seed)
+            | suspect_aucs(
+                source.truth,
+                split,
+                **{f"{name}s": frame[name].to_numpy() for name in _SUSPECT_COLUMNS},
+                seed=seed,
+            )
+        )
+    found["future"] = _future(split, backbone, users, items, seed)
+    found["most_flagged"] = _most_flagged(split, items)
+    found["examples"] = _examples(split, flagged, num_examples)
+    _write(path, split, frame, suspects, progress, patience=memory.patience)
+    return found
+
+
+def _plain(values: dict[str, float]) -> dict[str, float | None]:
+    """Returns values fit for JSON: null for NaN, where there is nothing to tell apart."""
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def _frame(split: Split, samples: Samples, backbone: Backbone, suspects: Suspects) -> pd.DataFrame:
+    """Returns a row a suspect, in their order, with internal ids."""
+    windows = windows_of(samples, suspects.rows)
+    position = suspects.rows - samples.first_rows[windows] + samples.first_positions[windows]
+    return pd.DataFrame(
+        {
+            "user": samples.users[windows],
+            "item": suspects.items,
+            "position": position.astype(np.int32),
+            "count": suspects.counts,
+            "margin": margins(
+                backbone,
+                split.interactions.items,
+                samples,
+                rows=suspects.rows,
+                items=suspects.items,
+            ),
+            "is_flagged": suspects.is_flagged,
+        }
+    )
+
+
+def _write(
+    path: Path,
+    split: Split,
+    frame: pd.DataFrame,
+    suspects: Suspects,
+    progress: Progress,
+    *,
+    patience: int,
+) -> None:
+    """Writes false_negatives.parquet, in raw ids."""
+    log = split.interactions
+    raw = pd.DataFrame(
+        {
+            "user": log.user_ids[frame["user"].to_numpy()],
+            "item": log.item_ids[frame["item"].to_numpy()],
+            "position": frame["position"],
+            "count": frame["count"],
+            "margin": frame["margin"],
+            "flagged": frame["is_flagged"],
+        }
+    )
+    raw.attrs = {
+        "margin": "logit of the item less that of the positive, dropout off, "
+        f"{progress.best_weights} weights of epoch {progress.best_epoch}",
+        "position": "index in the user's history of the event before the positive, from 0",
+        "flagged": f"count above {patience}",
+        "rows_in_memory": suspects.num_suspects,
+        "flagged_in_memory": suspects.num_flagged,
+        "is_cut": len(frame) < suspects.num_suspects,
+    }
+    write_parquet(path / "false_negatives.parquet", raw)
+
+
+def _future(
+    split: Split, backbone: Backbone, users: np.ndarray, items: np.ndarray, seed: int
+) -> dict[str, Any]:
+    log, known = split.interactions, np.unique(users)
+    vectors = newest_vectors(backbone, log.items, log.offsets[known], split.train_ends[known])
+    table = backbone.item_embeddings().numpy()
+    return future_lift(split, users, items, vectors=vectors, item_table=table, seed=seed)
+
+
+def _most_flagged(split: Split, items: np.ndarray) -> list[dict[str, Any]]:
+    """Returns the items that are flagged for most users."""
+    log, counts = split.interactions, train_counts(split)
+    num_users = np.bincount(items, minlength=log.num_items + 1)
+    order = np.argsort(-num_users, kind="stable")[:MOST_FLAGGED]
+    return [
+        {
+            "item": str(log.item_ids[item]),
+            "name": log.item_name(item),
+            "users": int(num_users[item]),
+            "train_events": int(counts[item]),
+        }
+        for item in order
+        if num_users[item]
+    ]
+
+
+def _examples(split: Split, flagged: pd.DataFrame, count: int) -> list[dict[str, Any]]:
+    """Returns what was flagged for a few users, evenly spaced among those with a flagged pair."""
+    log, known = split.interactions, flagged["user"].unique()
+    examples = []
+    for place in np.unique(np.linspace(0, len(known) - 1, min(count, len(known))).astype(int)):
+        user = known[place]
+        begin, middle, end = log.offsets[user], split.train_ends[user], log.offsets[user + 1]
+        later = set(log.items[middle:end].tolist())
+        own = flagged[flagged["user"] == user].sort_values("count", ascending=False, kind="stable")
+        examples.append(
+            {
+                "user": str(log.user_ids[user]),
+                "history": [log.item_name(i) for i in log.items[begin:middle][-_SHOWN_HISTORY:]],
+                "num_flagged": len(own),
+                "flagged": [
+                    {"item": log.item_name(i), "count": int(n), "taken_later": int(i) in later}
+                    for i, n in zip(own["item"], own["count"], strict=True)
+                ][:_SHOWN_FLAGGED],
+                "later": [log.item_name(i) for i in log.items[middle:end]][:_SHOWN_HISTORY],
+            }
+        )
+    return examples

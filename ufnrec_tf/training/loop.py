@@ -1,0 +1,383 @@
+"""Between steps and epochs: scores, selection, gate, checkpoints, stopping."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import keras
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.common.display import ProgressBar
+from ufnrec_tf.common.distribution import ALONE, Workers
+from ufnrec_tf.common.errors import UserError, end_at_once
+from ufnrec_tf.common.tensorflow_setup import give_back
+from ufnrec_tf.evaluation.evaluator import NotFiniteError, RankingEvaluator
+from ufnrec_tf.method.gate import Gate
+from ufnrec_tf.method.model import UFNRecModel
+from ufnrec_tf.method.step_state import NEVER, TOTALS, StepState
+from ufnrec_tf.runs.checkpoints import CheckpointStore
+from ufnrec_tf.runs.state import WARM_UP_STEPS, Interrupted, LoopSettings, Progress, Stopwatch
+from ufnrec_tf.runs.tensorboard_files import Board
+from ufnrec_tf.runs.workdir import JsonLines
+from ufnrec_tf.training.tensorboard_content import write_scalars
+
+Scored = Callable[[], tuple[str, Backbone]]
+"""Returns which weights stand for the run now, `student` or `teacher`, and their backbone."""
+
+
+class RunScores:
+    """Scores weights on a part of the split, into metrics.jsonl and TensorBoard.
+
+    Args:
+        evaluators: `validation` and `test`.
+        metrics_log: metrics.jsonl.
+        board: TensorBoard.
+        settings: When things happen.
+        progress: Where the run stands; timing and the better weights are changed in place.
+    """
+
+    def __init__(
+        self,
+        *,
+        evaluators: dict[str, RankingEvaluator],
+        metrics_log: JsonLines,
+        board: Board,
+        settings: LoopSettings,
+        progress: Progress,
+    ) -> None:
+        self.evaluators = evaluators
+        self.metrics_log = metrics_log
+        self.board = board
+        self.settings = settings
+        self.progress = progress
+
+    def validate(self, scored: Scored) -> dict[str, float]:
+        """Returns the validation metrics of the weights that stand for the run.
+
+        Where both are asked for, the better of student and teacher from now on stand for it.
+        """
+        if self.settings.weights != "better":
+            return self.evaluate("validation", *scored())
+        name, metrics = self.settings.monitor or "ndcg@10", {}
+        for weights in ("student", "teacher"):
+            self.progress.better_weights = weights
+            label, backbone = scored()
+            metrics[label] = self.evaluate("validation", label, backbone)
+            if label != weights:  # there is no teacher
+                break
+        self.progress.better_weights = max(metrics, key=lambda label: metrics[label][name])
+        better = metrics[self.progress.better_weights]
+        self._show("validation", better)
+        return better
+
+    def evaluate(self, part: str, weights: str, backbone: Backbone) -> dict[str, float]:
+        """Returns the metrics of a backbone, the run's `weights`, on a part of the split."""
+        try:
+            result = self.evaluators[part].evaluate(backbone)
+        except NotFiniteError as error:
+            raise UserError(
+                f"evaluation after step {self.progress.step}: {error} Lower "
+                "--config.optimizer.learning_rate."
+            ) from error
+        timing = self.progress.timing
+        for name, value in (
+            ("evaluation_cpu_seconds", result.cpu_seconds),
+            ("evaluation_users", float(result.num_users)),
+        ):
+            timing[name] = timing.get(name, 0.0) + value
+        self.metrics_log.append(
+            {
+                "step": self.progress.step,
+                "epoch": self.progress.epoch,
+                "split": part,
+                "weights": weights,
+                "protocol": self.evaluators[part].protocol(),
+                **{name: self.progress.totals[name] for name in ("flips", "positions")},
+                **result.metrics,
+            }
+        )
+        is_one_of_two = self.settings.weights == "better" and part == "validation"
+        self._show(f"validation_{weights}" if is_one_of_two else part, result.metrics)
+        return result.metrics
+
+    def _show(self, part: str, metrics: dict[str, float]) -> None:
+        scalars = {f"ranking/{name}": value for name, value in metrics.items()}
+        self.board.scalars(part, scalars, step=self.progress.step)
+
+
+SHOW_SECONDS = 0.5
+POLL_STEPS = 16
+"""Steps after which several workers ask each other whether to stop or to write a checkpoint."""
+
+
+class TrainingLoop(keras.callbacks.Callback):
+    """Everything around the steps of one `keras.Model.fit`.
+
+    After an epoch: evaluate, keep the best weights, ask the gate, write metrics and
+    TensorBoard, checkpoint, stop. Between steps: progress, signals, the step limit.
+
+    Args:
+        ufnrec: The model.
+        host: Its host variables.
+        gate: What opens the gate.
+        evaluators: `validation` and `test`.
+        best: A backbone that holds the best weights so far.
+        store: The checkpoints; `best_store` those of `best`.
+        metrics_log: metrics.jsonl.
+        board: TensorBoard.
+        bar: The progress bar.
+        settings: When things happen.
+        progress: Where the run stands; changed in place.
+        workers: Those that train together.
+    """
+
+    def __init__(
+        self,
+        *,
+        ufnrec: UFNRecModel,
+        host: StepState,
+        gate: Gate,
+        evaluators: dict[str, RankingEvaluator],
+        best: Backbone,
+        store: CheckpointStore,
+        best_store: CheckpointStore,
+        metrics_log: JsonLines,
+        board: Board,
+        bar: ProgressBar,
+        settings: LoopSettings,
+        progress: Progress,
+        workers: Workers = ALONE,
+    ) -> None:
+        super().__init__()
+        self.ufnrec = ufnrec
+        self.workers = workers
+        self.host = host
+        self.gate = gate
+        self.evaluators = evaluators
+        self.best = best
+        self.store = store
+        self.best_store = best_store
+        self.board = board
+        self.bar = bar
+        self.settings = settings
+        self.progress = progress
+        self.scores = RunScores(
+            evaluators=evaluators,
+            metrics_log=metrics_log,
+            board=board,
+            settings=settings,
+            progress=progress,
+        )
+        self._stopwatch = Stopwatch(progress.timing, workers)
+        self._epoch_base = progress.step
+        self._fit_first = progress.step
+        self._read_at_start = {"users": 0.0, "positions": 0.0}
+        self._shown = self._saved = time.monotonic()
+        self._saved_step = -1
+        self.signal = 0
+        self._metric_text = ""
+
+    # Between steps.
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Notes where the epoch begins."""
+        self._epoch_base = self.progress.step
+        if self.progress.step - self._fit_first >= WARM_UP_STEPS:
+            self._start_stopwatch()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Counts the step; shows progress, stops where asked to."""
+        progress, settings = self.progress, self.settings
+        progress.step = self._epoch_base + batch + 1
+        # Unix time, from which a caller can tell how long the start took.
+        progress.timing.setdefault("first_step_at", time.time())
+        if not self._stopwatch.is_running and progress.step - self._fit_first >= WARM_UP_STEPS:
+            self._start_stopwatch()
+        if progress.step == self._fit_first + 1:
+            give_back()  # what compiling took
+        if 0 < settings.max_steps <= progress.step:
+            self.ufnrec.stop_training = True
+        elif progress.step % settings.steps_per_epoch:  # else once this has been evaluated
+            self._poll()
+        now = time.monotonic()
+        if now - self._shown >= SHOW_SECONDS:
+            self._shown = now
+            self._check_finite()
+            self.bar.update(progress.step, self._text(progress.epoch + 1, self.host.read_sums()))
+
+    def _poll(self) -> None:
+        """Stops or writes a checkpoint within an epoch, where it is time to."""
+        if self.workers.count > 1 and self.progress.step % POLL_STEPS:
+            return
+        self.stop_if_asked()
+        if self._is_due():
+            is_timed = self._stopwatch.is_running
+            self._stop_stopwatch(self.host.read_sums())
+            self._check_finite()
+            self.save()
+            if is_timed:
+                self._start_stopwatch()
+
+    def _is_due(self) -> bool:
+        """Whether the chief says that it is time for a checkpoint."""
+        steps, seconds = self.settings.checkpoint_steps, self.settings.checkpoint_seconds
+        passed = time.monotonic() - self._saved
+        is_due = 0 < seconds <= passed
+        if steps:
+            is_due |= self.progress.step // steps > max(self._saved_step, self._fit_first) // steps
+        return bool(self.workers.gather(float(is_due))[0])
+
+    def ask_to_stop(self, number: int, frame: Any = None) -> None:
+        """Signal handler: stops at the next step; at once where none is done, or if asked twice."""
+        has_nothing = self.progress.step == self._fit_first and self.workers.count == 1
+        if self.signal or has_nothing:
+            end_at_once(number)
+        self.signal = number
+
+    def _start_stopwatch(self) -> None:
+        self._read_at_start = self.host.read_sums()
+        self._stopwatch.start()
+
+    def _stop_stopwatch(self, sums: dict[str, float]) -> None:
+        before = self._read_at_start
+        self._stopwatch.stop(
+            sums["users"] - before["users"], sums["positions"] - before["positions"]
+        )
+
+    def stop_if_asked(self) -> None:
+        """Writes a checkpoint and raises `Interrupted` where a signal has come."""
+        if not (number := int(self.workers.gather(self.signal).max())):
+            return
+        self._stop_stopwatch(self.host.read_sums())
+        self._check_finite()
+        self.save()
+        self.bar.close(self.progress.step)
+        raise Interrupted(128 + number, self.progress.step)
+
+    def _text(self, epoch: int, sums: dict[str, float]) -> str:
+        loss = f"{sums['loss'] / max(sums['steps'], 1.0):.4f}"
+        return f"epoch {epoch} loss {loss}{self._metric_text}{self._speed(sums)}"
+
+    def _speed(self, sums: dict[str, float]) -> str:
+        timing, watch = self.progress.timing, self._stopwatch
+        seconds, users = timing.get("train_seconds", 0.0), timing.get("train_users", 0.0)
+        if watch.is_running:
+            own = sums["users"] - self._read_at_start["users"]
+            seconds, users = seconds + watch.seconds, users + own * self.workers.count
+        return f", {users / seconds:,.0f} users/s" if seconds else ""
+
+    def _check_finite(self) -> None:
+        bad = int(self.host.first_bad_step)
+        if bad == NEVER:
+            return
+        kept = self.store.newest()
+        where = f"the checkpoint {kept} is kept" if kept else "no checkpoint was written yet"
+        self.bar.close(self.progress.step)
+        raise UserError(
+            f"the loss was not a finite number at step {bad + 1}, epoch "
+            f"{bad // self.settings.steps_per_epoch + 1}; {where}. Lower "
+            "--config.optimizer.learning_rate or set --config.optimizer.clip_norm=1, with another "
+            "--workdir."
+        )
+
+    # After an epoch.
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Evaluates, selects, opens the gate, writes, checkpoints, stops; in this order."""
+        self._stop_stopwatch(self.host.read_sums())
+        sums = self.host.read_all_sums(clear=True)
+        self._check_finite()
+        give_back()
+        progress, settings = self.progress, self.settings
+        is_whole = progress.step % settings.steps_per_epoch == 0
+        progress.epoch = progress.step // settings.steps_per_epoch
+        for name in TOTALS:
+            progress.totals[name] = progress.totals.get(name, 0.0) + sums[name]
+        metric = None
+        if self.ufnrec.stop_training or progress.epoch % settings.every == 0:
+            name = settings.monitor or "ndcg@10"
+            metric = self.scores.validate(self.scored)[name]
+            self._metric_text = f", {name} {metric:.4f}"
+        if settings.test_every and progress.epoch % settings.test_every == 0:
+            self.scores.evaluate("test", *self.scored())
+        if metric is not None and settings.monitor:
+            self._select(metric)
+        if progress.gate_epoch is None and is_whole:
+            self._ask_gate(progress.epoch_loss + sums["loss"], metric)
+        progress.epoch_loss = 0.0 if is_whole else progress.epoch_loss + sums["loss"]
+        self._write_scalars(sums)
+        if settings.monitor and settings.patience and progress.num_without >= settings.patience:
+            self.ufnrec.stop_training = progress.stopped_early = True
+        self.stop_if_asked()
+        if self._is_due():
+            self.save()
+        self.bar.update(progress.step, self._text(progress.epoch, sums))
+
+    def scored(self) -> tuple[str, Backbone]:
+        """Returns which weights stand for the run, `student` or `teacher`, and their backbone."""
+        teacher, choice = self.ufnrec.teacher, self.settings.weights
+        is_made = self._num_teacher_updates() > 0
+        if choice == "better":
+            choice = self.progress.better_weights
+        if teacher is not None and (choice == "teacher" or (choice == "auto" and is_made)):
+            return "teacher", teacher.backbone
+        return "student", self.ufnrec.backbone
+
+    def _select(self, metric: float) -> None:
+        progress = self.progress
+        if progress.best is not None and metric <= progress.best:
+            progress.num_without += int(progress.best >= self.settings.floor)
+            return
+        progress.best, progress.num_without = metric, 0
+        progress.best_step, progress.best_epoch = progress.step, progress.epoch
+        progress.best_weights, backbone = self.scored()
+        self.best.set_weights_from(backbone)
+        self.save_best()
+
+    def _ask_gate(self, loss_sum: float, metric: float | None) -> None:
+        progress = self.progress
+        if self.gate.opens_after(epoch=progress.epoch, loss_sum=loss_sum, metric=metric):
+            self.host.open_gate(progress.step)
+            progress.gate_epoch = progress.epoch
+            # What it starts must have time to show, in every policy alike.
+            progress.num_without = 0
+        progress.gate_state = self.gate.state
+
+    def _write_scalars(self, sums: dict[str, float]) -> None:
+        write_scalars(
+            self.board,
+            sums,
+            self.progress,
+            model=self.ufnrec,
+            num_teacher_updates=self._num_teacher_updates(),
+            workers=self.workers,
+        )
+
+    def _num_teacher_updates(self) -> int:
+        since = 0 if self.ufnrec.has_teacher_always else int(self.host.active_since) + 1
+        return max(self.progress.step - since, 0)
+
+    def save_best(self) -> None:
+        """Writes the selected weights, and what they are."""
+        if not self.workers.is_chief:
+            return
+        progress = self.progress
+        self.best_store.save(
+            "best",
+            {
+                "step": progress.best_step,
+                "epoch": progress.best_epoch,
+                "weights": progress.best_weights,
+            },
+        )
+
+    def save(self) -> None:
+        """Writes a checkpoint of the present step."""
+        self.store.save_step(self.progress.step, {"progress": asdict(self.progress)})
+        self._saved, self._saved_step = time.monotonic(), self.progress.step
+
+    def save_last(self) -> None:
+        """Writes the checkpoint that the run ends with, unless it has just been written."""
+        if self._saved_step != self.progress.step:
+            self.save()

@@ -1,0 +1,259 @@
+"""One run's memory into another's tables."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ufnrec_tf.common.distribution import Workers
+from ufnrec_tf.data.splits import Split, seen_train_items
+from ufnrec_tf.data.windows import RowOwners
+from ufnrec_tf.method.memory import FalseNegativeMemory
+from ufnrec_tf.runs.raw_ids import RunIds
+from ufnrec_tf.runs.worker_state import read_part
+
+_COUNT_UNIT = np.int64(2**31)
+_REMEMBERED = np.int64(2**62)
+"""Counts stay below 2**30, so whatever is remembered comes before whatever is only counted."""
+
+
+class Rows(NamedTuple):
+    """Rows of a memory's tables; see `FalseNegativeMemory`.
+
+    Attributes:
+        items: int32 [P, S], 0 in an empty slot.
+        states: int32 [P, S], twice the count, plus 1 while the item is remembered.
+        lists: int32 [P, R], the ordered lists of faithful mode; else None.
+    """
+
+    items: np.ndarray
+    states: np.ndarray
+    lists: np.ndarray | None = None
+
+
+def fit_rows(rows: Rows, *, num_slots: int, capacity: int, has_lists: bool) -> Rows:
+    """Returns rows as a memory of `num_slots` slots keeps them: by item, the empty ones first.
+
+    Where they are too many, the memory's own rule says who stays: the remembered ones first, then
+    the highest counts, ties by the lower item id. The order of writing among the remembered ones
+    is known from a list alone; without one, their counts decide.
+
+    Args:
+        rows: Items are the new memory's ids, in any order, 0 for none or gone.
+        num_slots: S of the new memory.
+        capacity: Items, or entries of a list, that a row may remember.
+        has_lists: Whether the new memory has lists. Where the old one has none, what is
+            remembered stands in them once each, by item.
+    """
+    counts, is_remembered = rows.states // 2, (rows.states % 2 == 1) & (rows.items > 0)
+    lists = _lists(rows, is_remembered, capacity) if has_lists else None
+    if lists is not None:
+        places = _places(rows.items, lists)
+        is_remembered = places < lists.shape[1]
+        priority = _priority(rows.items, counts, is_remembered)
+        by_order = _REMEMBERED + (lists.shape[1] - places.astype(np.int64)) * _COUNT_UNIT
+        priority = np.where(is_remembered, by_order, priority)
+    else:
+        is_remembered = _first(_priority(rows.items, counts, is_remembered), capacity, _REMEMBERED)
+        priority = _priority(rows.items, counts, is_remembered)
+    is_kept = _first(priority, num_slots, np.int64(0))
+    items = np.where(is_kept, rows.items, 0)
+    states = np.where(is_kept, 2 * counts + is_remembered, 0)
+    order = np.argsort(items, axis=1, kind="stable")
+    items = _last(np.take_along_axis(items, order, axis=1), num_slots)
+    states = _last(np.take_along_axis(states, order, axis=1), num_slots)
+    if lists is not None:
+        lists = _compact(np.where(_places(lists, items) < num_slots, lists, 0), capacity)
+    return Rows(items.astype(np.int32), states.astype(np.int32), lists)
+
+
+def _lists(rows: Rows, is_remembered: np.ndarray, capacity: int) -> np.ndarray:
+    if rows.lists is not None:
+        return _compact(rows.lists, capacity)
+    entries = np.where(is_remembered, rows.items, 0)
+    last = np.iinfo(np.int32).max
+    entries = np.sort(np.where(entries > 0, entries, last), axis=1)
+    return _compact(np.where(entries < last, entries, 0), capacity)
+
+
+def _priority(items: np.ndarray, counts: np.ndarray, is_remembered: np.ndarray) -> np.ndarray:
+    """Returns int64 [P, S]: the higher stays; -1 where nothing is counted or remembered."""
+    priority = counts * _COUNT_UNIT + (_COUNT_UNIT - 1 - items) + is_remembered * _REMEMBERED
+    return np.where((items > 0) & (is_remembered | (counts > 0)), priority, -1)
+
+
+def _first(priority: np.ndarray, count: int, least: np.int64) -> np.ndarray:
+    """Returns bool [P, S]: the `count` highest of each row that are no lower than `least`."""
+    order = np.argsort(-priority, axis=1, kind="stable")
+    is_first = np.zeros(priority.shape, bool)
+    np.put_along_axis(is_first, order[:, :count], True, axis=1)
+    return is_first & (priority >= least)
+
+
+def _last(values: np.ndarray, count: int) -> np.ndarray:
+    """Returns the last `count` columns, filled up with zeros on the left."""
+    values = values[:, -count:]
+    return np.pad(values, [(0, 0), (count - values.shape[1], 0)])
+
+
+def _places(items: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """Returns int64 [P, S], the column of `entries` [P, R] that first holds an item, R if none."""
+    is_same = (items[:, :, None] == entries[:, None, :]) & (items[:, :, None] > 0)
+    return np.where(is_same.any(axis=2), is_same.argmax(axis=2), entries.shape[1])
+
+
+def _compact(entries: np.ndarray, capacity: int) -> np.ndarray:
+    """Moves the non-zero entries of each row to the left, order kept; int32 [P, capacity]."""
+    order = np.argsort(entries == 0, axis=1, kind="stable")
+    moved = np.take_along_axis(entries, order, axis=1)[:, :capacity]
+    return np.pad(moved, [(0, 0), (0, capacity - moved.shape[1])]).astype(np.int32)
+
+
+_CHUNK_ROWS = 4096
+
+
+class Carried(NamedTuple):
+    """How much of a memory came over, and how much did not, in numbers.
+
+    Attributes:
+        rows_carried: Rows with at least one item.
+        rows_dropped: Rows that had one and have none now, or whose transition is gone.
+        items_carried: Items that are counted or remembered.
+        items_dropped: Those that are gone: with their row, from the catalogue, because the user
+            has taken them since, or for want of a slot.
+        remembered_carried: Of the former those that are shown at the next visit.
+        remembered_dropped: Of the latter, or items that are now counted alone.
+    """
+
+    rows_carried: int
+    rows_dropped: int
+    items_carried: int
+    items_dropped: int
+    remembered_carried: int
+    remembered_dropped: int
+
+    def over_workers(self, workers: Workers) -> "Carried":
+        """Returns the numbers of all workers; all of them call it, each with its own."""
+        rows, items, remembered = self[0] + self[1], self[2] + self[3], self[4] + self[5]
+        own = workers.sum(np.array([self[0], self[2], self[4]], np.int64)).tolist()
+        return Carried(own[0], rows - own[0], own[1], items - own[1], own[2], remembered - own[2])
+
+
+class Carrier:
+    """Takes rows of an older run's memory to where this worker's memory has them.
+
+    Args:
+        split: What is trained on now: what a user has taken cannot be remembered as a negative.
+        users_of_rows: int32 [rows], internal user of each row of this run, of all workers.
+        own_rows: int64 [n], the rows that this worker holds, ascending.
+        new_rows: int64 [old rows], this run's row of each row of the older one; -1 for none.
+        new_items: int32 [old items + 1], this run's id of each item of the older one; 0 for none.
+        memory: This worker's memory: its slots and its capacity.
+    """
+
+    def __init__(
+        self,
+        *,
+        split: Split,
+        users_of_rows: np.ndarray,
+        own_rows: np.ndarray,
+        new_rows: np.ndarray,
+        new_items: np.ndarray,
+        memory: FalseNegativeMemory,
+    ) -> None:
+        self._users_of_rows = users_of_rows
+        self._new_rows = new_rows
+        self._new_items = new_items
+        self._memory = memory
+        self._own_rows = own_rows
+        self._base = split.interactions.num_items + 1
+        offsets, seen = seen_train_items(split)
+        users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        self._taken = users * self._base + seen  # ascending
+        self._may_be_drawn = np.zeros(self._base, bool)
+        self._may_be_drawn[split.training_items] = True
+
+    def carry(
+        self, tables: dict[str, tf.Variable], folder: Path, older: RunIds, *, num_workers: int
+    ) -> Carried:
+        """Fills this worker's tables from the parts that an older run's workers wrote.
+
+        Args:
+            tables: Name to variable [rows, ...], empty as they are made.
+            folder: The older run's checkpoint.
+            older: Its ids.
+            num_workers: Its workers.
+
+        Returns:
+            What came over to this worker, and what of the whole older memory did not.
+
+        Raises:
+            ValueError: If a table is missing or does not fit the ids.
+            OSError: If a part is missing.
+        """
+        values = {n: np.zeros(t.shape, t.dtype.as_numpy_dtype) for n, t in tables.items()}
+        owners = RowOwners(older.users, older.users_of_rows)
+        before = np.zeros(3, np.int64)
+        for worker in range(num_workers):
+            found = read_part(folder, worker, num_workers).tables
+            rows = owners.rows_of(worker, num_workers)
+            check_tables(found, len(rows))
+            before += _count(found["items"], found["states"])
+            for begin in range(0, len(rows), _CHUNK_ROWS):
+                chunk = slice(begin, begin + _CHUNK_ROWS)
+                own = {name: table[: len(rows)][chunk] for name, table in found.items()}
+                self._put(values, own, self._new_rows[rows[chunk]])
+        after = _count(values["items"], values["states"])
+        for name, table in tables.items():
+            table.assign(values.pop(name))
+        counts = np.stack([after, before - after], axis=1).ravel().tolist()
+        return Carried(*counts)
+
+    def _put(
+        self, values: dict[str, np.ndarray], found: dict[str, np.ndarray], rows: np.ndarray
+    ) -> None:
+        """Puts the tables of older rows into those of `rows` int64 [P] that are this worker's."""
+        places = np.searchsorted(self._own_rows, rows)
+        is_here = (rows >= 0) & (places < len(self._own_rows))
+        is_here[is_here] = self._own_rows[places[is_here]] == rows[is_here]
+        places, users = places[is_here], self._users_of_rows[rows[is_here]]
+        moved = {
+            name: self._new_ids(found[name][is_here], users)
+            for name in ("items", "lists", "substitutes")
+            if name in found
+        }
+        memory = self._memory
+        fitted = fit_rows(
+            Rows(moved["items"], found["states"][is_here], moved.get("lists")),
+            num_slots=memory.num_slots,
+            capacity=memory.capacity,
+            has_lists=memory.lists is not None,
+        )
+        values["items"][places], values["states"][places] = fitted.items, fitted.states
+        if fitted.lists is not None:
+            values["lists"][places] = fitted.lists
+        if "substitutes" in values and "substitutes" in moved:
+            values["substitutes"][places] = moved["substitutes"]
+
+    def _new_ids(self, items: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """Returns this run's ids of items [P, ...] of rows of users [P]; 0 where it has none."""
+        ids = self._new_items[items]
+        keys = users.astype(np.int64).reshape([-1] + [1] * (ids.ndim - 1)) * self._base + ids
+        places = np.minimum(np.searchsorted(self._taken, keys), len(self._taken) - 1)
+        is_negative = self._may_be_drawn[ids] & (self._taken[places] != keys)
+        return np.where(is_negative, ids, 0).astype(np.int32)
+
+
+def check_tables(tables: dict[str, np.ndarray], num_rows: int) -> None:
+    """Raises ValueError where what a worker wrote is no memory of `num_rows` rows."""
+    for name in ("items", "states"):
+        if name not in tables or len(tables[name]) != max(num_rows, 1):
+            raise ValueError(f"its rows are not those that ids/ lists ({num_rows})")
+
+
+def _count(items: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Returns int64 [3]: rows with an item, items, remembered items."""
+    is_used = items > 0
+    numbers = (is_used.any(axis=1).sum(), is_used.sum(), (is_used & (states % 2 == 1)).sum())
+    return np.array(numbers, np.int64)

@@ -1,0 +1,136 @@
+"""What the end of a run looks like on the screen; shown again when a finished run is called."""
+
+import os
+import sys
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
+
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.files import read_json
+from ufnrec_tf.evaluation.metrics import SHOWN_METRICS
+from ufnrec_tf.evaluation.protocol import _target_text, masked_targets_lines, newcomers_lines
+from ufnrec_tf.export.versions import versions
+
+
+def show_finished(path: Path, display: Display) -> None:
+    """Shows the table, the sample recommendations, where things are, and what to do next."""
+    result = read_json(path / "result.json")
+    protocol = result["protocol"]
+    display.heading(f"Test, full ranking, {_target_text(result)}")
+    display.table(
+        ["", *(name.upper() for name in SHOWN_METRICS)],
+        [
+            [row["label"], *(f"{row[name]:.4f}" for name in SHOWN_METRICS)]
+            for row in result["table"]
+        ],
+    )
+    display.block(
+        [
+            f"{protocol['candidates']:,} candidates, masked: {protocol['masked']}; ties "
+            f"{protocol['ties']}; {result['label']}: {protocol['weights']} weights of epoch "
+            f"{protocol['selected_epoch']}, selected by {protocol['selected_by']}; "
+            f"seed {result['seed']}; data {result['data']['sha256'][:12]}",
+        ]
+    )
+    display.block([*masked_targets_lines(protocol), *newcomers_lines(protocol)])
+    _show_ceiling(result, display)
+    _show_false_negatives(path, result, display)
+    if result["samples"]:
+        display.heading("Recommendations")
+    for sample in result["samples"]:
+        display.line(f"{_USER}{sample['user']}{_HAD}{', '.join(sample['history'])}")
+        display.line(f"    next: {', '.join(sample['recommended'])}")
+        display.line(f"    took: {sample['taken_next']}")
+    _show_next(path, display)
+
+
+_USER, _HAD, _LINES_A_USER = "  user ", ": ... ", 3
+
+
+def without_users(text: str, users: Set[str]) -> str:
+    """Returns what `show_finished` has shown without the recommendations for some users."""
+    lines, kept = text.split("\n"), []
+    while lines:
+        parts = lines[0].removeprefix(_USER).split(_HAD)
+        names = {_HAD.join(parts[:count]) for count in range(1, len(parts))}
+        if lines[0].startswith(_USER) and names & users:
+            del lines[:_LINES_A_USER]
+        else:
+            kept.append(lines.pop(0))
+    return "\n".join(kept)
+
+
+def _show_ceiling(result: dict[str, Any], display: Display) -> None:
+    if result["ceiling"]:
+        values = ", ".join(
+            f"{name.upper()} {result['ceiling'][name]:.4f}" for name in SHOWN_METRICS
+        )
+        display.line(f"  ceiling, by the true probabilities: {values}")
+
+
+def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) -> None:
+    runs = [result]
+    for folder in sorted((path / "baselines").glob("*/result.json")):
+        runs.append(read_json(folder))
+    rows = []
+    for run in runs:
+        found = run["false_negatives"].get("detection")
+        if found:
+            rows.append(
+                [
+                    run["label"],
+                    f"{int(found['num_flagged']):,}",
+                    f"{found['precision']:.3f}",
+                    f"{found['recall']:.4f}",
+                    f"{found['base_rate']:.3f}",
+                    f"{found['lift']:.2f}",
+                ]
+            )
+    if rows:
+        display.heading("Planted false negatives: pairs whose count passed the patience")
+        display.table(["", "pairs", "precision", "recall", "base rate", "lift"], rows)
+    elif result["memory"]["slots"]:
+        found = result["false_negatives"]
+        opened = found["gate_epoch"]
+        when = "the gate stayed shut" if opened is None else f"gate opened after epoch {opened}"
+        display.line(
+            f"  {when}; {found['flips']:,.0f} labels flipped in {result['steps']:,} steps; "
+            f"{result['memory']['evictions']:,} evictions"
+        )
+
+
+def _command() -> str:
+    """Returns how to call this program again, from the same directory."""
+    program = Path(sys.argv[0]).name
+    if program != "main.py":
+        return program
+    # An environment that was not activated, such as the one of `make demo`, has to be named.
+    in_hidden_environment = sys.prefix != sys.base_prefix and "VIRTUAL_ENV" not in os.environ
+    python = os.path.relpath(sys.executable) if in_hidden_environment else "python"
+    return f"{python} {sys.argv[0]}"
+
+
+def _show_next(path: Path, display: Display) -> None:
+    found = versions(path / "export")
+    newest = found[max(found)] if found else None
+    display = display.notes
+    display.heading("Where things are")
+    display.block(
+        [
+            f"{path}/result.json, metrics.jsonl, ranks.parquet, checkpoints/",
+            f"{newest or path / 'export'}   SavedModel for serving",
+        ],
+        wraps=False,
+    )
+    display.heading("Next")
+    display.block(
+        [
+            f"make tensorboard LOGDIR={path}",
+            f"{_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+            f"{_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
+            f"{_command()} --mode=report --workdir={path}     (report.html and pictures)",
+            f"{_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
+        ],
+        wraps=False,
+    )

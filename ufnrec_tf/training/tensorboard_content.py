@@ -1,0 +1,276 @@
+"""What TensorBoard shows of a run."""
+
+import math
+import re
+from collections.abc import Set
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.common.distribution import ALONE, Workers
+from ufnrec_tf.common.text import one_line
+from ufnrec_tf.config import as_json, default_config, option_table
+from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.splits import Split, train_counts
+from ufnrec_tf.evaluation.metrics import SHOWN_METRICS
+from ufnrec_tf.method.memory_usage import over_workers
+from ufnrec_tf.method.model import UFNRecModel
+from ufnrec_tf.method.teacher import warm_up_decay
+from ufnrec_tf.runs.state import Progress
+from ufnrec_tf.runs.tensorboard_files import Board
+
+_SHARES_OF_NEGATIVES = {
+    "false_negatives/share_of_labels_flipped": "flips",
+    "false_negatives/hard_share_of_negatives": "hard",
+    "memory/shown_share_of_negatives": "shown",
+}
+
+
+def write_scalars(
+    board: Board,
+    sums: dict[str, float],
+    progress: Progress,
+    *,
+    model: UFNRecModel,
+    num_teacher_updates: int,
+    workers: Workers = ALONE,
+) -> None:
+    """Writes the scalars and the histogram of an epoch; all workers call it together.
+
+    Args:
+        board: Where to.
+        sums: What the steps since the last time added up.
+        progress: Where the run stands.
+        model: The model, its memory and teacher.
+        num_teacher_updates: Updates that the teacher has had.
+        workers: Those that train together; each has a part of the memory.
+    """
+    steps, users = max(sums["steps"], 1.0), max(sums["users"], 1.0)
+    positions = max(sums["positions"], 1.0)
+    seconds = progress.timing.get("train_seconds", 0.0)
+    values = {
+        "loss/total": sums["loss"] / steps,
+        "loss/ranking": sums["ranking"] / steps,
+        "loss/consistency": sums["consistency"] / steps,
+        "loss/l2": sums["l2"] / steps,
+        "false_negatives/flips_per_step": sums["flips"] / steps,
+        "false_negatives/flips_per_epoch": sums["flips"],
+        "false_negatives/removed_per_step": sums["removals"] / steps,
+        "false_negatives/flips_per_positive": sums["flips"] / positions,
+        "optimizer/learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
+        "speed/users_per_second": progress.timing["train_users"] / seconds if seconds else 0.0,
+        "gate/is_open": float(progress.gate_epoch is not None),
+    }
+    if model.teacher is not None:
+        decay = float(warm_up_decay(model.teacher.decay, num_teacher_updates))
+        values["teacher/decay"] = decay if num_teacher_updates else 0.0
+        values["teacher/share_of_users"] = sums["teacher_users"] / users
+    if model.memory is not None:
+        usage = over_workers(model.memory.usage(), workers.sum)
+        counters = model.memory.read_counters(workers.sum)
+        board.count_histogram("memory/counts", usage.count_histogram, step=progress.step)
+        size = max(usage.num_rows * usage.num_slots, 1)
+        values["memory/share_of_slots_used"] = usage.num_counted / size
+        values["memory/remembered_per_row"] = usage.num_remembered / max(usage.num_rows, 1)
+        values["memory/evictions"] = float(counters["evictions"])
+        values["memory/refusals"] = float(counters["refusals"])
+    if sums["negatives"]:  # a loss over the whole catalogue draws none
+        for tag, name in _SHARES_OF_NEGATIVES.items():
+            if model.memory is not None or not tag.startswith("memory/"):
+                values[tag] = sums[name] / sums["negatives"]
+    board.scalars("train", values, step=progress.step)
+    board.flush()
+
+
+def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> None:
+    """Writes what a run found of false negatives: scalars, and a page to read.
+
+    Args:
+        board: Where to.
+        found: What `false_negatives.describe` returned.
+        step: The run's last step.
+    """
+    values = {name: found["detection"][name] for name in _PLANTED if "detection" in found}
+    values |= {f"auc_{name}": value for name, value in found.get("auc", {}).items()}
+    for name in ("matched_on_popularity", "matched_on_popularity_and_score"):
+        values[f"future_lift_{name}"] = found.get("future", {}).get(name, {}).get("lift")
+    values["future_rate"] = found.get("future", {}).get("rate")
+    known = {f"false_negatives/{k}": float(v) for k, v in values.items() if v is not None}
+    board.scalars("train", known, step=step)
+    if "future" in found:
+        board.text(SUMMARY_CARD, markdown(found))
+
+
+SUMMARY_CARD = "false_negatives/summary"
+"""Tag of the page to read."""
+_PLANTED = ("precision", "recall", "base_rate", "lift")
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Returns what a run flagged as Markdown: numbers, items, some users; see `describe`."""
+    future = found["future"]
+    # These users may have no held-out events, where others are held out.
+    taken = "what these users took later is not known"
+    if future.get("rate", 0) is not None or not future["num_flagged"]:
+        taken = f"{future['hits']:,} of them were taken later"
+    lines = [
+        f"{future['num_flagged']:,} pairs flagged, of {future['users']:,} users; {taken}.",
+        "",
+        "| beside unflagged pairs | their rate | lift | 95% interval |",
+        "|---|---|---|---|",
+    ]
+    for name in ("matched_on_popularity", "matched_on_popularity_and_score"):
+        row = future[name]
+        if row["lift"] is not None:
+            lines.append(
+                f"| {name.replace('_', ' ')} | {row['rate']:.5f} | {row['lift']:.2f} | "
+                f"{row['low']:.2f} to {row['high']:.2f} |"
+            )
+    lines += ["", "| most flagged | users | train events |", "|---|---|---|"]
+    for item in found["most_flagged"]:
+        lines.append(f"| {cell(item['name'])} | {item['users']:,} | {item['train_events']:,} |")
+    for example in found["examples"]:
+        flagged = [
+            f"{cell(item['item'])} ({item['count']}{', **taken later**' * item['taken_later']})"
+            for item in example["flagged"]
+        ]
+        lines += [
+            "",
+            f"**{cell(example['user'])}** had {', '.join(map(cell, example['history']))}",
+            "",
+            f"- flagged {example['num_flagged']:,}, by count: {', '.join(flagged)}",
+            f"- later: {', '.join(map(cell, example['later'])) or 'nothing'}",
+        ]
+    return "\n".join(lines)
+
+
+def without_users(text: str, users: Set[str]) -> str:
+    """Returns Markdown made by `markdown` without the paragraphs on some users, by raw id."""
+    cells = {cell(user) for user in users}
+    head, *examples = re.split(r"\n\n(?=\*\*.*\*\* had )", text)
+    kept = [e for e in examples if e[2 : e.index("** had ")] not in cells]
+    return "\n\n".join([head, *kept])
+
+
+def cell(text: str) -> str:
+    """Returns text as Markdown that shows it as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", one_line(text))
+
+
+MOST_VECTORS = 10_000
+"""Items in the projector, the most popular; a browser does not like many more."""
+_SECTIONS = ("split", "backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
+_TRAINING = ("batch_size", "draw", "windows", "num_epochs", "max_steps", "patience")
+
+
+def write_cards(
+    board: Board, config: ConfigDict, *, split: Split, backbone: Backbone, result: dict[str, Any]
+) -> None:
+    """Writes what stands in the part `summary` of the board.
+
+    Args:
+        board: Where to; `begin_end` has been called.
+        config: Of the run.
+        split: Of the run.
+        backbone: The selected weights.
+        result: What result.json will hold.
+    """
+    board.session(_settings(config, result), _metrics(result), step=result["steps"])
+    board.text("run/settings", settings_card(config), part="summary")
+    board.text("run/protocol", protocol_card(result), part="summary")
+    counts = train_counts(split)
+    items = 1 + np.argsort(-counts[1:], kind="stable")[:MOST_VECTORS]
+    vectors = tf.gather(backbone.item_embeddings(), items)
+    columns = item_columns(split.interactions, items, counts)
+    board.projector(tf.cast(vectors, tf.float32).numpy(), columns)
+
+
+def _settings(config: ConfigDict, result: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings to compare runs by."""
+    keys = [(part, key) for part in _SECTIONS for key in config[part]]
+    keys += [("training", key) for key in _TRAINING]
+    return {
+        "label": result["label"],
+        "seed": result["seed"],
+        "data.source": result["data"]["source"],
+        "data.sha256": result["data"]["sha256"][:12],
+        **{f"{part}.{key}": config[part][key] for part, key in keys},
+    }
+
+
+def _metrics(result: dict[str, Any]) -> dict[str, float]:
+    """Returns tag to result; in the order of the tags they are the columns beside the settings."""
+    timing = result["timing"]
+    thousands = timing["train_users"] / 1000
+    scores = {
+        f"result/{part}_{name}": result[part][name]
+        for part in ("test", "validation")
+        for name in SHOWN_METRICS
+    }
+    return {
+        **scores,
+        "run/cpu_seconds_per_1000_users": (
+            timing["train_cpu_seconds"] / thousands if thousands else math.nan
+        ),
+        "run/flips": result["false_negatives"]["flips"],
+        "run/train_seconds": timing["train_seconds"],
+    }
+
+
+def settings_card(config: ConfigDict) -> str:
+    """Returns the settings as a Markdown table; what is not the default stands out."""
+    values, default = as_json(config), as_json(default_config(option_table()))
+    lines = ["| key | value | default |", "|---|---|---|"]
+    for part, keys in values.items():
+        for key, value in keys.items():
+            usual = default.get(part, {}).get(key)
+            text = cell(_plain(value))
+            shown = text if value == usual or not text else f"**{text}**"
+            lines.append(f"| {part}.{key} | {shown} | {cell(_plain(usual))} |")
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+
+
+def protocol_card(result: dict[str, Any]) -> str:
+    """Returns what the numbers of a run are numbers of, and the numbers, as Markdown."""
+    lines = ["| | |", "|---|---|"]
+    for part in ("data", "protocol"):
+        for key, value in result[part].items():
+            lines.append(f"| {part}: {key.replace('_', ' ')} | {cell(_plain(value))} |")
+    lines += [f"| seed | {result['seed']} |", "", "| test | value |", "|---|---|"]
+    lines += [f"| {name} | {value:.4f} |" for name, value in result["test"].items()]
+    return "\n".join(lines)
+
+
+def item_columns(log: Interactions, items: np.ndarray, counts: np.ndarray) -> dict[str, list[str]]:
+    """Returns what the projector tells of items, a column each; what nobody knows is left out.
+
+    Args:
+        log: Their raw ids, titles, categories and prices.
+        items: int [N], internal ids.
+        counts: int [num_items + 1], train events.
+    """
+    raw_ids = [str(text) for text in log.item_ids[items]]
+    titles = raw_ids if log.item_titles is None else log.item_titles[items]
+    columns = {
+        "title": [str(title or raw) for title, raw in zip(titles, raw_ids, strict=True)],
+        "item_id": raw_ids,
+    }
+    if log.item_categories is not None:
+        columns["category"] = [str(text) for text in log.item_categories[items]]
+    if log.item_prices is not None:
+        prices = log.item_prices[items]
+        columns["price"] = ["" if np.isnan(price) else f"{price:g}" for price in prices]
+    columns["train_events"] = [str(count) for count in counts[items]]
+    return columns

@@ -1,0 +1,344 @@
+"""--mode=train: from data to a finished work directory; signals, the heading."""
+
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from ufnrec_tf.common.display import Display, ProgressBar
+from ufnrec_tf.common.distribution import Workers, telling_of_lost_workers
+from ufnrec_tf.common.files import write_json
+from ufnrec_tf.common.progress import hide_phases, working_on
+from ufnrec_tf.config import as_json
+from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
+from ufnrec_tf.data.synthetic.planted import ceiling_ranks
+from ufnrec_tf.evaluation.baselines import Popularity, baseline_ranks
+from ufnrec_tf.evaluation.metrics import metrics_from_ranks
+from ufnrec_tf.method.gate import GATES
+from ufnrec_tf.method.memory_usage import over_workers
+from ufnrec_tf.reading.sources import Source
+from ufnrec_tf.runs.record import identity, is_done, keep_ids, run_record
+from ufnrec_tf.runs.state import Interrupted, LoopSettings, Progress
+from ufnrec_tf.runs.tensorboard_files import Board
+from ufnrec_tf.runs.workdir import JsonLines, Workdir
+from ufnrec_tf.training.arms import Arm, configure_arm, label_of, parse_arms
+from ufnrec_tf.training.build import (
+    Experiment,
+    build,
+    give_whole_memory,
+    make_evaluator,
+    prepare_tensorflow,
+    scored_weights,
+)
+from ufnrec_tf.training.checks import check_steps
+from ufnrec_tf.training.finish import finish
+from ufnrec_tf.training.loop import TrainingLoop
+from ufnrec_tf.training.shown_results import show_finished
+from ufnrec_tf.training.warm_start import start_warm
+
+
+def show_run(config: ConfigDict, experiment: Experiment, display: Display) -> None:
+    """Shows what is about to be trained; all workers call it together."""
+    model = experiment.model
+    weights = sum(int(np.prod(w.shape)) for w in model.backbone.trainable_variables)
+    display = display.notes
+    display.heading(f"Training {label_of(config)}")
+    memory = "no memory"
+    if model.memory is not None:
+        usage = over_workers(model.memory.usage(), experiment.workers.sum)
+        memory = (
+            f"memory of {usage.num_rows:,} rows x {usage.num_slots} slots, "
+            f"{usage.table_bytes / 2**20:,.1f} MiB"
+        )
+    display.block(
+        [
+            f"{weights:,} weights, {memory}; {experiment.steps_per_epoch:,} steps an epoch of "
+            f"{config.training.batch_size} users{_devices(experiment)}; gate: {config.gate.kind}",
+        ]
+    )
+
+
+def _devices(experiment: Experiment) -> str:
+    """Returns on how many devices and machines a run trains; empty for one."""
+    count, replicas = experiment.workers.count, experiment.num_replicas
+    shared = f" on {replicas} devices" if replicas > 1 else ""
+    return f"{shared} of {count} workers" if count > 1 else shared
+
+
+def with_signals(loop: TrainingLoop, run: Callable[[], None]) -> None:
+    """Calls `run` with Ctrl-C and termination handled by `loop`; puts the handlers back.
+
+    In a thread other than the main one Python takes no handlers: there a signal does what it does
+    without us.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        run()
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, loop.ask_to_stop)
+    try:
+        run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if loop.signal:  # it came after the last look
+        signal.raise_signal(loop.signal)
+
+
+def train(
+    config: ConfigDict,
+    source: Source,
+    split: Split,
+    *,
+    workdir: str,
+    seed: int,
+    data_path: str,
+    command: list[str],
+    display: Display,
+) -> None:
+    """Trains, selects on validation, scores the test set once, exports, shows.
+
+    A finished work directory is shown again; one that was stopped goes on.
+
+    Args:
+        config: Checked configuration.
+        source: The data.
+        split: Its split.
+        workdir: Where everything goes.
+        seed: The run's seed.
+        data_path: The file the data came from, or empty.
+        command: The command line, for the record.
+        display: The screen.
+
+    Raises:
+        UserError: Whatever the user has to mend.
+        Interrupted: After a signal, once the checkpoint is written.
+    """
+    check_steps(config, split)
+    if config.distribution.strategy == "multi_worker":
+        minutes = config.distribution.start_minutes
+        most = f"; it ends with exit code 1 if they are not there in {minutes:g} minutes"
+        display.notes.line(f"  waiting for all workers of this run{most if minutes else ''}")
+    strategy = prepare_tensorflow(config, seed)
+    workers = Workers(strategy)
+    if not workers.is_chief:
+        display.notes.line(f"Worker {workers.index} of {workers.count}; worker 0 shows the run.")
+        display = Display(is_shown=False)
+        hide_phases()
+    with telling_of_lost_workers(workers), Workdir(workdir, is_held=workers.is_chief) as directory:
+        record = run_record(config, source, seed, data_path=data_path, command=command)
+        directory.check_same(record["identity"])
+        is_there = is_done(config, directory.path)
+        workers.any(False)  # nobody writes before all have looked
+        if is_there:
+            keep_ids(config, split, directory.path, is_written=workers.is_chief)
+            display.notes.heading("This run is done; its results again:")
+            show_finished(directory.path, display)
+            return
+        for arm in parse_arms(config.comparison.arms):
+            _train_arm(arm, config, source, split, directory.path, seed, record, display, strategy)
+        _train_one(config, source, split, directory.path, seed, record, display, strategy)
+
+
+def _train_arm(
+    arm: Arm,
+    config: ConfigDict,
+    source: Source,
+    split: Split,
+    path: Path,
+    seed: int,
+    record: dict[str, Any],
+    display: Display,
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Trains one baseline arm into its own work directory, unless it is there."""
+    own = configure_arm(config, arm)
+    workers = Workers(strategy)
+    with Workdir(path / "baselines" / arm.name, is_held=workers.is_chief) as directory:
+        own_record = {**record, "config": as_json(own), "identity": identity(own, source, seed)}
+        directory.check_same(own_record["identity"])
+        is_there = is_done(own, directory.path)
+        workers.any(False)
+        if is_there:
+            return
+        _train_one(own, source, split, directory.path, seed, own_record, display, strategy)
+
+
+def _train_one(
+    config: ConfigDict,
+    source: Source,
+    split: Split,
+    path: Path,
+    seed: int,
+    record: dict[str, Any],
+    display: Display,
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Trains one run to its end and finishes its work directory."""
+    keras.utils.set_random_seed(seed)
+    experiment = build(config, split, seed, strategy=strategy)
+    is_chief = experiment.workers.is_chief
+    store, _ = experiment.stores(path)
+    progress = Progress()
+    log = JsonLines(path / "metrics.jsonl", is_written=is_chief)
+    found = store.restore_newest("progress", warn=lambda text: display.line(f"  warning: {text}"))
+    if found is not None:
+        progress = Progress(**found["progress"])
+        # Asked again, since the patience may have been raised.
+        patience = config.training.patience
+        progress.stopped_early = 0 < patience <= progress.num_without
+        display.notes.line(f"  going on from {found['name']} in {path}")
+    else:
+        start_warm(config, experiment, split, path=path, progress=progress, display=display)
+    if is_chief:
+        write_json(path / "config.json", record)  # not before the checkpoint was found good
+    keep_ids(config, split, path, is_written=is_chief)
+    log.cut_after(progress.step)
+    show_run(config, experiment, display)
+    loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
+    _fit(config, experiment, loop, path, display)
+    if not config.training.finish:
+        display.notes.line("  trained; the test set was not looked at (training.finish=false)")
+        return
+    if experiment.workers.count > 1:
+        give_whole_memory(config, experiment, store)
+    finish(
+        config=config,
+        experiment=experiment,
+        loop=loop,
+        split=split,
+        path=path,
+        seed=seed,
+        display=display,
+        ceiling=_ceiling(source, split),
+        source=source,
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def _make_loop(
+    config: ConfigDict,
+    experiment: Experiment,
+    split: Split,
+    path: Path,
+    seed: int,
+    progress: Progress,
+    log: JsonLines,
+    display: Display,
+) -> TrainingLoop:
+    training, evaluation, workers = config.training, config.evaluation, experiment.workers
+    store, best_store = experiment.stores(path, num_kept=training.checkpoints_kept)
+    board = Board(path / "tensorboard", is_written=workers.is_chief)
+    board.cut_after(progress.step)
+    floor = _floor(config, split)
+    gate = GATES[config.gate.kind](config.gate, floor)
+    if progress.gate_state:
+        gate.state = progress.gate_state
+    if progress.step == 0 and gate.opens_at_start():
+        experiment.host.open_gate(0)
+        progress.gate_epoch = 0
+    return TrainingLoop(
+        ufnrec=experiment.model,
+        host=experiment.host,
+        gate=gate,
+        evaluators={
+            part: make_evaluator(config, split, part, seed, workers) for part in EVALUATION_PARTS
+        },
+        best=experiment.best,
+        store=store,
+        best_store=best_store,
+        metrics_log=log,
+        board=board,
+        bar=ProgressBar(
+            display, label=label_of(config), total=experiment.num_steps, done=progress.step
+        ),
+        settings=LoopSettings(
+            steps_per_epoch=experiment.steps_per_epoch,
+            max_steps=training.max_steps,
+            monitor=training.monitor,
+            patience=training.patience,
+            floor=floor,
+            every=evaluation.every,
+            test_every=evaluation.test_every,
+            weights=scored_weights(config),
+            checkpoint_seconds=60 * training.checkpoint_minutes,
+            checkpoint_steps=training.checkpoint_steps,
+        ),
+        progress=progress,
+        workers=workers,
+    )
+
+
+def _floor(config: ConfigDict, split: Split) -> float:
+    """Returns the validation metric that tells a model from a list of what is popular."""
+    if not config.gate.popularity_lift:
+        return 0.0
+    ranks = baseline_ranks(Popularity().fit(split), split, "validation")
+    metric = config.training.monitor or "ndcg@10"
+    return config.gate.popularity_lift * metrics_from_ranks(ranks)[metric]
+
+
+def _fit(
+    config: ConfigDict, experiment: Experiment, loop: TrainingLoop, path: Path, display: Display
+) -> None:
+    """Runs what is left of the epochs; the one that was cut short first, by itself."""
+    progress, steps = loop.progress, experiment.steps_per_epoch
+
+    def run() -> None:
+        if progress.stopped_early or progress.step >= experiment.num_steps:
+            return
+        model, epoch = experiment.model, progress.step // steps
+        model.stop_training = False
+        rest = steps - progress.step % steps
+        if rest < steps:
+            _fit_epochs(experiment, loop, epoch, epoch + 1, rest)
+            epoch += 1
+        if not model.stop_training and epoch < config.training.num_epochs:
+            _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps)
+        loop.save_last()
+        loop.stop_if_asked()
+        loop.bar.close(progress.step, is_over=True)
+
+    try:
+        with_signals(loop, run)
+    except Interrupted as stop:
+        display.notes.line(
+            f"  stopped at step {stop.step:,}; checkpoint written. The same command goes on."
+        )
+        raise
+    finally:
+        loop.bar.close(progress.step)
+        loop.board.flush()
+
+
+def _fit_epochs(
+    experiment: Experiment, loop: TrainingLoop, first: int, last: int, steps: int
+) -> None:
+    with working_on("compiling the training step") as compiling:
+        ended = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs=None: compiling.end()
+        )
+        experiment.model.fit(
+            experiment.dataset(loop.progress.step),
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[ended, loop],
+        )
+
+
+def _ceiling(source: Source, split: Split) -> dict[str, float]:
+    """Returns what the true probabilities of planted data reach on test; empty on other data."""
+    if source.truth is None:
+        return {}
+    return metrics_from_ranks(ceiling_ranks(source.truth, split, "test"))

@@ -125,7 +125,7 @@ def watch_all(writes):
     import pandas as pd
     import tensorflow as tf
 
-    from ufnrec_tf.common import files as workdir
+    from ufnrec_tf.runs import workdir
     from ufnrec_tf.runs.tensorboard_files import Board
 
     writes.watch(os, "replace", "replace", lambda source, target: target)

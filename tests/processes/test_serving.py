@@ -48,7 +48,13 @@ def test_the_c_api_gives_the_same_answers_without_python_tensorflow(served):
         ("encode", {"item_ids": histories}),
     ]
     done = subprocess.run(
-        [sys.executable, "-I", str(ROOT / "tests" / "capi_run.py"), str(LIBRARY), str(path)],
+        [
+            sys.executable,
+            "-I",
+            str(ROOT / "tests" / "processes" / "capi_run.py"),
+            str(LIBRARY),
+            str(path),
+        ],
         input=json.dumps(requests),
         env=BARE,
         capture_output=True,

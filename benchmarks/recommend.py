@@ -72,7 +72,6 @@ def main() -> int:
     parser.add_argument("--top-k", type=int, default=10)
     parser.add_argument("--output", default="out.parquet", help="a name; its end is the format")
     parser.add_argument("--scattered", action="store_true")
-    parser.add_argument("--index", default="exact")
     parser.add_argument("--folder", type=Path, help="for temporary files")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=flags.folder) as name:
@@ -96,7 +95,6 @@ def main() -> int:
                 f"--histories={folder / 'in'}",
                 f"--output={folder / flags.output}",
                 f"--top_k={flags.top_k}",
-                *([f"--index={flags.index}"] if flags.index != "exact" else []),
             ]
         )
         size = (folder / flags.output).stat().st_size

@@ -69,23 +69,27 @@ OPTIONS = {
             "Table of items: titles, categories, prices; CSV, TSV, .item, JSON lines or Parquet. "
             "Empty: the .item file beside an .inter.",
         ),
-        "min_rating": Option(0.0, "Filter 1: events with a lower rating are left out; 0: none is."),
+        "exclude_users": Option(
+            "",
+            "Filter 1: file of the raw ids of users who are left out, one a line; empty: none is.",
+        ),
+        "min_rating": Option(0.0, "Filter 2: events with a lower rating are left out; 0: none is."),
         "start": Option(
-            "", "Filter 2: first moment that is read, 2019-01-31 or a number; empty: the oldest."
+            "", "Filter 3: first moment that is read, 2019-01-31 or a number; empty: the oldest."
         ),
         "end": Option(
-            "", "Filter 2: first moment that is not read any more; empty: all up to the newest."
+            "", "Filter 3: first moment that is not read any more; empty: all up to the newest."
         ),
         "k_core": Option(
             0,
-            "Filter 4, after repeats: users and items with fewer events are left out, again and "
+            "Filter 5, after repeats: users and items with fewer events are left out, again and "
             "again, until none has fewer; 0: none is.",
             minimum=0,
         ),
-        "min_user_events": Option(0, "Filter 4: k_core of users alone.", minimum=0),
-        "min_item_events": Option(0, "Filter 4: k_core of items alone.", minimum=0),
+        "min_user_events": Option(0, "Filter 5: k_core of users alone.", minimum=0),
+        "min_item_events": Option(0, "Filter 5: k_core of items alone.", minimum=0),
         "min_length": Option(
-            0, "Filter 5: users with fewer events are left out, once, at the end.", minimum=0
+            0, "Filter 6: users with fewer events are left out, once, at the end.", minimum=0
         ),
         "planted_generator": Option(
             "factors", "How the planted log is made.", choices=("factors", "attributes")

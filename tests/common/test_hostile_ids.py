@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import re
-import shutil
 from contextlib import redirect_stdout
 
 import pandas as pd
@@ -21,7 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.helpers.pages import Page, assert_harmless
 from tests.helpers.runs import LIGHT, TINY, run
 from ufnrec_tf.cli.serve import ServeOptions, what_is_known
-from ufnrec_tf.common.text import plain
+from ufnrec_tf.reading.filters import Filters
+from ufnrec_tf.reading.readers import read_interactions
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.service import json_response
 
@@ -165,17 +165,10 @@ def test_the_server_answers_with_them_as_json(workdir):
         assert user in {each["id"] for each in sent(known.people.search(user, limit=99))}
 
 
-def test_users_are_forgotten_whatever_their_ids(workdir, folder):
-    copy = shutil.copytree(workdir, folder / "copy")
+def test_users_are_excluded_whatever_their_ids(workdir, folder):
     gone = [user for user in USERS if "\n" not in user]  # a list has one a line
     (folder / "gone").write_bytes("\n".join(gone).encode())
-    assert run("--mode=forget", f"--workdir={copy}", f"--users={folder / 'gone'}") == 0
-    assert set(pd.read_parquet(copy / "ranks.parquet")["user"]) == set(USERS) - set(gone)
-    before, page = (
-        Page((at / "report.html").read_text(encoding="utf-8")) for at in (workdir, copy)
+    kept = read_interactions(
+        folder / "log.csv", filters=Filters(exclude_users=str(folder / "gone"))
     )
-    assert before.text.count("newest:") >= 3
-    shown = [plain(user) for user in gone]
-    assert not [user for user in shown if f"User {user}" in " ".join(page.text.split())]
-    examples = json.loads((copy / "result.json").read_bytes())["false_negatives"]["examples"]
-    assert not {example["user"] for example in examples} & set(gone)
+    assert set(kept.user_ids) == set(USERS) - set(gone)

@@ -15,6 +15,7 @@ from tests.helpers.serving import ITEM_IDS, NUM_ITEMS, FakeBackbone, model_of
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import ItemFacts, items_table
 from ufnrec_tf.export.publish import publish
+from ufnrec_tf.export.saved_model import VECTORS_FILE
 from ufnrec_tf.export.versions import newest_version, next_version, prune, publishing, versions
 
 
@@ -73,7 +74,14 @@ def test_publishers_take_turns(tmp_path):
     assert os.listdir(tmp_path / "a" / "models") == []
 
 
-WHOLE = {"saved_model.pb", "variables", "assets.extra", "items.parquet", "ufnrec.json"}
+WHOLE = {
+    "saved_model.pb",
+    "variables",
+    "assets.extra",
+    "items.parquet",
+    VECTORS_FILE,
+    "ufnrec.json",
+}
 
 
 @contextmanager

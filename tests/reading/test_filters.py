@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.helpers.runs import run
+import ufnrec_tf as ufn
+from tests.helpers.runs import LIGHT, TINY, read, run
 from tests.reading.test_prepare import by_user
 from tests.reading.test_readers import assert_parts, message, raw
 from ufnrec_tf.common.errors import UserError
@@ -179,6 +180,204 @@ def test_nothing_asked_changes_nothing():
     assert left.frame is frame and left.steps == ()
 
 
+# ---- users that a file names
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Writes a list of users; returns its path."""
+
+    def write_list(*users, name="gone.txt", end="\n"):
+        (tmp_path / name).write_text("".join(user + end for user in users), encoding="utf-8")
+        return str(tmp_path / name)
+
+    return write_list
+
+
+def test_excluded_users_by_hand(write, listed):
+    data = read_interactions(write(LOG), filters=Filters(exclude_users=listed("v", "x", "v")))
+    assert raw(data) == {"u": ["a", "b", "a"], "w": ["c"]}
+    assert data.item_ids.tolist() == ["", "a", "b", "c"]
+    assert data.reading is not None
+    (step,) = data.reading.steps
+    assert step.name == "exclude_users"
+    assert step.words == "excluded users: 1 users, 3 events; 1 ids of the list are not in the log"
+    assert (step.before, step.after) == (
+        {"events": 7, "users": 3, "items": 3},
+        {"events": 4, "users": 2, "items": 3},
+    )
+
+
+def test_no_other_filter_counts_an_excluded_user(write, listed):
+    # Without v, c has one event and goes, and w with it; with v, c would have two and stay.
+    left, shown = steps(write(LOG), exclude_users=listed("v", end="\r\n"), min_item_events=2)
+    assert left == {"u": ["a", "a"]}
+    assert shown == [("exclude_users", 7, 3, 3, 4, 2, 3), ("k_core", 4, 2, 3, 2, 1, 1)]
+    # Three of the seven events before this filter were v's.
+    with pytest.raises(UserError, match=r"no event is left after the filter 'time from .* of 4"):
+        steps(write(LOG), exclude_users=listed("v"), start="2019-01-08")
+
+
+def test_a_list_of_nobody_in_the_log_is_said_to_be_one(write, listed):
+    data = read_interactions(write(LOG), filters=Filters(exclude_users=listed("U", " u")))
+    assert data.num_events == 7 and data.reading is not None
+    words = "excluded users: 0 users, 0 events; 2 ids of the list are not in the log"
+    assert data.reading.steps[0].words == words
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (None, ["cannot be read (", "No such file"]),
+        (b"", ["names nobody", "one raw user id a line"]),
+        (b"\n\r\n", ["names nobody"]),
+        (b"u\n\xff\n", ["cannot be read (", "Give a UTF-8 file"]),
+        (b"u\nv\nw\n", ["no event is left", "excluded users: 3 users, 7 events", "of 7 before"]),
+    ],
+)
+@pytest.mark.parametrize("mode", ["inspect", "prepare", "train"])
+def test_bad_lists_of_users(write, tmp_path, capsys, content, parts, mode):
+    path = tmp_path / "gone.txt"
+    if content is not None:
+        path.write_bytes(content)
+    flag = f"--config.data.exclude_users={path}"
+    arguments = [f"--mode={mode}", f"--data={write(LOG)}", flag]
+    if mode != "inspect":
+        arguments.append(f"--workdir={tmp_path / 'w'}")
+    assert run(*arguments) == 1
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert_parts(text, *parts)
+    assert "no event" in text or flag in text
+    assert not (tmp_path / "w" / "config.json").exists()
+
+
+def test_a_path_that_can_be_none_is_refused_in_one_line(write):
+    text = message(write(LOG), filters=Filters(exclude_users="\0"))
+    assert_parts(text, "cannot be read (", "one raw user id a line")
+
+
+def test_excluded_users_of_a_frame(listed):
+    frame = pd.DataFrame({"user": [1, 1, 2, 2, 3], "item": list("abacb")})
+    log = ufn.read(frame, settings={"data.exclude_users": listed("2")})
+    assert raw(log) == {"1": ["a", "b"], "3": ["b"]}
+    assert log.item_ids.tolist() == ["", "a", "b"]
+
+
+def test_inspection_counts_excluded_users(write, listed, tmp_path, capsys):
+    flag = f"--config.data.exclude_users={listed('v', 'x')}"
+    output = tmp_path / "found.json"
+    assert run("--mode=inspect", f"--data={write(LOG)}", flag, f"--output={output}") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "excluded users: 1 users, 3 events; 1 ids of the list are not in the log" in shown
+    assert "7 -> 4 events, 3 -> 2 users, 3 -> 3 items" in shown
+    (step,) = read(output)["reading"]["filters"]
+    assert step["name"] == "exclude_users" and step["after"]["events"] == 4
+    assert flag in " ".join(read(output)["next"].split("\\")).replace("'", "")
+
+
+def test_prepared_folder_without_excluded_users(write, listed, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "ufnrec_tf.reading.prepare.event_stream.BLOCK_BYTES", 500
+    )  # several batches
+    log, folder = write(RATED), tmp_path / "folder"
+    flags = (f"--config.data.exclude_users={listed('u2', 'u5', 'x')}", "--config.data.min_rating=2")
+    prepare = ("--mode=prepare", f"--data={log}", f"--workdir={folder}")
+    assert run(*prepare, *flags) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    # n % 7 is 2 for 29 and 5 for 28 of the 200 events.
+    words = "excluded users: 2 users, 57 events; 1 ids of the list are not in the log"
+    assert f"{words}: 200 -> 143 events" in shown
+    expected = read_interactions(
+        log, filters=Filters(exclude_users=listed("u2", "u5", "x"), min_rating=2)
+    )
+    data = read_prepared(folder)
+    assert by_user(data) == by_user(expected)
+    assert set(data.user_ids) == {"u0", "u1", "u3", "u4", "u6"}
+    assert data.item_ids.tolist() == expected.item_ids.tolist()
+    assert data.reading is not None
+    assert [step.words for step in data.reading.steps] == [words, "rating of at least 2"]
+    # The same list in another order and file, or none, is that of the folder.
+    same = f"--config.data.exclude_users={listed('x', 'u5', 'u2', name='moved.txt')}"
+    assert run(*prepare, same, flags[1]) == 0
+    for flag in (same, flags[0]):
+        assert run("--mode=inspect", f"--data={folder}", flag) == 0
+    assert run("--mode=inspect", f"--data={folder}") == 0
+    capsys.readouterr()
+    other = f"--config.data.exclude_users={listed('u1')}"  # the same file, changed
+    assert run("--mode=inspect", f"--data={folder}", other) == 1
+    text = capsys.readouterr().err
+    assert_parts(
+        text, "was prepared with --config.data.exclude_users='3 users of sha256", "'1 user"
+    )
+    assert run(*prepare, other, flags[1]) == 1
+    assert "was prepared with exclude_users '3 users of sha256" in capsys.readouterr().err
+
+
+def test_a_folder_prepared_with_all_users_excludes_none_later(write, listed, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    assert run("--mode=prepare", f"--data={write(RATED)}", f"--workdir={folder}") == 0
+    flag = f"--config.data.exclude_users={listed('u1')}"
+    assert run("--mode=train", f"--data={folder}", flag, f"--workdir={tmp_path / 'w'}") == 1
+    text = capsys.readouterr().err
+    assert_parts(text, "was prepared with --config.data.exclude_users=''", "into another folder")
+
+
+def test_a_run_notices_a_changed_list(write, listed, tmp_path):
+    from ufnrec_tf.runs.record import identity
+
+    log = write(RATED)
+    flags = [("data.exclude_users", listed("u1", "u2"))]
+    config = load_config("", flags)
+    source = load(config, str(log))
+    described = identity(config, source, 0)
+    record = {"config": {}, "seed": 0, "data_path": "", "identity": described}
+    write_json(tmp_path / "config.json", record)
+    workdir = Workdir(tmp_path)
+    listed("u2", "u1", "u2")  # the same users
+    workdir.check_same(identity(config, source, 0))
+    with pytest.raises(UserError, match=r"with data.exclude_users '2 users .*', now ''"):
+        workdir.check_same(identity(load_config("", []), source, 0))
+    listed("u1", "u3")
+    with pytest.raises(UserError, match=r"with data.exclude_users '2 users .*', now '2 users"):
+        workdir.check_same(identity(config, source, 0))
+    # A run of before there was the setting had all users.
+    del described["data.exclude_users"]
+    write_json(tmp_path / "config.json", {**record, "identity": described})
+    workdir.check_same(identity(load_config("", []), source, 0))
+    with pytest.raises(UserError, match=r"with data.exclude_users '', now '2 users"):
+        workdir.check_same(identity(config, source, 0))
+
+
+def test_a_run_that_goes_on_from_an_older_one_has_nothing_of_excluded_users(
+    write, listed, tmp_path, capsys
+):
+    rows = [f"u{n % 7},i{(n % 7 * 2 + n // 7 * 3) % 17}\n" for n in range(42)]  # six a user
+    log, settings = (
+        write("user,item\n" + "".join(rows)),
+        (
+            *(*TINY, *LIGHT),
+            "--config.gate.epochs=0",
+            "--config.training.num_epochs=4",
+        ),
+    )
+    assert run(f"--data={log}", f"--workdir={tmp_path / 'old'}", *settings) == 0
+    capsys.readouterr()
+    flags = (
+        f"--config.data.exclude_users={listed('u3', 'x')}",
+        f"--config.training.warm_start={tmp_path / 'old'}",
+    )
+    assert run(f"--data={log}", f"--workdir={tmp_path / 'new'}", *settings, *flags) == 0
+    words = "excluded users: 1 users, 6 events; 1 ids of the list are not in the log"
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert read(tmp_path / "new" / "config.json")["config"]["data"]["exclude_users"]
+    step = read(tmp_path / "new" / "result.json")["data"]["reading"]["filters"][0]
+    assert step["words"] == words and step["after"]["events"] == 36
+    for old, table in ((True, "old"), (False, "new")):
+        for name in ("ids/rows.parquet", "ranks.parquet", "false_negatives.parquet"):
+            assert ("u3" in set(pd.read_parquet(tmp_path / table / name)["user"])) == old, name
+
+
 # ---- with prepared folders and runs
 
 RATED = "user,item,rating,timestamp\n" + "".join(
@@ -261,6 +460,9 @@ def test_what_a_run_shows_and_holds_on_to(write, tmp_path):
 
 
 def test_planted_data_take_no_filter():
+    config = load_config("", [("data.name", "planted"), ("data.exclude_users", "gone.txt")])
+    with pytest.raises(UserError, match=r"exclude_users=gone.txt has no effect on the planted log"):
+        load(config, "")
     config = load_config("", [("data.name", "planted"), ("data.k_core", "5")])
     with pytest.raises(UserError, match=r"data.k_core=5 has no effect on the planted log"):
         load(config, "")

@@ -18,7 +18,7 @@ from tests.helpers.runs import command, environment, pairs_text, run
 from ufnrec_tf.cli.serve import ServeOptions, what_is_known
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.reading.sources import load
-from ufnrec_tf.runs.workdir import FORGOTTEN, read_record
+from ufnrec_tf.runs.workdir import read_record
 
 
 def test_a_new_version_is_taken_up_under_load_and_a_damaged_one_is_not(trained, tmp_path):
@@ -69,7 +69,7 @@ def test_a_new_version_is_taken_up_under_load_and_a_damaged_one_is_not(trained, 
 # Whose histories the page shows.
 
 
-def test_users_come_from_the_log_until_some_were_forgotten(trained, tmp_path):
+def test_users_come_from_the_log_while_it_is_there(trained, tmp_path):
     config = ConfigDict(read_record(trained / "config.json")["config"])
     log = load(config, "").interactions
     place = ServeOptions(str(trained), "", "", "", 0)
@@ -78,8 +78,9 @@ def test_users_come_from_the_log_until_some_were_forgotten(trained, tmp_path):
     for name in ("ids", "config.json", "false_negatives.parquet"):
         copy = shutil.copytree if name == "ids" else shutil.copy
         copy(trained / name, tmp_path / name)
-    record = read_record(tmp_path / "config.json") | {FORGOTTEN: True}
+    record = read_record(tmp_path / "config.json") | {"data_path": str(tmp_path / "moved")}
     (tmp_path / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    config.data.name = ""
     kept = what_is_known(place._replace(workdir=str(tmp_path)), config).people
     assert kept is not None and kept.source.startswith("training events")
     for row, user in enumerate(log.user_ids):

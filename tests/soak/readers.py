@@ -30,7 +30,6 @@ from tests.soak.common import JUNK, at_most, damaged, resident_bytes
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import load_config
-from ufnrec_tf.forget_prepared import forget_prepared
 from ufnrec_tf.reading.filters import read_users
 from ufnrec_tf.reading.inspection.inspect_log import inspect
 from ufnrec_tf.reading.prepare.prepare import prepare
@@ -284,7 +283,7 @@ def taken(counts, what, call):
 
 
 def log_case(folder, form, rng, counts):
-    """A log: read plainly, prepared, inspected, forgotten from."""
+    """A log: read plainly, prepared, inspected."""
     path, made = folder / rng.choice(["log", "log.csv", f"log.{form}"]), folder / "made"
     body, overrides = body_of(form, rng)
     path.write_bytes(maybe_damaged(body, rng))
@@ -325,20 +324,10 @@ def look(config, path, *, output):
 
 
 def folder_case(made, config, rng, counts):
-    """A prepared folder: inspected, users forgotten, a file of it damaged and read again."""
+    """A prepared folder: inspected, a file of it damaged and read again."""
     if rng.random() < 0.1:
         taken(counts, "folder, inspected", lambda: look(config, made, output=""))
     before = read_prepared(made)
-    if rng.random() < 0.3:
-        gone = set(rng.sample(IDS, 3))
-        found = taken(
-            counts, "folder, forgotten from", lambda: forget_prepared(made, gone, Display())
-        )
-        if found is not None:
-            after = read_prepared(made)
-            assert not set(after.user_ids) & gone
-            assert found == set(before.user_ids) & gone
-            before = after
     if rng.random() < 0.5:
         file = rng.choice(sorted(path for path in made.iterdir() if path.suffix))
         whole = file.read_bytes()

@@ -85,12 +85,6 @@ USES = {
     "serve": Use(
         "a local server of the model", ("workdir", "data"), ("serving",), "--workdir=runs/mine"
     ),
-    "forget": Use(
-        "remove users from a run or prepared data",
-        ("users*", "workdir", "data"),
-        (),
-        "--users=gone.txt --workdir=runs/mine",
-    ),
 }
 """Mode -> how it is used, in the order of use: a mode that is added gets its line here."""
 
@@ -111,7 +105,7 @@ MOST_USED = {
 
 WIDTH = 100
 SHORT, ALL = "short", "all"
-LAST_FLAGS = ("quiet", "help", "completion")
+LAST_FLAGS = ("quiet", "help")
 """Flags that the short page lists below the others."""
 
 
@@ -213,9 +207,8 @@ class Pages:
                 lines.append(f"  {self._example(mode)}")
         lines += [
             "",
-            "more: --help=all (every key), --help=MODE, --help=memory.patience (one key), "
-            "--completion=bash",
-            f"      (tab completion), --help=SECTION: {', '.join(self.table)}",
+            "more: --help=all (every key), --help=MODE, --help=memory.patience (one key)",
+            f"      --help=SECTION: {', '.join(self.table)}",
         ]
         return lines
 

@@ -17,7 +17,6 @@ from ufnrec_tf.cli.help import ALL, SHORT, Pages
 from ufnrec_tf.common.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.common.text import program_name
-from ufnrec_tf.completion import completion_script
 from ufnrec_tf.config import DEMO_WORKDIR, option_table
 
 MODES = {
@@ -31,7 +30,6 @@ MODES = {
     "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
     "recommend": "recommend for a file of histories, by the exported model",
     "serve": "answer requests on this machine by the exported model, with a page to try it",
-    "forget": "remove users from a work directory's memory and files, or from prepared data",
 }
 
 
@@ -39,9 +37,6 @@ def _define_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("mode", "train", "What to do.", flag_values=values)
     flags.DEFINE_bool("quiet", False, "Show results and errors only.", flag_values=values)
-    flags.DEFINE_string(
-        "completion", "", "Print tab completion for bash, zsh or fish.", flag_values=values
-    )
     flags.DEFINE_string("config", "", "A file of configs/ or your own.", flag_values=values)
     flags.DEFINE_string(
         "data", "", "The log, a file; or a folder that --mode=prepare made.", flag_values=values
@@ -69,14 +64,7 @@ def _define_flags() -> flags.FlagValues:
         "recommend: .csv, .csv.gz or .parquet file to write; inspect: JSON file.",
         flag_values=values,
     )
-    flags.DEFINE_string(
-        "index",
-        "exact",
-        "recommend: exact, or faiss for huge catalogues, approximate, its recall measured.",
-        flag_values=values,
-    )
     flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
-    flags.DEFINE_string("users", "", "forget: one raw user id a line.", flag_values=values)
     flags.DEFINE_string(
         "export", "", "serve: folder of exports; empty: the work directory's.", flag_values=values
     )
@@ -144,9 +132,6 @@ def _run(argv: Sequence[str]) -> None:
     mode = values.mode
     if values.help:
         print(_pages().page(values.help, mode=mode if values["mode"].present else ""))
-        return
-    if values.completion:
-        print(completion_script(values.completion, _pages()))
         return
     if mode not in MODES:
         raise UserError(

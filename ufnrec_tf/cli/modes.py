@@ -199,21 +199,6 @@ def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     recommend_workdir(flags, log, Display())
 
 
-def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Removes the users of a file from a work directory, from prepared data, or from both."""
-    _need(flags, "users")
-    if not flags.workdir and not flags.data:
-        raise UserError("--mode=forget needs --workdir, or the folder of prepared data as --data.")
-    _refuse(overrides, flags.mode)
-    from ufnrec_tf.reading.filters import read_users
-
-    users = read_users(flags.users)
-    import_tensorflow()
-    from ufnrec_tf.forget import forget as forget_users
-
-    forget_users(users, workdir=flags.workdir, data=flags.data, display=Display())
-
-
 def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Searches for good settings, a process a trial."""
     config = load_config(flags.config, overrides)

@@ -17,7 +17,7 @@ from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.reading.sources import PLANTED, load
 from ufnrec_tf.runs.raw_ids import has_ids, read_ids
-from ufnrec_tf.runs.workdir import FORGOTTEN, read_record
+from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.limits import Limits
 from ufnrec_tf.serving.page_search import Catalogue, People, UserHistories
 
@@ -124,9 +124,6 @@ def _check_packages() -> None:
 def what_is_known(place: ServeOptions, source_config: ConfigDict) -> RunContents:
     """Returns users and items of the run, from its log, or else from what it keeps of it.
 
-    A directory from which users were forgotten shows what it keeps alone: the log may still have
-    them.
-
     Raises:
         UserError: If --data was given and is not the run's log, or the run's record is damaged.
     """
@@ -136,16 +133,15 @@ def what_is_known(place: ServeOptions, source_config: ConfigDict) -> RunContents
     record = read_record(workdir / "config.json")
     memory = _read_memory(workdir)
     note = ""
-    if place.data or not record.get(FORGOTTEN):
-        try:
-            log = _read_log(place, record["data_path"], source_config)
-            if log is not None:
-                _check_same(log, record["identity"].get("data of sha256"), place)
-                return _of_log(log, memory)
-        except UserError as error:
-            if place.data:
-                raise
-            note = f"note: the page shows training events alone, as the log cannot be read: {error}"
+    try:
+        log = _read_log(place, record["data_path"], source_config)
+        if log is not None:
+            _check_same(log, record["identity"].get("data of sha256"), place)
+            return _of_log(log, memory)
+    except UserError as error:
+        if place.data:
+            raise
+        note = f"note: the page shows training events alone, as the log cannot be read: {error}"
     if not has_ids(workdir):
         return RunContents(None, None, note)
     ids = read_ids(workdir)

@@ -12,6 +12,8 @@ from typing import Any
 from ufnrec_tf.common.errors import UserError, own_words
 
 IN_USE = "another run is using it"
+_ABSENT = {"data.exclude_users": ""}
+"""What a run had that began before there was such a setting."""
 
 
 def write_error(path: Path, error: Exception) -> UserError:

@@ -9,7 +9,7 @@ class FilterStep(NamedTuple):
     """What one filter did.
 
     Attributes:
-        name: The setting it is of: min_rating, window, repeats, k_core, min_length.
+        name: The setting it is of: exclude_users, min_rating, window, repeats, k_core, min_length.
         words: What it keeps, for people.
         before: Counts of events, users and items; of events alone where a log was streamed.
         after: Likewise.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,9 @@ class Retriever(tf.Module):
                 raise ValueError(f"`{name}` must be a positive integer. Received: {value}.")
         # Builds a backbone that was never called; its variables do not exist before that.
         backbone(np.zeros((1, max_length), np.int32), training=False)
-        raw_ids = checked_vocabulary(item_ids, int(backbone.item_embeddings().shape[0]))
+        num_rows, width = backbone.item_embeddings().shape
+        raw_ids = checked_vocabulary(item_ids, int(num_rows))
+        self.width = int(width)
         self.max_length = max_length
         self.default_k = default_k
         self.mask_seen = mask_seen
@@ -190,6 +192,18 @@ class Retriever(tf.Module):
     def item_vectors(self) -> dict[str, tf.Tensor]:
         """Returns what an item's score is the dot product with: `vectors` float32 [V + 1, D]."""
         return {"vectors": tf.cast(self._item_embeddings(), tf.float32)}
+
+    def vector_blocks(self, rows: int) -> Iterator[np.ndarray]:
+        """Yields `item_vectors` of items 1 to V in order, float32 [at most `rows`, D] each.
+
+        A small table is widened a block at a time, never whole.
+        """
+        small = self._small_table
+        table = self._item_embeddings() if small is None else None
+        for start in range(1, self._num_columns, rows):
+            places = tf.range(start, min(start + rows, self._num_columns))
+            block = tf.gather(table, places) if small is None else small.rows(places)
+            yield tf.cast(block, tf.float32).numpy()
 
     def rank(self, histories: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns what `recommend` does over internal ids; no signature, for other runtimes.

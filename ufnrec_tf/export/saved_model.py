@@ -28,6 +28,12 @@ from ufnrec_tf.export.warm_up import Request, warm_up_requests, write_warm_up
 # Raised when a reader of an older version could misread what is written.
 FORMAT_VERSION = 1
 METADATA_FILE = "ufnrec.json"
+VECTORS_FILE = "item_vectors.npy"
+"""float32 [V, D], C order: a row an item in the order of items.parquet.
+
+A history's score of an item is the dot product of the item's row and of what `encode` returns.
+"""
+_BLOCK_BYTES = 1 << 24  # of vectors that are held at once
 FALLBACKS = ("popularity", "model")
 
 
@@ -118,6 +124,7 @@ def make_model(
         "fallback": fallback,
         "warm_up": warm_up,
         "table": table,
+        "item_vectors": VECTORS_FILE,
         "tensorflow": tf.__version__,
         "ufnrec_tf": ufnrec_tf.__version__,
         "metadata": metadata,
@@ -134,7 +141,7 @@ def make_model(
 
 @working_on("writing the export")
 def write_model(path: str | os.PathLike[str], model: ServedModel) -> None:
-    """Writes the version folder `path` (such as `export/1`): SavedModel, warm-up, items, metadata.
+    """Writes the version folder `path` (such as `export/1`): SavedModel, warm-up, items, vectors.
 
     The folder is written beside `path` and renamed, so a failure leaves an earlier export as
     it was and no half-written one. Names with a leading dot are not versions for TF Serving.
@@ -233,6 +240,7 @@ def _write(folder: Path, model: ServedModel) -> None:
     tf.saved_model.save(model.retriever, str(folder), signatures=model.signatures)
     write_warm_up(folder, model.requests)
     write_items(folder / ITEMS_FILE, model.items)
+    _write_vectors(folder / VECTORS_FILE, model.retriever, num_items=len(model.items))
     for name, content in model.extra_files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
@@ -240,6 +248,18 @@ def _write(folder: Path, model: ServedModel) -> None:
     (folder / METADATA_FILE).write_text(_to_json(document), encoding="utf-8")
     for file in (*folder.rglob("*"), folder):
         to_disk(file)
+
+
+def _write_vectors(path: Path, retriever: Retriever, *, num_items: int) -> None:
+    """Writes the vectors of all items; see `VECTORS_FILE`.
+
+    Not through a memory map: a full disk would end the process there rather than raise OSError.
+    """
+    header = {"descr": "<f4", "fortran_order": False, "shape": (num_items, retriever.width)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in retriever.vector_blocks(max(1, _BLOCK_BYTES // (4 * retriever.width))):
+            file.write(np.ascontiguousarray(block, "<f4").tobytes())
 
 
 def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:

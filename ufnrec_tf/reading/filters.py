@@ -1,8 +1,9 @@
 """Which events are kept, in one fixed order."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Set
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,33 @@ from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.data.interactions import is_first_of_pair, order_events
 from ufnrec_tf.data.log_description import FilterStep
 from ufnrec_tf.data.times import moment_among, moment_text, parse_moment
+
+
+def read_users(path: str) -> frozenset[str]:
+    """Returns the raw user ids that the file of `data.exclude_users` names, as the log has them.
+
+    Raises:
+        UserError: If it cannot be read or names nobody.
+    """
+    flag = f"--config.data.exclude_users={path}"
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a NUL
+        raise UserError(
+            f"{flag}: cannot be read ({own_words(error)}). Give a UTF-8 file, one raw "
+            "user id a line."
+        ) from error
+    users = frozenset(line.removesuffix("\r") for line in lines) - {""}
+    if not users:
+        raise UserError(f"{flag}: names nobody. Give a file with one raw user id a line.")
+    return users
+
+
+def identity_of(users: Set[str]) -> str:
+    """Returns what tells one list of users from another, whatever the order of its lines."""
+    # An id has no line feed, so that the joined text stands for one set only.
+    digest = hashlib.sha256("\n".join(sorted(users)).encode()).hexdigest()
+    return f"{len(users)} users of sha256 {digest}"
 
 
 class Filters(NamedTuple):
@@ -24,6 +52,7 @@ class Filters(NamedTuple):
         min_user_events: Fewest events of a user in the core; 0 or 1: any.
         min_item_events: Fewest events of an item in the core.
         min_length: Fewest events of a user at the end.
+        exclude_users: File of the raw ids of users that are left out, one a line; empty: none is.
     """
 
     min_rating: float = 0.0
@@ -33,6 +62,7 @@ class Filters(NamedTuple):
     min_user_events: int = 0
     min_item_events: int = 0
     min_length: int = 0
+    exclude_users: str = ""
 
     @property
     def least(self) -> tuple[int, int]:
@@ -43,6 +73,19 @@ class Filters(NamedTuple):
     def needs_all(self) -> bool:
         """Whether all events must be known at once, which a streamed log's are not."""
         return max(*self.least, self.min_length) > 1
+
+    def described(self) -> dict[str, Any]:
+        """Returns setting -> value, fit for JSON, by which two readings of a log are compared.
+
+        Of `exclude_users` it is what the file holds, so that a changed file is noticed and a moved
+        one is not.
+
+        Raises:
+            UserError: If that file cannot be read.
+        """
+        if not self.exclude_users:
+            return self._asdict()
+        return self._asdict() | {"exclude_users": identity_of(read_users(self.exclude_users))}
 
 
 class Window(NamedTuple):
@@ -125,6 +168,19 @@ def window_of(filters: Filters, *, has_times: bool, is_epoch: bool, source: str)
     return Window(bounds[0], bounds[1], "time " + " and ".join(words)) if words else None
 
 
+def excluded_words(num_listed: int, num_found: int, num_events: int) -> str:
+    """Returns the text on the filter `exclude_users`.
+
+    Args:
+        num_listed: Users that the file names.
+        num_found: Those of them that the log has.
+        num_events: Their events.
+    """
+    words = f"excluded users: {num_found:,} users, {num_events:,} events"
+    num_missing = num_listed - num_found
+    return words + f"; {num_missing:,} ids of the list are not in the log" * (num_missing > 0)
+
+
 def no_rating_error(source: str) -> UserError:
     """Returns, for the caller to raise, what to tell where a rating is needed and there is none."""
     return UserError(
@@ -160,9 +216,16 @@ def apply_filters(
     window = window_of(filters, has_times="time" in frame, is_epoch=is_epoch, source=source)
     if filters.min_rating and "rating" not in frame:
         raise no_rating_error(source)
-    if not (filters.min_rating or window or filters.needs_all or repeats == "drop"):
+    is_asked = filters.exclude_users or filters.min_rating or window or filters.needs_all
+    if not is_asked and repeats != "drop":
         return Filtered(frame, ())
     kept = _Kept(frame, source)
+    if filters.exclude_users:
+        excluded = read_users(filters.exclude_users)
+        is_excluded = frame["user"].isin(list(excluded)).to_numpy()
+        num_found = frame["user"][is_excluded].nunique()
+        words = excluded_words(len(excluded), num_found, int(is_excluded.sum()))
+        kept.keep("exclude_users", lambda at: ~is_excluded[at], words)
     if filters.min_rating:
         rating = frame["rating"].to_numpy()
         words = f"rating of at least {filters.min_rating:g}"
@@ -266,22 +329,3 @@ class _Kept:
     def _counts(self) -> dict[str, int]:
         distinct = (len(np.unique(codes[self.at])) for codes in (self.users, self.items))
         return dict(zip(("events", "users", "items"), (len(self.at), *distinct), strict=True))
-
-
-def read_users(path: str) -> set[str]:
-    """Returns the raw user ids of a file, one a line, as the log has them.
-
-    Raises:
-        UserError: If it cannot be read or names nobody.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"--users={path}: cannot be read ({own_words(error)}). Give a UTF-8 file, one raw "
-            "user id a line."
-        ) from error
-    users = {line.removesuffix("\r") for line in lines} - {""}
-    if not users:
-        raise UserError(f"--users={path}: names nobody. Give a file with one raw user id a line.")
-    return users

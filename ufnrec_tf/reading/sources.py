@@ -188,7 +188,7 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
             f"{path}: was prepared with --config.data.repeats={settings['repeats']}, now drop. "
             "Prepare the log with it into another folder."
         )
-    asked, before = filters_of(config)._asdict(), settings.get("asked", {})
+    asked, before = filters_of(config).described(), settings.get("asked", {})
     for key, default in [*Filters()._asdict().items(), ("time_unit", "auto")]:
         value = asked.get(key, data.time_unit)
         if value not in (default, before.get(key, default)):

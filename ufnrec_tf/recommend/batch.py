@@ -30,7 +30,6 @@ from ufnrec_tf.recommend.output import (
 from ufnrec_tf.recommend.scoring import (
     Answers,
     ExactScorer,
-    Scorer,
     batches_of,
     load_model,
     read_titles,
@@ -70,7 +69,7 @@ def recommend(
     *,
     top_k: int,
     batch_size: int = 256,
-    scorer: Scorer | None = None,
+    scorer: ExactScorer | None = None,
     display: Display | None = None,
 ) -> Summary:
     """Writes the `top_k` best items of each history of a file, by the exported model alone.
@@ -90,7 +89,7 @@ def recommend(
         output_path: Output file, replaced where it exists; its folder must exist.
         top_k: Recommendations a history, 1 or more.
         batch_size: Histories scored at once, at most.
-        scorer: What finds the items; None is the exported model's exact answer.
+        scorer: Answers in place of the exported model's own; None: those.
         display: Where to show progress after 5 s, and whether the run goes on; None: nowhere.
 
     Returns:
@@ -123,7 +122,7 @@ def recommend(
         "model": _hash_of_model(export_dir),
         "input": [histories.kind, histories.sha256],
         "--top_k": run.k,
-        "--index": scorer.name,
+        "--index": "exact",  # earlier versions also had an approximate index
     }
     try:
         done = run.write(histories, identity, display)
@@ -147,7 +146,7 @@ class _Run:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: ExactScorer,
         output: Path,
         *,
         column: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -35,29 +35,14 @@ class Answers(NamedTuple):
     num_known: np.ndarray
 
 
-class Scorer(Protocol):
-    """What finds the best items of histories.
-
-    Attributes:
-        name: Part of the identity of a run.
-    """
-
-    name: str
-
-    def best(self, item_ids: tf.Tensor, k: int) -> Answers:
-        """Returns the k best items of string [B, T] histories, padded by ""."""
-
-
 class ExactScorer:
     """The exported model's own answers."""
-
-    name = "exact"
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
     def best(self, item_ids: tf.Tensor, k: int) -> Answers:
-        """See `Scorer`."""
+        """Returns the k best items of string [B, T] histories, padded by ""."""
         known = np.count_nonzero(self._model.lookup(item_ids).numpy(), axis=1)  # [B]
         answer = self._model.signatures["recommend"](item_ids=item_ids, k=tf.constant(k))
         return Answers(answer["item_ids"].numpy(), answer["scores"].numpy(), known)

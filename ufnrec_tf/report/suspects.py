@@ -1,8 +1,7 @@
 """What a comparison's page says of the suspects: how right they are, which items, for whom."""
 
-import re
-from collections.abc import Mapping, Sequence, Set
-from html import escape, unescape
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 from ufnrec_tf.common.text import plain
@@ -108,7 +107,7 @@ def _user(user: dict[str, Any]) -> str:
 
 
 def user_paragraph(user: str, history: Sequence[str], lines: Mapping[str, str]) -> str:
-    """Returns a paragraph on a user, which `without_users` can take out again.
+    """Returns a paragraph on a user.
 
     Args:
         user: Raw id.
@@ -118,12 +117,3 @@ def user_paragraph(user: str, history: Sequence[str], lines: Mapping[str, str]) 
     said = "".join(f"<br>{label}: {text}" for label, text in lines.items())
     newest = escape(", ".join(history[-_NEWEST:]))
     return f"<p>User <b>{escape(plain(user))}</b>, newest: {newest}{said}</p>"
-
-
-def without_users(page: str, users: Set[str]) -> str:
-    """Returns a page without the paragraphs on some users, by raw id."""
-    paragraphs = r"<p>User <b>([^<]*)</b>.*?</p>"
-    shown = {plain(user) for user in users}
-    return re.sub(
-        paragraphs, lambda found: "" if unescape(found[1]) in shown else found[0], page, flags=re.S
-    )

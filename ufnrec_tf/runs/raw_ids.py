@@ -1,8 +1,8 @@
 """The raw ids behind a run's internal numbers, kept in its work directory.
 
 With them a work directory explains its own memory: row r is a transition of this user, at this
-place of the history; item i is that raw id. So another run can take the memory over, and a user's
-rows can be found and cleared, without the log.
+place of the history; item i is that raw id. So another run can take the memory over without
+the log.
 """
 
 from pathlib import Path
@@ -93,12 +93,6 @@ def write_ids(workdir: Path, ids: RunIds) -> None:
     folder = workdir / FOLDER
     folder.mkdir(exist_ok=True)
     write_parquet(folder / _ITEMS, pd.DataFrame({"item": ids.items[1:]}))
-    write_rows(workdir, ids)
-
-
-def write_rows(workdir: Path, ids: RunIds) -> None:
-    """Writes again whose the rows are; the users last, by whom the rest is found."""
-    folder = workdir / FOLDER
     write_parquet(folder / _EVENTS, pd.DataFrame({"item": ids.events}))
     rows = pd.DataFrame(
         {"user": ids.users, "first_position": ids.first_positions, "num_rows": ids.num_rows}

@@ -15,8 +15,7 @@ from ufnrec_tf.common.files import read_json
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import Samples, make_samples
-from ufnrec_tf.reading.filters import Filters
-from ufnrec_tf.reading.sources import Source
+from ufnrec_tf.reading.sources import Source, filters_of
 from ufnrec_tf.runs.raw_ids import RunIds, has_ids, ids_of_run, write_ids
 
 COMMON = {
@@ -39,11 +38,17 @@ IDENTITY_SECTIONS = (
 
 
 def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
-    """Returns label to value of everything that a run cannot change half-way."""
+    """Returns label to value of everything that a run cannot change half-way.
+
+    Raises:
+        UserError: If the file of `data.exclude_users` cannot be read.
+    """
     identity: dict[str, Any] = {"data of sha256": source.interactions.sha256, "seed": seed}
     values = as_json(config)
-    for key in ("repeats", "time_unit", *Filters._fields):
+    for key in ("repeats", "time_unit"):
         identity[f"data.{key}"] = values["data"][key]
+    for key, value in filters_of(config).described().items():
+        identity[f"data.{key}"] = value
     for section in IDENTITY_SECTIONS:
         for key, value in values[section].items():
             identity[f"{section}.{key}"] = value

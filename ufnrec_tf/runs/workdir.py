@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import IN_USE, folder_error, read_json, write_error, write_text
+from ufnrec_tf.common.files import _ABSENT, IN_USE, folder_error, read_json, write_error, write_text
 
 RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
 """Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
@@ -75,13 +75,7 @@ class Workdir:
         if not path.exists():
             return
         record = read_record(path)
-        if record.get(FORGOTTEN):
-            raise UserError(
-                f"--workdir={self.path}: users were forgotten here, so that its training cannot go "
-                "on. Train into another --workdir, on the log without them, with "
-                f"--config.training.warm_start={self.path}."
-            )
-        before = record["identity"]
+        before = _ABSENT | record["identity"]
         for label, value in described.items():
             if label in before and before[label] != value:
                 raise UserError(
@@ -142,10 +136,6 @@ class JsonLines:
                 os.fsync(file.fileno())
         except OSError as error:
             raise write_error(self.path, error) from error
-
-
-FORGOTTEN = "has_forgotten"
-"""Key of config.json, true once --mode=forget has removed users from the directory."""
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -39,26 +38,10 @@ def show_finished(path: Path, display: Display) -> None:
     if result["samples"]:
         display.heading("Recommendations")
     for sample in result["samples"]:
-        display.line(f"{_USER}{sample['user']}{_HAD}{', '.join(sample['history'])}")
+        display.line(f"  user {sample['user']}: ... {', '.join(sample['history'])}")
         display.line(f"    next: {', '.join(sample['recommended'])}")
         display.line(f"    took: {sample['taken_next']}")
     _show_next(path, display)
-
-
-_USER, _HAD, _LINES_A_USER = "  user ", ": ... ", 3
-
-
-def without_users(text: str, users: Set[str]) -> str:
-    """Returns what `show_finished` has shown without the recommendations for some users."""
-    lines, kept = text.split("\n"), []
-    while lines:
-        parts = lines[0].removeprefix(_USER).split(_HAD)
-        names = {_HAD.join(parts[:count]) for count in range(1, len(parts))}
-        if lines[0].startswith(_USER) and names & users:
-            del lines[:_LINES_A_USER]
-        else:
-            kept.append(lines.pop(0))
-    return "\n".join(kept)
 
 
 def _show_ceiling(result: dict[str, Any], display: Display) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Set
 from typing import Any
 
 import keras
@@ -146,14 +145,6 @@ def markdown(found: dict[str, Any]) -> str:
             f"- later: {', '.join(map(cell, example['later'])) or 'nothing'}",
         ]
     return "\n".join(lines)
-
-
-def without_users(text: str, users: Set[str]) -> str:
-    """Returns Markdown made by `markdown` without the paragraphs on some users, by raw id."""
-    cells = {cell(user) for user in users}
-    head, *examples = re.split(r"\n\n(?=\*\*.*\*\* had )", text)
-    kept = [e for e in examples if e[2 : e.index("** had ")] not in cells]
-    return "\n\n".join([head, *kept])
 
 
 def cell(text: str) -> str:

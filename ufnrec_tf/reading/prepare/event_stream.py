@@ -17,7 +17,9 @@ from ufnrec_tf.reading.filters import (
     Filters,
     Window,
     check_filters,
+    excluded_words,
     no_rating_error,
+    read_users,
     refuse_nothing_left,
     window_of,
 )
@@ -30,7 +32,7 @@ from ufnrec_tf.reading.text_files import TextFile, read_error
 
 
 class StreamedFilters:
-    """What `filters.apply_filters` does by rating and date, a batch at a time.
+    """What `filters.apply_filters` does by user, rating and date, a batch at a time.
 
     The unit of times is told by the first batch; that it is the unit of all is known at the end.
 
@@ -41,6 +43,9 @@ class StreamedFilters:
 
     Attributes:
         unit: Of the times, once the first batch was taken; None where there are none.
+
+    Raises:
+        UserError: If the file of `exclude_users` cannot be read.
     """
 
     def __init__(self, filters: Filters, *, time_unit: str, source: str) -> None:
@@ -51,7 +56,11 @@ class StreamedFilters:
         self._window: Window | None = None
         self._is_begun = False
         self._low, self._high = np.inf, -np.inf
-        self._words: list[tuple[str, str]] = []
+        self._excluded: frozenset[str] = frozenset()
+        if filters.exclude_users:
+            self._excluded = read_users(filters.exclude_users)
+        self._found: set[str] = set()
+        self._steps: list[tuple[str, str]] = []
         self._counts: list[int] = []
 
     def kept(self, batch: EventBatch, *, are_dates: bool) -> EventBatch:
@@ -71,14 +80,22 @@ class StreamedFilters:
             self._begin(batch, are_dates)
         if self.unit is not None and self.unit.per_second != 1 and batch.times is not None:
             batch = batch._replace(times=batch.times / self.unit.per_second)
-        for place, (name, _) in enumerate(self._words):
+        for place, (name, _) in enumerate(self._steps):
             self._counts[place] += len(batch.items)
-            if name == "window" and self._window is not None and batch.times is not None:
+            if name == "exclude_users":
+                batch = self._without_excluded(batch)
+            elif name == "window" and self._window is not None and batch.times is not None:
                 batch = batch.kept(self._window.holds(batch.times))
             elif batch.ratings is not None:
                 batch = batch.kept(batch.ratings >= self._filters.min_rating)
         self._counts[-1] += len(batch.items)
         return batch
+
+    def _without_excluded(self, batch: EventBatch) -> EventBatch:
+        """Returns the events of users who are not excluded, and notes the others."""
+        is_excluded = np.array([user in self._excluded for user in batch.user_ids], bool)
+        self._found.update(batch.user_ids[is_excluded])
+        return batch.kept(~is_excluded[batch.users])
 
     def _begin(self, batch: EventBatch, are_dates: bool) -> None:
         self._is_begun = True
@@ -90,14 +107,16 @@ class StreamedFilters:
         self._window = window_of(
             self._filters, has_times=has_times, is_epoch=is_epoch, source=self._source
         )
+        if self._excluded:
+            self._steps.append(("exclude_users", ""))  # its words are known at the end
         if self._filters.min_rating:
             if batch.ratings is None:
                 raise no_rating_error(self._source)
             words = f"rating of at least {self._filters.min_rating:g}"
-            self._words.append(("min_rating", words))
+            self._steps.append(("min_rating", words))
         if self._window is not None:
-            self._words.append(("window", self._window.words))
-        self._counts = [0] * (len(self._words) + 1)
+            self._steps.append(("window", self._window.words))
+        self._counts = [0] * (len(self._steps) + 1)
 
     def check_end(self) -> None:
         """Checks what is known once all batches were taken.
@@ -105,9 +124,9 @@ class StreamedFilters:
         Raises:
             UserError: If nothing is left, or the times are in another unit than they seemed to be.
         """
-        for place, (_, words) in enumerate(self._words):
-            if not self._counts[place + 1]:
-                raise refuse_nothing_left(self._source, words, self._counts[place])
+        for step in self.steps():
+            if not step.after["events"]:
+                raise refuse_nothing_left(self._source, step.words, step.before["events"])
         if self.unit is None or self.unit == DATES:
             return
         told = tell_unit(self._low, self._high, asked=self._time_unit)
@@ -123,12 +142,13 @@ class StreamedFilters:
 
     def steps(self) -> tuple[FilterStep, ...]:
         """Returns what was done, in numbers of events."""
-        return tuple(
-            FilterStep(
-                name, words, {"events": self._counts[place]}, {"events": self._counts[place + 1]}
-            )
-            for place, (name, words) in enumerate(self._words)
-        )
+        steps = []
+        for place, (name, words) in enumerate(self._steps):
+            before, after = self._counts[place : place + 2]
+            if name == "exclude_users":
+                words = excluded_words(len(self._excluded), len(self._found), before - after)
+            steps.append(FilterStep(name, words, {"events": before}, {"events": after}))
+        return tuple(steps)
 
 
 PARQUET = "parquet"
@@ -233,7 +253,7 @@ class LargeLog:
         default = LogSettings("", Columns(), "", "")
         if self.settings.time_unit != default.time_unit:
             values["time_unit"] = self.settings.time_unit
-        asked, nothing = self.settings.filters._asdict(), default.filters._asdict()
+        asked, nothing = self.settings.filters.described(), default.filters.described()
         return values | {key: value for key, value in asked.items() if value != nothing[key]}
 
     @property
@@ -270,9 +290,9 @@ class LargeLog:
         if filters.needs_all:
             raise UserError(
                 f"{self.path}: --mode=prepare reads a log once, from its beginning, and takes "
-                "--config.data.min_rating, start and end alone: k_core, min_user_events, "
-                "min_item_events and min_length need all of it. Leave them out, or train on the "
-                "log itself."
+                "--config.data.exclude_users, min_rating, start and end only: k_core, "
+                "min_user_events, min_item_events and min_length need all of it. Leave them out, "
+                "or train on the log itself."
             )
 
     def _layout(self, head: TextFile) -> tuple[str, Table]:

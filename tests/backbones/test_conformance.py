@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.tiny import MAX_LENGTH, RunSettings, make_run, split_of, tiny_histories, train
+from tests.helpers.tiny import NUM_ITEMS as TINY_ITEMS
 from tests.reference.numpy_sasrec import encode
 from ufnrec_tf import backbones
 from ufnrec_tf.backbones.filtering import FILTERS
+from ufnrec_tf.backbones.packing import pack
 from ufnrec_tf.backbones.sasrec import VARIANTS
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.evaluation.evaluator import RankingEvaluator
 from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
 
 NUM_ITEMS, WIDTH, LENGTH = 12, 8, 7
@@ -304,3 +308,49 @@ def test_sasrec_starts_as_the_authors(variant):
 def test_heads_must_divide_the_width():
     with pytest.raises(UserError, match="num_heads"):
         make("sasrec", {"num_heads": 3})
+
+
+PRECISIONS = {"float32": 1e-5, "mixed_bfloat16": 0.1, "float64": 1e-12}
+"""Precision to how far apart two ways to the same vector may be."""
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@every_backbone
+def test_every_precision_goes_all_ways(name, options, precision):
+    """Packed, padded and newest vectors; embeddings and blocks are in the compute dtype."""
+    backbone = make(name, options, precision=precision)
+    shake(backbone)
+    histories = tf.constant(np.concatenate([HISTORIES, np.zeros([1, LENGTH], np.int32)]))
+    embedded = backbone.embed(tf.constant([1, 2]))
+    assert embedded.dtype == backbone.compute_dtype
+    padded = backbone(histories)
+    packed = backbone.call_packed(pack(histories), training=True)
+    newest = backbone.encode(histories)
+    assert padded.dtype == packed.dtype == newest.dtype == backbone.score_dtype
+    near = PRECISIONS[precision]
+    np.testing.assert_allclose(packed, padded.numpy()[histories.numpy() > 0], rtol=0, atol=near)
+    np.testing.assert_allclose(newest[:3], padded[:3, -1], rtol=0, atol=near)
+    assert np.isfinite(newest).all()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@every_backbone
+def test_a_step_and_an_evaluation_in_every_precision(name, options, precision):
+    run = make_run(
+        RunSettings(
+            backbone=name,
+            variant=options.get("variant", "authors"),
+            options={key: value for key, value in options.items() if key != "num_blocks"},
+            precision=precision,
+            windows="prefixes" if (name, options.get("filter")) in SEE_LATER_ITEMS else "last",
+            policy="replay",
+            num_steps=1,
+        ),
+        split_of(tiny_histories(), TINY_ITEMS),
+    )
+    before = values(run.model.backbone)
+    train(run)
+    assert np.isfinite(run.losses).all()
+    assert any((a != b).any() for a, b in zip(before, values(run.model.backbone), strict=True))
+    ranks = RankingEvaluator(run.split, max_length=MAX_LENGTH).ranks(run.model.backbone)
+    assert ((ranks >= 1) & (ranks <= TINY_ITEMS)).all()

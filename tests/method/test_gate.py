@@ -6,8 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.helpers.tiny import split_of
 from tests.reference.oracle_training import plateau_epoch
+from ufnrec_tf.config import load_config
+from ufnrec_tf.evaluation.baselines import Popularity, baseline_ranks
+from ufnrec_tf.evaluation.metrics import metrics_from_ranks
 from ufnrec_tf.method.gate import GATES, EpochsGate, NeverGate, PlateauGate, ValidationGate
+from ufnrec_tf.training.train import _floor
 
 
 def opening(gate, losses=None, metrics=None, *, through_json=False, make=None):
@@ -105,3 +110,18 @@ def test_a_run_that_goes_on_past_its_epoch_opens_at_once():
 def test_every_kind_starts_with_a_state_that_json_keeps(kind):
     gate = GATES[kind](SimpleNamespace(epochs=2, patience=3, least_rise=0.05), 0.0)
     assert json.loads(json.dumps(gate.state)) == gate.state
+
+
+def test_the_floor_ranks_popularity_under_the_mask_of_the_evaluation():
+    """Item 1 is the most popular, and a validation target of users who have it behind them.
+
+    The mask hides it from them, so that popularity ranks their target last; without a mask, first.
+    """
+    split = split_of([[1, 2, 1, 3], [1, 3, 1, 2], [1, 4, 2, 3]], num_items=4)
+    floors = {}
+    for mask in ("seen", "train", "none"):
+        config = load_config("", [("gate.popularity_lift", "1.5"), ("evaluation.mask", mask)])
+        floors[mask] = _floor(config, split)
+        ranks = baseline_ranks(Popularity().fit(split), split, "validation", mask=mask)
+        assert floors[mask] == 1.5 * metrics_from_ranks(ranks)["ndcg@10"]
+    assert floors["none"] > 1.2 * floors["seen"]

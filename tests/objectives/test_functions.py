@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ufnrec_tf.objectives import OBJECTIVES, LossSettings
 from ufnrec_tf.objectives.base import Entries
-from ufnrec_tf.objectives.functions import catalogue_logsumexp, masked_softmax_kl
+from ufnrec_tf.objectives.functions import catalogue_logsumexp, first_of_each, masked_softmax_kl
 
 NUM_ITEMS, NUM_POSITIONS, WIDTH, NUM_PROBES = 30, 7, 4, 5
 ALPHA = 0.3
@@ -244,3 +244,53 @@ def test_softmax_divergence_by_hand():
     expected = 0.5 * (np.log(2) + np.log(2 / 3))
     assert float(masked_softmax_kl(student, teacher, marked)[0]) == pytest.approx(expected, 1e-5)
     assert float(masked_softmax_kl(student, teacher, tf.constant([[True, False, False]]))[0]) == 0.0
+
+
+def repeated(loss: str) -> Case:
+    """A case in which removed items stand in several columns, by probes and by draws."""
+    case = Case(loss, "remove")
+    case.removed[2:-1, 1:4] = True
+    case.candidates[2:-1, 2] = case.candidates[2:-1, 1]
+    case.candidates[3, 3] = case.candidates[3, 1]
+    case.counted &= ~case.removed
+    return case
+
+
+@pytest.mark.parametrize("loss", sorted(set(OBJECTIVES) - {"bce"}))
+def test_an_item_removed_in_several_columns_is_gone_once(loss):
+    case = repeated(loss)
+    assert float(case.found()[0].ranking) == pytest.approx(case.expected()[0], rel=2e-5)
+
+
+def test_cross_entropy_without_an_item_that_stands_twice_by_hand():
+    """Four items with e^logit 4, 1, 2, 1; item 2 removed in two columns: log(7 / 4), not 6 / 4."""
+    table = tf.math.log(tf.constant([[1.0], [4.0], [1.0], [2.0], [1.0]]))
+    candidates = tf.constant([[1, 2, 3, 2]])
+    removed = tf.constant([[False, True, False, True]])
+    counted = tf.constant([[True, False, False, False]])
+    nothing = tf.zeros_like(removed)
+    objective = OBJECTIVES["cross_entropy"](
+        LossSettings(num_items=4, num_negatives=1),
+        consistency_weight=0.0,
+        averages_over_flipped=False,
+        uses_soft_label_only=False,
+        l2=0.0,
+    )
+    entries = Entries(candidates, nothing, removed, counted)
+    terms = objective(
+        logits=tf.gather(table[:, 0], candidates),
+        entries=entries,
+        is_softened=nothing,
+        teacher_logits=tf.zeros([1, 4]),
+        vectors=tf.ones([1, 1]),
+        item_table=table,
+        divisors=objective.count(entries, nothing),
+    )
+    assert float(terms.ranking) == pytest.approx(np.log(7 / 4), rel=1e-6)
+
+
+def test_first_of_each_keeps_one_entry_an_item():
+    items = tf.constant([[5, 2, 5, 2, 5], [1, 1, 1, 3, 3]])
+    marked = tf.constant([[False, True, True, True, True], [True, False, True, False, False]])
+    expected = [[0, 1, 1, 0, 0], [1, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(first_of_each(items, marked).numpy().astype(int), expected)

@@ -123,7 +123,14 @@ class Backbone(keras.layers.Layer):
         """
         if isinstance(self.item_table, SmallTable):
             return tf.cast(self.item_table.rows(items), self.compute_dtype)
-        return tf.gather(tf.convert_to_tensor(self.item_table), items)
+        return self.gather_rows(self.item_table, items)
+
+    def gather_rows(self, table: Any, rows: tf.Tensor) -> tf.Tensor:
+        """Returns float [..., D] in the compute dtype, the rows int32 [...] of a weight [R, D].
+
+        Keras casts weights only inside `__call__`; `call_packed` and `encode` run outside of it.
+        """
+        return tf.cast(tf.gather(tf.convert_to_tensor(table), rows), self.compute_dtype)
 
     def score(self, vectors: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Returns logits float32 [P, C] of int32 [P, C] candidates for float32 [P, D] vectors."""

@@ -125,7 +125,9 @@ class FilteringBackbone(Backbone):
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
         if not self.is_causal:
             return super().encode(histories, training=training)
-        return self.encode_packed(histories, tf.zeros([1, self.width]), training=training)
+        return self.encode_packed(
+            histories, tf.zeros([1, self.width], self.score_dtype), training=training
+        )
 
     def _run(
         self, items: tf.Tensor, columns: tf.Tensor, places: Places, training: bool
@@ -134,7 +136,7 @@ class FilteringBackbone(Backbone):
         is_item = tf.cast(items != PAD, self.compute_dtype)[:, None]
         keep = is_item if self.is_causal else tf.ones([], self.compute_dtype)
         hidden = self.embed(items) * is_item
-        hidden += tf.gather(tf.convert_to_tensor(self.position_table), columns)
+        hidden += self.gather_rows(self.position_table, columns)
         hidden = self.input_dropout(self.input_norm(hidden), training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, places=places, training=training) * keep

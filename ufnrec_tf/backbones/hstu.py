@@ -109,7 +109,7 @@ class HSTU(Backbone):
 
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
-        empty = widen(self.final_norm(tf.zeros([1, self.width])))
+        empty = widen(self.final_norm(tf.zeros([1, self.width], self.compute_dtype)))
         return self.encode_packed(histories, empty, training=training)
 
     def _run(self, items: tf.Tensor, near: Neighbourhood, training: bool) -> tf.Tensor:

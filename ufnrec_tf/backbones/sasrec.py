@@ -120,7 +120,7 @@ class SASRec(Backbone):
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
         # A window of padding alone stays zero up to the last norm.
-        empty = widen(self.final_norm(tf.zeros([1, self.width])))
+        empty = widen(self.final_norm(tf.zeros([1, self.width], self.compute_dtype)))
         return self.encode_packed(histories, empty, training=training)
 
     def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
@@ -130,7 +130,7 @@ class SASRec(Backbone):
         near = neighbourhood(packed, self.max_length)
         keep = tf.cast(packed.items != PAD, self.compute_dtype)[:, None]
         hidden = self.embed(packed.items) * self.width**0.5
-        hidden += tf.gather(tf.convert_to_tensor(self.position_table), packed.columns)
+        hidden += self.gather_rows(self.position_table, packed.columns)
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, where=near, training=training) * keep

@@ -61,6 +61,7 @@ class Scored(NamedTuple):
 
     Attributes:
         logits: float32 [P, K], the student's.
+        candidates: int32 [P, K], item ids.
         is_counted: bool [P, K], entries that take part; False throughout in fillers.
         is_flipped: bool [P, K], suspects whose label is 1.
         is_removed: bool [P, K], suspects that are to be left out.
@@ -75,6 +76,7 @@ class Scored(NamedTuple):
     """
 
     logits: tf.Tensor
+    candidates: tf.Tensor
     is_counted: tf.Tensor
     is_flipped: tf.Tensor
     is_removed: tf.Tensor
@@ -194,6 +196,7 @@ class Objective(ABC):
             is_hard_flip &= ~is_softened
         scored = Scored(
             logits=logits,
+            candidates=entries.candidates,
             is_counted=entries.is_counted,
             is_flipped=entries.is_flipped,
             is_removed=entries.is_removed,

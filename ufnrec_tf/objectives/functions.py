@@ -50,6 +50,20 @@ def _masked_log_softmax(logits: tf.Tensor, is_inside: tf.Tensor) -> tf.Tensor:
     return tf.where(is_inside, tf.nn.log_softmax(inside, axis=1), 0.0)
 
 
+def first_of_each(items: tf.Tensor, is_marked: tf.Tensor) -> tf.Tensor:
+    """Returns bool [P, K], the marked entries but for repeats of an item in a row.
+
+    Args:
+        items: int32 [P, K], item ids from 1.
+        is_marked: bool [P, K].
+    """
+    marked = tf.where(is_marked, items, 0)
+    order = tf.argsort(marked, axis=1, stable=True)
+    ascending = tf.gather(marked, order, batch_dims=1)
+    is_new = ascending > tf.pad(ascending[:, :-1], [[0, 0], [1, 0]])
+    return tf.gather(is_new, tf.argsort(order, axis=1), batch_dims=1)
+
+
 def catalogue_logsumexp(
     vectors: tf.Tensor,
     catalogue: tf.Tensor,

@@ -10,6 +10,9 @@ positive, `ufnrec` adds alpha times the consistency term, the mean over position
 
     KL(softmax of the teacher's || of the student's logits over {positive} and F).
 
+An item that stands in several columns of a row is several entries, as often drawn or flipped; the
+whole catalogue's denominator holds each item once, and loses a removed one once.
+
 With the soft label alone (`uses_soft_label_only`) softened suspects get no target mass; the
 teacher then says how the mass of positive and suspects is shared among them.
 """
@@ -20,7 +23,7 @@ import tensorflow as tf
 
 from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.objectives.base import Objective, Scored
-from ufnrec_tf.objectives.functions import catalogue_logsumexp, masked_softmax_kl
+from ufnrec_tf.objectives.functions import catalogue_logsumexp, first_of_each, masked_softmax_kl
 
 _EXCLUDED = -1e30
 """Stands for minus infinity, whose difference from itself is not a number."""
@@ -129,7 +132,9 @@ class CrossEntropy(SoftmaxObjective):
         everything = catalogue_logsumexp(
             scored.vectors, scored.item_table[PAD + 1 :], self.settings.is_candidate
         )
-        # Exactly as if they were not in the sum, its gradient too.
+        # Exactly as if they were not in the sum, its gradient too: an item is in it once, in
+        # however many columns of the row it was removed.
+        is_gone = first_of_each(scored.candidates, scored.is_removed)
         shares = tf.exp(tf.minimum(scored.logits - everything[:, None], 0.0))
-        removed = tf.reduce_sum(tf.where(scored.is_removed, shares, 0.0), axis=1)
+        removed = tf.reduce_sum(tf.where(is_gone, shares, 0.0), axis=1)
         return everything + tf.math.log1p(-tf.minimum(removed, 1.0 - _LEAST_SHARE))

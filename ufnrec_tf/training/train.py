@@ -281,7 +281,8 @@ def _floor(config: ConfigDict, split: Split) -> float:
     """Returns the validation metric that tells a model from a list of what is popular."""
     if not config.gate.popularity_lift:
         return 0.0
-    ranks = baseline_ranks(Popularity().fit(split), split, "validation")
+    mask = config.evaluation.mask
+    ranks = baseline_ranks(Popularity().fit(split), split, "validation", mask=mask)
     metric = config.training.monitor or "ndcg@10"
     return config.gate.popularity_lift * metrics_from_ranks(ranks)[metric]
 

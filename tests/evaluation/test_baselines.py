@@ -103,7 +103,7 @@ def test_item_knn_against_dense_cosines_and_any_block_size(monkeypatch):
     expected = np.array([cosines[history].sum(axis=0) for history in histories])
     whole = ItemKNN().fit(split).scores(histories)
     np.testing.assert_allclose(whole, expected, atol=3e-6)
-    monkeypatch.setattr("ufnrec_tf.evaluation.baselines._MAX_EXPANSIONS", 50)
+    monkeypatch.setattr("ufnrec_tf.evaluation.baselines._MAX_MEETINGS", 50)
     assert np.array_equal(ItemKNN().fit(split).scores(histories), whole)
 
 

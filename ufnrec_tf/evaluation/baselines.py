@@ -1,21 +1,21 @@
-"""What a model must beat: popularity, last-item Markov and item-based neighbours; NumPy only.
+"""Baselines that a model must beat: popularity, last-item Markov and item neighbours.
 
 Each is `fit(split)` on train events, then `scores(histories)`; `BASELINES` lists them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
+from scipy import sparse
 
 from ufnrec_tf.common.progress import working_on
-from ufnrec_tf.data.item_sets import chunks_of
 from ufnrec_tf.data.splits import Split, seen_train_items, train_counts
 
 MASKS = ("seen", "train", "none")
 # Far below a co-occurrence of one in any log that fits a machine; only orders what ties.
 _TIE_BREAK = 1e-6
-_MAX_EXPANSIONS = 1 << 20  # co-occurrences counted at a time
+_MAX_MEETINGS = 1 << 20  # pairs of an item and an item of one of its users, at a time
 _MAX_SCORES = 1 << 22  # scores held at a time
 
 
@@ -30,14 +30,6 @@ class Baseline(Protocol):
 
         Histories may be empty. Column 0 is padding and means nothing.
         """
-
-
-class _SparseRows(NamedTuple):
-    """Rows of (column, value): row r is columns[offsets[r]:offsets[r+1]]."""
-
-    offsets: np.ndarray
-    columns: np.ndarray
-    values: np.ndarray
 
 
 class Popularity:
@@ -61,9 +53,7 @@ class LastItemMarkov:
 
     def fit(self, split: Split) -> "LastItemMarkov":
         """Counts transitions between consecutive train events; returns itself."""
-        keys, counts = _transitions(split)
-        stride = split.interactions.num_items + 1
-        self._transitions = _sparse_rows(keys, counts, stride)
+        self._transitions = _transitions(split)
         popularity = train_counts(split)
         # A share below one never outweighs a transition.
         self._popularity = (popularity / (popularity.max() + 1)).astype(np.float32)
@@ -71,9 +61,8 @@ class LastItemMarkov:
 
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 [B, num_items+1]: transitions from the last item, plus under one."""
-        return _sum_rows(self._transitions, [history[-1:] for history in histories]) + (
-            self._popularity
-        )
+        last = [history[-1:] for history in histories]
+        return _sums_of_rows(self._transitions, last) + self._popularity
 
 
 class ItemKNN:
@@ -97,31 +86,23 @@ class ItemKNN:
 
     def fit(self, split: Split) -> "ItemKNN":
         """Finds each item's nearest items in train; returns itself."""
-        log = split.interactions
-        stride = log.num_items + 1
-        by_user, items = seen_train_items(split)
-        users = np.repeat(np.arange(log.num_users), np.diff(by_user))
-        order = np.argsort(items, kind="stable")
-        users, degrees = users[order], np.bincount(items, minlength=stride)
-        by_item = np.concatenate([[0], np.cumsum(degrees)])
-        # An (item, user) pair meets all items of that user.
-        expansions = np.concatenate([[0], np.cumsum(np.diff(by_user)[users])])[by_item]
+        offsets, items = seen_train_items(split)
+        shape = (len(offsets) - 1, split.interactions.num_items + 1)
+        of_user = sparse.csr_array((np.ones(len(items), np.int32), items, offsets), shape)
+        of_item = of_user.T.tocsr()
+        degrees = np.diff(of_item.indptr)
+        # An item meets all items of each of its users.
+        met = np.concatenate([[0], np.cumsum(of_item @ np.diff(offsets))])
         blocks, start = [], 0
-        with working_on("finding item neighbours", int(expansions[-1]), "pairs") as found:
-            while start < stride:
-                stop = int(
-                    np.searchsorted(expansions, expansions[start] + _MAX_EXPANSIONS, "right")
-                )
-                stop = min(max(stop - 1, start + 1), stride)
-                keys, counts = _cooccurrences(items, by_user, users, by_item, slice(start, stop))
-                rows, columns = keys // stride, keys % stride
-                cosines = counts / np.sqrt(degrees[rows].astype(np.float64) * degrees[columns])
-                is_kept = _is_nearest(rows, cosines, self.num_neighbors)
-                blocks.append((keys[is_kept], cosines[is_kept].astype(np.float32)))
-                found.advance(int(expansions[stop] - expansions[start]))
+        with working_on("finding item neighbours", int(met[-1]), "pairs") as found:
+            while start < shape[1]:
+                stop = int(np.searchsorted(met, met[start] + _MAX_MEETINGS, "right"))
+                stop = min(max(stop - 1, start + 1), shape[1])
+                shared = of_item[start:stop] @ of_user
+                blocks.append(_nearest(shared, start, degrees, self.num_neighbors))
+                found.advance(int(met[stop] - met[start]))
                 start = stop
-        keys, cosines = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
-        self._neighbors = _sparse_rows(keys, cosines, stride)
+        self._neighbors = sparse.vstack(blocks, format="csr")
         popularity = train_counts(split)
         self._popularity = (_TIE_BREAK * popularity / (popularity.max() + 1)).astype(np.float32)
         return self
@@ -129,7 +110,7 @@ class ItemKNN:
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 [B, num_items+1], summed cosines."""
         recent = [np.unique(history[-self.num_last :]) for history in histories]
-        return _sum_rows(self._neighbors, recent) + self._popularity
+        return _sums_of_rows(self._neighbors, recent) + self._popularity
 
 
 BASELINES: dict[str, Callable[[], Baseline]] = {
@@ -205,90 +186,46 @@ def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.int64), *arrays]).astype(np.int64)
 
 
-def _transitions(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Counts which item follows which in train.
-
-    Returns:
-        ascending keys int64 first * (num_items + 1) + second, and float32 counts.
-    """
+def _transitions(split: Split) -> sparse.csr_array:
+    """Returns float32 [num_items+1, num_items+1]: how often the column came next in train."""
     log = split.interactions
-    starts, stride = log.offsets[:-1], np.int64(log.num_items + 1)
-    lengths = np.maximum(split.train_ends - starts - 1, 0)
-    num_after = np.zeros(stride, np.int64)
-    for chunk in chunks_of(lengths):
-        firsts = log.items[_expand(starts[chunk], lengths[chunk])]
-        num_after += np.bincount(firsts, minlength=stride)
-    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    # All transitions from some items, then from the next: no more than their keys are held.
-    for block in chunks_of(num_after):
-        of_block = []
-        for chunk in chunks_of(lengths):
-            places = _expand(starts[chunk], lengths[chunk])
-            firsts = log.items[places]
-            is_own = (firsts >= block.start) & (firsts < block.stop)
-            of_block.append(firsts[is_own] * stride + log.items[places[is_own] + 1])
-        found, found_counts = np.unique(np.concatenate(of_block), return_counts=True)
-        keys.append(found)
-        counts.append(found_counts.astype(np.float32))
-    return np.concatenate(keys), np.concatenate(counts)
+    is_first = np.zeros(len(log.items) + 1, np.int8)
+    # From each user's first event up to the last but one in train.
+    np.add.at(is_first, log.offsets[:-1], 1)
+    np.add.at(is_first, np.maximum(split.train_ends - 1, log.offsets[:-1]), -1)
+    (places,) = np.nonzero(np.cumsum(is_first[:-1], dtype=np.int8))
+    pairs = (log.items[places], log.items[places + 1])
+    shape = (log.num_items + 1,) * 2
+    return sparse.coo_array((np.ones(len(places), np.float32), pairs), shape).tocsr()
 
 
-def _expand(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns int64 indices, starts[0], starts[0]+1, ... for counts[0], then the next run's."""
-    shifts = np.repeat(starts - (np.cumsum(counts) - counts), counts)
-    return np.arange(len(shifts)) + shifts
+def _sums_of_rows(table: sparse.csr_array, histories: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns float32 [B, V], for each history the sum of its items' rows, added as float64."""
+    offsets = np.cumsum([0, *map(len, histories)])
+    ones = np.ones(offsets[-1])
+    taken = sparse.csr_array((ones, _join(histories), offsets), (len(histories), table.shape[0]))
+    return (taken @ table).toarray().astype(np.float32)
 
 
-def _sparse_rows(keys: np.ndarray, values: np.ndarray, stride: int) -> _SparseRows:
-    """Returns rows of ascending keys row * stride + column, as many rows as columns."""
-    offsets = np.searchsorted(keys, np.arange(stride + 1) * np.int64(stride))
-    return _SparseRows(offsets, (keys % stride).astype(np.int32), values)
-
-
-def _sum_rows(table: _SparseRows, histories: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns float32 [B, V], for each history the sum of its items' rows."""
-    width = len(table.offsets) - 1
-    items = _join(histories)
-    counts = table.offsets[items + 1] - table.offsets[items]
-    cells = _expand(table.offsets[items], counts)
-    rows = np.repeat(np.repeat(np.arange(len(histories)), [len(h) for h in histories]), counts)
-    total = np.bincount(
-        rows * width + table.columns[cells],
-        weights=table.values[cells],
-        minlength=len(histories) * width,
-    )
-    return total.reshape(len(histories), width).astype(np.float32)
-
-
-def _cooccurrences(
-    items: np.ndarray, by_user: np.ndarray, users: np.ndarray, by_item: np.ndarray, block: slice
-) -> tuple[np.ndarray, np.ndarray]:
-    """Counts the users that two items share, for items in the block.
+def _nearest(
+    shared: sparse.csr_array, start: int, degrees: np.ndarray, num_neighbors: int
+) -> sparse.csr_array:
+    """Returns float32 rows of the largest cosines, equal ones in order of id.
 
     Args:
-        items: int32 [K], users' different items, user by user; by_user are its offsets.
-        by_user: int64 [U+1].
-        users: int64 [K], items' different users, item by item; by_item are its offsets.
-        by_item: int64 [V+1].
-        block: first items of the pairs.
-
-    Returns:
-        ascending keys int64 first * V + second of different items, and int64 counts.
+        shared: int32, the number of users that two items share, for the items from `start` on.
+        start: Item of the first row.
+        degrees: int [V], users of each item.
+        num_neighbors: Cosines that a row keeps.
     """
-    stride = len(by_item) - 1
-    first = np.repeat(np.arange(block.start, block.stop), np.diff(by_item)[block])
-    met = users[by_item[block.start] : by_item[block.stop]]
-    counts = by_user[met + 1] - by_user[met]
-    second = items[_expand(by_user[met], counts)]
-    first = np.repeat(first, counts)
-    keys = first[first != second] * np.int64(stride) + second[first != second]
-    return np.unique(keys, return_counts=True)
-
-
-def _is_nearest(rows: np.ndarray, cosines: np.ndarray, num_neighbors: int) -> np.ndarray:
-    """Returns bool, True for a row's largest cosines; rows ascend."""
-    order = np.lexsort((-cosines, rows))  # stable: equal ones in order of id
-    starts = np.searchsorted(rows, rows)
-    is_nearest = np.zeros(len(rows), bool)
-    is_nearest[order] = np.arange(len(rows)) - starts < num_neighbors
-    return is_nearest
+    shared.sort_indices()
+    rows = np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
+    columns = shared.indices
+    is_other = columns != rows + start
+    rows, columns, counts = rows[is_other], columns[is_other], shared.data[is_other]
+    cosines = counts / np.sqrt(degrees[rows + start].astype(np.float64) * degrees[columns])
+    order = np.lexsort((-cosines, rows))  # stable
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    kept = np.sort(order[rank < num_neighbors])
+    values = cosines[kept].astype(np.float32)
+    return sparse.csr_array((values, (rows[kept], columns[kept])), shared.shape)

@@ -4,8 +4,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,33 @@ def to_disk(path: Path) -> None:
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def held_folder(
+    path: Path, *, file: str = ".lock", if_taken: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Makes a folder and holds it: one process at a time, the others wait.
+
+    Args:
+        path: The folder.
+        file: The file in it that is locked, made where it is missing; "" for the folder itself.
+        if_taken: Called before waiting for another process that holds it; may raise instead.
+
+    Raises:
+        OSError: If the folder cannot be made, written to or locked.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    number = os.open(path / file, os.O_RDWR | os.O_CREAT if file else os.O_RDONLY, 0o666)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if_taken()
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(number)
 
@@ -140,11 +167,9 @@ def reading(path: Path) -> Iterator[None]:
 @contextmanager
 def turn_at(path: Path) -> Iterator[None]:
     """Makes a directory and waits for its lock: processes that share it take turns."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise folder_error(path, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held_folder(path))
+        except OSError as error:
+            raise folder_error(path, error) from error
         yield

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-import ufnrec_tf
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import sha256_of, to_disk
 from ufnrec_tf.common.progress import working_on
@@ -24,6 +23,7 @@ from ufnrec_tf.export.items import ITEMS_FILE, ItemFacts, items_table, write_ite
 from ufnrec_tf.export.retriever import Retriever
 from ufnrec_tf.export.versions import damaged
 from ufnrec_tf.export.warm_up import Request, warm_up_requests, write_warm_up
+from ufnrec_tf.version import __version__
 
 # Raised when a reader of an older version could misread what is written.
 FORMAT_VERSION = 1
@@ -119,7 +119,7 @@ def make_model(
         "warm_up": warm_up,
         "table": table,
         "tensorflow": tf.__version__,
-        "ufnrec_tf": ufnrec_tf.__version__,
+        "ufnrec_tf": __version__,
         "metadata": metadata,
     }
     fingerprint = _fingerprint(_to_json(document), backbone, items)

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-import ufnrec_tf
 from ufnrec_tf.common.files import read_json
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
@@ -18,6 +17,7 @@ from ufnrec_tf.data.windows import Samples, make_samples
 from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.raw_ids import RunIds, has_ids, ids_of_run, write_ids
+from ufnrec_tf.version import __version__
 
 COMMON = {
     "training": ("num_epochs", "max_steps", "patience"),
@@ -105,7 +105,7 @@ def run_record(
         "data_path": str(Path(data_path).resolve()) if data_path else "",
         "identity": identity(config, source, seed),
         "versions": {
-            "ufnrec_tf": ufnrec_tf.__version__,
+            "ufnrec_tf": __version__,
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "numpy": np.__version__,

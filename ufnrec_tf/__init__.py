@@ -9,7 +9,7 @@ run.recommend({"someone": ["item 3", "item 8"]})
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ufnrec_tf.common.version import __version__
 
 if TYPE_CHECKING:
     from ufnrec_tf.api import Run, load_export, read, split, train

@@ -5,6 +5,8 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+_PIECE = 1 << 16
+
 
 @dataclass
 class Served:
@@ -12,33 +14,27 @@ class Served:
 
     Attributes:
         body: The file.
-        etag: Its tag, or "".
-        has_ranges: Whether a part may be asked for.
+        status: Of the answer.
+        headers: Further headers.
         has_length: Whether its length is told.
         statuses: Answers before the file itself, such as 500, 500.
         cut_at: Bytes of the body after which the connection ends, one for each answer in turn.
-        pause: Seconds before each `piece`.
-        piece: Bytes sent at once.
+        pause: Seconds before each piece.
         location: Where it leads on to, or "".
-        retry_after: Of an error, seconds.
-        ignores_if_range: Whether a part is sent though the file has changed.
     """
 
     body: bytes = b""
-    etag: str = '"1"'
-    has_ranges: bool = True
+    status: int = 200
+    headers: list[tuple[str, str]] = field(default_factory=list)
     has_length: bool = True
     statuses: list[int] = field(default_factory=list)
     cut_at: list[int] = field(default_factory=list)
     pause: float = 0.0
-    piece: int = 1 << 16
     location: str = ""
-    retry_after: str = ""
-    ignores_if_range: bool = False
 
 
 class FileServer:
-    """Serves `files`; `requests` are the paths and Range headers that were asked."""
+    """Serves `files`; `requests` are the paths that were asked, and by what program."""
 
     def __init__(self):
         self.files: dict[str, Served] = {}
@@ -74,49 +70,32 @@ class FileServer:
         return self.address + path
 
     def answer(self, handler):
-        wanted = handler.headers.get("Range", "")
-        self.requests.append((handler.path, wanted))
+        self.requests.append((handler.path, handler.headers.get("User-Agent", "")))
         served = self.files.get(handler.path)
         if served is None:
             handler.send_error(404)
             return
-        if served.statuses:
-            handler.send_response(served.statuses.pop(0))
-            if served.retry_after:
-                handler.send_header("Retry-After", served.retry_after)
-            handler.send_header("Content-Length", "0")
-            handler.end_headers()
-            return
-        if served.location:
-            handler.send_response(302)
-            handler.send_header("Location", served.location)
+        if served.statuses or served.location:
+            handler.send_response(served.statuses.pop(0) if served.statuses else 302)
+            if served.location:
+                handler.send_header("Location", served.location)
             handler.send_header("Content-Length", "0")
             handler.end_headers()
             return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._send(handler, served, wanted)
+            self._send(handler, served)
 
-    def _send(self, handler, served, wanted):
-        start, size = 0, len(served.body)
-        is_same = served.ignores_if_range or handler.headers.get("If-Range") == served.etag
-        if wanted and served.has_ranges and is_same:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start >= size:
-                handler.send_error(416)
-                return
-            handler.send_response(206)
-            handler.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        else:
-            handler.send_response(200)
-        if served.etag:
-            handler.send_header("ETag", served.etag)
+    def _send(self, handler, served):
+        handler.send_response(served.status)
         if served.has_length:
-            handler.send_header("Content-Length", str(size - start))
+            handler.send_header("Content-Length", str(len(served.body)))
+        for header in served.headers:
+            handler.send_header(*header)
         handler.end_headers()
-        end = served.cut_at.pop(0) if served.cut_at else size
-        for begin in range(start, end, served.piece):
+        body = served.body[: served.cut_at.pop(0)] if served.cut_at else served.body
+        for begin in range(0, len(body), _PIECE):
             if served.pause and self.ended.wait(served.pause):
                 return
-            handler.wfile.write(served.body[begin : min(begin + served.piece, end)])
+            handler.wfile.write(body[begin : begin + _PIECE])
             handler.wfile.flush()
         handler.close_connection = True

@@ -4,12 +4,13 @@ import errno
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import read_json, write_json, write_text
+from ufnrec_tf.common.files import held_folder, read_json, write_json, write_text
 from ufnrec_tf.runs.workdir import JsonLines, Workdir
 
 RECORD = {"config": {}, "identity": {}, "seed": 0, "data_path": ""}
@@ -30,6 +31,31 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path, monkeypatch, broken):
     monkeypatch.undo()
     assert read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+@pytest.mark.parametrize("file", [".lock", ""])
+def test_a_folder_is_held_by_one_at_a_time(tmp_path, file):
+    folder, taken = tmp_path / "new" / "folder", threading.Event()
+
+    def refuse():
+        raise UserError("taken")
+
+    def wait_and_hold():
+        with held_folder(folder, file=file, if_taken=taken.set):
+            pass
+
+    with held_folder(folder, file=file):
+        assert [path.name for path in folder.iterdir()] == [name for name in (file,) if name]
+        with (
+            pytest.raises(UserError, match="taken"),
+            held_folder(folder, file=file, if_taken=refuse),
+        ):
+            pass
+        waiting = threading.Thread(target=wait_and_hold)
+        waiting.start()
+        assert taken.wait(5) and waiting.is_alive()
+    waiting.join(5)
+    assert not waiting.is_alive()
 
 
 def test_text_is_kept_as_it_is(tmp_path):

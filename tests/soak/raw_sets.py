@@ -17,10 +17,11 @@ from pathlib import Path
 
 from tests.helpers.raw_sets import RAW_SETS
 from tests.soak.common import damaged
+from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.data.dataset_tables import write_events, write_items
-from ufnrec_tf.data.datasets import find_dataset
-from ufnrec_tf.data.raw_layouts import LAYOUTS
+from ufnrec_tf.reading.published.convert import convert
+from ufnrec_tf.reading.published.datasets import find_dataset
+from ufnrec_tf.reading.published.layouts import LAYOUTS
 from ufnrec_tf.reading.readers import read_interactions
 
 
@@ -51,10 +52,6 @@ def damaged_inside(name, body, chance):
     return buffer.getvalue()
 
 
-def nothing(*arguments):
-    """Shows no progress."""
-
-
 def read(folder, name, chance):
     """Converts a damaged data set and now and then reads what was written; whether it was taken."""
     paths = []
@@ -66,11 +63,10 @@ def read(folder, name, chance):
     events, items = folder / "interactions.parquet", folder / "items.parquet"
     layout = LAYOUTS[find_dataset(name)[1].layout]
     try:
-        counts = write_events(events, layout.events(paths[0], nothing), tick=nothing)
-        told = layout.items(paths, nothing)
-        num_told = write_items(items, told, known=counts.items, tick=nothing)
+        shown = Display(is_shown=False)
+        counts = convert(layout, paths, interactions=events, items=items, display=shown)
         if chance.random() < 0.2:
-            read_interactions(events, titles_path=items if num_told else "")
+            read_interactions(events, titles_path=items if counts.num_described else "")
     except UserError as error:
         assert "\n" not in str(error), error
         return False

@@ -4,16 +4,14 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ufnrec_tf.common.errors import UserError, own_words
 
 IN_USE = "another run is using it"
-_ABSENT = {"data.exclude_users": ""}
-"""What a run had that began before there was such a setting."""
 
 
 def write_error(path: Path, error: Exception) -> UserError:
@@ -39,6 +37,54 @@ def to_disk(path: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+@contextmanager
+def held_folder(
+    path: Path, *, file: str = ".lock", if_taken: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Makes a folder and holds it: one process at a time, the others wait.
+
+    Args:
+        path: The folder.
+        file: The file in it that is locked, made where it is missing; "" for the folder itself.
+        if_taken: Called before waiting for another process that holds it; may raise instead.
+
+    Raises:
+        OSError: If the folder cannot be made, written to or locked.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    number = os.open(path / file, os.O_RDWR | os.O_CREAT if file else os.O_RDONLY, 0o666)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if_taken()
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def held_workdir(path: Path) -> Iterator[None]:
+    """Makes a work directory and holds it, so that no other process writes into it.
+
+    Raises:
+        UserError: If another process holds it, or it cannot be made or written to.
+    """
+
+    def refuse() -> None:
+        raise UserError(
+            f"--workdir={path}: {IN_USE}. Wait for it to end, or give another --workdir."
+        )
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(held_folder(path, if_taken=refuse))
+        except OSError as error:
+            raise folder_error(path, error) from error
+        yield
 
 
 @contextmanager
@@ -142,11 +188,9 @@ def reading(path: Path) -> Iterator[None]:
 @contextmanager
 def turn_at(path: Path) -> Iterator[None]:
     """Makes a directory and waits for its lock: processes that share it take turns."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise folder_error(path, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held_folder(path))
+        except OSError as error:
+            raise folder_error(path, error) from error
         yield

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-import ufnrec_tf
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import sha256_of, to_disk
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.common.small_table import with_small_table
+from ufnrec_tf.common.version import __version__
 from ufnrec_tf.export.items import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.export.retriever import Retriever
 from ufnrec_tf.export.versions import damaged
@@ -126,7 +126,7 @@ def make_model(
         "table": table,
         "item_vectors": VECTORS_FILE,
         "tensorflow": tf.__version__,
-        "ufnrec_tf": ufnrec_tf.__version__,
+        "ufnrec_tf": __version__,
         "metadata": metadata,
     }
     fingerprint = _fingerprint(_to_json(document), backbone, items)

@@ -4,14 +4,14 @@ TensorFlow Serving watches such a folder, loads the highest number as soon as it
 passes over every other name: a version is therefore written under a dot name and renamed.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.files import held_folder
 
 _GOING = ".{}.gone"
 
@@ -77,15 +77,12 @@ def publishing(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Makes the folder of versions and holds it: several that publish to it take turns."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    number = os.open(folder, os.O_RDONLY)
-    try:
+    with ExitStack() as stack:
         # Where a file system has no such locks, two at once may take the same number; the later
         # one's stays.
         with suppress(OSError):
-            fcntl.flock(number, fcntl.LOCK_EX)
+            stack.enter_context(held_folder(folder, file=""))
         yield
-    finally:
-        os.close(number)
 
 
 def damaged(path: Path, error: Exception) -> UserError:

@@ -1,1 +1,4 @@
-"""From files to interactions. To add a form, add a line to `formats.READERS`."""
+"""From files to interactions: forms, columns, times, filters.
+
+To add a form, add a line to `formats.READERS`.
+"""

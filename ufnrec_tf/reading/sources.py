@@ -9,8 +9,6 @@ from ml_collections import ConfigDict
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.progress import working_on
-from ufnrec_tf.data.dataset_cache import Wishes, obtain
-from ufnrec_tf.data.datasets import find_dataset
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic.planted import PlantedData, planted
@@ -18,6 +16,8 @@ from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.prepare.event_stream import LogSettings
 from ufnrec_tf.reading.prepare.prepared_folder import read_manifest, read_prepared
+from ufnrec_tf.reading.published.cache import DownloadOptions, obtain
+from ufnrec_tf.reading.published.datasets import find_dataset
 from ufnrec_tf.reading.readers import Log, interactions_of, read_log, separator_of
 
 PLANTED = "planted"
@@ -161,8 +161,8 @@ def read_source_log(
 def _obtained(config: ConfigDict) -> tuple[str, str, str]:
     """Returns name, log and item table ("" without one) of the published log that is named."""
     data = config.data
-    wishes = Wishes(data.cache, data.mirror, data.sha256, data.download_titles)
-    named = obtain(data.name, wishes, display=Display())
+    options = DownloadOptions(data.cache, data.mirror, data.sha256, data.download_titles)
+    named = obtain(data.name, options, display=Display())
     return named.name, str(named.interactions), str(named.items or "")
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import sha256_of, to_disk
+from ufnrec_tf.common.files import held_folder, sha256_of, to_disk
 
 _STATE = "state.json"
 
@@ -63,7 +63,7 @@ class FinishedParts:
         self._output = output
         self._identity = dict(identity)
         self._parts: list[HistoryCounts] = []
-        self._lock: TextIO | None = None
+        self._held = ExitStack()
 
     @property
     def paths(self) -> list[Path]:
@@ -90,18 +90,15 @@ class FinishedParts:
         self.done = self.done.plus(counts)
 
     def __enter__(self) -> FinishedParts:
-        self.folder.mkdir(exist_ok=True)
-        self._lock = (self.folder / ".lock").open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise UserError(
-                f"{self._output}: another run is writing it. Wait for it to end, or give another "
-                "--output."
-            ) from None
+        self._held.enter_context(held_folder(self.folder, if_taken=self._refuse))
         self._take_over()
         return self
+
+    def _refuse(self) -> None:
+        raise UserError(
+            f"{self._output}: another run is writing it. Wait for it to end, or give another "
+            "--output."
+        )
 
     def __exit__(
         self,
@@ -111,8 +108,7 @@ class FinishedParts:
     ) -> None:
         is_kept = self._parts and kind is not None and not issubclass(kind, UserError)
         shutil.rmtree(self.folder / "scratch" if is_kept else self.folder, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.close()
+        self._held.close()
 
     def _take_over(self) -> None:
         """Reads what a killed run left, or removes what it left where it does not fit."""

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-import ufnrec_tf
 from ufnrec_tf.common.files import read_json
+from ufnrec_tf.common.version import __version__
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import Samples, make_samples
@@ -110,7 +110,7 @@ def run_record(
         "data_path": str(Path(data_path).resolve()) if data_path else "",
         "identity": identity(config, source, seed),
         "versions": {
-            "ufnrec_tf": ufnrec_tf.__version__,
+            "ufnrec_tf": __version__,
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "numpy": np.__version__,

@@ -1,17 +1,20 @@
 """The directory of a run: its identity, its lock, its metrics.jsonl."""
 
-import fcntl
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import _ABSENT, IN_USE, folder_error, read_json, write_error, write_text
+from ufnrec_tf.common.files import held_workdir, read_json, write_error, write_text
 
 RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
 """Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
+
+_ABSENT = {"data.exclude_users": ""}
+"""What a run had that began before there was such a setting."""
 
 
 class Workdir:
@@ -29,7 +32,7 @@ class Workdir:
         self.path = Path(path)
         self._must_exist = must_exist
         self._is_held = is_held
-        self._lock: TextIO | None = None
+        self._held = ExitStack()
 
     def __enter__(self) -> "Workdir":
         if self._must_exist and not (self.path / "config.json").is_file():
@@ -39,18 +42,7 @@ class Workdir:
             )
         if not self._is_held:
             return self
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise folder_error(self.path, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise UserError(
-                f"--workdir={self.path}: {IN_USE}. Wait for it to end, or give another --workdir."
-            ) from None
+        self._held.enter_context(held_workdir(self.path))
         return self
 
     def __exit__(
@@ -59,8 +51,7 @@ class Workdir:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._held.close()
 
     def check_same(self, described: dict[str, Any]) -> None:
         """Compares what would be trained with what was trained here before.

@@ -15,7 +15,7 @@ import numpy as np
 
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import write_error
+from ufnrec_tf.common.files import held_workdir, write_error
 from ufnrec_tf.data.items import items_of
 from ufnrec_tf.data.log_description import of_json, reading_lines
 from ufnrec_tf.reading.prepare.event_stream import LargeLog, LogSettings
@@ -32,7 +32,6 @@ from ufnrec_tf.reading.prepare.prepared_folder import (
     write_shard,
 )
 from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, shard_of
-from ufnrec_tf.runs.workdir import Workdir
 
 SHARD_BYTES = 64 << 20
 """Of the log, about, that go into one shard; sorting it takes some four times as much memory."""
@@ -58,7 +57,7 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
     """
     folder, log = Path(workdir), LargeLog(path, settings)
     _refuse_others(folder)
-    with Workdir(folder):
+    with held_workdir(folder):
         if (folder / MANIFEST).exists():
             _check_same(log, folder)
             display.notes.heading("This folder is prepared already:")

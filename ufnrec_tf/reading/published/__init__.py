@@ -1,1 +1,1 @@
-"""Published data sets by name. To add one, add an entry to `datasets.DATASETS`."""
+"""Published data sets by name. To add one, add an entry to datasets.json."""

@@ -9,8 +9,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,15 +20,15 @@ from tests.helpers.runs import ROOT, environment, run
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import load_config
-from ufnrec_tf.data import dataset_cache, dataset_tables
-from ufnrec_tf.data.dataset_cache import Wishes, cache_folder, obtain
-from ufnrec_tf.data.datasets import DATASETS, FAMILIES, find_dataset, known_names
-from ufnrec_tf.data.downloads import Patience
-from ufnrec_tf.data.raw_layouts import LAYOUTS
-from ufnrec_tf.data.raw_rows import price_of
+from ufnrec_tf.reading.published import convert, download, raw_files
+from ufnrec_tf.reading.published.cache import DownloadOptions, cache_folder, obtain
+from ufnrec_tf.reading.published.datasets import FAMILIES, NAMES, find_dataset, known_names
+from ufnrec_tf.reading.published.download import RetrySettings
+from ufnrec_tf.reading.published.layouts import LAYOUTS
+from ufnrec_tf.reading.published.raw_files import price_of
 from ufnrec_tf.reading.sources import load
 
-HASTE = Patience(attempts=2, first_wait=0.0, timeout=5.0)
+HASTE = RetrySettings(retries=0, timeout=5.0)
 
 
 def sha256_of(body):
@@ -38,7 +36,7 @@ def sha256_of(body):
 
 
 class Publisher(FileServer):
-    """Serves miniatures, and has them by name."""
+    """Serves miniatures, and obtains them by name."""
 
     def __init__(self, cache):
         super().__init__()
@@ -51,12 +49,12 @@ class Publisher(FileServer):
         for file, body in files.items():
             self.add(f"/{name}/{file}", body)
 
-    def obtain(self, name, **wishes):
-        """Has a data set; a miniature of a published checksum is told what it is instead."""
-        if name in RAW_SETS and RAW_SETS[name].is_checked and "sha256" not in wishes:
-            wishes["sha256"] = sha256_of(next(iter(RAW_SETS[name].files.values())))
-        wished = Wishes(str(self.cache), self.address, **wishes)
-        return obtain(name, wished, display=self.display, patience=HASTE)
+    def obtain(self, name, **options):
+        """Obtains a data set; for a miniature of one with a checksum its own is passed."""
+        if name in RAW_SETS and RAW_SETS[name].is_checked and "sha256" not in options:
+            options["sha256"] = sha256_of(next(iter(RAW_SETS[name].files.values())))
+        wanted = DownloadOptions(str(self.cache), self.address, **options)
+        return obtain(name, wanted, display=self.display, settings=HASTE)
 
     def text(self):
         return self._screen.getvalue()
@@ -88,7 +86,7 @@ def same(found, expected):
 
 
 def test_there_is_a_miniature_of_every_data_set_and_layout():
-    assert set(DATASETS) <= set(RAW_SETS)
+    assert set(NAMES) <= set(RAW_SETS)
     assert all(any(name.startswith(prefix) for name in RAW_SETS) for prefix in FAMILIES)
     assert {find_dataset(name)[1].layout for name in RAW_SETS} == set(LAYOUTS)
 
@@ -267,10 +265,10 @@ def test_a_file_that_is_not_as_published_is_one_line(publisher, name, files, mat
 @pytest.mark.parametrize(
     ("line", "match"),
     [
-        ("1::2::3\n", "has 3 fields, expected 4"),
-        ("1::2::3::then\n", "a word where a number was"),
-        ("::2::3::4\n", "no user, no item or no time"),
-        ("1::2::3::nan\n", "no user, no item or no time"),
+        ("1::2::3\n", "is no record"),
+        ("1::2::3::then\n", "no user, item, time or rating"),
+        ("::2::3::4\n", "no user, item, time or rating"),
+        ("1::2::3::nan\n", "no user, item, time or rating"),
         ("\xff::2::3::4\n", "is no utf-8 text"),
     ],
 )
@@ -301,7 +299,7 @@ def test_half_a_pair_of_surrogates_is_marked(publisher):
 
 
 def test_a_line_without_end_is_refused(publisher, monkeypatch):
-    monkeypatch.setattr("ufnrec_tf.data.raw_rows.MAX_LINE", 100)
+    monkeypatch.setattr(raw_files, "MAX_LINE", 100)
     publisher.publish("steam", {"steam_reviews.json.gz": gzipped("{}", "x" * 101)})
     with pytest.raises(UserError, match=r"line 2 .*longer than 100 bytes"):
         publisher.obtain("steam", with_titles=False)
@@ -325,7 +323,7 @@ def test_a_conversion_that_was_interrupted_is_made_again(publisher, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(dataset_cache, "write_items", interrupted)
+        patch.setattr(convert, "_write_items", interrupted)
         with pytest.raises(KeyboardInterrupt):
             publisher.obtain("ml-1m")
     named = publisher.obtain("ml-1m")
@@ -337,7 +335,7 @@ def test_a_conversion_that_was_interrupted_is_made_again(publisher, monkeypatch)
         manifest = publisher.cache / "ml-1m" / "manifest.json"
         manifest.write_text(text)
         with monkeypatch.context() as patch:
-            patch.setattr(dataset_cache, "write_events", interrupted)
+            patch.setattr(convert, "_write_events", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 publisher.obtain("ml-1m")
         assert not manifest.exists()
@@ -346,8 +344,8 @@ def test_a_conversion_that_was_interrupted_is_made_again(publisher, monkeypatch)
 
 
 def test_large_logs_are_written_in_batches(publisher, monkeypatch):
-    monkeypatch.setattr("ufnrec_tf.data.raw_rows.BATCH_ROWS", 2)
-    monkeypatch.setattr(dataset_tables, "BATCH_ROWS", 1)
+    monkeypatch.setattr(raw_files, "BATCH_ROWS", 2)
+    monkeypatch.setattr(convert, "BATCH_ROWS", 1)
     publisher.publish("ml-100k", RAW_SETS["ml-100k"].files)
     named = publisher.obtain("ml-100k")
     assert events_of(named) == RAW_SETS["ml-100k"].events
@@ -355,18 +353,16 @@ def test_large_logs_are_written_in_batches(publisher, monkeypatch):
 
 
 def test_a_long_conversion_shows_how_far_it_is(publisher, monkeypatch):
-    monkeypatch.setattr(dataset_tables, "_BAR_AFTER", -1.0)
+    monkeypatch.setattr(download, "BAR_AFTER", -1.0)
     monkeypatch.setattr("ufnrec_tf.common.display.LINE_SECONDS", 0.0)
     publisher.publish("ml-1m", ML_1M.files)
     publisher.obtain("ml-1m")
     assert "converting: " in publisher.text()
-    stream: Any = SimpleNamespace(num_bytes=4_000_000, done=0)
-    with dataset_tables.ConversionBar(publisher.display) as bar:
-        bar.watch(stream)
-        for stream.done in (1_000_000, 3_000_000):
-            bar.tick()
-    assert "converting: 25% 1.0 MB read\n" in publisher.text()
-    assert re.search(r"converting: 75% 3\.0 MB read, \d+ s left", publisher.text())
+    with download.LateBar(publisher.display, "converting") as bar:
+        for done in (1_000_000, 3_000_000):
+            bar.update(done, 4_000_000)
+    assert re.search(r"converting: 25% 1\.0 MB of 4\.0 MB, [\d,.]+ MB/s\n", publisher.text())
+    assert re.search(r"converting: 75% 3\.0 MB of 4\.0 MB, .*, \d+ s left", publisher.text())
 
 
 def test_two_processes_at_once_download_once(publisher):
@@ -375,9 +371,9 @@ def test_two_processes_at_once_download_once(publisher):
     publisher.files["/steam/steam_reviews.json.gz"].pause = 0.5
     code = (
         "import sys\n"
-        "from ufnrec_tf.data.dataset_cache import Wishes, obtain\n"
+        "from ufnrec_tf.reading.published.cache import DownloadOptions, obtain\n"
         "from ufnrec_tf.display import Display\n"
-        "named = obtain('steam', Wishes(*sys.argv[1:]), display=Display())\n"
+        "named = obtain('steam', DownloadOptions(*sys.argv[1:]), display=Display())\n"
         "print(named.manifest['interactions'])\n"
     )
     command = [sys.executable, "-c", code, str(publisher.cache), publisher.address]

@@ -11,8 +11,8 @@ import zipfile
 import pytest
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.data import archives
-from ufnrec_tf.data.archives import check_member_name, open_member
+from ufnrec_tf.reading.published import archives
+from ufnrec_tf.reading.published.archives import check_member_name, open_member
 
 LOG = b"1::2::3\n" * 100
 
@@ -42,9 +42,11 @@ def special(name, kind, target=""):
 
 
 def read(path, name="ratings.dat"):
-    with open_member(path, name) as (stream, below):
+    watched: list[tuple[int, int]] = []
+    with open_member(path, name, lambda *sizes: watched.append(sizes)) as stream:
         body = stream.read()
-        assert below.done <= below.num_bytes == path.stat().st_size
+    assert sorted(watched) == watched
+    assert all(done <= size == path.stat().st_size for done, size in watched)
     return body
 
 

@@ -17,7 +17,7 @@ BOARD = from ufnrec_tf.common.tensorflow_setup import import_tensorflow; import_
 TYPED = ufnrec_tf configs examples main.py tests benchmarks
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help setup demo test soak lint format licences tensorboard bench growth check-gpu clean
+.PHONY: help setup demo test soak lint format docs licences tensorboard bench growth check-gpu clean
 
 help:
 	@echo 'make demo         SASRec with and without UFNRec on the embedded data set'
@@ -25,6 +25,7 @@ help:
 	@echo 'make soak         the long tests: runs and workers killed at random, minutes (ARGS="--kills=20 --seed=1")'
 	@echo 'make lint         ruff and mypy, changing nothing'
 	@echo 'make format       ruff, mending what it can'
+	@echo 'make docs         the documentation as a site in build/docs'
 	@echo 'make licences     docs/licences.md anew, from what is installed'
 	@echo 'make tensorboard  curves of all runs  (LOGDIR=runs)'
 	@echo 'make bench        speed and memory on real logs, about an hour (ARGS="--data=DIR --repeats=1")'
@@ -59,6 +60,10 @@ lint: $(VENV)/.tools
 format: $(VENV)/.tools
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
+
+docs: $(VENV)/.tools
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet $(ARGS)
+	@echo 'build/docs/index.html is the first page.'
 
 licences: $(VENV)/.tools
 	@$(RUN) -m tests.licences

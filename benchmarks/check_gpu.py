@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     count = num_gpus()
     if not count and not flags.pretend:
-        print("no GPU here: TensorFlow sees none. BUILD.md says how to install its CUDA packages.")
+        print("no GPU here: TensorFlow sees none. docs/several-machines.md has its CUDA packages.")
         return 0
     print(", ".join(f"{key} {value}" for key, value in machine().items()), f"GPUs {count}")
     cpu = point(CASES[0], NO_GPU)

@@ -158,7 +158,7 @@ OPTIONS = {
         "name": Option(
             "sasrec",
             "The network: sasrec, gru4rec, fmlp, bsarec, hstu, or your own class as "
-            "path/to/file.py:ClassName (BUILD.md has the contract).",
+            "path/to/file.py:ClassName (CONTRIBUTING.md has the contract).",
         ),
         "variant": Option(
             "authors",

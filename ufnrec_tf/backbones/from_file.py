@@ -97,7 +97,7 @@ def make_checked(kind: type[Backbone], settings: dict[str, Any]) -> Backbone:
     broken = _broken_promise(backbone, setting_names(kind), vectors)
     if broken:
         raise UserError(
-            f"{path}: {kind.__name__} {broken} BUILD.md, 'Your own backbone', has the contract."
+            f"{path}: {kind.__name__} {broken} CONTRIBUTING.md, 'A backbone', has the contract."
         )
     return backbone
 

@@ -2,7 +2,7 @@
 
 What is kept of UFNRec: random candidates, a memory of those that keep outscoring the true next
 item, a flip for what came back more than m times, an EMA teacher that says how sure it is. What
-is changed, because of what each did to accuracy (README, "What it is worth"):
+is changed, because of what each did to accuracy (docs/evaluation-and-comparison.md):
 
 - the loss never sees a remembered item with label 0: candidates for the memory are drawn beside
   the loss's own negatives, so that nothing is replayed;

@@ -1,4 +1,4 @@
-"""What a run found of false negatives, told once it has ended; nothing of it reaches training."""
+"""False negatives that a run found, judged after training: false_negatives.parquet."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def judge(
     most_rows: int,
     num_examples: int,
 ) -> dict[str, Any]:
-    """Returns what the run did with suspects and how right it was; writes false_negatives.parquet.
+    """Returns how many suspects a run found and how right they were; writes the Parquet file.
 
     Args:
         experiment: Its memory is read.
@@ -101,12 +101,12 @@ def judge(
 
 
 def _plain(values: dict[str, float]) -> dict[str, float | None]:
-    """Returns values fit for JSON: null for NaN, where there is nothing to tell apart."""
+    """Returns the values for JSON, with null for NaN."""
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def _frame(split: Split, samples: Samples, backbone: Backbone, suspects: Suspects) -> pd.DataFrame:
-    """Returns a row a suspect, in their order, with internal ids."""
+    """Returns one row a suspect, in order, with internal ids."""
     windows = windows_of(samples, suspects.rows)
     position = suspects.rows - samples.first_rows[windows] + samples.first_positions[windows]
     return pd.DataFrame(
@@ -136,7 +136,7 @@ def _write(
     *,
     patience: int,
 ) -> None:
-    """Writes false_negatives.parquet, in raw ids."""
+    """Writes false_negatives.parquet with raw ids."""
     log = split.interactions
     raw = pd.DataFrame(
         {
@@ -170,7 +170,7 @@ def _future(
 
 
 def _most_flagged(split: Split, items: np.ndarray) -> list[dict[str, Any]]:
-    """Returns the items that are flagged for most users."""
+    """Returns the items that are flagged for the most users."""
     log, counts = split.interactions, train_counts(split)
     num_users = np.bincount(items, minlength=log.num_items + 1)
     order = np.argsort(-num_users, kind="stable")[:MOST_FLAGGED]
@@ -187,7 +187,7 @@ def _most_flagged(split: Split, items: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _examples(split: Split, flagged: pd.DataFrame, count: int) -> list[dict[str, Any]]:
-    """Returns what was flagged for a few users, evenly spaced among those with a flagged pair."""
+    """Returns the flagged items of a few users, evenly spaced among users with a flagged pair."""
     log, known = split.interactions, flagged["user"].unique()
     examples = []
     for place in np.unique(np.linspace(0, len(known) - 1, min(count, len(known))).astype(int)):

@@ -1,4 +1,4 @@
-"""One run's memory into another's tables."""
+"""Copies the memory of an older run into the tables of a new one."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _REMEMBERED = np.int64(2**62)
 
 
 class Rows(NamedTuple):
-    """Rows of a memory's tables; see `FalseNegativeMemory`.
+    """Rows of the tables of a `FalseNegativeMemory`.
 
     Attributes:
         items: int32 [P, S], 0 in an empty slot.
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
 
 
 def fit_rows(rows: Rows, *, num_slots: int, capacity: int, has_lists: bool) -> Rows:
-    """Returns rows as a memory of `num_slots` slots keeps them: by item, the empty ones first.
+    """Returns rows as a memory of `num_slots` slots keeps them: sorted by item, empty slots first.
 
     Where they are too many, the memory's own rule says who stays: the remembered ones first, then
     the highest counts, ties by the lower item id. The order of writing among the remembered ones
@@ -78,13 +78,13 @@ def _lists(rows: Rows, is_remembered: np.ndarray, capacity: int) -> np.ndarray:
 
 
 def _priority(items: np.ndarray, counts: np.ndarray, is_remembered: np.ndarray) -> np.ndarray:
-    """Returns int64 [P, S]: the higher stays; -1 where nothing is counted or remembered."""
+    """Returns the priority of each slot, int64 [P, S]: the higher is kept, -1 is empty."""
     priority = counts * _COUNT_UNIT + (_COUNT_UNIT - 1 - items) + is_remembered * _REMEMBERED
     return np.where((items > 0) & (is_remembered | (counts > 0)), priority, -1)
 
 
 def _first(priority: np.ndarray, count: int, least: np.int64) -> np.ndarray:
-    """Returns bool [P, S]: the `count` highest of each row that are no lower than `least`."""
+    """Returns bool [P, S], True for the `count` highest of each row that reach `least`."""
     order = np.argsort(-priority, axis=1, kind="stable")
     is_first = np.zeros(priority.shape, bool)
     np.put_along_axis(is_first, order[:, :count], True, axis=1)
@@ -92,7 +92,7 @@ def _first(priority: np.ndarray, count: int, least: np.int64) -> np.ndarray:
 
 
 def _last(values: np.ndarray, count: int) -> np.ndarray:
-    """Returns the last `count` columns, filled up with zeros on the left."""
+    """Returns the last `count` columns, padded with zeros on the left."""
     values = values[:, -count:]
     return np.pad(values, [(0, 0), (count - values.shape[1], 0)])
 
@@ -114,7 +114,7 @@ _CHUNK_ROWS = 4096
 
 
 class Carried(NamedTuple):
-    """How much of a memory came over, and how much did not, in numbers.
+    """Counts of what was copied from a memory and what was left out.
 
     Attributes:
         rows_carried: Rows with at least one item.
@@ -134,14 +134,14 @@ class Carried(NamedTuple):
     remembered_dropped: int
 
     def over_workers(self, workers: Workers) -> "Carried":
-        """Returns the numbers of all workers; all of them call it, each with its own."""
+        """Returns the sum over workers. All workers call it together."""
         rows, items, remembered = self[0] + self[1], self[2] + self[3], self[4] + self[5]
         own = workers.sum(np.array([self[0], self[2], self[4]], np.int64)).tolist()
         return Carried(own[0], rows - own[0], own[1], items - own[1], own[2], remembered - own[2])
 
 
 class Carrier:
-    """Takes rows of an older run's memory to where this worker's memory has them.
+    """Copies rows of an older run's memory to their place in this worker's memory.
 
     Args:
         split: What is trained on now: what a user has taken cannot be remembered as a negative.
@@ -177,7 +177,7 @@ class Carrier:
     def carry(
         self, tables: dict[str, tf.Variable], folder: Path, older: RunIds, *, num_workers: int
     ) -> Carried:
-        """Fills this worker's tables from the parts that an older run's workers wrote.
+        """Fills this worker's tables from the files of an older run's workers.
 
         Args:
             tables: Name to variable [rows, ...], empty as they are made.
@@ -213,7 +213,7 @@ class Carrier:
     def _put(
         self, values: dict[str, np.ndarray], found: dict[str, np.ndarray], rows: np.ndarray
     ) -> None:
-        """Puts the tables of older rows into those of `rows` int64 [P] that are this worker's."""
+        """Writes older rows into those of `rows` int64 [P] that belong to this worker."""
         places = np.searchsorted(self._own_rows, rows)
         is_here = (rows >= 0) & (places < len(self._own_rows))
         is_here[is_here] = self._own_rows[places[is_here]] == rows[is_here]
@@ -237,7 +237,7 @@ class Carrier:
             values["substitutes"][places] = moved["substitutes"]
 
     def _new_ids(self, items: np.ndarray, users: np.ndarray) -> np.ndarray:
-        """Returns this run's ids of items [P, ...] of rows of users [P]; 0 where it has none."""
+        """Returns this run's ids of older items [P, ...] of users [P], 0 for unknown ones."""
         ids = self._new_items[items]
         keys = users.astype(np.int64).reshape([-1] + [1] * (ids.ndim - 1)) * self._base + ids
         places = np.minimum(np.searchsorted(self._taken, keys), len(self._taken) - 1)
@@ -246,7 +246,7 @@ class Carrier:
 
 
 def check_tables(tables: dict[str, np.ndarray], num_rows: int) -> None:
-    """Raises ValueError where what a worker wrote is no memory of `num_rows` rows."""
+    """Raises ValueError if a worker's file is not a memory of `num_rows` rows."""
     for name in ("items", "states"):
         if name not in tables or len(tables[name]) != max(num_rows, 1):
             raise ValueError(f"its rows are not those that ids/ lists ({num_rows})")

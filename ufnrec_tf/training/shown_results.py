@@ -1,4 +1,4 @@
-"""What the end of a run looks like on the screen; shown again when a finished run is called."""
+"""The results of a finished run on the screen."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from ufnrec_tf.export.versions import versions
 
 
 def show_finished(path: Path, display: Display) -> None:
-    """Shows the table, the sample recommendations, where things are, and what to do next."""
+    """Shows the table, sample recommendations, the files written and the next commands."""
     result = read_json(path / "result.json")
     protocol = result["protocol"]
     display.heading(f"Test, full ranking, {_target_text(result)}")
@@ -84,7 +84,7 @@ def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) 
 
 
 def _command() -> str:
-    """Returns how to call this program again, from the same directory."""
+    """Returns the command that calls this program again from the same directory."""
     program = Path(sys.argv[0]).name
     if program != "main.py":
         return program

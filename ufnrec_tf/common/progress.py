@@ -8,6 +8,10 @@ from types import TracebackType
 
 from ufnrec_tf.common.display import LINE_SECONDS, Display, running_bar
 
+FIRST_SECONDS = 5.0
+"""How long a piece of work may take before it is shown."""
+LOOK_SECONDS = 0.5
+
 
 class Phase:
     """One piece of work.
@@ -80,11 +84,6 @@ def current() -> Phase | None:
     if _are_hidden:
         return None
     return next((found for found in reversed(_running) if not found.is_over), None)
-
-
-FIRST_SECONDS = 5.0
-"""How long a piece of work may take before it is shown."""
-LOOK_SECONDS = 0.5
 
 
 class ProgressWatcher:

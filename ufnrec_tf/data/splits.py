@@ -265,7 +265,7 @@ def temporal(interactions: Interactions, settings: SplitSettings | None = None) 
             "--config.data.time_column=NAME, or set --config.split.name=leave_one_out."
         )
     times = interactions.timestamps
-    dates = _dates(interactions, np.sort(times), settings)
+    dates = _split_dates(interactions, np.sort(times), settings)
     # Events are in order of time within a user, so that periods follow one another.
     bounds = np.stack(
         [_ends_before(interactions.offsets, times, date) for date in dates]
@@ -301,7 +301,9 @@ def _ends_before(offsets: np.ndarray, times: np.ndarray, date: float) -> np.ndar
     return offsets[:-1] + counts[offsets[1:]] - counts[offsets[:-1]]
 
 
-def _dates(log: Interactions, times: np.ndarray, settings: SplitSettings) -> tuple[float, float]:
+def _split_dates(
+    log: Interactions, times: np.ndarray, settings: SplitSettings
+) -> tuple[float, float]:
     """Returns the first moments of validation and test.
 
     Args:
@@ -318,7 +320,7 @@ def _dates(log: Interactions, times: np.ndarray, settings: SplitSettings) -> tup
         return float(times[max(end - max(round(share * len(times)), 1), 0)])
 
     given_validation, given_test = (
-        _given(getattr(settings, key), log, key=f"split.{key}") for key in TIME_KEYS
+        _configured_date(getattr(settings, key), log, key=f"split.{key}") for key in TIME_KEYS
     )
     test = given_test or newest(settings.test_share, len(times))
     num_before = int(np.searchsorted(times, test))
@@ -335,7 +337,7 @@ def _dates(log: Interactions, times: np.ndarray, settings: SplitSettings) -> tup
     return validation, test
 
 
-def _given(value: float | str, log: Interactions, *, key: str) -> float:
+def _configured_date(value: float | str, log: Interactions, *, key: str) -> float:
     """Returns a configured date as one of the log's times, or 0 if the share decides."""
     if not value:
         return 0.0

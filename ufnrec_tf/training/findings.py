@@ -67,10 +67,10 @@ def judge(
     }
     if memory is None:
         if source.truth is not None:
-            found["auc"] = _plain(margin_auc(source.truth, split, backbone, seed=seed))
+            found["auc"] = _for_json(margin_auc(source.truth, split, backbone, seed=seed))
         return found
     suspects = read_suspects(memory, most=most_rows)
-    frame = _frame(split, experiment.samples, backbone, suspects)
+    frame = _suspect_rows(split, experiment.samples, backbone, suspects)
     flagged = frame.loc[frame["is_flagged"], ["user", "item", "count"]]
     flagged = flagged.groupby(["user", "item"], as_index=False).max()
     users, items = flagged["user"].to_numpy(), flagged["item"].to_numpy()
@@ -84,7 +84,7 @@ def judge(
         if len(flagged):
             is_trained = split.has_train_events
             found["detection"] = detection(source.truth, users, items, is_trained=is_trained)
-        found["auc"] = _plain(
+        found["auc"] = _for_json(
             margin_auc(source.truth, split, backbone, seed=seed)
             | suspect_aucs(
                 source.truth,
@@ -96,16 +96,18 @@ def judge(
     found["future"] = _future(split, backbone, users, items, seed)
     found["most_flagged"] = _most_flagged(split, items)
     found["examples"] = _examples(split, flagged, num_examples)
-    _write(path, split, frame, suspects, progress, patience=memory.patience)
+    _write_suspects(path, split, frame, suspects, progress, patience=memory.patience)
     return found
 
 
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
+def _for_json(values: dict[str, float]) -> dict[str, float | None]:
     """Returns the values for JSON, with null for NaN."""
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def _frame(split: Split, samples: Samples, backbone: Backbone, suspects: Suspects) -> pd.DataFrame:
+def _suspect_rows(
+    split: Split, samples: Samples, backbone: Backbone, suspects: Suspects
+) -> pd.DataFrame:
     """Returns one row a suspect, in order, with internal ids."""
     windows = windows_of(samples, suspects.rows)
     position = suspects.rows - samples.first_rows[windows] + samples.first_positions[windows]
@@ -127,7 +129,7 @@ def _frame(split: Split, samples: Samples, backbone: Backbone, suspects: Suspect
     )
 
 
-def _write(
+def _write_suspects(
     path: Path,
     split: Split,
     frame: pd.DataFrame,

@@ -229,7 +229,7 @@ class TrainingLoop(keras.callbacks.Callback):
         return bool(self.workers.gather(float(is_due))[0])
 
     def ask_to_stop(self, number: int, frame: Any = None) -> None:
-        """Signal handler: stops at the next step; at once before the first or on a second signal."""
+        """Signal handler: stops at the next step, at once before the first or if asked twice."""
         has_nothing = self.progress.step == self._fit_first and self.workers.count == 1
         if self.signal or has_nothing:
             end_at_once(number)

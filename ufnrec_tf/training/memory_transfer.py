@@ -18,6 +18,9 @@ _REMEMBERED = np.int64(2**62)
 """Counts stay below 2**30, so whatever is remembered comes before whatever is only counted."""
 
 
+_CHUNK_ROWS = 4096
+
+
 class Rows(NamedTuple):
     """Rows of the tables of a `FalseNegativeMemory`.
 
@@ -47,28 +50,30 @@ def fit_rows(rows: Rows, *, num_slots: int, capacity: int, has_lists: bool) -> R
             remembered stands in them once each, by item.
     """
     counts, is_remembered = rows.states // 2, (rows.states % 2 == 1) & (rows.items > 0)
-    lists = _lists(rows, is_remembered, capacity) if has_lists else None
+    lists = _remembered_lists(rows, is_remembered, capacity) if has_lists else None
     if lists is not None:
-        places = _places(rows.items, lists)
+        places = _column_of(rows.items, lists)
         is_remembered = places < lists.shape[1]
         priority = _priority(rows.items, counts, is_remembered)
         by_order = _REMEMBERED + (lists.shape[1] - places.astype(np.int64)) * _COUNT_UNIT
         priority = np.where(is_remembered, by_order, priority)
     else:
-        is_remembered = _first(_priority(rows.items, counts, is_remembered), capacity, _REMEMBERED)
+        is_remembered = _is_among_first(
+            _priority(rows.items, counts, is_remembered), capacity, _REMEMBERED
+        )
         priority = _priority(rows.items, counts, is_remembered)
-    is_kept = _first(priority, num_slots, np.int64(0))
+    is_kept = _is_among_first(priority, num_slots, np.int64(0))
     items = np.where(is_kept, rows.items, 0)
     states = np.where(is_kept, 2 * counts + is_remembered, 0)
     order = np.argsort(items, axis=1, kind="stable")
-    items = _last(np.take_along_axis(items, order, axis=1), num_slots)
-    states = _last(np.take_along_axis(states, order, axis=1), num_slots)
+    items = _last_columns(np.take_along_axis(items, order, axis=1), num_slots)
+    states = _last_columns(np.take_along_axis(states, order, axis=1), num_slots)
     if lists is not None:
-        lists = _compact(np.where(_places(lists, items) < num_slots, lists, 0), capacity)
+        lists = _compact(np.where(_column_of(lists, items) < num_slots, lists, 0), capacity)
     return Rows(items.astype(np.int32), states.astype(np.int32), lists)
 
 
-def _lists(rows: Rows, is_remembered: np.ndarray, capacity: int) -> np.ndarray:
+def _remembered_lists(rows: Rows, is_remembered: np.ndarray, capacity: int) -> np.ndarray:
     if rows.lists is not None:
         return _compact(rows.lists, capacity)
     entries = np.where(is_remembered, rows.items, 0)
@@ -83,7 +88,7 @@ def _priority(items: np.ndarray, counts: np.ndarray, is_remembered: np.ndarray) 
     return np.where((items > 0) & (is_remembered | (counts > 0)), priority, -1)
 
 
-def _first(priority: np.ndarray, count: int, least: np.int64) -> np.ndarray:
+def _is_among_first(priority: np.ndarray, count: int, least: np.int64) -> np.ndarray:
     """Returns bool [P, S], True for the `count` highest of each row that reach `least`."""
     order = np.argsort(-priority, axis=1, kind="stable")
     is_first = np.zeros(priority.shape, bool)
@@ -91,13 +96,13 @@ def _first(priority: np.ndarray, count: int, least: np.int64) -> np.ndarray:
     return is_first & (priority >= least)
 
 
-def _last(values: np.ndarray, count: int) -> np.ndarray:
+def _last_columns(values: np.ndarray, count: int) -> np.ndarray:
     """Returns the last `count` columns, padded with zeros on the left."""
     values = values[:, -count:]
     return np.pad(values, [(0, 0), (count - values.shape[1], 0)])
 
 
-def _places(items: np.ndarray, entries: np.ndarray) -> np.ndarray:
+def _column_of(items: np.ndarray, entries: np.ndarray) -> np.ndarray:
     """Returns int64 [P, S], the column of `entries` [P, R] that first holds an item, R if none."""
     is_same = (items[:, :, None] == entries[:, None, :]) & (items[:, :, None] > 0)
     return np.where(is_same.any(axis=2), is_same.argmax(axis=2), entries.shape[1])
@@ -108,9 +113,6 @@ def _compact(entries: np.ndarray, capacity: int) -> np.ndarray:
     order = np.argsort(entries == 0, axis=1, kind="stable")
     moved = np.take_along_axis(entries, order, axis=1)[:, :capacity]
     return np.pad(moved, [(0, 0), (0, capacity - moved.shape[1])]).astype(np.int32)
-
-
-_CHUNK_ROWS = 4096
 
 
 class Carried(NamedTuple):
@@ -199,18 +201,18 @@ class Carrier:
             found = read_part(folder, worker, num_workers).tables
             rows = owners.rows_of(worker, num_workers)
             check_tables(found, len(rows))
-            before += _count(found["items"], found["states"])
+            before += _counts_of(found["items"], found["states"])
             for begin in range(0, len(rows), _CHUNK_ROWS):
                 chunk = slice(begin, begin + _CHUNK_ROWS)
                 own = {name: table[: len(rows)][chunk] for name, table in found.items()}
-                self._put(values, own, self._new_rows[rows[chunk]])
-        after = _count(values["items"], values["states"])
+                self._write_rows(values, own, self._new_rows[rows[chunk]])
+        after = _counts_of(values["items"], values["states"])
         for name, table in tables.items():
             table.assign(values.pop(name))
         counts = np.stack([after, before - after], axis=1).ravel().tolist()
         return Carried(*counts)
 
-    def _put(
+    def _write_rows(
         self, values: dict[str, np.ndarray], found: dict[str, np.ndarray], rows: np.ndarray
     ) -> None:
         """Writes older rows into those of `rows` int64 [P] that belong to this worker."""
@@ -252,7 +254,7 @@ def check_tables(tables: dict[str, np.ndarray], num_rows: int) -> None:
             raise ValueError(f"its rows are not those that ids/ lists ({num_rows})")
 
 
-def _count(items: np.ndarray, states: np.ndarray) -> np.ndarray:
+def _counts_of(items: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Returns int64 [3]: rows with an item, items, remembered items."""
     is_used = items > 0
     numbers = (is_used.any(axis=1).sum(), is_used.sum(), (is_used & (states % 2 == 1)).sum())

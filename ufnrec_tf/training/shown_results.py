@@ -83,7 +83,7 @@ def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) 
         )
 
 
-def _command() -> str:
+def _own_command() -> str:
     """Returns the command that calls this program again from the same directory."""
     program = Path(sys.argv[0]).name
     if program != "main.py":
@@ -110,10 +110,10 @@ def _show_next(path: Path, display: Display) -> None:
     display.block(
         [
             f"make tensorboard LOGDIR={path}",
-            f"{_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
-            f"{_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
-            f"{_command()} --mode=report --workdir={path}     (report.html and pictures)",
-            f"{_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
+            f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+            f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
+            f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
+            f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
         ],
         wraps=False,
     )

@@ -29,6 +29,15 @@ _SHARES_OF_NEGATIVES = {
 }
 
 
+SUMMARY_CARD = "false_negatives/summary"
+"""Tag of the page to read."""
+_PLANTED = ("precision", "recall", "base_rate", "lift")
+MOST_VECTORS = 10_000
+"""Items in the projector, the most popular; a browser does not like many more."""
+_SECTIONS = ("split", "backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
+_TRAINING = ("batch_size", "draw", "windows", "num_epochs", "max_steps", "patience")
+
+
 def write_scalars(
     board: Board,
     sums: dict[str, float],
@@ -101,15 +110,10 @@ def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> 
     known = {f"false_negatives/{k}": float(v) for k, v in values.items() if v is not None}
     board.scalars("train", known, step=step)
     if "future" in found:
-        board.text(SUMMARY_CARD, markdown(found))
+        board.text(SUMMARY_CARD, findings_card(found))
 
 
-SUMMARY_CARD = "false_negatives/summary"
-"""Tag of the page to read."""
-_PLANTED = ("precision", "recall", "base_rate", "lift")
-
-
-def markdown(found: dict[str, Any]) -> str:
+def findings_card(found: dict[str, Any]) -> str:
     """Returns the findings of `findings.judge` as Markdown: numbers, items, some users."""
     future = found["future"]
     # These users may have no held-out events, where others are held out.
@@ -150,12 +154,6 @@ def markdown(found: dict[str, Any]) -> str:
 def cell(text: str) -> str:
     """Returns a text escaped for a Markdown table, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", one_line(text))
-
-
-MOST_VECTORS = 10_000
-"""Items in the projector, the most popular; a browser does not like many more."""
-_SECTIONS = ("split", "backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
-_TRAINING = ("batch_size", "draw", "windows", "num_epochs", "max_steps", "patience")
 
 
 def write_cards(
@@ -219,18 +217,18 @@ def settings_card(config: ConfigDict) -> str:
     for part, keys in values.items():
         for key, value in keys.items():
             usual = default.get(part, {}).get(key)
-            text = cell(_plain(value))
+            text = cell(_shown_setting(value))
             shown = text if value == usual or not text else f"**{text}**"
-            lines.append(f"| {part}.{key} | {shown} | {cell(_plain(usual))} |")
+            lines.append(f"| {part}.{key} | {shown} | {cell(_shown_setting(usual))} |")
     return "\n".join(lines)
 
 
-def _plain(value: Any) -> str:
+def _shown_setting(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
-    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{key} {_shown_setting(each)}" for key, each in value.items())
+    return ", ".join(map(_shown_setting, value)) if isinstance(value, list) else str(value)
 
 
 def protocol_card(result: dict[str, Any]) -> str:
@@ -238,7 +236,7 @@ def protocol_card(result: dict[str, Any]) -> str:
     lines = ["| | |", "|---|---|"]
     for part in ("data", "protocol"):
         for key, value in result[part].items():
-            lines.append(f"| {part}: {key.replace('_', ' ')} | {cell(_plain(value))} |")
+            lines.append(f"| {part}: {key.replace('_', ' ')} | {cell(_shown_setting(value))} |")
     lines += [f"| seed | {result['seed']} |", "", "| test | value |", "|---|---|"]
     lines += [f"| {name} | {value:.4f} |" for name, value in result["test"].items()]
     return "\n".join(lines)

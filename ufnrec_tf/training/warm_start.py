@@ -73,7 +73,7 @@ def start_warm(
             "that of an older run, or another --workdir."
         )
     with reading(older_path):
-        older = _find(config, older_path)
+        older = _find_older_run(config, older_path)
         new_ids = ids_of_samples(split, experiment.samples)
         new_items = match_items(older.ids, new_ids)
         state = _take_weights(older, experiment, new_items)
@@ -89,7 +89,7 @@ def start_warm(
     _show(progress.warm_start, display)
 
 
-def _find(config: ConfigDict, path: Path) -> Older:
+def _find_older_run(config: ConfigDict, path: Path) -> Older:
     """Returns the older run after checking that it fits."""
     for name, lacking in (("config.json", "config.json"), ("checkpoints/best", "selected weights")):
         if not (path / name).exists():

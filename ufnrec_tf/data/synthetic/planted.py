@@ -206,13 +206,13 @@ def detection(
         `base_rate`: liked share of the candidates; `lift`: precision over base rate;
         `num_flagged`. NaN where a ratio has no denominator.
     """
-    flagged, is_hit = _judge(data, users, items)
+    flagged, is_hit = _unobserved_pairs(data, users, items)
     if candidates is None:
         world, known = data.truth.world, slice(None) if is_trained is None else is_trained
         num_pairs = int((data.settings.num_items - world.lengths[known]).sum())
         num_true, num_found = int(world.num_false_negatives()[known].sum()), int(is_hit.sum())
     else:
-        pairs, is_true = _judge(data, *candidates)
+        pairs, is_true = _unobserved_pairs(data, *candidates)
         num_pairs, num_true = len(pairs), int(is_true.sum())
         num_found = int(np.isin(pairs[is_true], flagged).sum())
     precision = _ratio(int(is_hit.sum()), len(flagged))
@@ -226,7 +226,7 @@ def detection(
     }
 
 
-def _judge(
+def _unobserved_pairs(
     data: PlantedData, users: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns int64 keys of the different unobserved pairs, and bool, True where liked."""

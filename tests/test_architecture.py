@@ -22,10 +22,19 @@ TRAINING = ("training", "objectives", "method", "comparison", "sweep")
 
 
 def read_table(text: str) -> dict[str, set[str]]:
-    """Returns what each folder or module may import: the rows of `| folder | may import |`."""
-    table = {}
-    for name, allowed in re.findall(r"^\| `([\w.]+)/?` \| (.*?) \|$", text, flags=re.MULTILINE):
-        table[name.removesuffix(".py")] = set(re.findall(r"`([\w.]+?)(?:/|\.py)?`", allowed))
+    """Returns what each folder may import, from the rows of `| folder | may import |`."""
+    table: dict[str, set[str]] = {}
+    for name, cell in re.findall(
+        r"^\| `ufnrec_tf/([\w.]+)` \| (.*?) \|$", text, flags=re.MULTILINE
+    ):
+        above, names = set(table), set(re.findall(r"[\w.]+", cell.partition(" but ")[2] or cell))
+        if cell.startswith("all above but "):
+            names = above - names
+        elif cell == "everything above":
+            names = above
+        elif cell == "nothing of ours":
+            names = set()
+        table[name.removesuffix(".py")] = names
     return table
 
 

@@ -15,7 +15,7 @@ from tests.helpers.runs import LIGHT, read, train
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.worker_state import read_part
-from ufnrec_tf.training.tensorboard_content import markdown
+from ufnrec_tf.training.tensorboard_content import findings_card
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +120,13 @@ def test_tensorboard_has_a_page_to_read(trained):
     (event,) = board.Tensors("false_negatives/summary")
     text = tf.make_ndarray(event.tensor_proto).item().decode()
     found = read(trained / "result.json")["false_negatives"]
-    assert text == markdown(found)
+    assert text == findings_card(found)
     assert f"{found['future']['num_flagged']:,} pairs flagged" in text
     assert f"| {found['most_flagged'][0]['users']} |" in text
 
 
 def test_markdown_shows_titles_as_they_are():
-    page = markdown(
+    page = findings_card(
         {
             "future": {
                 "num_flagged": 1, "users": 1, "hits": 1,

@@ -1,4 +1,4 @@
-"""The processes of a run on several machines, as the environment describes them."""
+"""The worker processes of a run, found in TF_CONFIG or in Slurm's environment."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def find_cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
 
 
 def _check_tf_config(text: str) -> None:
-    """Raises UserError where TF_CONFIG does not name the workers and which of them this is."""
+    """Raises UserError if TF_CONFIG does not list the workers and this process's place."""
 
     def refuse(what: str) -> UserError:
         return UserError(f"TF_CONFIG: {what}. Expected something like {_EXAMPLE}.")
@@ -62,7 +62,7 @@ def _check_tf_config(text: str) -> None:
 
 
 def _slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
-    """Returns TensorFlow's resolver of a Slurm step; which GPUs a task sees is left to Slurm."""
+    """Returns TensorFlow's resolver for a Slurm step. Slurm decides which GPUs a task sees."""
     job, step = (int(os.environ.get(f"SLURM_{name}_ID", 0)) for name in ("JOB", "STEP"))
     place = (job * 7 + step) % _NUM_STRIDES  # so that jobs on one node keep apart
     try:

@@ -1,4 +1,4 @@
-"""What a user sees on the screen: headings, tables, one progress bar."""
+"""The screen: headings, lines, tables and one progress bar."""
 
 import sys
 import time
@@ -21,13 +21,13 @@ _is_quiet = False
 
 
 def set_quiet(is_quiet: bool) -> None:
-    """Sets whether displays that are made from now on show results alone (`--quiet`)."""
+    """Sets whether new displays show only results (`--quiet`)."""
     global _is_quiet
     _is_quiet = is_quiet
 
 
 class Display:
-    """Prints to the screen; colour and a moving bar only on a terminal.
+    """Prints to the screen. Colour and a moving bar appear only on a terminal.
 
     Whatever a text holds, ids and titles of other people among it, is one line: see `text.plain`.
     Results are shown by `line`, `heading`, `block` and `table`, also under `--quiet`; what is
@@ -58,11 +58,11 @@ class Display:
 
     @property
     def notes(self) -> "Display":
-        """The display of what is no result; it shows nothing where results alone are shown."""
+        """The display for everything but results. It prints nothing under `--quiet`."""
         return Display(is_shown=False) if self.is_quiet else self
 
     def line(self, text: str = "", *, wraps: bool = True) -> None:
-        """Prints a line; on a terminal too narrow for it, further ones, broken between words.
+        """Prints a line, broken between words if the terminal is too narrow.
 
         Args:
             text: The line; how far it is indented, so are those that follow.
@@ -87,7 +87,7 @@ class Display:
             self.line(f"  {line}", wraps=wraps)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Prints a table; the first column is text, the others are numbers."""
+        """Prints a table whose first column is text and whose others are numbers."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
         for place, column in enumerate(columns):
             table.add_column(column, justify="right" if place else "left", no_wrap=True)
@@ -100,12 +100,12 @@ _bars: list["ProgressBar"] = []
 
 
 def running_bar() -> "ProgressBar | None":
-    """Returns the bar that was begun last and has not been closed."""
+    """Returns the newest bar that is still open, or None."""
     return _bars[-1] if _bars else None
 
 
 class ProgressBar:
-    """One bar for a whole training run; plain lines where the output is no terminal.
+    """One bar for a whole training run, or plain lines if the output is no terminal.
 
     Args:
         display: Where to print.
@@ -137,16 +137,16 @@ class ProgressBar:
 
     @property
     def is_moving(self) -> bool:
-        """Whether it is a bar on a terminal rather than lines."""
+        """True if this is a bar on a terminal, False if it prints lines."""
         return self._bar is not None
 
     def say(self, text: str) -> None:
-        """Shows what is being done between two updates, on a terminal."""
+        """Shows a status text beside the bar until the next update, on a terminal."""
         if self._bar is not None:
             self._bar.update(self._task, text=text)
 
     def update(self, done: int, text: str) -> None:
-        """Shows how far the run is.
+        """Shows the progress of the run.
 
         Args:
             done: Steps done.
@@ -169,7 +169,7 @@ class ProgressBar:
         self._display.line(f"  {self._label}: {percent}% {text}{left}")
 
     def close(self, done: int, *, is_over: bool = False) -> None:
-        """Ends the bar where it stands, or as full where the run is over, early perhaps."""
+        """Closes the bar, filled up if the run is over, even if it ended early."""
         if self in _bars:
             _bars.remove(self)
         if self._bar is not None:

@@ -1,4 +1,4 @@
-"""Everything that knows of replicas and workers: strategies, sums over them, equal updates."""
+"""Replicas and workers: strategies, sums over them, equal updates on all of them."""
 
 import faulthandler
 import os
@@ -85,7 +85,7 @@ def make_strategy(
 
 @contextmanager
 def _giving_up_after(minutes: float) -> Iterator[None]:
-    """Ends the process with exit code 1 if what is inside takes longer."""
+    """Ends the process with exit code 1 if the block takes longer."""
     if not minutes:
         yield
         return
@@ -100,7 +100,7 @@ def _giving_up_after(minutes: float) -> Iterator[None]:
 
 
 class Workers:
-    """The processes that train together, and what they tell each other between steps.
+    """The processes that train together, and the values they exchange between steps.
 
     Every method that talks is called by all of them, in the same order: each waits for all.
 
@@ -124,11 +124,11 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this is the process that writes what is common."""
+        """True if this process writes the files that all workers share."""
         return self.index == 0
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Returns the sum over workers of a numeric array, equal to the bit on all.
+        """Returns the sum of a numeric array over workers, the same bits on all of them.
 
         Args:
             values: bool, int or float [...], of one shape on all workers.
@@ -146,7 +146,7 @@ class Workers:
         return self.sum(values)
 
     def any(self, is_so: bool) -> bool:
-        """Returns whether it is so on any worker; also what waits for all of them."""
+        """Returns True if the value is true on any worker. It waits for all of them."""
         return bool(self.gather(float(is_so)).any())
 
 
@@ -165,7 +165,7 @@ _LOST_WORDS = ("Collective ops is aborted", "heartbeat", "Connection reset", "So
 
 @contextmanager
 def telling_of_lost_workers(workers: Workers) -> Iterator[None]:
-    """Makes one line of TensorFlow's errors where another worker has gone.
+    """Turns TensorFlow's errors about a lost worker into a UserError of one line.
 
     TensorFlow's coordination service notices within about ten seconds, and ends all waiting.
     """
@@ -183,7 +183,7 @@ def telling_of_lost_workers(workers: Workers) -> Iterator[None]:
 
 
 def _share_of_worker(values: tf.Tensor) -> tf.Tensor:
-    """Returns the sum over workers of what each of them hands to its replicas."""
+    """Returns the sum over workers of the value that each of them gives to its replicas."""
     context = tf.distribute.get_replica_context()
     is_first = local_replica() == 0
     own = tf.where(is_first, values, tf.zeros_like(values))
@@ -191,7 +191,7 @@ def _share_of_worker(values: tf.Tensor) -> tf.Tensor:
 
 
 def num_replicas() -> int:
-    """Returns the number of replicas; right inside and outside of a replica."""
+    """Returns the number of replicas, inside or outside of a replica's code."""
     context = tf.distribute.get_replica_context()
     if context is not None:
         return context.num_replicas_in_sync
@@ -217,7 +217,7 @@ def on_host() -> Any:
 
 
 def replica_number() -> tf.Tensor:
-    """Returns the number of the replica that runs this, int32 []; 0 outside of one."""
+    """Returns the number of the replica that runs this code, int32 [], or 0 outside of one."""
     context = tf.distribute.get_replica_context()
     if context is None or num_replicas() == 1:
         return tf.constant(0)
@@ -225,19 +225,19 @@ def replica_number() -> tf.Tensor:
 
 
 def num_local_replicas(strategy: tf.distribute.Strategy | None = None) -> int:
-    """Returns the number of replicas on this worker, of the strategy or of that in scope."""
+    """Returns the number of replicas on this worker, for the given or the current strategy."""
     strategy = strategy or tf.distribute.get_strategy()
     # TensorFlow's default strategy has no such list.
     return 1 if strategy.num_replicas_in_sync == 1 else len(strategy.extended.worker_devices)
 
 
 def local_replica() -> tf.Tensor:
-    """Returns the number, on its worker, of the replica that runs this, int32 []."""
+    """Returns the number of the running replica among those of its worker, int32 []."""
     return replica_number() % num_local_replicas()
 
 
 def sum_over_replicas(value: Any) -> Any:
-    """Returns the sum of a replica's tensor, or of each of a list, over all replicas.
+    """Returns the sum over all replicas of a tensor, or of each tensor of a list.
 
     It is the same on each. A list, of one dtype and static shapes, crosses the network as one
     vector: each message costs a worker half a millisecond, whatever its length.
@@ -254,13 +254,13 @@ def sum_over_replicas(value: Any) -> Any:
 
 
 def copy_on(variable: Any, replica: int) -> tf.Variable:
-    """Returns a local replica's copy of a variable, Keras's or TensorFlow's."""
+    """Returns a local replica's copy of a Keras or TensorFlow variable."""
     raw = variable.value if hasattr(variable, "path") else variable
     return tf.distribute.get_strategy().experimental_local_results(raw)[replica]
 
 
 def on_each_replica(act: Callable[..., None], *arguments: Any) -> None:
-    """Calls `act(replica, *arguments)` for every local replica, on its device; from within one.
+    """Calls `act(replica, *arguments)` for every local replica on its device, inside a replica.
 
     For changes of variables that need nothing of other replicas. A mirrored variable cannot be
     assigned from within a replica, but each copy can from outside, hence the way over the strategy.

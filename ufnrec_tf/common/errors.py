@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, one line each; being told to end at once."""
+"""UserError, the one-line error for bad input; Terminated, raised on SIGTERM."""
 
 import re
 import signal
@@ -10,13 +10,13 @@ _BEGINNING, _END = 1500, 700
 
 
 def _cut(line: str) -> str:
-    """Returns a line that fills no screen; what is wrong is told first, what mends it last."""
+    """Returns the line cut in its middle: its start says what is wrong, its end what mends it."""
     is_short = len(line) <= _BEGINNING + _END
     return line if is_short else f"{line[:_BEGINNING]} [...] {line[-_END:]}"
 
 
 class UserError(Exception):
-    """Bad input, told in one line: what is wrong, where, what was expected, how to mend it.
+    """Bad input, in one line: what is wrong, where, what was expected, how to mend it.
 
     Raised for files, settings and work directories; `main.py` prints the message without a
     traceback and exits with `exit_code`. A bug is never a `UserError`.
@@ -28,7 +28,7 @@ class UserError(Exception):
 
 
 def own_words(error: BaseException) -> str:
-    """Returns a library's or the system's words on one line, without names of operations."""
+    """Returns the message of a library's or the system's error on one line, cleaned."""
     text = str(getattr(error, "strerror", None) or error)
     line = (text.strip().splitlines() or [type(error).__name__])[0]
     if "{{" in line or "[Op:" in line:
@@ -38,14 +38,14 @@ def own_words(error: BaseException) -> str:
 
 
 class Terminated(BaseException):
-    """A termination signal that nothing waits for: what `KeyboardInterrupt` is to Ctrl-C.
+    """Raised on SIGTERM, as `KeyboardInterrupt` is on Ctrl-C.
 
     Like that one it may carry the line that the command line shows instead of its own.
     """
 
 
 def end_at_once(number: int, frame: object = None) -> None:
-    """Signal handler: ends what runs, by an exception; the same signal again ends the process.
+    """Signal handler that raises Terminated; the same signal again ends the process.
 
     Raises:
         KeyboardInterrupt: For Ctrl-C.

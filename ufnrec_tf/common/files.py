@@ -1,4 +1,4 @@
-"""A run's directory: made, locked, compared with what ran there before, written to whole."""
+"""Files that are there whole or not at all, locked folders, hashes, JSON."""
 
 import fcntl
 import hashlib
@@ -15,7 +15,7 @@ IN_USE = "another run is using it"
 
 
 def write_error(path: Path, error: Exception) -> UserError:
-    """Returns, for the caller to raise, what to tell when the disk does not take a file."""
+    """Returns the UserError for a file that could not be written."""
     return UserError(
         f"{path}: could not be written ({own_words(error)}). Free some space or mend its "
         "permissions, then run the same command again."
@@ -23,7 +23,7 @@ def write_error(path: Path, error: Exception) -> UserError:
 
 
 def folder_error(path: Path, error: OSError) -> UserError:
-    """Returns, for the caller to raise, what to tell when a directory cannot be had."""
+    """Returns the UserError for a work directory that cannot be made or written to."""
     return UserError(
         f"--workdir={path}: cannot be made or written to ({error.strerror}). "
         "Give another --workdir."
@@ -31,7 +31,7 @@ def folder_error(path: Path, error: OSError) -> UserError:
 
 
 def to_disk(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk: machines are lost too."""
+    """Waits until a file or a folder's list of names is on the disk, safe from a crash."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -89,7 +89,7 @@ def held_workdir(path: Path) -> Iterator[None]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Gives the file to write beside `path`; it is renamed to it at the end, or removed.
+    """Yields a path beside `path` to write to. At the end it is renamed to `path`, or removed.
 
     Raises:
         UserError: If the disk is full or not writable.
@@ -107,19 +107,19 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole or not; see `written_whole`."""
+    """Writes a text file whole or not at all."""
     with written_whole(path) as new:
         # Half of a surrogate pair, which a name in JSON can be, as JSON itself escapes it.
         new.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON; see `write_text`."""
+    """Writes `value` as an indented JSON file, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_parquet(path: Path, frame: Any) -> None:
-    """Writes a pandas frame, whole or not; `frame.attrs` become metadata."""
+    """Writes a pandas frame as Parquet, whole or not at all. `frame.attrs` become metadata."""
     with written_whole(path) as new:
         frame.to_parquet(new, index=False)
 
@@ -135,7 +135,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Returns what a JSON file of a work directory holds.
+    """Returns the value of a JSON file of a work directory.
 
     Raises:
         UserError: If it is missing or damaged.
@@ -154,7 +154,7 @@ def read_json(path: Path) -> Any:
 
 
 def is_in_use(path: Path) -> bool:
-    """Whether another process holds a directory now."""
+    """True if another process holds the directory now."""
     try:
         with (path / ".lock").open("r+", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,7 +167,7 @@ def is_in_use(path: Path) -> bool:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Holds a work directory with whoever else reads it, so that no run changes it meanwhile.
+    """Holds a shared lock of a work directory, so that no run changes it while it is read.
 
     Raises:
         UserError: If a run is using it.
@@ -187,7 +187,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def turn_at(path: Path) -> Iterator[None]:
-    """Makes a directory and waits for its lock: processes that share it take turns."""
+    """Makes a directory and waits for its lock, so that processes that share it take turns."""
     with ExitStack() as stack:
         try:
             stack.enter_context(held_folder(path))

@@ -1,4 +1,4 @@
-"""Looking a name up in one of the plain tables, with an error that helps."""
+"""A name looked up in a table; an unknown name is an error that names the nearest."""
 
 import difflib
 from collections.abc import Iterable, Mapping

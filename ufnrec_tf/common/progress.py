@@ -1,4 +1,4 @@
-"""What a process is busy with; shown once it takes long."""
+"""The piece of work that a process is doing, shown once it takes long."""
 
 import threading
 import time
@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from ufnrec_tf.common.display import LINE_SECONDS, Display, running_bar
+
+FIRST_SECONDS = 5.0
+"""How long a piece of work may take before it is shown."""
+LOOK_SECONDS = 0.5
 
 
 class Phase:
@@ -28,15 +32,15 @@ class Phase:
         self.is_over = False
 
     def advance(self, count: int = 1) -> None:
-        """Counts units that are done."""
+        """Counts finished units."""
         self.done += count
 
     def end(self) -> None:
-        """Says that it has ended, before its block does."""
+        """Marks the work as ended before its block ends."""
         self.is_over = True
 
     def text(self) -> str:
-        """Returns how far it is: share, rate and time left, or else the time that has passed."""
+        """Returns the share done, the rate and the time left, or else the time spent so far."""
         seconds = time.monotonic() - self.begin
         if not self.total or not self.done:
             return f"{self.label}: {seconds:.0f} s so far"
@@ -53,14 +57,14 @@ _are_hidden = False
 
 
 def hide_phases() -> None:
-    """Lets `current` tell of none from now on: of a worker whose chief does the printing."""
+    """Hides all pieces of work from now on: on workers that do not print."""
     global _are_hidden
     _are_hidden = True
 
 
 @contextmanager
 def working_on(label: str, total: int = 0, unit: str = "") -> Iterator[Phase]:
-    """Says what the block, or the function that this decorates, does.
+    """Names the piece of work that the block, or the decorated function, does.
 
     Args:
         label: See `Phase`.
@@ -76,19 +80,14 @@ def working_on(label: str, total: int = 0, unit: str = "") -> Iterator[Phase]:
 
 
 def current() -> Phase | None:
-    """Returns the innermost piece of work that is being done now."""
+    """Returns the innermost piece of work in progress, or None."""
     if _are_hidden:
         return None
     return next((found for found in reversed(_running) if not found.is_over), None)
 
 
-FIRST_SECONDS = 5.0
-"""How long a piece of work may take before it is shown."""
-LOOK_SECONDS = 0.5
-
-
 class ProgressWatcher:
-    """A thread that looks what is being done; a context manager.
+    """A thread that shows the piece of work in progress. A context manager.
 
     A line after five seconds and then every fifteen; where a bar moves, its text instead.
 
@@ -123,7 +122,7 @@ class ProgressWatcher:
             self.look(time.monotonic())
 
     def look(self, now: float) -> None:
-        """Shows the present piece of work if it is time to.
+        """Shows the piece of work in progress if it is due.
 
         Args:
             now: `time.monotonic()`.
@@ -141,7 +140,7 @@ class ProgressWatcher:
 
 @contextmanager
 def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
-    """Shows that a process of its own is at work, and what it says: on a terminal at once.
+    """Shows the last line of a child process while it works, on a terminal at once.
 
     Args:
         display: The screen.

@@ -1,4 +1,4 @@
-"""An item table in half or a quarter of the space: bfloat16, or int8 with a scale a row."""
+"""An item table in bfloat16 or in int8 with a scale a row: half or a quarter of the memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LARGEST = 127
 
 
 class SmallTable(tf.Module):
-    """Stands for a backbone's `item_table`; what is read from it is float32.
+    """Takes the place of a backbone's `item_table`; its rows are read as float32.
 
     int8 is symmetric: a row's largest absolute value becomes 127, and a row is read as its whole
     numbers times its scale, so that no value is wrong by more than half a scale. TensorFlow takes

@@ -1,4 +1,4 @@
-"""TensorFlow without start-up noise; freed memory given back."""
+"""Imports TensorFlow without its start-up messages; returns freed memory to the system."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ from ufnrec_tf.common.progress import working_on
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Keeps what libraries write to the error stream, and shows it only if the block raises."""
+    """Holds back what libraries write to stderr, and shows it only if the block raises."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
@@ -32,7 +32,7 @@ def quiet_stderr() -> Iterator[None]:
 
 @contextmanager
 def _without_matplotlib() -> Iterator[None]:
-    """Keeps Keras from importing Matplotlib, half a second, for plots that are not asked for."""
+    """Keeps Keras from importing Matplotlib, which takes half a second and is not needed."""
     name = "matplotlib"
     is_hidden = name not in sys.modules
     if is_hidden:
@@ -56,7 +56,7 @@ def import_tensorflow() -> None:
 
 
 def give_back() -> None:
-    """Returns freed memory of the C library to the system, where that is glibc.
+    """Asks glibc to give freed memory back to the operating system. Does nothing without glibc.
 
     Compiling a step and exporting a model leave hundreds of megabytes free but held, on top of
     which the next peak would come.

@@ -1,4 +1,4 @@
-"""The padding id, widening to float32, random bits as functions of counters."""
+"""The padding id, widening to float32, and random bits computed from counters."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ EMPTY_SCORE = -1e30
 
 
 def widen(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns a float tensor in float32, in which scores and sums are; float64 stays as it is."""
+    """Returns a float tensor as float32, the dtype of scores and sums. float64 stays float64."""
     return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
 
 
@@ -34,7 +34,7 @@ def _shift_right(bits: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def mix(bits: tf.Tensor) -> tf.Tensor:
-    """Returns a well-mixed int64 for each int64; the finaliser of splitmix64."""
+    """Returns a hash int64 for each int64: the finaliser of splitmix64."""
     bits = tf.bitwise.bitwise_xor(bits, _shift_right(bits, 30)) * _MIX_1
     bits = tf.bitwise.bitwise_xor(bits, _shift_right(bits, 27)) * _MIX_2
     return tf.bitwise.bitwise_xor(bits, _shift_right(bits, 31))

@@ -1,4 +1,4 @@
-"""Text of other people's files, shown so that it cannot disturb a screen, a log or a table."""
+"""Text from users' files made harmless for screens, logs and tables; sizes and shares in words."""
 
 import re
 import unicodedata
@@ -13,12 +13,12 @@ _KEPT = frozenset("\u200c\u200d\u00ad")
 
 
 def program_name(called: str) -> str:
-    """Returns how to call this program in an example, by what it was called itself."""
+    """Returns the program's name for examples, as the user called it."""
     return "ufnrec" if Path(called).name == "ufnrec" else "python main.py"
 
 
 def plain(text: str) -> str:
-    r"""Returns a text for people to read, on one line, without characters that act.
+    r"""Returns a text on one line with its control characters escaped.
 
     Control characters (escape sequences among them), line and paragraph separators, halves of
     surrogate pairs, and marks that turn the direction of writing are shown as `\n`, `\x1b`,
@@ -38,19 +38,19 @@ def _shown(character: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Returns text that cannot end a line or a field or hide what it is, spaces in their place."""
+    """Returns a text with control characters, line ends and direction marks replaced by spaces."""
     return _UNSHOWABLE.sub(" ", text)
 
 
 def percent(share: float) -> str:
-    """Returns a share in percent: 12%, 0.03%, below 0.01%."""
+    """Returns a share as a percentage: 12%, 0.03%, below 0.01%."""
     if 0 < share < 1e-4:
         return "below 0.01%"
     return f"{share:.0%}" if share >= 0.1 or not share else f"{share:.2%}"
 
 
 def size(num_bytes: float) -> str:
-    """Returns a number of bytes in the unit that suits it."""
+    """Returns a number of bytes in B, kB, MB or GB."""
     for unit in ("B", "kB", "MB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"

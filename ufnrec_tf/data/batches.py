@@ -1,4 +1,4 @@
-"""From a split to batches: index arithmetic over flat arrays inside tf.data."""
+"""Windows to batches in tf.data: index arithmetic over flat arrays."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from ufnrec_tf.data.windows import Placement, Samples
 
 
 def steps_per_epoch(num_samples: int, batch_size: int, *, draw: str) -> int:
-    """Returns the number of steps of an epoch: floor(W / B) with replacement, else the ceiling."""
+    """Returns the steps of an epoch: floor(W / B) with replacement, else the ceiling."""
     if draw == "with_replacement":
         return max(num_samples // batch_size, 1)
     return -(-num_samples // batch_size)
@@ -41,7 +41,7 @@ def _order(samples: Samples, batch_size: int, draw: str, seed: int, epoch: tf.Te
 def _deal_out(
     placement: Placement, num_rows: int, num_replicas: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Returns what makes of a global batch int64 [B] the replicas' shares, [R, num_rows].
+    """Returns the function that splits a batch int64 [B] into replicas' shares [R, num_rows].
 
     The windows of this worker, one replica after the other, then -1.
     """
@@ -74,7 +74,7 @@ def make_dataset(
     placement: Placement | None = None,
     num_replicas: int = 1,
 ) -> tf.data.Dataset:
-    """Returns an endless dataset of batches; what a step reads depends on (seed, step) alone.
+    """Returns an endless dataset of batches. The batch of a step depends only on (seed, step).
 
     With several workers or replicas an element is one replica's share of a step, its rows the
     least number that always suffices; a step is `num_replicas` elements of each worker.

@@ -1,4 +1,4 @@
-"""Who took what, in which order: flat arrays with internal ids, and the raw ids behind them."""
+"""Interactions: who took what, in which order; flat arrays of internal ids, and raw ids."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,20 +63,20 @@ class Interactions:
 
     @property
     def num_events(self) -> int:
-        """Number of events that are held."""
+        """Number of events."""
         return len(self.items)
 
     @property
     def is_epoch(self) -> bool:
-        """Whether times are seconds since 1970; else they are for their order alone."""
+        """True if times are seconds since 1970, False if they only give an order."""
         return self.reading is not None and self.reading.is_epoch
 
     def moment_text(self, time: float) -> str:
-        """Returns one of the times for people: a date where it is one, else the number."""
+        """Returns a time as text: a date if times are seconds since 1970, else the number."""
         return moment_text(time, is_epoch=self.is_epoch)
 
     def item_name(self, item: int) -> str:
-        """Returns an item's raw id, and its title where there is one, for people to read."""
+        """Returns an item's raw id and, if known, its title, as text."""
         raw = plain(str(self.item_ids[item]))
         if self.item_titles is None or not self.item_titles[item]:
             return raw
@@ -159,7 +159,7 @@ def _dense_ids(raw: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def order_events(users: np.ndarray, times: np.ndarray | None) -> np.ndarray:
-    """Returns the events' places sorted by user, then time, int64 [E].
+    """Returns the order of the events by user, then time, stable, int64 [E].
 
     Stable: equal keys stay in the order of the file.
 
@@ -171,17 +171,17 @@ def order_events(users: np.ndarray, times: np.ndarray | None) -> np.ndarray:
 
 
 def is_first_of_pair(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Whether each event is the first of its (user, item), bool [E]; both are internal ids."""
+    """Returns bool [E], True for the first event of each pair of internal user and item id."""
     return ~pd.Series(pair_keys(users, items)).duplicated().to_numpy()
 
 
 def pair_keys(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Returns one number for each (user, item), ordered by user, then item; int64 [E]."""
+    """Returns one int64 for each (user, item), [E], ascending by user, then item."""
     return users.astype(np.int64) * (int(items.max(initial=0)) + 1) + items
 
 
 def some_histories(log: Interactions, count: int = 1000) -> list[list[str]]:
-    """Returns the raw item ids of at most `count` users, spread evenly over the log."""
+    """Returns the raw item ids of up to `count` users, spread evenly over the log."""
     users = np.unique(np.linspace(0, log.num_users - 1, count).astype(int))
     return [
         log.item_ids[log.items[log.offsets[user] : log.offsets[user + 1]]].tolist()

@@ -1,4 +1,4 @@
-"""Distinct items of many histories, flat and sorted."""
+"""The distinct items of many histories as flat sorted arrays."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -73,7 +73,7 @@ class RowItems(NamedTuple):
 
     @property
     def rows(self) -> np.ndarray:
-        """The row of each entry, int32 [K]; made anew each time."""
+        """The row of each entry, int32 [K], computed at each access."""
         return np.repeat(np.arange(len(self.offsets) - 1, dtype=np.int32), self.counts)
 
     @property

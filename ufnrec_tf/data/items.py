@@ -1,4 +1,4 @@
-"""The items of a prepared folder, with what is known of them."""
+"""Items: titles, categories and prices by raw id; the catalogue of a prepared folder."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class ItemTable(NamedTuple):
-    """What is known of items, by raw id; None where the table has no such column.
+    """Titles, categories and prices by raw id; None if the table has no such column.
 
     Attributes:
         titles: Raw item id -> title.
@@ -19,7 +19,7 @@ class ItemTable(NamedTuple):
     prices: dict[str, float] | None = None
 
     def texts(self, name: str, item_ids: np.ndarray) -> np.ndarray | None:
-        """Returns what each item has, object(str) [V + 1], "" where unknown.
+        """Returns the text of each item, object(str) [V + 1], "" if unknown.
 
         Args:
             name: "titles" or "categories".
@@ -31,14 +31,14 @@ class ItemTable(NamedTuple):
         return np.array(["", *(known.get(item, "") for item in item_ids[1:])], dtype=object)
 
     def price_of(self, item_ids: np.ndarray) -> np.ndarray | None:
-        """Returns each item's price, float64 [V + 1], NaN where unknown; see `texts`."""
+        """Returns the price of each item, float64 [V + 1], NaN if unknown."""
         if self.prices is None:
             return None
         return np.array([np.nan, *(self.prices.get(item, np.nan) for item in item_ids[1:])])
 
 
 class Items(NamedTuple):
-    """The catalogue; place i is internal id i + 1.
+    """The catalogue. Place i is the item with internal id i + 1.
 
     Attributes:
         ids: object(str) [V], raw ids.
@@ -56,7 +56,7 @@ class Items(NamedTuple):
 
 
 def items_of(ids: np.ndarray, counts: np.ndarray, table: ItemTable | None) -> Items:
-    """Returns the catalogue of some raw ids.
+    """Returns the catalogue of the given raw ids.
 
     Args:
         ids: object(str) [V].

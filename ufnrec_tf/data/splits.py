@@ -1,4 +1,4 @@
-"""What a split is, the four splits, the table of them."""
+"""The split into train, validation and test events: four kinds and their table `SPLITS`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TIME_KEYS = ("validation_time", "test_time")
 
 
 class SplitSettings(NamedTuple):
-    """What a split may be told; see the configuration's keys of the same names.
+    """Settings of a split. The configuration's keys of the same names explain them.
 
     Attributes:
         validation_time: First moment of validation, an ISO date or a number: seconds since 1970, or
@@ -40,7 +40,7 @@ class SplitSettings(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """Who is evaluated in a part, and on which events: M targets.
+    """The users evaluated in validation or test, and their target events: M targets.
 
     Attributes:
         users: int32 [M], ascending; a user with several targets stands there for each.
@@ -56,7 +56,7 @@ class HeldOut(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What trains and what is held out.
+    """Train events and held-out targets.
 
     User u trains on `items[offsets[u]:train_ends[u]]`; all later events are held out. Some of
     these are targets, each ranked by all of its user's events before it, and who has one may
@@ -120,7 +120,7 @@ class Split:
 
     @cached_property
     def is_train(self) -> np.ndarray:
-        """Whether each event trains, bool [E]."""
+        """Returns bool [E], True for train events."""
         # Two runs a user, so that nothing but the result has a place an event.
         bounds = np.stack([self.train_ends, self.interactions.offsets[1:]], axis=1).ravel()
         lengths = np.diff(bounds, prepend=0)
@@ -128,12 +128,12 @@ class Split:
 
     @property
     def has_train_events(self) -> np.ndarray:
-        """Whether each user has train events, bool [U]."""
+        """Returns bool [U], True for users with train events."""
         return self.train_ends > self.interactions.offsets[:-1]
 
     @cached_property
     def num_train_events(self) -> int:
-        """Number of events that train."""
+        """Number of train events."""
         return int((self.train_ends - self.interactions.offsets[:-1]).sum())
 
     @cached_property
@@ -156,13 +156,13 @@ class Split:
 
     @property
     def is_training_item(self) -> np.ndarray | None:
-        """Whether each item is of `training_items`, bool [num_items]; None where all are."""
+        """Returns bool [num_items], True for `training_items`; None if all are."""
         if len(self.training_items) == self.interactions.num_items:
             return None
         return np.isin(np.arange(1, self.interactions.num_items + 1), self.training_items)
 
     def newcomers(self, part: str) -> dict[str, int | float]:
-        """Returns what of a part is new to training; empty where parts are last events.
+        """Returns the users and items of a part that training lacks; empty for last events.
 
         `new_users` have no earlier event and are not ranked (of held-out users, those with one
         event); `new_item_targets` are targets that occur in no train event, ranked like all
@@ -179,7 +179,7 @@ class Split:
 
 
 def check_size(interactions: Interactions) -> None:
-    """Raises UserError where there is nothing to rank."""
+    """Raises UserError if a log has nothing to rank."""
     for count, noun in ((interactions.num_users, "user"), (interactions.num_items, "item")):
         if count < 2:
             raise UserError(
@@ -265,7 +265,7 @@ def temporal(interactions: Interactions, settings: SplitSettings | None = None) 
             "--config.data.time_column=NAME, or set --config.split.name=leave_one_out."
         )
     times = interactions.timestamps
-    dates = _dates(interactions, np.sort(times), settings)
+    dates = _split_dates(interactions, np.sort(times), settings)
     # Events are in order of time within a user, so that periods follow one another.
     bounds = np.stack(
         [_ends_before(interactions.offsets, times, date) for date in dates]
@@ -301,7 +301,9 @@ def _ends_before(offsets: np.ndarray, times: np.ndarray, date: float) -> np.ndar
     return offsets[:-1] + counts[offsets[1:]] - counts[offsets[:-1]]
 
 
-def _dates(log: Interactions, times: np.ndarray, settings: SplitSettings) -> tuple[float, float]:
+def _split_dates(
+    log: Interactions, times: np.ndarray, settings: SplitSettings
+) -> tuple[float, float]:
     """Returns the first moments of validation and test.
 
     Args:
@@ -314,11 +316,11 @@ def _dates(log: Interactions, times: np.ndarray, settings: SplitSettings) -> tup
     """
 
     def newest(share: float, end: int) -> float:
-        """The time at which the newest events of `times[:end]` begin that make up a share."""
+        """Returns the time from which on the newest events of `times[:end]` make up a share."""
         return float(times[max(end - max(round(share * len(times)), 1), 0)])
 
     given_validation, given_test = (
-        _given(getattr(settings, key), log, key=f"split.{key}") for key in TIME_KEYS
+        _configured_date(getattr(settings, key), log, key=f"split.{key}") for key in TIME_KEYS
     )
     test = given_test or newest(settings.test_share, len(times))
     num_before = int(np.searchsorted(times, test))
@@ -335,8 +337,8 @@ def _dates(log: Interactions, times: np.ndarray, settings: SplitSettings) -> tup
     return validation, test
 
 
-def _given(value: float | str, log: Interactions, *, key: str) -> float:
-    """Returns a moment that is set, among the log's times; 0 where the share decides."""
+def _configured_date(value: float | str, log: Interactions, *, key: str) -> float:
+    """Returns a configured date as one of the log's times, or 0 if the share decides."""
     if not value:
         return 0.0
     text = value if isinstance(value, str) else f"{value:.15g}"
@@ -344,7 +346,7 @@ def _given(value: float | str, log: Interactions, *, key: str) -> float:
 
 
 def user_holdout(interactions: Interactions, settings: SplitSettings | None = None) -> Split:
-    """Holds out users: each is ranked on the last event, given all events before it.
+    """Holds out whole users: each is ranked on the last event, given all events before it.
 
     Every user belongs to train, validation or test by a hash of the raw id and the seed alone,
     whatever the order of the log and the other users; the shares are met on average. Held-out

@@ -1,4 +1,4 @@
-"""The data and its split in numbers; what the split leaks."""
+"""The data and its split in numbers, and what the split leaks."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _OTHERWISE = "--config.split.name=temporal keeps to the order of time"
 
 
 def leakage(split: Split) -> dict[str, float]:
-    """Returns how much of what trains is later than the test targets; empty without times.
+    """Returns how much of the train data is later than the test targets; empty without times.
 
     Returns:
         `targets_before_train`: share of the test targets that are older than some train event
@@ -44,7 +44,7 @@ def leakage(split: Split) -> dict[str, float]:
 
 
 def leaks(split: Split) -> list[str]:
-    """Returns what leaks in this split of this data, plain lines for people, the worst first.
+    """Returns the leaks of this split as lines of text, the worst first.
 
     Args:
         split: Any of `SPLITS`; where the log has times, what they tell is measured.

@@ -1,4 +1,4 @@
-"""Where a user belongs: a hash of the raw id that stays the same on every machine and run."""
+"""A hash of raw user ids that is the same on every machine and in every run."""
 
 import numpy as np
 from pandas.util import hash_array
@@ -36,7 +36,7 @@ def user_shares(user_ids: np.ndarray, seed: int) -> np.ndarray:
 
 
 def owners_of(user_ids: np.ndarray, num_workers: int) -> np.ndarray:
-    """Returns the worker, 0..num_workers - 1, that each user is trained and evaluated on.
+    """Returns the worker 0..num_workers - 1 that trains and evaluates each user, int [U].
 
     Args:
         user_ids: object(str) [U], raw ids.

@@ -1,4 +1,4 @@
-"""Which worker trains which windows, and where the memory of that worker has their rows."""
+"""Histories cut into training windows, and the worker and memory rows of each."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from ufnrec_tf.data.user_hash import owners_of
 
 
 class Samples(NamedTuple):
-    """Windows of training transitions; one a user, several that do not overlap, or one each.
+    """Windows of training transitions: one a user, several disjoint ones, or one a transition.
 
     Attributes:
         users: int32 [W], internal user id of each window.
@@ -30,12 +30,12 @@ class Samples(NamedTuple):
     only_newest: bool
 
     def users_of_rows(self) -> np.ndarray:
-        """Returns int32 [num_rows], the user that each memory row is of."""
+        """Returns the user of each memory row, int32 [num_rows]."""
         return self.users if self.only_newest else np.repeat(self.users, self.lengths)
 
 
 class Placement(NamedTuple):
-    """One worker's share of the windows; users belong to workers by a hash of their raw ids.
+    """One worker's share of the windows. A hash of the raw id decides a user's worker.
 
     Attributes:
         worker: Number of the worker.
@@ -55,7 +55,7 @@ class Placement(NamedTuple):
     share: float
 
     def rows_a_replica(self, batch_size: int, num_replicas: int) -> int:
-        """Returns how many rows of a global batch a local replica must have room for.
+        """Returns the largest number of rows of a global batch that one local replica can get.
 
         A worker's windows in a batch of B are hypergeometric around B times its share. Room for
         the mean and eight standard deviations is passed in fewer than one batch of 10**14, which
@@ -71,7 +71,7 @@ class Placement(NamedTuple):
 
 
 class RowOwners:
-    """Which worker holds each row of the memory, for any number of workers.
+    """The worker that holds each memory row, for any number of workers.
 
     Args:
         user_ids: object(str) [U], raw ids.
@@ -83,7 +83,7 @@ class RowOwners:
         self._users_of_rows = users_of_rows
 
     def rows_of(self, worker: int, num_workers: int) -> np.ndarray:
-        """Returns the rows that a worker holds, in its memory's order: int64 [n], ascending."""
+        """Returns the memory rows that a worker holds, int64 [n], ascending."""
         owners = owners_of(self._user_ids, num_workers)
         return np.flatnonzero(owners[self._users_of_rows] == worker)
 
@@ -97,7 +97,7 @@ def place(
     worker: int = 0,
     num_workers: int = 1,
 ) -> Placement:
-    """Returns the share of a worker.
+    """Returns a worker's share of the windows.
 
     Args:
         users: int32 [W], internal user of each window.
@@ -163,7 +163,7 @@ def make_samples(split: Split, *, max_length: int, windows: str = "last") -> Sam
 
 
 def _prefixes(offsets: np.ndarray, transitions: np.ndarray, max_length: int) -> Samples:
-    """Returns a window for each of int64 [U] transitions of users whose events start at offsets.
+    """Returns one window for each transition of each user.
 
     Rows are those of `all`: the interactions that begin a transition, one after the other.
     """

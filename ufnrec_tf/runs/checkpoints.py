@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on, written beside and then renamed."""
+"""Checkpoints: everything that a run needs to resume, written beside and then renamed."""
 
 import hashlib
 import json
@@ -30,13 +30,13 @@ _WAY = "Remove this folder to go on from the one before it, or give another --wo
 
 
 def named_variables(variables: list[Any]) -> dict[str, tf.Variable]:
-    """Returns TensorFlow's variables behind a list of Keras or TensorFlow ones, by place."""
+    """Returns the TensorFlow variables behind Keras or TensorFlow ones, named by their place."""
     raw = [v.value if hasattr(v, "path") else v for v in variables]
     return {f"{place:03d}": variable for place, variable in enumerate(raw)}
 
 
 class CheckpointStore:
-    """The checkpoints of a work directory, each a folder `step-N` that is there whole or not.
+    """The checkpoints of a work directory: folders `step-N`, each whole or absent.
 
     With several workers all call `save_step` and `restore_newest` at the same time, and share
     the folder. The chief writes what is equal on all, every worker what it alone has.
@@ -72,7 +72,7 @@ class CheckpointStore:
 
     @working_on("writing a checkpoint")
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Writes a checkpoint called `name`, replacing one of that name.
+        """Writes a checkpoint called `name` and replaces an older one of that name.
 
         Args:
             name: Folder name, such as `step-00000120` or `best`.
@@ -98,7 +98,7 @@ class CheckpointStore:
             raise
 
     def _together(self, name: str, act: Callable[[], None]) -> None:
-        """Acts, and waits until all workers have; fails on all where it failed on one."""
+        """Calls `act` on all workers and waits for them; raises on all if one failed."""
         failure: Exception | None = None
         try:
             act()
@@ -141,7 +141,7 @@ class CheckpointStore:
         shutil.rmtree(old, ignore_errors=True)
 
     def save_step(self, step: int, state: dict[str, Any]) -> None:
-        """Writes the checkpoint of a step and removes all but the newest `num_kept`."""
+        """Writes the checkpoint of a step and keeps only the newest `num_kept`."""
         self.save(f"{_STEP}{step:08d}", {"step": step, **state})
         if self._workers.is_chief:
             for name in self.steps()[: -self.num_kept]:
@@ -159,7 +159,7 @@ class CheckpointStore:
         return sorted(path.name for path in self.folder.glob(f"{_STEP}*") if path.is_dir())
 
     def restore_newest(self, *keys: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """Reads the newest checkpoint that is whole; damaged ones are put aside.
+        """Restores the newest whole checkpoint and renames damaged ones.
 
         Args:
             *keys: Plain values that must be there.
@@ -194,20 +194,20 @@ class CheckpointStore:
         return None
 
     def _clear(self) -> None:
-        """Removes what a save that was killed left, and puts back what it had not replaced."""
+        """Removes the leftovers of a killed save and restores what it had moved away."""
         for path in self.folder.glob(f".{_STEP}*"):
             self._put_back(path.name[1:].removesuffix(".old"))
             shutil.rmtree(path, ignore_errors=True)
 
     def _put_aside(self, names: list[str]) -> None:
-        """Renames damaged ones, so that they neither count as kept nor come up again."""
+        """Renames damaged checkpoints, so that they are neither counted nor tried again."""
         for name in names if self._workers.is_chief else []:
             aside = self.folder / f"{_DAMAGED}{name}"
             shutil.rmtree(aside, ignore_errors=True)
             (self.folder / name).rename(aside)
 
     def state(self, name: str) -> dict[str, Any]:
-        """Returns the plain values of a checkpoint.
+        """Returns the plain values of a checkpoint: its JSON state.
 
         Raises:
             UserError: If they are missing, damaged, or of another format.
@@ -261,7 +261,7 @@ class CheckpointStore:
         return state
 
     def _put_back(self, name: str) -> None:
-        """Puts the earlier one back where a save was killed between its two renames."""
+        """Restores the earlier checkpoint if a save was killed between its two renames."""
         target, old = self.folder / name, self.folder / f".{name}.old"
         if self._workers.is_chief and old.exists() and not target.exists():
             old.rename(target)
@@ -281,7 +281,7 @@ def _hash(state: dict[str, Any]) -> str:
 
 
 def _none_left(failure: UserError, newer: list[str]) -> UserError:
-    """Returns what to tell where the oldest checkpoint cannot be read, nor those `newer`."""
+    """Returns the UserError for a directory none of whose checkpoints can be read."""
     reason = str(failure).removesuffix(_WAY).rstrip()
     if reason == str(failure) and not newer:
         return failure  # of another format, which has a way out of its own

@@ -1,4 +1,4 @@
-"""A process of its own for one run, which signals reach once and which writes into a file."""
+"""Runs the command line in a child process: output to a file, signals passed on once."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.2
 
 
 class Ended(NamedTuple):
-    """How a child ended.
+    """The exit code of a child process and its last line.
 
     Attributes:
         exit_code: Its exit code, negative for a signal's number.
@@ -37,7 +37,7 @@ def run_child(
     show: Callable[[str], None] | None = None,
     is_enough: Callable[[], bool] | None = None,
 ) -> Ended:
-    """Runs the command line in a process of its own and waits for it.
+    """Runs the command line in a child process and waits for it.
 
     Ctrl-C and termination are handed on once and the child is waited for: it writes its
     checkpoint. A second one is handed on, too, and ends it at once.
@@ -70,7 +70,7 @@ def run_child(
 
 
 class _Signals:
-    """Signal handler: hands each signal on to the child, those before its start as well."""
+    """Signal handler that passes each signal on to the child, also those from before its start."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -82,7 +82,7 @@ class _Signals:
             self._child.send_signal(number)
 
     def belong_to(self, child: "subprocess.Popen[bytes]") -> None:
-        """From now on signals go to this child."""
+        """Passes signals on to this child from now on."""
         self._child = child
         for number in list(self.received):
             child.send_signal(number)
@@ -124,7 +124,7 @@ def _wait(
 
 
 def last_line(path: Path) -> str:
-    """Returns the last line of a file that is not blank, or an empty text."""
+    """Returns the last line of a file that is not blank, or an empty string."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))
         lines = file.read().decode("utf-8", "replace").splitlines()

@@ -27,7 +27,7 @@ class Record(NamedTuple):
 
 
 def whole_records(data: bytes) -> Iterator[Record]:
-    """Gives the records of an event file up to one that a killed process did not end.
+    """Yields the whole records of an event file and stops at one that was cut off.
 
     A record is its length, a checksum of that, an event and the event's checksum.
 
@@ -44,7 +44,7 @@ def whole_records(data: bytes) -> Iterator[Record]:
 
 
 def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """Returns tag -> step -> value of all scalars in a folder's event files, steps ascending.
+    """Returns the scalars of a folder's event files: tag -> step -> value, steps ascending.
 
     What cannot be read as an event is passed over: the files are an account, not the run.
 
@@ -68,6 +68,6 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def _number(tensor: object) -> float:
-    """Returns the one number of a tensor's message, which is a float32."""
+    """Returns the float32 of a scalar tensor's message."""
     content, values = tensor.tensor_content, tensor.float_val  # type: ignore[attr-defined]
     return float(struct.unpack("<f", content)[0] if content else values[0])

@@ -1,4 +1,4 @@
-"""The raw ids behind a run's internal numbers, kept in its work directory.
+"""The raw user and item ids behind a run's internal ids, kept in its work directory.
 
 With them a work directory explains its own memory: row r is a transition of this user, at this
 place of the history; item i is that raw id. So another run can take the memory over without
@@ -20,7 +20,7 @@ _ITEMS, _ROWS, _EVENTS = "items.parquet", "rows.parquet", "events.parquet"
 
 
 class RunIds(NamedTuple):
-    """What a run's internal numbers stand for; M users have rows in its memory.
+    """The raw ids behind a run's internal ids. M users have rows in its memory.
 
     Attributes:
         items: object(str) [V + 1], raw ids by internal id; items[0] is "".
@@ -49,7 +49,7 @@ class RunIds(NamedTuple):
 
     @property
     def users_of_rows(self) -> np.ndarray:
-        """Returns the number in `users` of each row's user, int64 [rows]."""
+        """Returns each row's user as a place in `users`, int64 [rows]."""
         return np.repeat(np.arange(len(self.users)), self.num_rows)
 
 
@@ -60,7 +60,7 @@ def ids_of_run(
     first_positions: np.ndarray,
     users_of_rows: np.ndarray,
 ) -> RunIds:
-    """Returns the ids of a run; see `data.pipeline.Samples` for its windows.
+    """Returns the raw ids of a run, given its windows (`data.windows.Samples`).
 
     Args:
         interactions: The log.
@@ -84,12 +84,12 @@ def ids_of_run(
 
 
 def has_ids(workdir: Path) -> bool:
-    """Whether a work directory has its ids."""
+    """True if a work directory has the folder ids/."""
     return all((workdir / FOLDER / name).is_file() for name in (_ITEMS, _EVENTS, _ROWS))
 
 
 def write_ids(workdir: Path, ids: RunIds) -> None:
-    """Writes ids/ into a work directory, each file beside its place and then renamed."""
+    """Writes the folder ids/ of a work directory, each file whole or not at all."""
     folder = workdir / FOLDER
     folder.mkdir(exist_ok=True)
     write_parquet(folder / _ITEMS, pd.DataFrame({"item": ids.items[1:]}))
@@ -101,7 +101,7 @@ def write_ids(workdir: Path, ids: RunIds) -> None:
 
 
 def read_ids(workdir: Path) -> RunIds:
-    """Returns the ids that a run has written.
+    """Reads the folder ids/ of a work directory.
 
     Raises:
         UserError: If a file is missing or damaged, or they do not fit each other.
@@ -144,14 +144,14 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def match_items(old: RunIds, new: RunIds) -> np.ndarray:
-    """Returns the new internal id of each old one by raw id, int32 [V_old + 1]; 0 where gone."""
+    """Returns the new internal id of each old item, int32 [V_old + 1], 0 if it is gone."""
     found = np.zeros(len(old.items), np.int32)
     found[1:] = pd.Index(new.items[1:]).get_indexer(old.items[1:]) + 1
     return found
 
 
 def match_rows(old: RunIds, new: RunIds, new_items: np.ndarray) -> np.ndarray:
-    """Returns the new row of each old one, int64 [old rows]; -1 where there is none.
+    """Returns the new memory row of each old row, int64 [old rows], -1 for none.
 
     Rows are the same where the user, the position in the history and the transition are: the
     items before and after it. That what lies further back is the same too is not looked at.

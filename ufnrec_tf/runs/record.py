@@ -1,4 +1,4 @@
-"""What a run writes down of itself: configuration, identity, versions."""
+"""config.json: a run's configuration, identity and versions."""
 
 import platform
 import subprocess
@@ -38,7 +38,7 @@ IDENTITY_SECTIONS = (
 
 
 def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
-    """Returns label to value of everything that a run cannot change half-way.
+    """Returns a run's identity: the label and value of every setting that may not change on resume.
 
     Raises:
         UserError: If the file of `data.exclude_users` cannot be read.
@@ -60,7 +60,7 @@ def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
 
 
 def ids_of_samples(split: Split, samples: Samples) -> RunIds:
-    """Returns what the internal numbers of a run over these windows stand for."""
+    """Returns the raw ids of a run over these windows."""
     return ids_of_run(
         split.interactions,
         users=samples.users,
@@ -103,7 +103,7 @@ def _git_commit() -> str:
 def run_record(
     config: ConfigDict, source: Source, seed: int, *, data_path: str, command: list[str]
 ) -> dict[str, Any]:
-    """Returns what config.json holds."""
+    """Returns the content of config.json."""
     return {
         "config": as_json(config),
         "seed": seed,
@@ -122,7 +122,7 @@ def run_record(
 
 
 def is_done(config: ConfigDict, path: Path) -> bool:
-    """Whether a run has finished and is not asked for more epochs, steps or patience now."""
+    """True if a run has finished and the settings do not ask for more epochs, steps or patience."""
     if not (path / "result.json").exists():
         return False
     result, now = read_json(path / "result.json"), config.training

@@ -1,4 +1,4 @@
-"""Where a run stands, when things happen in it, and how its time is taken."""
+"""A run's progress, the schedule of its events, and its stopwatch."""
 
 import time
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ TRAIN_TIMES = ("train_seconds", "train_cpu_seconds", "train_users", "train_posit
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and has written its checkpoint.
+    """Raised when a run was asked to stop and has written its checkpoint.
 
     Attributes:
         exit_code: 130 for Ctrl-C, 143 for a termination signal.
@@ -30,7 +30,7 @@ class Interrupted(Exception):
 
 @dataclass
 class Progress:
-    """What a checkpoint keeps beside the variables; plain JSON values.
+    """The plain JSON values that a checkpoint keeps beside the variables.
 
     Attributes:
         step: Steps done.
@@ -69,7 +69,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """When things happen; see the configuration's keys of the same names.
+    """When a run evaluates, saves and stops; each field is a configuration key.
 
     Attributes:
         steps_per_epoch: Steps of an epoch.
@@ -97,7 +97,7 @@ class LoopSettings:
 
 
 class Stopwatch:
-    """Wall seconds, and CPU seconds of all threads of all workers, of the steps alone.
+    """Measures training steps only: wall seconds, and CPU seconds of all threads of all workers.
 
     Args:
         timing: Where they are added.
@@ -110,11 +110,11 @@ class Stopwatch:
         self._marks: tuple[float, float] | None = None
 
     def start(self) -> None:
-        """Starts counting."""
+        """Starts the clock."""
         self._marks = time.perf_counter(), time.process_time()
 
     def stop(self, users: float, positions: float) -> None:
-        """Adds what has passed since `start`, and what this worker has trained in it."""
+        """Adds the time since `start` and the users and positives trained in it."""
         if self._marks is None:
             return
         wall, cpu = time.perf_counter() - self._marks[0], time.process_time() - self._marks[1]
@@ -125,10 +125,10 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Wall seconds since `start`, 0 where it does not count."""
+        """Wall seconds since `start`, or 0 if the clock is stopped."""
         return time.perf_counter() - self._marks[0] if self._marks else 0.0
 
     @property
     def is_running(self) -> bool:
-        """Whether it counts."""
+        """True between `start` and `stop`."""
         return self._marks is not None

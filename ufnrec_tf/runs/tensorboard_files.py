@@ -1,4 +1,4 @@
-"""What a run writes for TensorBoard: grouped scalars, a histogram of counts, HParams."""
+"""TensorBoard's files of a run: scalars, a histogram of counts, text, HParams, projector."""
 
 import math
 import os
@@ -29,7 +29,7 @@ _PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)
 
 
 class Board:
-    """Event files of a run: folders train, validation, test, and summary for its end.
+    """The event files of a run, in the folders train, validation, test and summary.
 
     Args:
         folder: The `tensorboard` folder of the work directory.
@@ -43,7 +43,7 @@ class Board:
         self._suffix = ".v2"
 
     def cut_after(self, step: int) -> None:
-        """Removes what a run that goes on from `step` will tell again, and half-written events."""
+        """Removes events after `step`, which a resumed run writes again, and half-written ones."""
         if not self._is_written:
             return
         with self._on_disk():
@@ -55,7 +55,7 @@ class Board:
                     _cut_events(path, step)
 
     def begin_end(self) -> None:
-        """From now on writes into files of their own, which a run that goes on writes again."""
+        """Writes from now on into separate files, which a resumed run replaces."""
         self.close()
         self._suffix = _END
 
@@ -70,7 +70,7 @@ class Board:
 
     @contextmanager
     def _writing(self, part: str, step: int) -> Iterator[None]:
-        """What is written inside goes to a part's file, at a step."""
+        """Directs writes inside the block to a folder's file, at a step."""
         with self._on_disk(), self._writer(part).as_default(step=step):
             yield
 
@@ -82,14 +82,14 @@ class Board:
             raise write_error(self._folder, error) from error
 
     def scalars(self, part: str, values: dict[str, float], *, step: int) -> None:
-        """Writes scalars `group/name` of a part at a step; what is not finite is left out."""
+        """Writes the finite scalars `group/name` of a folder at a step."""
         with self._writing(part, step):
             for name, value in values.items():
                 if math.isfinite(value):
                     tf.summary.scalar(name, value)
 
     def count_histogram(self, name: str, counts: list[int], *, step: int) -> None:
-        """Writes a histogram of whole numbers, given how often each of 0, 1, ... occurs."""
+        """Writes a histogram of whole numbers, given how often 0, 1, ... occur."""
         last = max((value for value, count in enumerate(counts) if count), default=0)
         buckets = [[value - 0.5, value + 0.5, float(counts[value])] for value in range(last + 1)]
         with self._writing("train", step):
@@ -107,7 +107,7 @@ class Board:
     def session(
         self, settings: Mapping[str, Any], metrics: Mapping[str, float], *, step: int
     ) -> None:
-        """Writes the run's settings and results for the HParams tab, once, at the end.
+        """Writes the run's settings and results for the HParams tab, once, at the end of the run.
 
         All scalars of the part `summary` are results there, in the order of their tags. Neither
         is declared beforehand: TensorBoard takes one run's declaration for all runs, and then
@@ -129,7 +129,7 @@ class Board:
             tf.summary.experimental.write_raw_pb(done.SerializeToString())
 
     def projector(self, vectors: np.ndarray, columns: Mapping[str, Sequence[str]]) -> None:
-        """Writes vectors and what they are as the plain files that the projector reads.
+        """Writes vectors and their labels as the files that the projector reads.
 
         Args:
             vectors: float32 [N, D].
@@ -159,7 +159,7 @@ class Board:
         write_text(folder / PROJECTOR_FILENAME, text_format.MessageToString(config))
 
     def flush(self) -> None:
-        """Puts what was written on the disk."""
+        """Flushes the files to the disk."""
         with self._on_disk():
             for writer in self._writers.values():
                 writer.flush()
@@ -173,7 +173,7 @@ class Board:
 
 
 def _cut_events(path: Path, step: int) -> None:
-    """Leaves in an event file what is whole and not after `step`."""
+    """Cuts an event file to the whole records up to `step`."""
     data = path.read_bytes()
     kept = [
         data[record.begin : record.end]

@@ -1,4 +1,4 @@
-"""The configuration that a work directory was trained with, and what may be changed in it."""
+"""The configuration that a work directory was trained with, and the keys that may be overridden."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ CHANGEABLE = ("evaluation.", "export.")
 def trained_config(
     workdir: str, overrides: Sequence[tuple[str, str]]
 ) -> tuple[ConfigDict, dict[str, Any]]:
-    """Returns the configuration of a trained work directory, overridden, and its record.
+    """Returns the configuration of a trained work directory with overrides applied, and its record.
 
     Args:
         workdir: The work directory.

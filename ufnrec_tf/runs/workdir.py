@@ -1,4 +1,4 @@
-"""The directory of a run: its identity, its lock, its metrics.jsonl."""
+"""The work directory of a run: its lock, its identity, its metrics.jsonl."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _ABSENT = {"data.exclude_users": ""}
 
 
 class Workdir:
-    """The directory of a run, held by one process at a time.
+    """The work directory of a run, held by one process at a time.
 
     A context manager: entering makes and locks it, leaving lets it go.
 
@@ -54,7 +54,7 @@ class Workdir:
         self._held.close()
 
     def check_same(self, described: dict[str, Any]) -> None:
-        """Compares what would be trained with what was trained here before.
+        """Raises UserError if another run was trained in this directory before.
 
         Args:
             described: Label to value: what must be equal for a run to go on.
@@ -76,7 +76,7 @@ class Workdir:
 
 
 class JsonLines:
-    """metrics.jsonl: a line an evaluation, cut back to the checkpoint when a run goes on.
+    """metrics.jsonl: one line an evaluation, cut back to the checkpoint when a run resumes.
 
     Args:
         path: The file.
@@ -88,7 +88,7 @@ class JsonLines:
         self._is_written = is_written
 
     def cut_after(self, step: int) -> None:
-        """Removes the lines of steps after `step`, and a half-written last one."""
+        """Removes the lines of later steps and a half-written last line."""
         if not self._is_written or not self.path.exists():
             return
         kept = []
@@ -101,7 +101,7 @@ class JsonLines:
         write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def read(self) -> list[dict[str, Any]]:
-        """Returns the lines, a half-written last one left out."""
+        """Returns the lines but for a half-written last one."""
         if not self.path.exists():
             return []
         values = []
@@ -113,7 +113,7 @@ class JsonLines:
         return values
 
     def append(self, value: dict[str, Any]) -> None:
-        """Adds a line, and waits until it is on the disk: a later checkpoint counts on it."""
+        """Adds a line and waits until it is on the disk, as later checkpoints rely on it."""
         if not self._is_written:
             return
         try:
@@ -130,7 +130,7 @@ class JsonLines:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Returns what the config.json of a work directory holds.
+    """Reads the config.json of a work directory.
 
     Raises:
         UserError: If it is missing, damaged, or not what a run writes.

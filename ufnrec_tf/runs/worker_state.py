@@ -1,4 +1,4 @@
-"""What one worker alone has, written in pieces, dealt out anew."""
+"""State that only one worker holds: memory tables and sums, saved in chunks."""
 
 import json
 import zlib
@@ -52,7 +52,7 @@ def _chunks(array: tf.Variable | np.ndarray, step: int) -> Iterator[np.ndarray]:
 
 
 def _chunk_rows(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """Returns how many rows of an array are handled at once."""
+    """Returns the number of rows of one chunk of an array."""
     return max(1, _CHUNK_BYTES // max(int(np.prod(shape[1:])) * dtype.itemsize, 1))
 
 
@@ -61,7 +61,7 @@ def _file_of(prefix: Path, name: str) -> Path:
 
 
 def names_of(prefix: Path) -> list[str]:
-    """Returns the names of the arrays that were written.
+    """Returns the names of the arrays written under a prefix.
 
     Raises:
         OSError: If there are none.
@@ -79,7 +79,7 @@ def _checksums(prefix: Path) -> dict[str, int]:
 
 
 def read_chunks(prefix: Path, name: str) -> Iterator[tuple[tuple[int, ...], int, np.ndarray]]:
-    """Yields the array's shape, the first row and the rows of each chunk, in order.
+    """Yields the array's shape and, chunk by chunk, the first row's number and the rows.
 
     Where there are no rows, one chunk without any. The checksum is held against the bytes when
     the last one has been taken.
@@ -110,7 +110,7 @@ def read_chunks(prefix: Path, name: str) -> Iterator[tuple[tuple[int, ...], int,
 
 
 def read_array(prefix: Path, name: str) -> np.ndarray:
-    """Returns an array whole; see `read_chunks`."""
+    """Returns a whole array."""
     return np.concatenate([rows for _, _, rows in read_chunks(prefix, name)])
 
 
@@ -119,14 +119,14 @@ RowsOf = Callable[[int, int], np.ndarray]
 
 
 class WorkerPart(NamedTuple):
-    """What one worker wrote, by name: tables [rows, ...] and sums."""
+    """The arrays that one worker wrote, by name: tables [rows, ...] and sums."""
 
     tables: dict[str, np.ndarray]
     sums: dict[str, np.ndarray]
 
 
 class WorkerState:
-    """The tables and sums of a worker: written by each, read by whoever has the rows next.
+    """The tables and sums of a worker; the worker that owns a row restores it.
 
     Args:
         tables: Name to variable [rows, ...]; row r is the r-th of `rows_of(worker, workers)`.
@@ -150,7 +150,7 @@ class WorkerState:
         self._workers = workers
 
     def write(self, folder: Path) -> None:
-        """Writes this worker's part into a checkpoint's folder.
+        """Writes this worker's tables and sums into a checkpoint's folder.
 
         Raises:
             OSError: If the disk does not take it.
@@ -159,7 +159,7 @@ class WorkerState:
         write_arrays(prefix, _named(self.tables, self.sums))
 
     def read(self, folder: Path, *, num_workers: int) -> None:
-        """Reads what is this worker's now from the parts that `num_workers` wrote.
+        """Restores this worker's rows and sums from the files that `num_workers` wrote.
 
         Raises:
             ValueError: If a part is damaged, or a shape differs.
@@ -191,7 +191,7 @@ def _named(tables: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]
 def _read_table(
     prefix: Path, name: str, table: tf.Variable, theirs: np.ndarray, mine: np.ndarray
 ) -> None:
-    """Puts into a table those of a part's rows that are this worker's, some at a time.
+    """Copies this worker's rows from one worker's file into a table, chunk by chunk.
 
     Args:
         prefix: The part's.
@@ -212,12 +212,12 @@ def _read_table(
 
 
 def part_prefix(folder: Path, worker: int, num_workers: int) -> Path:
-    """Returns what the names of a worker's files in a checkpoint's folder begin with."""
+    """Returns the prefix of a worker's files in a checkpoint's folder."""
     return folder / f"worker-{worker:05d}-of-{num_workers:05d}"
 
 
 def read_part(folder: Path, worker: int, num_workers: int) -> WorkerPart:
-    """Returns what a worker wrote into a checkpoint's folder.
+    """Reads the arrays that a worker wrote into a checkpoint's folder.
 
     Raises:
         ValueError: If it is damaged.
@@ -242,7 +242,7 @@ def write_part(folder: Path, worker: int, num_workers: int, part: WorkerPart) ->
 
 
 def _folded(sums: np.ndarray, shape: tf.TensorShape) -> np.ndarray:
-    """Returns sums of another number of replicas as those of the first one."""
+    """Returns sums of another number of replicas added up in the first replica's place."""
     if sums.shape == tuple(shape):
         return sums
     folded = np.zeros(shape, sums.dtype)

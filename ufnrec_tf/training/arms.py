@@ -1,4 +1,4 @@
-"""Arms: named settings that are trained beside each other, all else equal."""
+"""Arms: named settings that are trained side by side, everything else equal."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -121,7 +121,7 @@ def _known_arm(name: str) -> Arm:
 
 @contextmanager
 def of_arm(name: str) -> Iterator[None]:
-    """Puts the arm's name before the message of a `UserError` of the block."""
+    """Prefixes the arm's name to a `UserError` raised in the block."""
     try:
         yield
     except UserError as error:
@@ -130,7 +130,7 @@ def of_arm(name: str) -> Iterator[None]:
 
 
 def configure_arm(config: ConfigDict, arm: Arm) -> ConfigDict:
-    """Returns the configuration of one run of an arm: no arms or baselines of its own.
+    """Returns the configuration of one run of an arm, without arms or baselines of its own.
 
     Raises:
         UserError: If a value of the arm is out of range.

@@ -1,4 +1,4 @@
-"""A configuration to the objects of a run."""
+"""Builds the objects of a run from its configuration."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ from ufnrec_tf.runs.worker_state import WorkerState
 
 
 def check_backbone(config: ConfigDict) -> None:
-    """Checks the backbone's name, and that it has every setting that was changed.
+    """Checks the backbone's name, and that the backbone has every setting that was changed.
 
     Raises:
         UserError: Naming the known values, or the setting that the backbone would not read.
@@ -58,7 +58,7 @@ def check_backbone(config: ConfigDict) -> None:
 
 
 def make_backbone(config: ConfigDict, num_items: int) -> Backbone:
-    """Returns a new backbone of the configuration."""
+    """Returns a new backbone as configured."""
     settings = config.backbone.to_dict()
     name = settings.pop("name")
     known = setting_names(backbones.find(name))
@@ -67,7 +67,7 @@ def make_backbone(config: ConfigDict, num_items: int) -> Backbone:
 
 
 def check_windows(backbone: Backbone, config: ConfigDict) -> None:
-    """Checks that no position is trained whose vector has seen the item to predict.
+    """Raises UserError if a position would be trained whose vector has seen its target.
 
     Raises:
         UserError: If the backbone sees later columns and not only the newest is trained.
@@ -88,7 +88,7 @@ _PROBE_SEED = 0x9B0BE5
 
 
 class Draws(NamedTuple):
-    """Candidates that are drawn for each position.
+    """How many candidates are drawn for each position.
 
     Attributes:
         num_probes: For the memory alone.
@@ -100,7 +100,7 @@ class Draws(NamedTuple):
 
 
 def draws_of(config: ConfigDict) -> Draws:
-    """Returns how many candidates the configured loss and policy need."""
+    """Returns the number of candidates that the configured loss and policy need."""
     negatives, most = config.negatives.count, OBJECTIVES[config.loss.name].most_negatives
     if most is None:
         return Draws(0, negatives)
@@ -112,7 +112,7 @@ def draws_of(config: ConfigDict) -> Draws:
 def make_memory(
     config: ConfigDict, policy: Policy, num_rows: int, num_items: int
 ) -> FalseNegativeMemory | None:
-    """Returns the memory of `num_rows` transitions, or None for a policy that does not remember."""
+    """Returns the memory of `num_rows` transitions, or None if the policy does not use one."""
     if not policy.remembers:
         return None
     settings, draws = config.memory, draws_of(config)
@@ -144,7 +144,7 @@ def make_memory(
 
 
 def make_split_sampler(split: Split, seed: int, *, num_negatives: int) -> Sampler:
-    """Returns a sampler outside each user's train items, of items that training may know."""
+    """Returns the sampler of training items outside each user's train items."""
     offsets, items = seen_train_items(split)
     return make_sampler(
         split.training_items,
@@ -158,7 +158,7 @@ def make_split_sampler(split: Split, seed: int, *, num_negatives: int) -> Sample
 def make_safe_flips(
     config: ConfigDict, split: Split, memory: FalseNegativeMemory | None, seed: int
 ) -> SafeFlips | None:
-    """Returns what `ufnrec_safe` needs beside the memory; call it on the worker's host."""
+    """Returns the state of `ufnrec_safe` beside the memory. Call it on the worker's host."""
     settings = config.memory
     if memory is None or not POLICIES[settings.policy].is_safe:
         return None
@@ -191,7 +191,7 @@ def make_objective(config: ConfigDict, split: Split) -> Objective:
 
 
 def scored_weights(config: ConfigDict) -> str:
-    """Returns what `evaluation.weights` means to the policy."""
+    """Returns the weights to score: `evaluation.weights`, with `auto` resolved by the policy."""
     is_safe = POLICIES[config.memory.policy].is_safe
     if config.evaluation.weights == "auto" and is_safe:
         return "better"
@@ -200,7 +200,7 @@ def scored_weights(config: ConfigDict) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a training run consists of.
+    """The objects of a training run.
 
     Attributes:
         model: The student with everything that trains it.
@@ -227,7 +227,7 @@ class Experiment:
     num_replicas: int
 
     def variables(self) -> dict[str, dict[str, tf.Variable]]:
-        """Returns what a checkpoint of the run holds and all workers have alike."""
+        """Returns the variables of a checkpoint that are the same on all workers."""
         model = self.model
         return {
             "student": named_variables(model.backbone.variables),
@@ -239,7 +239,7 @@ class Experiment:
         }
 
     def own_state(self) -> WorkerState:
-        """Returns what of a checkpoint this worker alone has."""
+        """Returns this worker's own part of a checkpoint: its memory tables and sums."""
         model, sums = self.model, {"host": self.host.sums}
         remembering = model.safe_flips or model.memory
         if model.memory is not None:
@@ -275,7 +275,7 @@ def best_store(folder: Path, best: Backbone) -> CheckpointStore:
 def make_evaluator(
     config: ConfigDict, split: Split, part: str, seed: int, workers: Workers = ALONE
 ) -> RankingEvaluator:
-    """Returns the evaluator of a part of the split; several workers evaluate their own users."""
+    """Returns the evaluator of a part of the split. Each worker evaluates its own users."""
     share = None
     if workers.count > 1:
         owners = owners_of(split.interactions.user_ids, workers.count)
@@ -343,7 +343,7 @@ def _make_model(
 def _capacities(
     config: ConfigDict, samples: Samples, placement: Placement, num_steps: int
 ) -> tuple[int, ...]:
-    """Returns what batches are filled up to, the same however often a run is cut short."""
+    """Returns the compiled batch sizes, the same after every resume."""
     if not config.training.jit_compile:
         return ()
     batch_size = config.training.batch_size
@@ -357,7 +357,7 @@ def _capacities(
 
 
 def prepare_tensorflow(config: ConfigDict, seed: int) -> tf.distribute.Strategy:
-    """Seeds everything, makes the devices, and returns the strategy."""
+    """Sets the seeds, creates the devices and returns the strategy."""
     strategy = make_strategy(
         config.distribution.strategy,
         num_virtual_devices=config.distribution.num_virtual_devices,
@@ -373,7 +373,7 @@ def prepare_tensorflow(config: ConfigDict, seed: int) -> tf.distribute.Strategy:
 def build(
     config: ConfigDict, split: Split, seed: int, *, strategy: tf.distribute.Strategy
 ) -> Experiment:
-    """Returns the objects of a training run, weights freshly drawn from the seed."""
+    """Returns the objects of a training run, with weights drawn from the seed."""
     training = config.training
     samples = make_samples(split, max_length=config.backbone.max_length, windows=training.windows)
     steps = steps_per_epoch(len(samples.users), training.batch_size, draw=training.draw)
@@ -432,7 +432,7 @@ def build(
 
 
 def give_whole_memory(config: ConfigDict, experiment: Experiment, store: CheckpointStore) -> None:
-    """Gives the chief all rows of the memory, from the newest checkpoint; for after training."""
+    """Loads all rows of the memory into the chief from the newest checkpoint, after training."""
     model, samples = experiment.model, experiment.samples
     if not experiment.workers.is_chief or model.memory is None:
         return

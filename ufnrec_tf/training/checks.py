@@ -1,4 +1,4 @@
-"""Settings held against the tables of names and against each other, before anything is made."""
+"""Checks settings against the tables of names and each other, before anything is built."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -19,7 +19,7 @@ from ufnrec_tf.training.build import check_backbone
 
 
 def check_names(config: ConfigDict) -> None:
-    """Checks the keys whose values are names in tables, before anything is read or made.
+    """Checks the keys whose values are names in tables.
 
     Raises:
         UserError: Naming the known values and the nearest.
@@ -42,7 +42,7 @@ def check_names(config: ConfigDict) -> None:
 
 
 def _check_settings(config: ConfigDict, policy: Policy) -> None:
-    """Checks settings that must fit each other."""
+    """Checks that settings fit each other."""
     has_teacher = policy.has_teacher or config.teacher.always
     if config.evaluation.weights == "teacher" and not has_teacher:
         raise UserError(

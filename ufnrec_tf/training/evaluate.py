@@ -1,4 +1,4 @@
-"""Work with a trained work directory: score it again, publish it again."""
+"""Scores a trained work directory again."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def check_same_data(record: dict[str, Any], source: Source, workdir: str) -> Non
 def selected_backbone(
     config: ConfigDict, source: Source, workdir: str
 ) -> tuple[Backbone, dict[str, Any]]:
-    """Returns the selected weights in a backbone, and what is known of them."""
+    """Returns a backbone with the selected weights, and their step, epoch and kind."""
     backbone = make_backbone(config, source.interactions.num_items)
     store = best_store(Path(workdir) / "checkpoints", backbone)
     return backbone, store.restore("best", "step", "epoch", "weights")
@@ -44,7 +44,7 @@ def selected_backbone(
 def _weights(
     config: ConfigDict, record: dict[str, Any], source: Source, workdir: str
 ) -> tuple[Backbone, dict[str, Any]]:
-    """Returns the weights that `evaluation.weights` asks for.
+    """Returns a backbone with the weights that `evaluation.weights` names, and their step.
 
     `auto`, `better`: those that were selected. `student`, `teacher`: of the newest checkpoint.
     """

@@ -1,4 +1,4 @@
-"""What a run found of false negatives, told once it has ended; nothing of it reaches training."""
+"""False negatives that a run found, judged after training: false_negatives.parquet."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def judge(
     most_rows: int,
     num_examples: int,
 ) -> dict[str, Any]:
-    """Returns what the run did with suspects and how right it was; writes false_negatives.parquet.
+    """Returns how many suspects a run found and how right they were; writes the Parquet file.
 
     Args:
         experiment: Its memory is read.
@@ -67,10 +67,10 @@ def judge(
     }
     if memory is None:
         if source.truth is not None:
-            found["auc"] = _plain(margin_auc(source.truth, split, backbone, seed=seed))
+            found["auc"] = _for_json(margin_auc(source.truth, split, backbone, seed=seed))
         return found
     suspects = read_suspects(memory, most=most_rows)
-    frame = _frame(split, experiment.samples, backbone, suspects)
+    frame = _suspect_rows(split, experiment.samples, backbone, suspects)
     flagged = frame.loc[frame["is_flagged"], ["user", "item", "count"]]
     flagged = flagged.groupby(["user", "item"], as_index=False).max()
     users, items = flagged["user"].to_numpy(), flagged["item"].to_numpy()
@@ -84,7 +84,7 @@ def judge(
         if len(flagged):
             is_trained = split.has_train_events
             found["detection"] = detection(source.truth, users, items, is_trained=is_trained)
-        found["auc"] = _plain(
+        found["auc"] = _for_json(
             margin_auc(source.truth, split, backbone, seed=seed)
             | suspect_aucs(
                 source.truth,
@@ -96,17 +96,19 @@ def judge(
     found["future"] = _future(split, backbone, users, items, seed)
     found["most_flagged"] = _most_flagged(split, items)
     found["examples"] = _examples(split, flagged, num_examples)
-    _write(path, split, frame, suspects, progress, patience=memory.patience)
+    _write_suspects(path, split, frame, suspects, progress, patience=memory.patience)
     return found
 
 
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
-    """Returns values fit for JSON: null for NaN, where there is nothing to tell apart."""
+def _for_json(values: dict[str, float]) -> dict[str, float | None]:
+    """Returns the values for JSON, with null for NaN."""
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def _frame(split: Split, samples: Samples, backbone: Backbone, suspects: Suspects) -> pd.DataFrame:
-    """Returns a row a suspect, in their order, with internal ids."""
+def _suspect_rows(
+    split: Split, samples: Samples, backbone: Backbone, suspects: Suspects
+) -> pd.DataFrame:
+    """Returns one row a suspect, in order, with internal ids."""
     windows = windows_of(samples, suspects.rows)
     position = suspects.rows - samples.first_rows[windows] + samples.first_positions[windows]
     return pd.DataFrame(
@@ -127,7 +129,7 @@ def _frame(split: Split, samples: Samples, backbone: Backbone, suspects: Suspect
     )
 
 
-def _write(
+def _write_suspects(
     path: Path,
     split: Split,
     frame: pd.DataFrame,
@@ -136,7 +138,7 @@ def _write(
     *,
     patience: int,
 ) -> None:
-    """Writes false_negatives.parquet, in raw ids."""
+    """Writes false_negatives.parquet with raw ids."""
     log = split.interactions
     raw = pd.DataFrame(
         {
@@ -170,7 +172,7 @@ def _future(
 
 
 def _most_flagged(split: Split, items: np.ndarray) -> list[dict[str, Any]]:
-    """Returns the items that are flagged for most users."""
+    """Returns the items that are flagged for the most users."""
     log, counts = split.interactions, train_counts(split)
     num_users = np.bincount(items, minlength=log.num_items + 1)
     order = np.argsort(-num_users, kind="stable")[:MOST_FLAGGED]
@@ -187,7 +189,7 @@ def _most_flagged(split: Split, items: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _examples(split: Split, flagged: pd.DataFrame, count: int) -> list[dict[str, Any]]:
-    """Returns what was flagged for a few users, evenly spaced among those with a flagged pair."""
+    """Returns the flagged items of a few users, evenly spaced among users with a flagged pair."""
     log, known = split.interactions, flagged["user"].unique()
     examples = []
     for place in np.unique(np.linspace(0, len(known) - 1, min(count, len(known))).astype(int)):

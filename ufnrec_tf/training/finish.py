@@ -1,4 +1,4 @@
-"""The end of a run: the test scored once, result.json, the export, what is shown."""
+"""The end of a run: scores the test set once, writes result.json, exports, shows results."""
 
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def finish(
 
 
 def _selected(config: ConfigDict, loop: TrainingLoop) -> Backbone:
-    """Returns the backbone with the weights to report; writes them where they are the last."""
+    """Returns the backbone with the weights to report; saves them if they are the last ones."""
     progress = loop.progress
     if not config.training.monitor or progress.best is None:
         progress.best_weights, backbone = loop.scored()
@@ -184,7 +184,7 @@ def _table(
 
 
 def _lists(config: ConfigDict, split: Split, items: np.ndarray) -> dict[str, Any]:
-    """Returns what the lists int32 [M, 10] of all users are like, and those of a few users."""
+    """Returns coverage, novelty and examples of the recommended lists int32 [M, 10]."""
     return {
         "beyond_accuracy": beyond_accuracy(items, train_counts(split)),
         "samples": _samples(config, split, items),
@@ -192,7 +192,7 @@ def _lists(config: ConfigDict, split: Split, items: np.ndarray) -> dict[str, Any
 
 
 def _samples(config: ConfigDict, split: Split, items: np.ndarray) -> list[dict[str, Any]]:
-    """Returns histories and recommendations of a few users, in raw ids."""
+    """Returns the histories and recommendations of a few users as raw ids."""
     log, ends = split.interactions, split.history_ends("test")
     users, targets = split.users("test"), split.targets("test")
     # The newest target of each user.
@@ -214,7 +214,7 @@ def _samples(config: ConfigDict, split: Split, items: np.ndarray) -> list[dict[s
 
 
 def _write_ranks(path: Path, split: Split, part: str, ranks: np.ndarray) -> None:
-    """Writes a row a target: raw ids, its rank, its place in the user's history from 0."""
+    """Writes one row a target: raw ids, rank, and place in the user's history, from 0."""
     log, users = split.interactions, split.users(part)
     frame = pd.DataFrame(
         {

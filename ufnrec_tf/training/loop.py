@@ -1,4 +1,4 @@
-"""Between steps and epochs: scores, selection, gate, checkpoints, stopping."""
+"""What happens between steps and epochs: scores, selection, gate, checkpoints, stopping."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Scored = Callable[[], tuple[str, Backbone]]
 
 
 class RunScores:
-    """Scores weights on a part of the split, into metrics.jsonl and TensorBoard.
+    """Scores weights on a part of the split and records them in metrics.jsonl and TensorBoard.
 
     Args:
         evaluators: `validation` and `test`.
@@ -53,7 +53,7 @@ class RunScores:
         self.progress = progress
 
     def validate(self, scored: Scored) -> dict[str, float]:
-        """Returns the validation metrics of the weights that stand for the run.
+        """Returns the validation metrics of the run's weights.
 
         Where both are asked for, the better of student and teacher from now on stand for it.
         """
@@ -72,7 +72,7 @@ class RunScores:
         return better
 
     def evaluate(self, part: str, weights: str, backbone: Backbone) -> dict[str, float]:
-        """Returns the metrics of a backbone, the run's `weights`, on a part of the split."""
+        """Returns the metrics of a backbone on a part of the split; `weights` is their kind."""
         try:
             result = self.evaluators[part].evaluate(backbone)
         except NotFiniteError as error:
@@ -112,7 +112,7 @@ POLL_STEPS = 16
 
 
 class TrainingLoop(keras.callbacks.Callback):
-    """Everything around the steps of one `keras.Model.fit`.
+    """The Keras callback around the steps of one `keras.Model.fit`.
 
     After an epoch: evaluate, keep the best weights, ask the gate, write metrics and
     TensorBoard, checkpoint, stop. Between steps: progress, signals, the step limit.
@@ -181,13 +181,13 @@ class TrainingLoop(keras.callbacks.Callback):
     # Between steps.
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notes where the epoch begins."""
+        """Records the step at which the epoch begins."""
         self._epoch_base = self.progress.step
         if self.progress.step - self._fit_first >= WARM_UP_STEPS:
             self._start_stopwatch()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Counts the step; shows progress, stops where asked to."""
+        """Counts the step, shows progress, and stops if asked to."""
         progress, settings = self.progress, self.settings
         progress.step = self._epoch_base + batch + 1
         # Unix time, from which a caller can tell how long the start took.
@@ -207,7 +207,7 @@ class TrainingLoop(keras.callbacks.Callback):
             self.bar.update(progress.step, self._text(progress.epoch + 1, self.host.read_sums()))
 
     def _poll(self) -> None:
-        """Stops or writes a checkpoint within an epoch, where it is time to."""
+        """Stops, or writes a checkpoint, within an epoch if either is due."""
         if self.workers.count > 1 and self.progress.step % POLL_STEPS:
             return
         self.stop_if_asked()
@@ -220,7 +220,7 @@ class TrainingLoop(keras.callbacks.Callback):
                 self._start_stopwatch()
 
     def _is_due(self) -> bool:
-        """Whether the chief says that it is time for a checkpoint."""
+        """True if the chief decides that a checkpoint is due."""
         steps, seconds = self.settings.checkpoint_steps, self.settings.checkpoint_seconds
         passed = time.monotonic() - self._saved
         is_due = 0 < seconds <= passed
@@ -229,7 +229,7 @@ class TrainingLoop(keras.callbacks.Callback):
         return bool(self.workers.gather(float(is_due))[0])
 
     def ask_to_stop(self, number: int, frame: Any = None) -> None:
-        """Signal handler: stops at the next step; at once where none is done, or if asked twice."""
+        """Signal handler: stops at the next step, at once before the first or if asked twice."""
         has_nothing = self.progress.step == self._fit_first and self.workers.count == 1
         if self.signal or has_nothing:
             end_at_once(number)
@@ -246,7 +246,7 @@ class TrainingLoop(keras.callbacks.Callback):
         )
 
     def stop_if_asked(self) -> None:
-        """Writes a checkpoint and raises `Interrupted` where a signal has come."""
+        """Writes a checkpoint and raises `Interrupted` if a signal has arrived."""
         if not (number := int(self.workers.gather(self.signal).max())):
             return
         self._stop_stopwatch(self.host.read_sums())
@@ -284,7 +284,7 @@ class TrainingLoop(keras.callbacks.Callback):
     # After an epoch.
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Evaluates, selects, opens the gate, writes, checkpoints, stops; in this order."""
+        """Evaluates, selects, opens the gate, records, checkpoints and stops, in this order."""
         self._stop_stopwatch(self.host.read_sums())
         sums = self.host.read_all_sums(clear=True)
         self._check_finite()
@@ -315,7 +315,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self.bar.update(progress.step, self._text(progress.epoch, sums))
 
     def scored(self) -> tuple[str, Backbone]:
-        """Returns which weights stand for the run, `student` or `teacher`, and their backbone."""
+        """Returns the kind of the run's weights, `student` or `teacher`, and their backbone."""
         teacher, choice = self.ufnrec.teacher, self.settings.weights
         is_made = self._num_teacher_updates() > 0
         if choice == "better":
@@ -359,7 +359,7 @@ class TrainingLoop(keras.callbacks.Callback):
         return max(self.progress.step - since, 0)
 
     def save_best(self) -> None:
-        """Writes the selected weights, and what they are."""
+        """Saves the selected weights with their kind, step and epoch."""
         if not self.workers.is_chief:
             return
         progress = self.progress
@@ -373,11 +373,11 @@ class TrainingLoop(keras.callbacks.Callback):
         )
 
     def save(self) -> None:
-        """Writes a checkpoint of the present step."""
+        """Writes a checkpoint of the current step."""
         self.store.save_step(self.progress.step, {"progress": asdict(self.progress)})
         self._saved, self._saved_step = time.monotonic(), self.progress.step
 
     def save_last(self) -> None:
-        """Writes the checkpoint that the run ends with, unless it has just been written."""
+        """Writes the last checkpoint of the run, unless it was just written."""
         if self._saved_step != self.progress.step:
             self.save()

@@ -1,4 +1,4 @@
-"""One run's memory into another's tables."""
+"""Copies the memory of an older run into the tables of a new one."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,11 @@ _REMEMBERED = np.int64(2**62)
 """Counts stay below 2**30, so whatever is remembered comes before whatever is only counted."""
 
 
+_CHUNK_ROWS = 4096
+
+
 class Rows(NamedTuple):
-    """Rows of a memory's tables; see `FalseNegativeMemory`.
+    """Rows of the tables of a `FalseNegativeMemory`.
 
     Attributes:
         items: int32 [P, S], 0 in an empty slot.
@@ -33,7 +36,7 @@ class Rows(NamedTuple):
 
 
 def fit_rows(rows: Rows, *, num_slots: int, capacity: int, has_lists: bool) -> Rows:
-    """Returns rows as a memory of `num_slots` slots keeps them: by item, the empty ones first.
+    """Returns rows as a memory of `num_slots` slots keeps them: sorted by item, empty slots first.
 
     Where they are too many, the memory's own rule says who stays: the remembered ones first, then
     the highest counts, ties by the lower item id. The order of writing among the remembered ones
@@ -47,28 +50,30 @@ def fit_rows(rows: Rows, *, num_slots: int, capacity: int, has_lists: bool) -> R
             remembered stands in them once each, by item.
     """
     counts, is_remembered = rows.states // 2, (rows.states % 2 == 1) & (rows.items > 0)
-    lists = _lists(rows, is_remembered, capacity) if has_lists else None
+    lists = _remembered_lists(rows, is_remembered, capacity) if has_lists else None
     if lists is not None:
-        places = _places(rows.items, lists)
+        places = _column_of(rows.items, lists)
         is_remembered = places < lists.shape[1]
         priority = _priority(rows.items, counts, is_remembered)
         by_order = _REMEMBERED + (lists.shape[1] - places.astype(np.int64)) * _COUNT_UNIT
         priority = np.where(is_remembered, by_order, priority)
     else:
-        is_remembered = _first(_priority(rows.items, counts, is_remembered), capacity, _REMEMBERED)
+        is_remembered = _is_among_first(
+            _priority(rows.items, counts, is_remembered), capacity, _REMEMBERED
+        )
         priority = _priority(rows.items, counts, is_remembered)
-    is_kept = _first(priority, num_slots, np.int64(0))
+    is_kept = _is_among_first(priority, num_slots, np.int64(0))
     items = np.where(is_kept, rows.items, 0)
     states = np.where(is_kept, 2 * counts + is_remembered, 0)
     order = np.argsort(items, axis=1, kind="stable")
-    items = _last(np.take_along_axis(items, order, axis=1), num_slots)
-    states = _last(np.take_along_axis(states, order, axis=1), num_slots)
+    items = _last_columns(np.take_along_axis(items, order, axis=1), num_slots)
+    states = _last_columns(np.take_along_axis(states, order, axis=1), num_slots)
     if lists is not None:
-        lists = _compact(np.where(_places(lists, items) < num_slots, lists, 0), capacity)
+        lists = _compact(np.where(_column_of(lists, items) < num_slots, lists, 0), capacity)
     return Rows(items.astype(np.int32), states.astype(np.int32), lists)
 
 
-def _lists(rows: Rows, is_remembered: np.ndarray, capacity: int) -> np.ndarray:
+def _remembered_lists(rows: Rows, is_remembered: np.ndarray, capacity: int) -> np.ndarray:
     if rows.lists is not None:
         return _compact(rows.lists, capacity)
     entries = np.where(is_remembered, rows.items, 0)
@@ -78,26 +83,26 @@ def _lists(rows: Rows, is_remembered: np.ndarray, capacity: int) -> np.ndarray:
 
 
 def _priority(items: np.ndarray, counts: np.ndarray, is_remembered: np.ndarray) -> np.ndarray:
-    """Returns int64 [P, S]: the higher stays; -1 where nothing is counted or remembered."""
+    """Returns the priority of each slot, int64 [P, S]: the higher is kept, -1 is empty."""
     priority = counts * _COUNT_UNIT + (_COUNT_UNIT - 1 - items) + is_remembered * _REMEMBERED
     return np.where((items > 0) & (is_remembered | (counts > 0)), priority, -1)
 
 
-def _first(priority: np.ndarray, count: int, least: np.int64) -> np.ndarray:
-    """Returns bool [P, S]: the `count` highest of each row that are no lower than `least`."""
+def _is_among_first(priority: np.ndarray, count: int, least: np.int64) -> np.ndarray:
+    """Returns bool [P, S], True for the `count` highest of each row that reach `least`."""
     order = np.argsort(-priority, axis=1, kind="stable")
     is_first = np.zeros(priority.shape, bool)
     np.put_along_axis(is_first, order[:, :count], True, axis=1)
     return is_first & (priority >= least)
 
 
-def _last(values: np.ndarray, count: int) -> np.ndarray:
-    """Returns the last `count` columns, filled up with zeros on the left."""
+def _last_columns(values: np.ndarray, count: int) -> np.ndarray:
+    """Returns the last `count` columns, padded with zeros on the left."""
     values = values[:, -count:]
     return np.pad(values, [(0, 0), (count - values.shape[1], 0)])
 
 
-def _places(items: np.ndarray, entries: np.ndarray) -> np.ndarray:
+def _column_of(items: np.ndarray, entries: np.ndarray) -> np.ndarray:
     """Returns int64 [P, S], the column of `entries` [P, R] that first holds an item, R if none."""
     is_same = (items[:, :, None] == entries[:, None, :]) & (items[:, :, None] > 0)
     return np.where(is_same.any(axis=2), is_same.argmax(axis=2), entries.shape[1])
@@ -110,11 +115,8 @@ def _compact(entries: np.ndarray, capacity: int) -> np.ndarray:
     return np.pad(moved, [(0, 0), (0, capacity - moved.shape[1])]).astype(np.int32)
 
 
-_CHUNK_ROWS = 4096
-
-
 class Carried(NamedTuple):
-    """How much of a memory came over, and how much did not, in numbers.
+    """Counts of what was copied from a memory and what was left out.
 
     Attributes:
         rows_carried: Rows with at least one item.
@@ -134,14 +136,14 @@ class Carried(NamedTuple):
     remembered_dropped: int
 
     def over_workers(self, workers: Workers) -> "Carried":
-        """Returns the numbers of all workers; all of them call it, each with its own."""
+        """Returns the sum over workers. All workers call it together."""
         rows, items, remembered = self[0] + self[1], self[2] + self[3], self[4] + self[5]
         own = workers.sum(np.array([self[0], self[2], self[4]], np.int64)).tolist()
         return Carried(own[0], rows - own[0], own[1], items - own[1], own[2], remembered - own[2])
 
 
 class Carrier:
-    """Takes rows of an older run's memory to where this worker's memory has them.
+    """Copies rows of an older run's memory to their place in this worker's memory.
 
     Args:
         split: What is trained on now: what a user has taken cannot be remembered as a negative.
@@ -177,7 +179,7 @@ class Carrier:
     def carry(
         self, tables: dict[str, tf.Variable], folder: Path, older: RunIds, *, num_workers: int
     ) -> Carried:
-        """Fills this worker's tables from the parts that an older run's workers wrote.
+        """Fills this worker's tables from the files of an older run's workers.
 
         Args:
             tables: Name to variable [rows, ...], empty as they are made.
@@ -199,21 +201,21 @@ class Carrier:
             found = read_part(folder, worker, num_workers).tables
             rows = owners.rows_of(worker, num_workers)
             check_tables(found, len(rows))
-            before += _count(found["items"], found["states"])
+            before += _counts_of(found["items"], found["states"])
             for begin in range(0, len(rows), _CHUNK_ROWS):
                 chunk = slice(begin, begin + _CHUNK_ROWS)
                 own = {name: table[: len(rows)][chunk] for name, table in found.items()}
-                self._put(values, own, self._new_rows[rows[chunk]])
-        after = _count(values["items"], values["states"])
+                self._write_rows(values, own, self._new_rows[rows[chunk]])
+        after = _counts_of(values["items"], values["states"])
         for name, table in tables.items():
             table.assign(values.pop(name))
         counts = np.stack([after, before - after], axis=1).ravel().tolist()
         return Carried(*counts)
 
-    def _put(
+    def _write_rows(
         self, values: dict[str, np.ndarray], found: dict[str, np.ndarray], rows: np.ndarray
     ) -> None:
-        """Puts the tables of older rows into those of `rows` int64 [P] that are this worker's."""
+        """Writes older rows into those of `rows` int64 [P] that belong to this worker."""
         places = np.searchsorted(self._own_rows, rows)
         is_here = (rows >= 0) & (places < len(self._own_rows))
         is_here[is_here] = self._own_rows[places[is_here]] == rows[is_here]
@@ -237,7 +239,7 @@ class Carrier:
             values["substitutes"][places] = moved["substitutes"]
 
     def _new_ids(self, items: np.ndarray, users: np.ndarray) -> np.ndarray:
-        """Returns this run's ids of items [P, ...] of rows of users [P]; 0 where it has none."""
+        """Returns this run's ids of older items [P, ...] of users [P], 0 for unknown ones."""
         ids = self._new_items[items]
         keys = users.astype(np.int64).reshape([-1] + [1] * (ids.ndim - 1)) * self._base + ids
         places = np.minimum(np.searchsorted(self._taken, keys), len(self._taken) - 1)
@@ -246,13 +248,13 @@ class Carrier:
 
 
 def check_tables(tables: dict[str, np.ndarray], num_rows: int) -> None:
-    """Raises ValueError where what a worker wrote is no memory of `num_rows` rows."""
+    """Raises ValueError if a worker's file is not a memory of `num_rows` rows."""
     for name in ("items", "states"):
         if name not in tables or len(tables[name]) != max(num_rows, 1):
             raise ValueError(f"its rows are not those that ids/ lists ({num_rows})")
 
 
-def _count(items: np.ndarray, states: np.ndarray) -> np.ndarray:
+def _counts_of(items: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Returns int64 [3]: rows with an item, items, remembered items."""
     is_used = items > 0
     numbers = (is_used.any(axis=1).sum(), is_used.sum(), (is_used & (states % 2 == 1)).sum())

@@ -1,4 +1,4 @@
-"""What the end of a run looks like on the screen; shown again when a finished run is called."""
+"""The results of a finished run on the screen."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from ufnrec_tf.export.versions import versions
 
 
 def show_finished(path: Path, display: Display) -> None:
-    """Shows the table, the sample recommendations, where things are, and what to do next."""
+    """Shows the table, sample recommendations, the files written and the next commands."""
     result = read_json(path / "result.json")
     protocol = result["protocol"]
     display.heading(f"Test, full ranking, {_target_text(result)}")
@@ -83,8 +83,8 @@ def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) 
         )
 
 
-def _command() -> str:
-    """Returns how to call this program again, from the same directory."""
+def _own_command() -> str:
+    """Returns the command that calls this program again from the same directory."""
     program = Path(sys.argv[0]).name
     if program != "main.py":
         return program
@@ -110,10 +110,10 @@ def _show_next(path: Path, display: Display) -> None:
     display.block(
         [
             f"make tensorboard LOGDIR={path}",
-            f"{_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
-            f"{_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
-            f"{_command()} --mode=report --workdir={path}     (report.html and pictures)",
-            f"{_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
+            f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+            f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
+            f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
+            f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
         ],
         wraps=False,
     )

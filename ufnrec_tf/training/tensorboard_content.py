@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run."""
+"""The content of a run's TensorBoard: scalars, cards, HParams, projector."""
 
 import math
 import re
@@ -29,6 +29,15 @@ _SHARES_OF_NEGATIVES = {
 }
 
 
+SUMMARY_CARD = "false_negatives/summary"
+"""Tag of the page to read."""
+_PLANTED = ("precision", "recall", "base_rate", "lift")
+MOST_VECTORS = 10_000
+"""Items in the projector, the most popular; a browser does not like many more."""
+_SECTIONS = ("split", "backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
+_TRAINING = ("batch_size", "draw", "windows", "num_epochs", "max_steps", "patience")
+
+
 def write_scalars(
     board: Board,
     sums: dict[str, float],
@@ -38,7 +47,7 @@ def write_scalars(
     num_teacher_updates: int,
     workers: Workers = ALONE,
 ) -> None:
-    """Writes the scalars and the histogram of an epoch; all workers call it together.
+    """Writes the scalars and the histogram of an epoch. All workers call it together.
 
     Args:
         board: Where to.
@@ -86,7 +95,7 @@ def write_scalars(
 
 
 def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> None:
-    """Writes what a run found of false negatives: scalars, and a page to read.
+    """Writes the false negatives that a run found: scalars and a text card.
 
     Args:
         board: Where to.
@@ -101,16 +110,11 @@ def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> 
     known = {f"false_negatives/{k}": float(v) for k, v in values.items() if v is not None}
     board.scalars("train", known, step=step)
     if "future" in found:
-        board.text(SUMMARY_CARD, markdown(found))
+        board.text(SUMMARY_CARD, findings_card(found))
 
 
-SUMMARY_CARD = "false_negatives/summary"
-"""Tag of the page to read."""
-_PLANTED = ("precision", "recall", "base_rate", "lift")
-
-
-def markdown(found: dict[str, Any]) -> str:
-    """Returns what a run flagged as Markdown: numbers, items, some users; see `describe`."""
+def findings_card(found: dict[str, Any]) -> str:
+    """Returns the findings of `findings.judge` as Markdown: numbers, items, some users."""
     future = found["future"]
     # These users may have no held-out events, where others are held out.
     taken = "what these users took later is not known"
@@ -148,20 +152,14 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def cell(text: str) -> str:
-    """Returns text as Markdown that shows it as it is, on one line."""
+    """Returns a text escaped for a Markdown table, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", one_line(text))
-
-
-MOST_VECTORS = 10_000
-"""Items in the projector, the most popular; a browser does not like many more."""
-_SECTIONS = ("split", "backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
-_TRAINING = ("batch_size", "draw", "windows", "num_epochs", "max_steps", "patience")
 
 
 def write_cards(
     board: Board, config: ConfigDict, *, split: Split, backbone: Backbone, result: dict[str, Any]
 ) -> None:
-    """Writes what stands in the part `summary` of the board.
+    """Writes the folder `summary`: cards, HParams and the projector's files.
 
     Args:
         board: Where to; `begin_end` has been called.
@@ -181,7 +179,7 @@ def write_cards(
 
 
 def _settings(config: ConfigDict, result: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings to compare runs by."""
+    """Returns the settings for HParams."""
     keys = [(part, key) for part in _SECTIONS for key in config[part]]
     keys += [("training", key) for key in _TRAINING]
     return {
@@ -194,7 +192,7 @@ def _settings(config: ConfigDict, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:
-    """Returns tag to result; in the order of the tags they are the columns beside the settings."""
+    """Returns the results for HParams, tag -> value, in the order of the columns."""
     timing = result["timing"]
     thousands = timing["train_users"] / 1000
     scores = {
@@ -213,39 +211,39 @@ def _metrics(result: dict[str, Any]) -> dict[str, float]:
 
 
 def settings_card(config: ConfigDict) -> str:
-    """Returns the settings as a Markdown table; what is not the default stands out."""
+    """Returns the settings as a Markdown table with changed ones in bold."""
     values, default = as_json(config), as_json(default_config(option_table()))
     lines = ["| key | value | default |", "|---|---|---|"]
     for part, keys in values.items():
         for key, value in keys.items():
             usual = default.get(part, {}).get(key)
-            text = cell(_plain(value))
+            text = cell(_shown_setting(value))
             shown = text if value == usual or not text else f"**{text}**"
-            lines.append(f"| {part}.{key} | {shown} | {cell(_plain(usual))} |")
+            lines.append(f"| {part}.{key} | {shown} | {cell(_shown_setting(usual))} |")
     return "\n".join(lines)
 
 
-def _plain(value: Any) -> str:
+def _shown_setting(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
-    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+        return ", ".join(f"{key} {_shown_setting(each)}" for key, each in value.items())
+    return ", ".join(map(_shown_setting, value)) if isinstance(value, list) else str(value)
 
 
 def protocol_card(result: dict[str, Any]) -> str:
-    """Returns what the numbers of a run are numbers of, and the numbers, as Markdown."""
+    """Returns the protocol of a run and its numbers as Markdown."""
     lines = ["| | |", "|---|---|"]
     for part in ("data", "protocol"):
         for key, value in result[part].items():
-            lines.append(f"| {part}: {key.replace('_', ' ')} | {cell(_plain(value))} |")
+            lines.append(f"| {part}: {key.replace('_', ' ')} | {cell(_shown_setting(value))} |")
     lines += [f"| seed | {result['seed']} |", "", "| test | value |", "|---|---|"]
     lines += [f"| {name} | {value:.4f} |" for name, value in result["test"].items()]
     return "\n".join(lines)
 
 
 def item_columns(log: Interactions, items: np.ndarray, counts: np.ndarray) -> dict[str, list[str]]:
-    """Returns what the projector tells of items, a column each; what nobody knows is left out.
+    """Returns the projector's columns of item labels; columns without a value are left out.
 
     Args:
         log: Their raw ids, titles, categories and prices.

@@ -1,4 +1,4 @@
-"""--mode=train: from data to a finished work directory; signals, the heading."""
+"""--mode=train: trains a run and its baselines into finished work directories."""
 
 import resource
 import signal
@@ -45,7 +45,7 @@ from ufnrec_tf.training.warm_start import start_warm
 
 
 def show_run(config: ConfigDict, experiment: Experiment, display: Display) -> None:
-    """Shows what is about to be trained; all workers call it together."""
+    """Shows the heading of a run: model, data, devices. All workers call it together."""
     model = experiment.model
     weights = sum(int(np.prod(w.shape)) for w in model.backbone.trainable_variables)
     display = display.notes
@@ -66,14 +66,14 @@ def show_run(config: ConfigDict, experiment: Experiment, display: Display) -> No
 
 
 def _devices(experiment: Experiment) -> str:
-    """Returns on how many devices and machines a run trains; empty for one."""
+    """Returns the number of devices and machines as text, or an empty string for one."""
     count, replicas = experiment.workers.count, experiment.num_replicas
     shared = f" on {replicas} devices" if replicas > 1 else ""
     return f"{shared} of {count} workers" if count > 1 else shared
 
 
 def with_signals(loop: TrainingLoop, run: Callable[[], None]) -> None:
-    """Calls `run` with Ctrl-C and termination handled by `loop`; puts the handlers back.
+    """Calls `run` while `loop` handles Ctrl-C and SIGTERM, then restores the handlers.
 
     In a thread other than the main one Python takes no handlers: there a signal does what it does
     without us.
@@ -104,7 +104,7 @@ def train(
     command: list[str],
     display: Display,
 ) -> None:
-    """Trains, selects on validation, scores the test set once, exports, shows.
+    """Trains, selects on validation, scores the test set once, exports and shows results.
 
     A finished work directory is shown again; one that was stopped goes on.
 
@@ -159,7 +159,7 @@ def _train_arm(
     display: Display,
     strategy: tf.distribute.Strategy,
 ) -> None:
-    """Trains one baseline arm into its own work directory, unless it is there."""
+    """Trains one baseline arm into its own work directory, unless that is finished."""
     own = configure_arm(config, arm)
     workers = Workers(strategy)
     with Workdir(path / "baselines" / arm.name, is_held=workers.is_chief) as directory:
@@ -278,7 +278,7 @@ def _make_loop(
 
 
 def _floor(config: ConfigDict, split: Split) -> float:
-    """Returns the validation metric that tells a model from a list of what is popular."""
+    """Returns the validation metric of the popularity baseline."""
     if not config.gate.popularity_lift:
         return 0.0
     mask = config.evaluation.mask
@@ -290,7 +290,7 @@ def _floor(config: ConfigDict, split: Split) -> float:
 def _fit(
     config: ConfigDict, experiment: Experiment, loop: TrainingLoop, path: Path, display: Display
 ) -> None:
-    """Runs what is left of the epochs; the one that was cut short first, by itself."""
+    """Runs the remaining epochs; an interrupted one is completed first, by itself."""
     progress, steps = loop.progress, experiment.steps_per_epoch
 
     def run() -> None:
@@ -339,7 +339,7 @@ def _fit_epochs(
 
 
 def _ceiling(source: Source, split: Split) -> dict[str, float]:
-    """Returns what the true probabilities of planted data reach on test; empty on other data."""
+    """Returns the test metrics of planted data's true probabilities; empty for other data."""
     if source.truth is None:
         return {}
     return metrics_from_ranks(ceiling_ranks(source.truth, split, "test"))

@@ -1,4 +1,4 @@
-"""`training.warm_start`: a fresh run begins with what an older one has learnt, on another log.
+"""`training.warm_start`: a new run starts from an older run's weights and memory.
 
 Weights: those that the older run selected, for student, teacher and best alike; each is copied
 whole but for the item table, whose rows go by raw item id. New items keep their fresh draw: in
@@ -33,7 +33,7 @@ _FREE_KEYS = ("dropout", "precision")
 
 
 class Older(NamedTuple):
-    """The run that is taken over.
+    """The older run.
 
     Attributes:
         path: Its work directory.
@@ -57,7 +57,7 @@ def start_warm(
     progress: Progress,
     display: Display,
 ) -> None:
-    """Takes the older run over that `training.warm_start` names; does nothing where it is empty.
+    """Copies weights and memory of the run that `training.warm_start` names, if any.
 
     For a run that has done no step; all workers call it. What was found is kept in the progress.
 
@@ -73,7 +73,7 @@ def start_warm(
             "that of an older run, or another --workdir."
         )
     with reading(older_path):
-        older = _find(config, older_path)
+        older = _find_older_run(config, older_path)
         new_ids = ids_of_samples(split, experiment.samples)
         new_items = match_items(older.ids, new_ids)
         state = _take_weights(older, experiment, new_items)
@@ -89,8 +89,8 @@ def start_warm(
     _show(progress.warm_start, display)
 
 
-def _find(config: ConfigDict, path: Path) -> Older:
-    """Returns the older run, once it is known to fit."""
+def _find_older_run(config: ConfigDict, path: Path) -> Older:
+    """Returns the older run after checking that it fits."""
     for name, lacking in (("config.json", "config.json"), ("checkpoints/best", "selected weights")):
         if not (path / name).exists():
             raise UserError(
@@ -109,7 +109,7 @@ def _find(config: ConfigDict, path: Path) -> Older:
 
 
 def _take_weights(older: Older, experiment: Experiment, new_items: np.ndarray) -> dict[str, Any]:
-    """Copies the selected weights into student, teacher and best; returns what is known of them."""
+    """Copies the selected weights into student, teacher and best; returns their description."""
     best, model = experiment.best, experiment.model
     state = older.store.state("best")
     fresh = {name: v.numpy() for name, v in named_variables(best.trainable_variables).items()}
@@ -167,7 +167,7 @@ def _take_memory(
     new_ids: RunIds,
     new_items: np.ndarray,
 ) -> tuple[Carried | None, str]:
-    """Fills the memory; returns how much of it came over, or None and why nothing did."""
+    """Fills the memory; returns the counts of what was copied, or None and the reason."""
     memory, newest = experiment.model.memory, older.store.newest()
     reason = _why_none(config, older)
     if memory is None or reason:
@@ -195,7 +195,7 @@ def _take_memory(
 
 
 def _why_none(config: ConfigDict, older: Older) -> str:
-    """Returns why no memory can be taken over, or an empty string."""
+    """Returns the reason why no memory can be copied, or an empty string."""
     policy, before = POLICIES[config.memory.policy], older.config["memory"]["policy"]
     if not policy.remembers:
         return "this run has none"

@@ -1,4 +1,4 @@
-"""Planted data between taste and log: lengths, popularity, thresholds of liking, exposure.
+"""Which items planted users meet and like: history lengths, popularity, exposure, thresholds.
 
 Up to `MAX_EXACT_ITEMS` items everybody is exposed to the whole catalogue and thresholds are exact
 quantiles. Beyond, a user is exposed to a pool drawn by popularity, and thresholds are estimated on
@@ -21,7 +21,7 @@ _CHUNK_PAIRS = 1 << 19  # (user, item) pairs worked on at a time: a few MB, near
 
 @dataclass(frozen=True)
 class PlantedSettings:
-    """What `planted` was called with; see there."""
+    """The arguments of `planted`."""
 
     generator: str
     num_users: int
@@ -34,7 +34,7 @@ class PlantedSettings:
     seed: int
 
     def __post_init__(self) -> None:
-        """Raises ValueError for settings from which nothing can be drawn."""
+        """Raises ValueError for settings that allow no draw."""
         if self.generator not in GENERATORS:
             raise ValueError(
                 f"`generator` must be one of {', '.join(GENERATORS)}. Received: {self.generator}."
@@ -58,7 +58,7 @@ class PlantedSettings:
 
 
 class Candidates(NamedTuple):
-    """What users can still be drawn to, a row a user.
+    """The items that users can still take, one row a user.
 
     Attributes:
         items: int32 [B, K], ascending, then zeros.
@@ -71,7 +71,7 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """All that decides what users like and meet; internal ids.
+    """Everything that decides what users like and meet, in internal ids.
 
     Attributes:
         settings: what it was drawn from.
@@ -116,7 +116,7 @@ class World:
 
 
 def make_world(settings: PlantedSettings, *, chunk_size: int | None = None) -> World:
-    """Draws a world; `chunk_size` (users at a time) changes memory and time, not the result."""
+    """Draws a world. `chunk_size`, users at a time, changes memory and time, not the result."""
     model = GENERATORS[settings.generator](
         num_users=settings.num_users,
         num_items=settings.num_items,
@@ -189,7 +189,7 @@ def largest(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 
 
 def pack_rows(values: np.ndarray, is_kept: np.ndarray) -> np.ndarray:
-    """Returns values [B, K] where kept, moved to the left in order; zeros fill the rest."""
+    """Returns the kept values [B, K] moved left in order, with zeros on the right."""
     counts = is_kept.sum(axis=1)
     rows, columns = np.nonzero(is_kept)
     places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -199,7 +199,7 @@ def pack_rows(values: np.ndarray, is_kept: np.ndarray) -> np.ndarray:
 
 
 def num_liked(settings: PlantedSettings, lengths: np.ndarray) -> np.ndarray:
-    """Returns int64, how many items users of the given lengths like: all observed, and the rate."""
+    """Returns the number of items that users of the given lengths like, int64."""
     rest = settings.false_negative_rate * (settings.num_items - lengths)
     return lengths + np.floor(rest + 0.5).astype(np.int64)
 

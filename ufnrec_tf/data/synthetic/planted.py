@@ -1,4 +1,4 @@
-"""Data with a planted truth: logs drawn from known tastes, so false negatives are known exactly.
+"""Planted data: a log drawn from known tastes; the best possible ranks; precision of flags.
 
 Observed = exposed and liked, in an order that popularity and the last item decide. What a user
 likes but was never observed to take is a false negative. `PlantedTruth` answers from stored
@@ -148,7 +148,7 @@ def _as_interactions(world: World, items: np.ndarray, offsets: np.ndarray) -> In
 def ceiling_ranks(
     data: PlantedData, split: Split, part: str, *, chunk_size: int | None = None
 ) -> np.ndarray:
-    """Ranks targets by the true next-item distribution: what no recommender beats on average.
+    """Ranks targets by the true next-item distribution, the best possible on average.
 
     For large catalogues the truth knows each user's exposure pool, so this ceiling is out of reach.
 
@@ -188,7 +188,7 @@ def detection(
     candidates: tuple[np.ndarray, np.ndarray] | None = None,
     is_trained: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Says how well flagged pairs hit the planted false negatives.
+    """Returns how well flagged pairs match the planted false negatives.
 
     Pairs that were observed in any part are left out on both sides: their truth is no news.
 
@@ -206,13 +206,13 @@ def detection(
         `base_rate`: liked share of the candidates; `lift`: precision over base rate;
         `num_flagged`. NaN where a ratio has no denominator.
     """
-    flagged, is_hit = _judge(data, users, items)
+    flagged, is_hit = _unobserved_pairs(data, users, items)
     if candidates is None:
         world, known = data.truth.world, slice(None) if is_trained is None else is_trained
         num_pairs = int((data.settings.num_items - world.lengths[known]).sum())
         num_true, num_found = int(world.num_false_negatives()[known].sum()), int(is_hit.sum())
     else:
-        pairs, is_true = _judge(data, *candidates)
+        pairs, is_true = _unobserved_pairs(data, *candidates)
         num_pairs, num_true = len(pairs), int(is_true.sum())
         num_found = int(np.isin(pairs[is_true], flagged).sum())
     precision = _ratio(int(is_hit.sum()), len(flagged))
@@ -226,7 +226,7 @@ def detection(
     }
 
 
-def _judge(
+def _unobserved_pairs(
     data: PlantedData, users: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns int64 keys of the different unobserved pairs, and bool, True where liked."""

@@ -1,4 +1,4 @@
-"""The ground truths that planted data can have: who likes what, and what follows what.
+"""Taste models of planted data: who likes what, and which item follows which.
 
 Every value is an elementwise function of stored factors and of a counter-based hash. So a single
 (user, item) pair costs the same at ten items or a million, and gives the same bits whether it is
@@ -62,7 +62,7 @@ def hash_normal(salt: np.uint64, rows: np.ndarray, columns: np.ndarray) -> np.nd
 
 
 class TasteModel(Protocol):
-    """What a generator answers; what it says of padding, item 0, means nothing."""
+    """A model of tastes. Its values for item 0, padding, mean nothing."""
 
     @property
     def groups(self) -> np.ndarray:
@@ -70,13 +70,13 @@ class TasteModel(Protocol):
 
     @property
     def group_name(self) -> str:
-        """What such a cluster is called in titles."""
+        """The word for a cluster in titles."""
 
     def affinity(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Returns float32 affinities; internal user and item ids broadcast."""
 
     def features(self, items: np.ndarray) -> np.ndarray:
-        """Returns what `successor` needs of items [B, K]; its last two axes are B and K."""
+        """Returns the features of items [B, K] for `successor`; the last two axes are B and K."""
 
     def successor(self, last: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Returns float32 [B, K], about unit variance: how well candidates follow items `last` [B].

@@ -1,4 +1,4 @@
-"""The truth behind planted data, asked by diagnostics and never by training."""
+"""The truth behind planted data. Only diagnostics may ask it, never training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ufnrec_tf.data.synthetic.exposure import PlantedSettings, World
 
 @dataclass(frozen=True, eq=False)
 class PlantedTruth:
-    """What really is liked, and what really comes next; internal ids throughout.
+    """Answers which items users like and which comes next, in internal ids.
 
     Attributes:
         world: the drawn tastes and exposures.

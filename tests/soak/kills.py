@@ -1,6 +1,6 @@
 """`make soak`: runs killed at random again and again, each compared with an undisturbed one.
 
-    python -m tests.soak --kills=20 --seed=0 --cases=ufnrec,ufnrec_safe,arms,compiled
+    python -m tests.soak.kills --kills=20 --seed=0 --cases=ufnrec,ufnrec_safe,arms,compiled
 
 Half of the processes are main.py, killed from outside after a random time; half kill themselves at
 a random one of their writes: before it, half-way or after it.

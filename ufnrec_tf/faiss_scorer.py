@@ -17,8 +17,8 @@ from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import read_metadata
 from ufnrec_tf.export.small_table_check import recall
-from ufnrec_tf.export.versions import damaged
-from ufnrec_tf.recommend.scoring import Answers, ExactScorer
+from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.recommend.scoring import BestItems, ExactScorer
 
 _CHECKED = 512
 # Cells of the index a square root of items, the share of them that is searched, and the items
@@ -59,7 +59,7 @@ class FaissScorer:
                 raise FileNotFoundError("without its table of items")
             vectors = np.ascontiguousarray(model.item_vectors()["vectors"].numpy()[1:])
         except (OSError, KeyError, AttributeError, ValueError) as error:
-            raise damaged(export_dir, error) from error
+            raise damaged_error(export_dir, error) from error
         self._raw_ids = np.array([b"", *(id.encode() for id in items["item_id"])], object)
         self._index = _index_of(faiss, vectors)
         self._num_items = len(vectors)
@@ -77,7 +77,7 @@ class FaissScorer:
             f"{self._index.nlist:,} cells searched"
         )
 
-    def best(self, item_ids: tf.Tensor, k: int) -> Answers:
+    def best(self, item_ids: tf.Tensor, k: int) -> BestItems:
         """See `Scorer`."""
         seen = self._model.lookup(item_ids).numpy()  # [B, T]
         num_known = np.count_nonzero(seen, axis=1)
@@ -89,7 +89,7 @@ class FaissScorer:
         if self._masks_seen:
             items[_are_in(items, seen)] = PAD
         items, scores = _first(items, scores, k)
-        answers = Answers(self._raw_ids[items], scores, num_known)
+        answers = BestItems(self._raw_ids[items], scores, num_known)
         left = self._num_items - (_num_distinct(seen) if self._masks_seen else 0)
         is_short = np.count_nonzero(items, axis=1) < np.minimum(k, left)
         self._answer_exactly(answers, item_ids, (num_known == 0) | is_short, k)
@@ -97,7 +97,7 @@ class FaissScorer:
         return answers
 
     def _answer_exactly(
-        self, answers: Answers, item_ids: tf.Tensor, chosen: np.ndarray, k: int
+        self, answers: BestItems, item_ids: tf.Tensor, chosen: np.ndarray, k: int
     ) -> None:
         """Replaces the answers of the chosen rows, bool [B]."""
         if chosen.any():
@@ -105,7 +105,7 @@ class FaissScorer:
             answers.item_ids[chosen] = exact.item_ids
             answers.scores[chosen] = exact.scores
 
-    def _check(self, answers: Answers, item_ids: tf.Tensor, k: int) -> None:
+    def _check(self, answers: BestItems, item_ids: tf.Tensor, k: int) -> None:
         """Compares the first histories' answers with the exact ones."""
         count = min(_CHECKED - self._num_checked, len(answers.scores))
         if count > 0:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.text import plain
 from ufnrec_tf.export.saved_model import read_metadata
-from ufnrec_tf.export.versions import damaged, newest_version
+from ufnrec_tf.export.versions import damaged_error, newest_version
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.page_search import Catalogue, read_catalogue
@@ -113,7 +113,7 @@ def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
         _ = signatures["recommend"], signatures["serving_default"]
     # What loading raises depends on which byte is damaged.
     except Exception as error:
-        raise damaged(path, error) from error
+        raise damaged_error(path, error) from error
     own_catalogue = read_catalogue(path)
     model = LoadedModel(
         int(path.name) if path.name.isdecimal() else 1,

@@ -24,7 +24,7 @@ from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.serving.limits import Limits, Refusal, shown_value
 
 _MAX_INT32 = 2**31 - 1
-_ANSWER_FORMS = ("instances", "inputs")
+_FORMS = ("instances", "inputs")
 
 Body = TypeVar("Body", bound=BaseModel)
 Rows = list[list[bytes]]
@@ -94,7 +94,7 @@ def read_predict(body: bytes) -> PredictBody:
         Refusal: If it is not a JSON object with either `instances` or `inputs`.
     """
     found = checked(PredictBody, read_json(body))
-    if len(found.model_fields_set.intersection(_ANSWER_FORMS)) != 1:
+    if len(found.model_fields_set.intersection(_FORMS)) != 1:
         raise Refusal(400, "the body must have either `instances` (rows) or `inputs` (columns).")
     return found
 
@@ -177,13 +177,12 @@ def _fault(error: ErrorDetails, model: type[BaseModel], where: str) -> str:
         case "too_short":
             return f"`{field}` has no row. Send at least one; an empty history is []."
         case "too_long":
-            kind, way_out = (
-                ("ids", "Send only the newest.")
-                if places
-                else ("rows", "Send them in several requests.")
-            )
             count, most = error["ctx"]["actual_length"], error["ctx"]["max_length"]
-            return f"`{field}` has {count:,} {kind}, more than {most:,}. {way_out}"
+            if places:
+                return f"`{field}` has {count:,} ids, more than {most:,}. Send only the newest."
+            return (
+                f"`{field}` has {count:,} rows, more than {most:,}. Send them in several requests."
+            )
     expected = (
         model.model_fields[name].description,
         "a list of ids",
@@ -220,12 +219,10 @@ def _columns_of_instances(body: PredictBody, infos: Sequence[TensorInfo]) -> dic
             f"the signature {shown_value(body.signature)} takes `{numbers[0]}`, one number for "
             f"the whole request, which `instances` cannot hold. Send {json.dumps(example)}.",
         )
-    names = [info.name for info in infos]
+    names = tuple(info.name for info in infos)
     if len(names) == 1 and not any(isinstance(instance, dict) for instance in body.instances):
         return {names[0]: body.instances}
-    model = create_model(
-        "Instance", __config__=ConfigDict(extra="forbid"), **dict.fromkeys(names, (Any, ...))
-    )
+    model = _instance_model(names)
     instances = [
         checked(
             model,
@@ -235,6 +232,13 @@ def _columns_of_instances(body: PredictBody, infos: Sequence[TensorInfo]) -> dic
         for number, instance in enumerate(body.instances)
     ]
     return {name: [getattr(instance, name) for instance in instances] for name in names}
+
+
+@lru_cache(maxsize=64)
+def _instance_model(names: tuple[str, ...]) -> type[BaseModel]:
+    """Returns the pydantic model of an object of `instances`, its values not checked."""
+    fields: dict[str, Any] = dict.fromkeys(names, (Any, ...))
+    return create_model("Instance", __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def checked_inputs(columns: Any, infos: tuple[TensorInfo, ...], limits: Limits) -> RequestInputs:

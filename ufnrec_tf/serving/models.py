@@ -25,6 +25,11 @@ MODEL_NAME = "ufnrec"
 
 # Floats of one call's scores: bounds memory where there are a million items.
 _MAX_SCORES = 1 << 26
+# Checks for a new version after which the requests that use the one before are done.
+_CHECKS_UNTIL_FREEZE = 15
+
+FileStates = tuple[tuple[str, int, int], ...]
+"""Name, size and time of each file of a version."""
 
 
 class Signature(NamedTuple):
@@ -159,11 +164,8 @@ def _warm_up(path: Path, model: LoadedModel) -> None:
             ) from error
 
 
-Fingerprint = tuple[tuple[str, int, int], ...]
-
-
-def fingerprint(version_folder: Path) -> Fingerprint:
-    """Returns name, size and time of each file of a version, which show whether it has changed."""
+def file_states(version_folder: Path) -> FileStates:
+    """Returns the states of a version's files, which differ once one of them has changed."""
     found = []
     for path in sorted(version_folder.rglob("*")):
         try:
@@ -184,10 +186,6 @@ def _freeze_objects() -> None:
     gc.unfreeze()
     gc.collect()  # the objects of an older version, cycles included
     gc.freeze()
-
-
-_CHECKS_UNTIL_FREEZE = 15
-"""Checks for a new version after which the requests that use the one before are done."""
 
 
 class ModelKeeper:
@@ -218,12 +216,12 @@ class ModelKeeper:
         self._metrics = metrics
         self._log_line = log_line
         self._checks_until_freeze = 0
-        self._seen: Fingerprint = ()
-        self._tried: Fingerprint = ()
+        self._seen: FileStates = ()
+        self._tried: FileStates = ()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         path = newest_version(folder)
-        self._tried = self._seen = fingerprint(path)
+        self._tried = self._seen = file_states(path)
         self.current = load(path)
         _freeze_objects()
         metrics.version.set(self.current.version)
@@ -261,7 +259,7 @@ class ModelKeeper:
             path = newest_version(self._folder)
         except UserError:
             return
-        now = fingerprint(path)
+        now = file_states(path)
         is_settled, self._seen = now == self._seen, now
         if not is_settled or now == self._tried:
             return

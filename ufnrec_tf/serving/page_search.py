@@ -14,6 +14,8 @@ import pandas as pd
 from ufnrec_tf.export.items import read_items
 
 _END, _FIELD = "\n", "\t"
+# Items of a user's memory that the page shows, flagged ones and then the highest counts first.
+_MAX_REMEMBERED = 100
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -120,10 +122,6 @@ def read_catalogue(version_folder: Path) -> Catalogue | None:
     )
 
 
-MOST_REMEMBERED = 100
-"""Items of a user's memory that the page shows at most, flagged and highest counts first."""
-
-
 class UserHistories(NamedTuple):
     """The items of each user by internal number; user u's are `items[offsets[u]:offsets[u + 1]]`.
 
@@ -195,7 +193,7 @@ class Users:
         rows = self._memory.get(user)
         if rows is None:
             return [], 0
-        shown = self._frame.iloc[rows[:MOST_REMEMBERED]].to_dict("records")
+        shown = self._frame.iloc[rows[:_MAX_REMEMBERED]].to_dict("records")
         found = [
             {
                 "item": str(row["item"]),

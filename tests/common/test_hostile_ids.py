@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.helpers.pages import Page, assert_harmless
 from tests.helpers.runs import LIGHT, TINY, run
-from ufnrec_tf.cli.serve import ServeOptions, what_is_known
+from ufnrec_tf.cli.serve import ServeOptions, run_contents
 from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.readers import read_interactions
 from ufnrec_tf.runs.workdir import read_record
@@ -150,8 +150,8 @@ def test_lines_of_the_log_stay_lines(workdir, folder):
 
 def test_the_server_answers_with_them_as_json(workdir):
     config = ConfigDict(read_record(workdir / "config.json")["config"])
-    known = what_is_known(ServeOptions(str(workdir), "", "", "", 0), config)
-    assert known.catalogue and known.people
+    known = run_contents(ServeOptions(str(workdir), "", "", "", 0), config)
+    assert known.catalogue and known.users
 
     def sent(value):
         answer = json_response(value)
@@ -161,8 +161,8 @@ def test_the_server_answers_with_them_as_json(workdir):
     items = sent({"items": known.catalogue.search("", limit=99)})["items"]
     assert {item["id"]: item["title"] for item in items} == TITLES
     for user in USERS:
-        assert set(sent(known.people.history(user, most=9))) <= set(ODD)
-        assert user in {each["id"] for each in sent(known.people.search(user, limit=99))}
+        assert set(sent(known.users.history(user, most=9))) <= set(ODD)
+        assert user in {each["id"] for each in sent(known.users.search(user, limit=99))}
 
 
 def test_users_are_excluded_whatever_their_ids(workdir, folder):

@@ -155,7 +155,7 @@ def test_events_that_do_not_fit_are_refused():
     [
         (ITEM_IDS[1:], "begin with"),
         (np.array([""], dtype=object), "an item or more"),
-        (np.array([*ITEM_IDS[:-1], ""], dtype=object), "at 0 alone"),
+        (np.array([*ITEM_IDS[:-1], ""], dtype=object), "only at 0"),
         (np.array([*ITEM_IDS[:-1], "i7"], dtype=object), "unique"),
         (ITEM_IDS[:-1], "one id a row"),
     ],

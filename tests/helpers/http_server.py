@@ -19,16 +19,16 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def serving(export_folder, *, limits=None, people=None, catalogue=None, poll_seconds=0.05):
+def serving(export_folder, *, limits=None, users=None, catalogue=None, poll_seconds=0.05):
     """Serves a folder of versions; gives the server, its port and the lines of its log."""
     lines: list[str] = []
     bound = listen(Address("127.0.0.1", 0))
     server = Server(
         export_folder,
         limits=limits or Limits(),
-        people=people,
+        users=users,
         catalogue=catalogue,
-        tell=lines.append,
+        log_line=lines.append,
     )
     port = bound.getsockname()[1]
     thread = threading.Thread(

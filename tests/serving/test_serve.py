@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from tests.helpers.http_client import GOOD, PREDICT
 from tests.helpers.http_server import serving
-from ufnrec_tf.cli.serve import ServeOptions, what_is_known
+from ufnrec_tf.cli.serve import ServeOptions, run_contents
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.workdir import read_record
@@ -33,9 +33,9 @@ def log(trained):
 
 @pytest.fixture(scope="module")
 def running(trained):
-    known = what_is_known(ServeOptions(str(trained), "", "", "", 0), config_of(trained))
+    contents = run_contents(ServeOptions(str(trained), "", "", "", 0), config_of(trained))
     with serving(
-        trained / "export", limits=LIMITS, people=known.people, catalogue=known.catalogue
+        trained / "export", limits=LIMITS, users=contents.users, catalogue=contents.catalogue
     ) as found:
         yield found
 
@@ -180,7 +180,8 @@ def test_who_may_ask(running):
     client = running.client()
     for host in ("127.0.0.1", f"localhost:{running.port}", "[::1]:80", "LOCALHOST"):
         assert client.ask("/healthz", headers={"Host": host}).status == 200
-    for host in ("evil.example", "127.0.0.1.evil.example", "", "127.0.0.1@evil.example"):
+    others = ("", "evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example")
+    for host in (*others, "[::1]evil.example", "localhost:evil.example"):
         assert client.ask("/", headers={"Host": host}).status == 400
     own = f"http://127.0.0.1:{running.port}"
     assert client.ask(PREDICT, GOOD, headers={"Origin": own}).status == 200

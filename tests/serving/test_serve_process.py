@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tests.helpers.http_client import GOOD, PREDICT, Client, wait_until
 from tests.helpers.http_server import serving
 from tests.helpers.runs import command, environment, pairs_text, run
-from ufnrec_tf.cli.serve import ServeOptions, what_is_known
+from ufnrec_tf.cli.serve import ServeOptions, run_contents
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.workdir import read_record
@@ -72,20 +72,20 @@ def test_a_new_version_is_taken_up_under_load_and_a_damaged_one_is_not(trained, 
 def test_users_come_from_the_log_while_it_is_there(trained, tmp_path):
     config = ConfigDict(read_record(trained / "config.json")["config"])
     log = load(config, "").interactions
-    place = ServeOptions(str(trained), "", "", "", 0)
-    people = what_is_known(place, config).people
-    assert people is not None and people.source == f"all events of {log.source}"
+    options = ServeOptions(str(trained), "", "", "", 0)
+    users = run_contents(options, config).users
+    assert users is not None and users.source == f"all events of {log.source}"
     for name in ("ids", "config.json", "false_negatives.parquet"):
         copy = shutil.copytree if name == "ids" else shutil.copy
         copy(trained / name, tmp_path / name)
     record = read_record(tmp_path / "config.json") | {"data_path": str(tmp_path / "moved")}
     (tmp_path / "config.json").write_text(json.dumps(record), encoding="utf-8")
     config.data.name = ""
-    kept = what_is_known(place._replace(workdir=str(tmp_path)), config).people
+    kept = run_contents(options._replace(workdir=str(tmp_path)), config).users
     assert kept is not None and kept.source.startswith("training events")
     for row, user in enumerate(log.user_ids):
         taken = log.item_ids[log.items[log.offsets[row] : log.offsets[row + 1]]].tolist()
-        assert people.history(user, most=999) == taken
+        assert users.history(user, most=999) == taken
         history = kept.history(user, most=999)
         assert history and history == taken[:-2][-len(history) :]  # the last two are held out
 
@@ -95,9 +95,9 @@ def test_another_log_than_the_run_s_is_refused(trained, tmp_path):
     record = read_record(trained / "config.json")
     config = ConfigDict(record["config"])
     config.data.name = ""
-    place = ServeOptions(str(trained), "", str(tmp_path / "log"), "", 0)
+    options = ServeOptions(str(trained), "", str(tmp_path / "log"), "", 0)
     with pytest.raises(UserError, match=r"is not the log that .* was trained on"):
-        what_is_known(place, config)
+        run_contents(options, config)
 
 
 # A process of its own, and flags.

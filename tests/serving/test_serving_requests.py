@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from ufnrec_tf.serving.limits import Limits, Refusal
-from ufnrec_tf.serving.rest import InputSpec, answer, read_asked, read_inputs
+from ufnrec_tf.serving.rest import TensorInfo, answer_json, read_inputs, read_predict
 
-ITEMS = InputSpec("item_ids", "string", (-1, -1))
-K = InputSpec("k", "int32", ())
-EXCLUDE = InputSpec("exclude_ids", "string", (-1, -1))
+ITEMS = TensorInfo("item_ids", "string", (-1, -1))
+K = TensorInfo("k", "int32", ())
+EXCLUDE = TensorInfo("exclude_ids", "string", (-1, -1))
 LIMITS = Limits(max_instances=3, max_history=4, max_k=50)
 
 
 def read(body, *specs, limits=LIMITS):
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
-    return read_inputs(read_asked(body), specs or (ITEMS,), limits)
+    return read_inputs(read_predict(body), specs or (ITEMS,), limits)
 
 
 def refused(body, *specs):
@@ -68,7 +68,7 @@ BAD = {
     "too deep": (b'{"instances": ' + b"[" * 100_000, ["too deeply"]),
     "too deep and closed": (b'{"inputs": ' + b'{"a":' * 90_000 + b"1", ["too deeply"]),
     "digits": (b'{"instances": [[' + b"9" * 5000 + b"]]}", ["too long"]),
-    "a list": ([["a"]], ["must be a JSON object", "a list"]),
+    "a list": ([["a"]], ["must be a JSON object", '[["a"]]']),
     "null": (b"null", ["must be a JSON object", "null"]),
     "no values": ({}, ["either `instances`"]),
     "both": ({"instances": [["a"]], "inputs": [["a"]]}, ["either `instances`"]),
@@ -78,19 +78,21 @@ BAD = {
     "twice inside": (b'{"instances": [{"item_ids": [], "item_ids": []}]}', ["more than once"]),
     "NaN": (b'{"instances": [[NaN]]}', ["NaN"]),
     "Infinity": (b'{"instances": [[-Infinity]]}', ["-Infinity"]),
-    "instances no list": ({"instances": "a"}, ["`instances` must be a list", "a string"]),
-    "row no list": ({"instances": ["a"]}, ["item_ids[0] must be a list", "a string"]),
+    "instances no list": ({"instances": "a"}, ["`instances` must be a list", '"a"']),
+    "row no list": ({"instances": ["a"]}, ["`item_ids[0]` must be a list", '"a"']),
     "id no text": ({"instances": [["a", 5]]}, ["item_ids[0][1]", "5"]),
     "id null": ({"instances": [["a"], [None]]}, ["item_ids[1][0]", "null"]),
     "id a list": ({"instances": [[["a"]]]}, ["item_ids[0][0]"]),
     "b64 wrong": ({"instances": [[{"b64": "w6k"}]]}, ["item_ids[0][0]"]),
     "b64 no text": ({"instances": [[{"b64": 1}]]}, ["item_ids[0][0]"]),
+    "b64 no alphabet": ({"instances": [[{"b64": "w6k=!"}]]}, ["item_ids[0][0]"]),
     "b64 and more": ({"instances": [[{"b64": "w6k=", "a": 1}]]}, ["item_ids[0][0]"]),
     "no row": ({"instances": []}, ["no row"]),
     "too many rows": ({"instances": [[]] * 4}, ["4 rows", "more than 3"]),
-    "too long a row": ({"inputs": [["a"] * 5]}, ["item_ids[0] has 5 ids", "more than 4"]),
+    "too long a row": ({"inputs": [["a"] * 5]}, ["`item_ids[0]` has 5 ids", "more than 4"]),
     "lacks the input": ({"instances": [{}]}, ["lacks `item_ids`"]),
     "unknown input": ({"instances": [{"item_ids": [], "x": 1}]}, ['unknown key "x"']),
+    "instance no list": ({"instances": [{"item_ids": []}, 5]}, ["instances[1]", "5"]),
     "unknown column": ({"inputs": {"items": []}}, ["unknown key", "'item_ids'?"]),
 }
 
@@ -140,9 +142,9 @@ OUTPUTS = {
 
 def test_answers_as_columns_and_as_rows():
     ids, scores = [["é", "b"], ["c", ""]], [[0.1, -1e30], [0.33333334, 2.0]]
-    columns = json.loads(answer(OUTPUTS, is_columns=True))
+    columns = json.loads(answer_json(OUTPUTS, is_columns=True))
     assert columns == {"outputs": {"item_ids": ids, "scores": scores}}
-    rows = json.loads(answer(OUTPUTS, is_columns=False))
+    rows = json.loads(answer_json(OUTPUTS, is_columns=False))
     assert rows == {
         "predictions": [
             {"item_ids": ids[0], "scores": scores[0]},
@@ -154,5 +156,5 @@ def test_answers_as_columns_and_as_rows():
 def test_the_name_of_a_single_output_is_left_out():
     single = {"vectors": OUTPUTS["scores"]}
     scores = [[0.1, -1e30], [0.33333334, 2.0]]
-    assert json.loads(answer(single, is_columns=True)) == {"outputs": scores}
-    assert json.loads(answer(single, is_columns=False)) == {"predictions": scores}
+    assert json.loads(answer_json(single, is_columns=True)) == {"outputs": scores}
+    assert json.loads(answer_json(single, is_columns=False)) == {"predictions": scores}

@@ -241,5 +241,5 @@ def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     check_overrides(overrides)
     config = load_config("", overrides)
     trained_with = trained_config(flags.workdir, [])[0] if flags.workdir else config
-    place = ServeOptions(flags.workdir, flags.export, flags.data, flags.host, flags.port)
-    serve_export(place, config, trained_with, Display())
+    options = ServeOptions(flags.workdir, flags.export, flags.data, flags.host, flags.port)
+    serve_export(options, config, trained_with, Display())

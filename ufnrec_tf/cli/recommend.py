@@ -1,4 +1,4 @@
-"""--mode=recommend: a work directory's newest exported model, histories, the screen."""
+"""--mode=recommend: recommendations by the newest export of a work directory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ufnrec_tf.recommend.history_groups import History
 
 
 def recommend_workdir(flags: Any, log: Interactions | None, display: Display) -> None:
-    """Writes --output, and shows what was read and written.
+    """Writes --output, and shows the counts of what was read and written.
 
     Args:
         flags: workdir, histories, output, top_k.
-        log: The data whose users are recommended for, or None for the file --histories.
+        log: The data whose users get recommendations, or None for the file --histories.
         display: The screen.
 
     Raises:
-        UserError: Where a file or a flag is at fault.
+        UserError: If a file or a flag is at fault.
     """
     export_dir = newest_version(Path(flags.workdir) / "export")
     summary = recommend(
@@ -42,7 +42,7 @@ def recommend_workdir(flags: Any, log: Interactions | None, display: Display) ->
 
 
 def log_histories(log: Interactions) -> Histories:
-    """Returns the whole histories of a log's users: what a split holds out is part of them."""
+    """Returns the whole histories of a log's users, with the events that a split holds out."""
 
     def read(_: Path) -> Iterator[History]:
         for user, raw in enumerate(log.user_ids):

@@ -1,4 +1,4 @@
-"""--mode=serve: a local server of a work directory's export, with the run's users on its page."""
+"""--mode=serve: a local server of an export, with the users and items of its run on the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.errors import Terminated, UserError, own_words
+from ufnrec_tf.common.errors import Terminated, UserError, import_extra, own_words
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
@@ -19,9 +19,9 @@ from ufnrec_tf.reading.sources import PLANTED, load
 from ufnrec_tf.runs.raw_ids import has_ids, read_ids
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.limits import Limits
-from ufnrec_tf.serving.page_search import Catalogue, People, UserHistories
+from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
 
-_NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+_NEEDED = ("fastapi", "pydantic", "uvicorn", "prometheus_client")
 _MEMORY_FILE = "false_negatives.parquet"
 _MEMORY_COLUMNS = ["user", "item", "position", "count", "margin", "flagged"]
 _BACKLOG = 1024
@@ -29,10 +29,10 @@ _MAX_LOG_BYTES = 1 << 29
 
 
 class ServeOptions(NamedTuple):
-    """What is served, and where.
+    """The flags of --mode=serve.
 
     Attributes:
-        workdir: A work directory, or "".
+        workdir: A work directory, or "" for only an export.
         export: Folder of version folders, or "" for the work directory's.
         data: The log, or "" for the one that the run was trained on.
         host: Address to listen on.
@@ -47,56 +47,57 @@ class ServeOptions(NamedTuple):
 
 
 class RunContents(NamedTuple):
-    """What the page is told of the run beside its model.
+    """The users and items of a run, for the page.
 
     Attributes:
-        people: Its users, or None.
-        catalogue: Its items, or None.
-        note: Why there are fewer users than one may expect; or "".
+        users: The users, or None.
+        catalogue: The items, or None.
+        note: The reason why the page shows less than the whole log, or "".
     """
 
-    people: People | None
+    users: Users | None
     catalogue: Catalogue | None
     note: str
 
 
 def serve(
-    place: ServeOptions, config: ConfigDict, source_config: ConfigDict, display: Display
+    options: ServeOptions, config: ConfigDict, source_config: ConfigDict, display: Display
 ) -> None:
-    """Serves until told to stop.
+    """Serves until a signal ends it.
 
     Args:
-        place: What, and where.
-        config: The `serving` section is read.
-        source_config: The configuration that the run was trained with, by which its log is read.
-        display: Takes lines.
+        options: The export, the run and the address.
+        config: Its `serving` section is read.
+        source_config: The configuration of the run's training, by which its log is read.
+        display: The screen.
 
     Raises:
-        UserError: If there is nothing to serve, or no address to serve at.
+        UserError: If there is no export, or the address cannot be listened on.
     """
-    _check_packages()
-    folder = Path(place.export) if place.export else Path(place.workdir) / "export"
-    newest_version(folder)  # before seconds go by
+    for package in _NEEDED:
+        import_extra(package, extra="serve", needed_by="--mode=serve")
+    folder = Path(options.export) if options.export else Path(options.workdir) / "export"
+    newest_version(folder)  # a missing export is an error before TensorFlow is imported
     import_tensorflow()
     from ufnrec_tf.serving.server import Address, Server, listen
 
     settings = config.serving.to_dict()
     poll_seconds = settings.pop("poll_seconds")
-    bound = listen(Address(place.host, place.port))
+    bound = listen(Address(options.host, options.port))
     with bound:
-        known = what_is_known(place, source_config)
+        contents = run_contents(options, source_config)
         server = Server(
             folder,
             limits=Limits(**settings),
-            people=known.people,
-            catalogue=known.catalogue,
-            tell=lambda text: display.line(text, wraps=False),
+            users=contents.users,
+            catalogue=contents.catalogue,
+            log_line=lambda text: display.line(text, wraps=False),
         )
-        if known.note:
-            display.notes.line(known.note)
-        bound.listen(_BACKLOG)  # who reads the lines below can connect
+        if contents.note:
+            display.notes.line(contents.note)
+        bound.listen(_BACKLOG)  # a client that reads the lines below can connect
         port = bound.getsockname()[1]
-        shown_host = f"[{place.host}]" if ":" in place.host else place.host
+        shown_host = f"[{options.host}]" if ":" in options.host else options.host
         version = server.service.keeper.current.version
         display.line(f"{folder}: version {version} serves at http://{shown_host}:{port}/")
         display.line(
@@ -105,72 +106,61 @@ def serve(
             wraps=False,
         )
         try:
-            server.run(bound, host=place.host, poll_seconds=poll_seconds)
+            server.run(bound, host=options.host, poll_seconds=poll_seconds)
         except (KeyboardInterrupt, Terminated) as end:
             raise type(end)("stopped") from None
 
 
-def _check_packages() -> None:
-    """Raises UserError where the packages of the extra `serve` are missing."""
-    from importlib.util import find_spec
-
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"--mode=serve needs {', '.join(missing)}. Run: pip install 'ufnrec-tf[serve]'"
-        )
-
-
-def what_is_known(place: ServeOptions, source_config: ConfigDict) -> RunContents:
-    """Returns users and items of the run, from its log, or else from what it keeps of it.
+def run_contents(options: ServeOptions, source_config: ConfigDict) -> RunContents:
+    """Returns users and items of a run: from its log, else from the work directory's own copy.
 
     Raises:
         UserError: If --data was given and is not the run's log, or the run's record is damaged.
     """
-    if not place.workdir:
+    if not options.workdir:
         return RunContents(None, None, "")
-    workdir = Path(place.workdir)
+    workdir = Path(options.workdir)
     record = read_record(workdir / "config.json")
     memory = _read_memory(workdir)
     note = ""
     try:
-        log = _read_log(place, record["data_path"], source_config)
+        log = _read_log(options, record["data_path"], source_config)
         if log is not None:
-            _check_same(log, record["identity"].get("data of sha256"), place)
-            return _of_log(log, memory)
+            _check_same_log(log, record["identity"].get("data of sha256"), options)
+            return _contents_of_log(log, memory)
     except UserError as error:
-        if place.data:
+        if options.data:
             raise
-        note = f"note: the page shows training events alone, as the log cannot be read: {error}"
+        note = f"note: the page shows only training events, as the log cannot be read: {error}"
     if not has_ids(workdir):
         return RunContents(None, None, note)
     ids = read_ids(workdir)
     lengths = ids.num_rows + 1
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     histories = UserHistories(ids.users, offsets, ids.events, ids.items)
-    people = People(histories, memory, source="training events kept in the work directory")
-    return RunContents(people, Catalogue(ids.items[1:]), note)
+    users = Users(histories, memory, source="training events kept in the work directory")
+    return RunContents(users, Catalogue(ids.items[1:]), note)
 
 
-def _read_log(place: ServeOptions, data_path: str, config: ConfigDict) -> Interactions | None:
-    """Returns the run's log; None where it is too large to hold beside a server, or not a file."""
-    path = place.data or data_path
+def _read_log(options: ServeOptions, data_path: str, config: ConfigDict) -> Interactions | None:
+    """Returns the run's log, or None if it was no file or is too large to hold in a server."""
+    path = options.data or data_path
     if not path:
         return load(config, "").interactions if config.data.name == PLANTED else None
-    if not place.data and Path(path).is_file() and Path(path).stat().st_size > _MAX_LOG_BYTES:
+    if not options.data and Path(path).is_file() and Path(path).stat().st_size > _MAX_LOG_BYTES:
         return None
     return load(config, path).interactions
 
 
-def _check_same(log: Interactions, sha256: str | None, place: ServeOptions) -> None:
+def _check_same_log(log: Interactions, sha256: str | None, options: ServeOptions) -> None:
     if log.sha256 != sha256:
         raise UserError(
-            f"{place.data or log.source}: is not the log that {place.workdir} was trained on (its "
-            "sha256 differs). Give that one as --data, or leave --data out."
+            f"{options.data or log.source}: is not the log that {options.workdir} was trained on "
+            "(its sha256 differs). Give that one as --data, or leave --data out."
         )
 
 
-def _of_log(log: Interactions, memory: pd.DataFrame | None) -> RunContents:
+def _contents_of_log(log: Interactions, memory: pd.DataFrame | None) -> RunContents:
     catalogue = Catalogue(
         log.item_ids[1:],
         titles=_without_padding(log.item_titles),
@@ -179,7 +169,7 @@ def _of_log(log: Interactions, memory: pd.DataFrame | None) -> RunContents:
     )
     histories = UserHistories(log.user_ids, log.offsets, log.items, log.item_ids)
     return RunContents(
-        People(histories, memory, source=f"all events of {log.source}"), catalogue, ""
+        Users(histories, memory, source=f"all events of {log.source}"), catalogue, ""
     )
 
 
@@ -188,7 +178,7 @@ def _without_padding(column: np.ndarray | None) -> np.ndarray | None:
 
 
 def _read_memory(workdir: Path) -> pd.DataFrame | None:
-    """Returns false_negatives.parquet; None for a run without a memory."""
+    """Returns the rows of false_negatives.parquet, or None for a run without a memory."""
     path = workdir / _MEMORY_FILE
     if not path.is_file():
         return None
@@ -206,6 +196,6 @@ def check_overrides(overrides: Sequence[tuple[str, str]]) -> None:
     for key, _ in overrides:
         if not key.startswith("serving."):
             raise UserError(
-                f"--config.{key} has no effect with --mode=serve, which reads serving.* alone. "
+                f"--config.{key} has no effect with --mode=serve, which reads only serving.*. "
                 "Leave it out."
             )

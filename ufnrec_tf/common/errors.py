@@ -1,7 +1,9 @@
 """UserError, the one-line error for bad input; Terminated, raised on SIGTERM."""
 
+import importlib
 import re
 import signal
+from typing import Any
 
 from ufnrec_tf.common.text import plain
 
@@ -35,6 +37,26 @@ def own_words(error: BaseException) -> str:
         # TensorFlow's, as in "{{node x}} FILE; No space left on device [Op:SaveV2]".
         line = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", line).strip().rsplit("; ", 1)[-1]
     return line.rstrip(".")
+
+
+def import_extra(name: str, *, extra: str, needed_by: str) -> Any:
+    """Returns an imported package of an optional extra.
+
+    Args:
+        name: The package.
+        extra: The extra of ufnrec-tf that installs it.
+        needed_by: The flag or setting that needs it, for the message.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"{needed_by} needs the package {name} ({own_words(error)}). "
+            f"Install it: pip install 'ufnrec-tf[{extra}]'."
+        ) from error
 
 
 class Terminated(BaseException):

@@ -1,1 +1,1 @@
-"""A trained backbone as a SavedModel that needs TensorFlow alone, in numbered versions."""
+"""A trained backbone as a SavedModel that needs only TensorFlow, in numbered versions."""

@@ -1,4 +1,4 @@
-"""What an export says of its items besides their ids: titles, prices, how popular they are."""
+"""The table of items beside an exported model: titles, categories, prices, popularity."""
 
 import os
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ufnrec_tf.export.versions import damaged
+from ufnrec_tf.export.versions import damaged_error
 
 ITEMS_FILE = "items.parquet"
 
 
 class ItemFacts(NamedTuple):
-    """What is known of each item, by internal id; row 0 is padding and never read.
+    """The facts of each item, by internal id; row 0 is padding and never read.
 
     Attributes:
         events: int64 [num_items + 1], train events: the counts that the selected weights and the
-            popularity baseline have seen, held-out events left out.
+            popularity baseline have seen, without held-out events.
         titles: object (str) [num_items + 1], "" where unknown, or None.
         categories: object (str) [num_items + 1], "" where unknown, or None.
         prices: float64 [num_items + 1], NaN where unknown, or None.
@@ -33,7 +33,8 @@ class ItemFacts(NamedTuple):
 def popularity_scores(events: np.ndarray) -> np.ndarray:
     """Returns the logarithm of each item's share of the events, each item counted once more.
 
-    Never positive and finite, also for an item without an event; equal counts, equal scores.
+    The scores are finite and never positive, also for an item without an event. Items of equal
+    counts have equal scores.
 
     Args:
         events: int64 [num_items + 1]; that of padding does not count.
@@ -50,7 +51,7 @@ def items_table(item_ids: np.ndarray, facts: ItemFacts | None) -> pd.DataFrame:
 
     Args:
         item_ids: object (str) [num_items + 1], "" at 0.
-        facts: Or None: no titles, no events.
+        facts: The facts of the items; None: no titles, no events.
     """
     num_items = len(item_ids) - 1
     unknown = np.full(num_items + 1, "", dtype=object)
@@ -77,20 +78,21 @@ def items_table(item_ids: np.ndarray, facts: ItemFacts | None) -> pd.DataFrame:
 
 
 def write_items(path: str | os.PathLike[str], table: pd.DataFrame) -> None:
-    """Writes the table of `items_table`; strings stay strings where there is no row."""
+    """Writes the table of `items_table`; columns of text have that type also without a row."""
     texts = dict.fromkeys(("item_id", "title", "category"), "string")
     table.astype(texts).to_parquet(path, index=False)
 
 
 def read_items(export_dir: Path, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
-    """Returns the items of a version folder as `write_items` has written them.
+    """Returns the items that `write_items` wrote into a version folder.
 
     Args:
         export_dir: Version folder.
-        columns: Those that are wanted, which must be there; None: all.
+        columns: The columns to read, which must exist; None: all.
 
     Returns:
-        A row an item in order of internal id, texts as object(str); None for an export of before.
+        A row an item in order of internal id, texts as object(str); None for an older export
+        without the file.
 
     Raises:
         UserError: If the file is damaged.
@@ -102,8 +104,8 @@ def read_items(export_dir: Path, columns: Sequence[str] | None = None) -> pd.Dat
         frame = pd.read_parquet(path, columns=None if columns is None else list(columns))
         if "item_id" not in frame:
             raise ValueError("has no column item_id")
-    except (OSError, ValueError, KeyError, TypeError) as error:  # PyArrow's are such, too
-        raise damaged(path, error) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:  # PyArrow's errors derive from them
+        raise damaged_error(path, error) from error
     texts = [name for name in ("item_id", "title", "category") if name in frame]
     return frame.assign(**{name: frame[name].fillna("").astype(object) for name in texts})
 
@@ -112,13 +114,13 @@ def checked_vocabulary(item_ids: np.ndarray, num_rows: int) -> list[str]:
     """Returns raw ids, object (str) [num_items + 1], as a list.
 
     Raises:
-        ValueError: Where they cannot be the vocabulary of a table of `num_rows` rows.
+        ValueError: If they cannot be the vocabulary of a table of `num_rows` rows.
     """
     raw_ids = [str(item_id) for item_id in item_ids]
     if len(raw_ids) < 2 or raw_ids[0] != "":
         raise ValueError('`item_ids` must begin with "" (padding) and hold an item or more.')
     if "" in raw_ids[1:]:
-        raise ValueError('`item_ids` may have "" at 0 alone, where it means padding.')
+        raise ValueError('`item_ids` may have "" only at 0, where it means padding.')
     if len(set(raw_ids)) != len(raw_ids):
         raise ValueError("`item_ids` must be unique.")
     if len(raw_ids) != num_rows:

@@ -1,4 +1,4 @@
-"""Publishes an exported model as the next version of a folder that a server may be watching."""
+"""Publishes an exported model as the next version of a folder, which a server may watch."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ from ufnrec_tf.export.saved_model import ServedModel, hashes_of, read_metadata, 
 from ufnrec_tf.export.versions import next_version, prune, publishing, versions
 
 
-class Published(NamedTuple):
-    """Where a model is.
+class PublishedModel(NamedTuple):
+    """The version folder of a published model.
 
     Attributes:
-        path: Its version folder.
-        is_new: False where the newest version was the same model already.
+        path: The version folder.
+        is_new: False if the newest version was the same model already.
         removed: Numbers of older versions that were removed.
     """
 
@@ -25,30 +25,30 @@ class Published(NamedTuple):
 
 def publish(
     folder: str | os.PathLike[str], model: ServedModel, *, versions_kept: int = 0
-) -> Published:
+) -> PublishedModel:
     """Writes a model as version 1, or one above the highest, and removes the oldest versions.
 
-    Where the newest version is whole and of the same weights, items, settings and program, nothing
-    is written: a server would load it again for nothing, and the versions to go back to would be
-    pushed out by copies.
+    If the newest version is whole and has the same weights, items, settings and program, nothing
+    is written: a server would load it again for nothing, and copies would push out the older
+    versions that one may want to go back to.
 
     Args:
-        folder: The folder of versions, made where it is missing; on any file system.
-        model: What to publish.
-        versions_kept: Newest versions that stay; 0: all.
+        folder: The folder of versions, created if it is missing; on any file system.
+        model: The model to publish.
+        versions_kept: Number of newest versions that stay; 0: all.
 
     Raises:
-        UserError: Where the disk does not take it.
+        UserError: If a file cannot be written.
     """
     folder = Path(folder)
     try:
         with publishing(folder):
             found = versions(folder)
             if found and is_same(found[max(found)], model):
-                return Published(found[max(found)], False, [])
+                return PublishedModel(found[max(found)], False, [])
             path = next_version(folder)
             write_model(path, model)
-            return Published(path, True, prune(folder, versions_kept))
+            return PublishedModel(path, True, prune(folder, versions_kept))
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be published to: {own_words(error)}. "
@@ -57,11 +57,11 @@ def publish(
 
 
 def is_same(path: Path, model: ServedModel) -> bool:
-    """Whether a version folder is whole and holds this model."""
+    """Returns True if a version folder is whole and holds this model."""
     try:
         document = read_metadata(path)
         if document.get("fingerprint") != model.document["fingerprint"]:
             return False
         return document.get("files") == hashes_of(path)
-    except (UserError, OSError):  # damaged: then it is written again, as a further version
+    except (UserError, OSError):  # a damaged version: the model is written again as the next one
         return False

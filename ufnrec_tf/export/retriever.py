@@ -1,4 +1,4 @@
-"""Turns histories of raw item ids into the top-k items: what the SavedModel holds and serves."""
+"""Maps histories of raw item ids to the best k items: the graphs of the SavedModel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 from ufnrec_tf.common.small_table import SmallTable
 from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.export.items import checked_vocabulary, popularity_scores
-from ufnrec_tf.export.top_items import ItemFilters, best_items, best_of_one_block
+from ufnrec_tf.export.top_items import ItemFilters, best_items, best_items_unblocked
 
 _ITEM_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="item_ids")
 _K_SPEC = tf.TensorSpec([], tf.int32, name="k")
@@ -23,16 +23,15 @@ _ALLOW_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="allow_ids")
 class Retriever(tf.Module):
     """Maps raw histories to the best items by a backbone, vocabulary included.
 
-    A history is a row of raw item ids, the newest last. "" is padding wherever it stands, and
-    ids that the vocabulary lacks are dropped as if they were padding. The newest `max_length`
-    known ids, left-padded, are what the backbone sees. Every known item of the whole history,
-    also one older than that window, is never returned where `mask_seen`.
+    A history is a row of raw item ids, the newest last. "" is padding at any position, and ids
+    that the vocabulary lacks are dropped as if they were padding. The backbone sees the newest
+    `max_length` known ids, left-padded. With `mask_seen` no known item of the whole history is
+    returned, not even one older than that window.
 
     A history without a known id gets the most popular items, ties by lower internal id, with
-    `popularity_scores` as scores: they are not comparable with those of other histories. Without
-    `events` it is scored as the backbone scores a window of padding alone, the same answer for
-    all of them, without meaning beyond what the model learnt as its bias. `encode` knows nothing
-    of popularity.
+    `popularity_scores` as scores, which are not comparable with those of other histories. Without
+    `events` it gets the answer of the backbone to a window of only padding: the same for all such
+    histories, and without meaning beyond the bias of the model. `encode` ignores popularity.
 
     The backbone's variables are shared, not copied: a retriever follows further training.
     One call holds the scores of a block of items; see `best_items`.
@@ -48,7 +47,7 @@ class Retriever(tf.Module):
         mask_seen: bool = True,
         events: np.ndarray | None = None,
     ) -> None:
-        """Builds the vocabulary's table and takes hold of the backbone's variables.
+        """Builds the table of the vocabulary, and tracks the backbone's variables.
 
         Args:
             backbone: A `Backbone`: `encode(histories, training)` and `item_embeddings()`.
@@ -58,11 +57,11 @@ class Retriever(tf.Module):
             mask_seen: True keeps the items of a history out of its answer; False allows
                 repeat consumption.
             events: int64 [num_items + 1], how often each item occurs, for histories without a
-                known id; None leaves their answer to the backbone.
+                known id; None: the backbone answers those.
 
         Raises:
-            ValueError: Where the vocabulary is malformed or does not fit the backbone, or a
-                number is not positive.
+            ValueError: If the vocabulary is malformed or does not fit the backbone, or a number
+                is not positive.
         """
         super().__init__(name="retriever")
         for name, value in (("max_length", max_length), ("default_k", default_k)):
@@ -76,7 +75,7 @@ class Retriever(tf.Module):
         self.max_length = max_length
         self.default_k = default_k
         self.mask_seen = mask_seen
-        # Tracking the variables, and of the layer its methods alone, keeps Keras objects out of
+        # Tracking the variables, and only the methods of the layer, keeps Keras objects out of
         # the SavedModel: it holds plain tf.Variables and graphs, which TensorFlow loads unaided.
         table = getattr(backbone, "item_table", None)
         self._small_table = table if isinstance(table, SmallTable) else None
@@ -117,14 +116,14 @@ class Retriever(tf.Module):
 
         Args:
             item_ids: string [B, T], raw ids, newest last, "" is padding; B and T may be 0.
-            k: int32 [], 1 or more; beyond the number of items the rest is "".
+            k: int32 [], 1 or more.
 
         Returns:
-            `item_ids` string [B, k] and `scores` float32 [B, k]; where fewer than k items are
-            left, "" with score -1e30.
+            `item_ids` string [B, k] and `scores` float32 [B, k]; "" with score -1e30 where fewer
+            than k items are left.
 
         Raises:
-            tf.errors.InvalidArgumentError: Where k < 1, or the model gives NaN or infinity.
+            tf.errors.InvalidArgumentError: If k < 1, or the model gives NaN or infinity.
         """
         return self._top_k(self._table.lookup(item_ids), k)
 
@@ -132,24 +131,24 @@ class Retriever(tf.Module):
     def recommend_filtered(
         self, item_ids: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Returns the best k of the items that two lists a history leave; see `recommend`.
+        """Returns the best k of the items that two lists a history allow; see `recommend`.
 
-        In both lists "" is padding and ids that the vocabulary lacks are dropped. What a history
-        holds and what is excluded stays out, allowed or not.
+        In both lists "" is padding and ids that the vocabulary lacks are dropped. The items of a
+        history and the excluded items are never returned, allowed or not.
 
         Args:
             item_ids: string [B, T].
             k: int32 [], 1 or more.
-            exclude_ids: string [B, X], items that are not to be returned.
-            allow_ids: string [B, A], the only items that may be returned. A row of "" alone allows
-                all, one that names unknown ids alone allows none.
+            exclude_ids: string [B, X], items that must not be returned.
+            allow_ids: string [B, A], the only items that may be returned. A row of only ""
+                allows all items, a row of only unknown ids allows none.
 
         Returns:
-            As `recommend`.
+            The same as `recommend`.
 
         Raises:
-            tf.errors.InvalidArgumentError: As `recommend`, and where a list has not a row a
-                history.
+            tf.errors.InvalidArgumentError: In the cases of `recommend`, and if a list has not as
+                many rows as there are histories.
         """
         checks = [
             tf.debugging.assert_equal(
@@ -159,7 +158,7 @@ class Retriever(tf.Module):
             )
             for name, ids in (("exclude_ids", exclude_ids), ("allow_ids", allow_ids))
         ]
-        # What follows would fail as well, by a worse message, and sometimes first.
+        # Without the dependency another operation could fail first, with a worse message.
         with tf.control_dependencies(checks):
             item_ids = tf.identity(item_ids)
         allowed = self._table.lookup(allow_ids)  # [B, A]
@@ -185,12 +184,12 @@ class Retriever(tf.Module):
 
     @tf.function(input_signature=[_ITEM_IDS_SPEC])
     def lookup(self, item_ids: tf.Tensor) -> tf.Tensor:
-        """Returns the internal ids, int32 [B, T]: 0 for padding and for what is unknown."""
+        """Returns the internal ids, int32 [B, T]: 0 for padding and for unknown ids."""
         return self._table.lookup(item_ids)
 
     @tf.function(input_signature=[])
     def item_vectors(self) -> dict[str, tf.Tensor]:
-        """Returns what an item's score is the dot product with: `vectors` float32 [V + 1, D]."""
+        """Returns the vector of each item, `vectors` float32 [V + 1, D]; see `encode`."""
         return {"vectors": tf.cast(self._item_embeddings(), tf.float32)}
 
     def vector_blocks(self, rows: int) -> Iterator[np.ndarray]:
@@ -206,17 +205,17 @@ class Retriever(tf.Module):
             yield tf.cast(block, tf.float32).numpy()
 
     def rank(self, histories: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns what `recommend` does over internal ids; no signature, for other runtimes.
+        """Returns the answer of `recommend` over internal ids; no signature, for other runtimes.
 
         Args:
-            histories: int32 [B, T], newest last, 0 is padding wherever it stands.
+            histories: int32 [B, T], newest last, 0 is padding at any position.
             k: int32 [], 1 or more.
 
         Returns:
             `items` int32 and `scores` float32, [B, min(k, V + 1)]; 0 and -1e30 where fewer are
             left.
         """
-        best = best_of_one_block(
+        best = best_items_unblocked(
             self._scorer(histories),
             ItemFilters(histories if self.mask_seen else histories[:, :0]),
             num_columns=self._num_columns,
@@ -238,14 +237,14 @@ class Retriever(tf.Module):
         allowed: tf.Tensor | None = None,
         allows_all: Any = None,
     ) -> dict[str, tf.Tensor]:
-        """Ranks all items; see `recommend`.
+        """Returns the answer of `recommend` for internal ids.
 
         Args:
-            histories: int32 [B, T], 0 anywhere.
+            histories: int32 [B, T], 0 is padding at any position.
             k: int32 [].
-            excluded: int32 [B, X], 0 anywhere, or None.
-            allowed: int32 [B, A], 0 anywhere, or None for all items.
-            allows_all: bool [B], rows whose `allowed` says nothing; with `allowed` alone.
+            excluded: int32 [B, X], the same padding, or None.
+            allowed: int32 [B, A], the same padding, or None for all items.
+            allows_all: bool [B], rows whose `allowed` is ignored; given exactly if `allowed` is.
         """
         tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
         num_columns = self._num_columns
@@ -256,10 +255,10 @@ class Retriever(tf.Module):
             self._scorer(histories),
             ItemFilters(hidden, allowed, allows_all),
             num_columns=num_columns,
-            # What the check above refuses must not fail by another message first.
+            # A k that the check above rejects must not fail first with another message.
             k=tf.clip_by_value(k, 1, num_columns),
         )
-        # -inf, which no checked score can be, tells what is not to be returned from what is.
+        # A checked score is never -inf, which therefore marks what must not be returned.
         is_item = tf.math.is_finite(best.values)
         chosen = tf.where(is_item, tf.gather(self._raw_ids, best.indices), "")
         scores = tf.where(is_item, best.values, EMPTY_SCORE)
@@ -273,7 +272,10 @@ class Retriever(tf.Module):
         }
 
     def _scorer(self, histories: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """Returns what gives float32 [B, stop - start], finite; that of padding means nothing."""
+        """Returns the function (start, stop) -> finite scores float32 [B, stop - start].
+
+        The score of column 0, padding, is meaningless.
+        """
         vectors = self._encode(histories)
         has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
 
@@ -289,10 +291,10 @@ class Retriever(tf.Module):
 
         return scores_of
 
-    # A graph of its own, that the signatures call: traced and saved once, not once in each.
+    # A separate graph that the signatures call: traced and saved once, not once in each.
     @tf.function(input_signature=[_HISTORIES_SPEC])
     def _encode(self, histories: tf.Tensor) -> tf.Tensor:
-        """Returns float32 [B, D] of internal ids int32 [B, T] with 0 anywhere."""
+        """Returns the vectors, float32 [B, D], of internal ids int32 [B, T], padding anywhere."""
         windows = self._windows(histories)  # [B, L]
         num_histories = tf.shape(windows)[0]
         # A backbone that reshapes by -1 fails on an empty batch: it gets one row of padding.
@@ -308,6 +310,6 @@ class Retriever(tf.Module):
         age = tf.cumsum(tf.cast(is_item, tf.int32), axis=1, reverse=True)
         source = tf.where(is_item & (age <= self.max_length))  # [P, 2]
         column = self.max_length - tf.gather_nd(age, source)
-        places = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
+        target = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
         shape = [tf.shape(histories)[0], self.max_length]
-        return tf.scatter_nd(places, tf.gather_nd(histories, source), shape)
+        return tf.scatter_nd(target, tf.gather_nd(histories, source), shape)

@@ -1,4 +1,4 @@
-"""Writes a trained backbone as a SavedModel that needs TensorFlow alone, whole or not at all."""
+"""Writes a trained backbone as a SavedModel that needs only TensorFlow, whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ufnrec_tf.common.small_table import with_small_table
 from ufnrec_tf.common.version import __version__
 from ufnrec_tf.export.items import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.export.retriever import Retriever
-from ufnrec_tf.export.versions import damaged
-from ufnrec_tf.export.warm_up import Request, warm_up_requests, write_warm_up
+from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.export.warm_up import WarmUpRequest, warm_up_requests, write_warm_up
 
-# Raised when a reader of an older version could misread what is written.
+# Increased when an older reader could misread a new export.
 FORMAT_VERSION = 1
 METADATA_FILE = "ufnrec.json"
 VECTORS_FILE = "item_vectors.npy"
@@ -39,21 +39,21 @@ FALLBACKS = ("popularity", "model")
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A model that is traced and ready to be written; see `make_model`.
+    """A traced model, ready to be written; see `make_model`.
 
     Attributes:
         retriever: Weights, vocabulary and graphs.
         signatures: Name -> concrete function.
-        requests: For the warm-up of a server.
-        items: See `items_table`.
-        document: What `ufnrec.json` says, but for the files. Its `fingerprint` is the same where
-            weights, items, settings and program are.
+        requests: Warm-up requests for a server.
+        items: The table of `items_table`.
+        document: The content of `ufnrec.json` without the files. Its `fingerprint` is the same
+            if weights, items, settings and program are.
         extra_files: Path below the version folder -> content.
     """
 
     retriever: Retriever
     signatures: dict[str, Any]
-    requests: list[Request]
+    requests: list[WarmUpRequest]
     items: pd.DataFrame
     document: dict[str, Any]
     extra_files: Mapping[str, bytes] = field(default_factory=dict)
@@ -73,36 +73,36 @@ def make_model(
     warm_up: str = "all",
     table: str = "float32",
 ) -> ServedModel:
-    """Returns what `write_model` writes: a retriever over the backbone with its signatures.
+    """Returns a model for `write_model`: a retriever over the backbone with its signatures.
 
     Signatures: `serving_default` (item_ids string [B, T] -> item_ids string [B, top_k], scores
     float32 [B, top_k]); `recommend`, the same with k int32 [] required; `recommend_filtered`, as
     `recommend` with exclude_ids string [B, X] and allow_ids string [B, A]; `encode` (item_ids ->
-    vectors float32 [B, D]). `lookup`, an attribute of the loaded object and no signature, maps
-    item_ids to internal ids, 0 for unknown; `item_vectors`, another, gives float32 [V + 1, D]. It
-    holds the vocabulary of items, how often each was taken, and the backbone's variables; nothing
-    of a user. See `Retriever` for what is done with a history.
+    vectors float32 [B, D]). Two attributes of the loaded object are no signatures: `lookup` maps
+    item_ids to internal ids, 0 for unknown, and `item_vectors` gives float32 [V + 1, D]. The model
+    holds the vocabulary of items, the number of events of each, and the backbone's variables; no
+    data of a user. `Retriever` describes how a history is answered.
 
     Args:
-        backbone: A `Backbone`; its weights are those of the moment of writing.
+        backbone: A `Backbone`; its weights at the time of writing are saved.
         item_ids: object (str) [num_items + 1], "" at 0.
         max_length: Positions of the window that the backbone sees.
         top_k: Items that `serving_default` returns.
-        mask_seen: Whether the items of a history are kept out of its answer.
+        mask_seen: True keeps the items of a history out of its answer.
         metadata: JSON values to keep with the model: data hash, weights, step. No user ids.
-        facts: Of the items, for items.parquet and the popularity answer.
-        fallback: What answers a history without a known id: "popularity", which needs `facts`, or
-            the "model".
-        warm_up: See `warm_up_requests`.
-        table: How the item table is kept, one of `TABLES`; every use of it reads that one.
+        facts: The facts of the items, for items.parquet and the popularity answer.
+        fallback: The answer to a history without a known id: by "popularity", which needs
+            `facts`, or by the "model".
+        warm_up: The `kind` of `warm_up_requests`.
+        table: The format of the item table, one of `TABLES`.
 
     Raises:
-        UserError: Where a weight is not finite.
-        ValueError: Where the arguments do not fit each other, or metadata is not JSON.
+        UserError: If a weight is not finite.
+        ValueError: If the arguments do not fit each other, or metadata is not JSON.
     """
     if fallback not in FALLBACKS or (fallback == "popularity" and facts is None):
         raise ValueError(
-            f"`fallback` must be one of {FALLBACKS}, the first with `facts` alone. "
+            f"`fallback` must be one of {FALLBACKS}, the first only with `facts`. "
             f"Received: {fallback!r}."
         )
     retriever = Retriever(
@@ -143,19 +143,19 @@ def make_model(
 def write_model(path: str | os.PathLike[str], model: ServedModel) -> None:
     """Writes the version folder `path` (such as `export/1`): SavedModel, warm-up, items, vectors.
 
-    The folder is written beside `path` and renamed, so a failure leaves an earlier export as
-    it was and no half-written one. Names with a leading dot are not versions for TF Serving.
+    The folder is written beside `path` and renamed, so a failure leaves an earlier export
+    unchanged and no half-written one. TensorFlow Serving ignores names with a leading dot.
 
     Args:
-        path: An existing one is replaced, missing parents are made.
-        model: What to write.
+        path: The version folder; an existing one is replaced, missing parents are created.
+        model: The model to write.
 
     Raises:
-        UserError: Where the disk does not take it.
+        UserError: If a file cannot be written.
     """
     path = Path(path)
     try:
-        _replace_folder(path, lambda folder: _write(folder, model))
+        _replace_folder(path, lambda folder: _write_files(folder, model))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"{path}: cannot write the exported model: {own_words(error)}. "
@@ -164,10 +164,10 @@ def write_model(path: str | os.PathLike[str], model: ServedModel) -> None:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns what `write_saved_model` kept in `ufnrec.json` of the version folder `path`.
+    """Returns the content of `ufnrec.json` in the version folder `path`.
 
     Raises:
-        UserError: Where there is no export, or it is damaged or of a newer format.
+        UserError: If there is no export, or it is damaged or of a newer format.
     """
     path = Path(path)
     if not path.is_dir():
@@ -180,7 +180,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         version = int(document["format_version"])
         int(document["num_items"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path / METADATA_FILE, error) from error
+        raise damaged_error(path / METADATA_FILE, error) from error
     if version > FORMAT_VERSION:
         raise UserError(
             f"{path}: the exported model has format version {version}, and this program reads up "
@@ -198,7 +198,7 @@ def _to_json(document: dict[str, Any]) -> str:
 
 
 def _trace(retriever: Retriever) -> dict[str, Any]:
-    """Returns the signatures, traced: an OpError after this can only be the disk's."""
+    """Returns the traced signatures; an OpError after this can only come from the disk."""
     retriever.lookup.get_concrete_function()
     retriever.item_vectors.get_concrete_function()
     return {
@@ -210,7 +210,7 @@ def _trace(retriever: Retriever) -> dict[str, Any]:
 
 
 def _fingerprint(text: str, backbone: Any, items: pd.DataFrame) -> str:
-    """Returns the SHA-256 of settings, items and weights, the latter in their order."""
+    """Returns the SHA-256 of settings, items and weights, the weights in the layer's order."""
     digest = hashlib.sha256(text.encode("utf-8"))
     for name, column in items.items():
         values = column.to_numpy()
@@ -219,14 +219,14 @@ def _fingerprint(text: str, backbone: Any, items: pd.DataFrame) -> str:
             if values.dtype.kind not in "fi"
             else f"{name} {values.dtype}".encode() + values.tobytes()
         )
-    for variable in backbone.weights:  # without the state of dropout, which no answer reads
+    for variable in backbone.weights:  # without the state of dropout, which no answer depends on
         value = np.ascontiguousarray(tf.convert_to_tensor(variable.value).numpy())
         digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
     return digest.hexdigest()
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
-    """Returns path below `folder` -> SHA-256 of every file of a version but its metadata."""
+    """Returns path below `folder` -> SHA-256 of every file of a version except its metadata."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -235,8 +235,8 @@ def hashes_of(folder: Path) -> dict[str, str]:
     return found
 
 
-def _write(folder: Path, model: ServedModel) -> None:
-    """Fills `folder` with the SavedModel and what lies beside it."""
+def _write_files(folder: Path, model: ServedModel) -> None:
+    """Writes the SavedModel and the files beside it into `folder`."""
     tf.saved_model.save(model.retriever, str(folder), signatures=model.signatures)
     write_warm_up(folder, model.requests)
     write_items(folder / ITEMS_FILE, model.items)
@@ -263,10 +263,10 @@ def _write_vectors(path: Path, retriever: Retriever, *, num_items: int) -> None:
 
 
 def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write(folder)` on a new folder that then takes the place of `path`.
+    """Calls `write(folder)` on a new folder, which then replaces `path`.
 
-    A folder cannot be renamed onto another that has files, hence two renames. Where the
-    program is killed between them, the next call finds the earlier folder and puts it back.
+    A folder cannot be renamed onto another that has files, hence two renames. If the program is
+    killed between them, the next call finds the earlier folder and puts it back.
     """
     new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +292,7 @@ def _replace_folder(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _check_finite(backbone: Any) -> None:
-    """Raises UserError where a weight is NaN or infinite: its export could only fail later."""
+    """Raises UserError for a weight that is NaN or infinite: its export would only fail later."""
     for variable in backbone.variables:
         value = tf.convert_to_tensor(variable.value)
         if value.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(value))):

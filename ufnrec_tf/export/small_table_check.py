@@ -1,4 +1,4 @@
-"""What a small item table costs in answers, space and time, measured when it is exported."""
+"""The check of a small item table at export: its effect on answers, size and latency."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _BATCH = 64
 def with_table_check(
     model: ServedModel, backbone: Any, item_ids: np.ndarray, histories: Sequence[Sequence[str]]
 ) -> ServedModel:
-    """Returns the model with `table_check` in its document; a float32 one as it is.
+    """Returns the model with `table_check` in its document; a float32 model unchanged.
 
     `table_check` holds `recall@10` (the share of the float32 model's ten best items that are among
-    the ten best of this one), `histories`, `table_bytes` and `p50_ms` (of one history) by kind of
-    table.
+    the ten best of this one), the number of `histories`, and by kind of table `table_bytes` and
+    `p50_ms`, the median time of one history.
 
     Args:
-        model: What will be written.
-        backbone: The backbone that it was made of.
+        model: The model that will be written.
+        backbone: The backbone of the model.
         item_ids: object (str) [num_items + 1], "" at 0.
         histories: Raw ids, one history or more.
     """
@@ -47,22 +47,22 @@ def with_table_check(
     num_rows, width = backbone.item_embeddings().shape
     value_bytes, row_bytes = {"bfloat16": (2, 0), "int8": (1, 4)}[kind]
     check = {
-        f"recall@{K}": recall(_best(model.retriever, histories), _best(exact, histories)),
+        f"recall@{K}": recall(_best_ids(model.retriever, histories), _best_ids(exact, histories)),
         "histories": len(histories),
         "table_bytes": {
             "float32": 4 * num_rows * width,
             kind: value_bytes * num_rows * width + row_bytes * num_rows,
         },
         "p50_ms": {
-            "float32": _milliseconds(exact, histories[0]),
-            kind: _milliseconds(model.retriever, histories[0]),
+            "float32": _median_milliseconds(exact, histories[0]),
+            kind: _median_milliseconds(model.retriever, histories[0]),
         },
     }
     return dataclasses.replace(model, document={**document, "table_check": check})
 
 
 def table_check_line(document: dict[str, Any]) -> str:
-    """Returns one line on the `table_check` of an `ufnrec.json`, or "" where there is none."""
+    """Returns a line on the `table_check` of an `ufnrec.json`, or "" where there is none."""
     check = document.get("table_check")
     if not check:
         return ""
@@ -81,7 +81,7 @@ def recall(found: np.ndarray, exact: np.ndarray) -> float:
 
     Args:
         found: object [B, k]; b"" is no id.
-        exact: object [B, k]; rows without an id do not count.
+        exact: object [B, k]; rows without an id are left out of the mean.
     """
     shares = [
         len(set(mine) & set(theirs) - {b""}) / len(set(theirs) - {b""})
@@ -91,18 +91,18 @@ def recall(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.mean(shares)) if shares else 1.0
 
 
-def _best(retriever: Retriever, histories: Sequence[Sequence[str]]) -> np.ndarray:
+def _best_ids(retriever: Retriever, histories: Sequence[Sequence[str]]) -> np.ndarray:
     """Returns the ids of the best items, object (bytes) [B, K]."""
-    parts = [
-        retriever.recommend(_tensor(histories[start : start + _BATCH]), tf.constant(K))["item_ids"]
+    batches = [
+        retriever.recommend(_padded_tensor(histories[start : start + _BATCH]), tf.constant(K))
         for start in range(0, len(histories), _BATCH)
     ]
-    return np.concatenate([part.numpy() for part in parts])
+    return np.concatenate([batch["item_ids"].numpy() for batch in batches])
 
 
-def _milliseconds(retriever: Retriever, history: Sequence[str]) -> float:
-    """Returns the median time of an answer to one history."""
-    ids, k, times = _tensor([history]), tf.constant(K), []
+def _median_milliseconds(retriever: Retriever, history: Sequence[str]) -> float:
+    """Returns the median time, in milliseconds, of the answer to one history."""
+    ids, k, times = _padded_tensor([history]), tf.constant(K), []
     for _ in range(_CALLS):
         begin = time.perf_counter()
         retriever.recommend(ids, k)["scores"].numpy()
@@ -110,6 +110,7 @@ def _milliseconds(retriever: Retriever, history: Sequence[str]) -> float:
     return round(float(np.median(times)), 3)
 
 
-def _tensor(histories: Sequence[Sequence[str]]) -> tf.Tensor:
+def _padded_tensor(histories: Sequence[Sequence[str]]) -> tf.Tensor:
     """Returns string [B, T], right-padded by ""."""
-    return tf.ragged.constant([list(ids) for ids in histories], dtype=tf.string).to_tensor("")
+    rows = [list(ids) for ids in histories]
+    return tf.ragged.constant(rows, dtype=tf.string).to_tensor("")

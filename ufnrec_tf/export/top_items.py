@@ -1,4 +1,4 @@
-"""The best items of a catalogue of any size: scored in blocks, so that memory is bounded."""
+"""The best items of a catalogue of any size, scored in blocks to bound memory."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# Of one block: scores of all histories, and rows of the item table, which a small table widens:
-# few enough to stay in a processor's cache (8,192 rows took a third of the time of 131,072).
+# Bounds of one block: its scores of all histories, and its rows of the item table, which a small
+# table widens. So few of them stay in a processor's cache (8,192 rows took a third of the time of
+# 131,072).
 _BLOCK_SCORES = 1 << 24
 _BLOCK_ROWS = 1 << 14
 
 
 class ItemFilters(NamedTuple):
-    """What must not be returned.
+    """The items that must not be returned.
 
     Attributes:
-        hidden: int32 [B, X], items that stay out; 0 anywhere is padding.
-        allowed: int32 [B, A], the only items that may be returned, 0 anywhere; None: all.
-        allows_all: bool [B], rows whose `allowed` says nothing; None where that is None.
+        hidden: int32 [B, X], items that are not returned; 0 is padding at any position.
+        allowed: int32 [B, A], the only items that may be returned, padded the same; None: all.
+        allows_all: bool [B], rows whose `allowed` is ignored; None exactly if `allowed` is.
     """
 
     hidden: tf.Tensor
@@ -28,12 +29,12 @@ class ItemFilters(NamedTuple):
     allows_all: tf.Tensor | None = None
 
 
-class Best(NamedTuple):
+class TopColumns(NamedTuple):
     """The best columns of each row, best first, ties by lower column.
 
     Attributes:
         values: float32 [B, k], -inf where fewer are left.
-        indices: int32 [B, k]; what stands beside -inf means nothing.
+        indices: int32 [B, k]; meaningless beside -inf.
     """
 
     values: tf.Tensor
@@ -46,14 +47,15 @@ def best_items(
     *,
     num_columns: int,
     k: tf.Tensor,
-) -> Best:
+) -> TopColumns:
     """Returns the k best of the columns 1, 2, ..., scored block by block.
 
-    A block has at most 2 ** 24 scores and 2 ** 14 columns, but always k columns or more.
+    A block has at most 2 ** 24 scores and 2 ** 14 columns, but never fewer than k columns.
 
     Args:
-        scores_of: Columns start <= c < stop, int32 [] each -> float32 [B, stop - start], finite.
-        filters: What stays out; column 0, padding, always does.
+        scores_of: (start, stop), int32 [] each -> finite scores of the columns start <= c < stop,
+            float32 [B, stop - start].
+        filters: The items that are not returned; column 0, padding, never is.
         num_columns: V + 1.
         k: int32 [], at most `num_columns`.
     """
@@ -61,48 +63,48 @@ def best_items(
     size = tf.minimum(_BLOCK_ROWS, _BLOCK_SCORES // tf.maximum(num_rows, 1))
     size = tf.minimum(tf.maximum(size, k), num_columns)
 
-    def step(start: tf.Tensor, best: Best) -> tuple[tf.Tensor, Best]:
+    def step(start: tf.Tensor, best: TopColumns) -> tuple[tf.Tensor, TopColumns]:
         stop = tf.minimum(start + size, num_columns)
         scores = _filtered(scores_of(start, stop), filters, start)
-        # tf.math.top_k documents that of equal values the lower index comes first: in a block,
-        # and of two blocks the earlier one.
+        # tf.math.top_k documents that the lower index comes first among equal values: within a
+        # block, and the earlier of two blocks.
         own = tf.math.top_k(scores, tf.minimum(k, stop - start))
         values = tf.concat([best.values, own.values], axis=1)
         indices = tf.concat([best.indices, own.indices + start], axis=1)
         top = tf.math.top_k(values, k)
-        return stop, Best(top.values, tf.gather(indices, top.indices, batch_dims=1))
+        return stop, TopColumns(top.values, tf.gather(indices, top.indices, batch_dims=1))
 
-    empty = Best(tf.fill([num_rows, k], -np.inf), tf.zeros([num_rows, k], tf.int32))
+    empty = TopColumns(tf.fill([num_rows, k], -np.inf), tf.zeros([num_rows, k], tf.int32))
     _, best = tf.while_loop(
         lambda start, _: start < num_columns,
         step,
         (tf.constant(0), empty),
         shape_invariants=(
             tf.TensorShape([]),
-            Best(tf.TensorShape([None, None]), tf.TensorShape([None, None])),
+            TopColumns(tf.TensorShape([None, None]), tf.TensorShape([None, None])),
         ),
         parallel_iterations=1,
     )
     return best
 
 
-def best_of_one_block(
+def best_items_unblocked(
     scores_of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     filters: ItemFilters,
     *,
     num_columns: int,
     k: tf.Tensor,
-) -> Best:
-    """Returns what `best_items` does, without a loop, for runtimes to which a loop is foreign."""
+) -> TopColumns:
+    """Returns the answer of `best_items` without a loop, for runtimes that support none."""
     scores = scores_of(tf.constant(0), tf.constant(num_columns))
     top = tf.math.top_k(_filtered(scores, filters, tf.constant(0)), k)
-    return Best(top.values, top.indices)
+    return TopColumns(top.values, top.indices)
 
 
 def _filtered(scores: tf.Tensor, filters: ItemFilters, start: tf.Tensor) -> tf.Tensor:
     """Returns a block's scores float32 [B, n], -inf where a column must not be returned."""
     num_rows, size = tf.unstack(tf.shape(scores))
-    # Padding, which is column 0 of the first block, is hidden as well.
+    # The pad value 0 hides column 0 of the first block, which is padding.
     hidden = tf.pad(filters.hidden, [[0, 0], [1, 0]])
     scores = _scatter(scores, hidden - start, -np.inf)
     if filters.allowed is None or filters.allows_all is None:
@@ -112,9 +114,9 @@ def _filtered(scores: tf.Tensor, filters: ItemFilters, start: tf.Tensor) -> tf.T
 
 
 def _scatter(rows: tf.Tensor, columns: tf.Tensor, value: float | bool) -> tf.Tensor:
-    """Returns `rows` [B, n] with `value` at the `columns` int32 [B, X] that it has."""
-    is_there = (columns >= 0) & (columns < tf.shape(rows)[1])
-    places = tf.cast(tf.where(is_there), tf.int32)  # [P, 2]
-    places = tf.stack([places[:, 0], tf.boolean_mask(columns, is_there)], axis=1)
-    values = tf.fill(tf.shape(places)[:1], tf.constant(value, rows.dtype))
-    return tf.tensor_scatter_nd_update(rows, places, values)
+    """Returns `rows` [B, n] with `value` at `columns` int32 [B, X]; others are ignored."""
+    is_inside = (columns >= 0) & (columns < tf.shape(rows)[1])
+    source = tf.cast(tf.where(is_inside), tf.int32)  # [P, 2]
+    target = tf.stack([source[:, 0], tf.boolean_mask(columns, is_inside)], axis=1)
+    values = tf.fill(tf.shape(target)[:1], tf.constant(value, rows.dtype))
+    return tf.tensor_scatter_nd_update(rows, target, values)

@@ -1,7 +1,7 @@
-"""Versions of an exported model: folders 1, 2, ...; the highest number is the one in force.
+"""Versions of an exported model: folders 1, 2, ...; the highest number is in force.
 
-TensorFlow Serving watches such a folder, loads the highest number as soon as it is there, and
-passes over every other name: a version is therefore written under a dot name and renamed.
+TensorFlow Serving watches such a folder, loads the highest number as soon as it appears, and
+ignores every other name. A version is therefore written under a dot name and renamed.
 """
 
 import os
@@ -13,11 +13,11 @@ from pathlib import Path
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import held_folder
 
-_GOING = ".{}.gone"
+_REMOVED_NAME = ".{}.gone"
 
 
 def versions(folder: str | os.PathLike[str]) -> dict[int, Path]:
-    """Returns number -> folder of the versions in `folder`, ascending; {} where there is none."""
+    """Returns number -> folder of the versions in `folder`, ascending; {} if there is none."""
     folder = Path(folder)
     if not folder.is_dir():
         return {}
@@ -32,7 +32,7 @@ def newest_version(folder: str | os.PathLike[str]) -> Path:
         folder: The folder of versions, such as `runs/mine/export`.
 
     Raises:
-        UserError: Where there is none.
+        UserError: If there is no version.
     """
     found = versions(folder)
     if not found:
@@ -44,31 +44,31 @@ def newest_version(folder: str | os.PathLike[str]) -> Path:
 
 
 def next_version(folder: str | os.PathLike[str]) -> Path:
-    """Returns the folder that a new version is to become: one above the highest, or 1."""
+    """Returns the folder of the next version: one above the highest, or 1."""
     return Path(folder) / str(max(versions(folder), default=0) + 1)
 
 
 def prune(folder: str | os.PathLike[str], num_kept: int) -> list[int]:
-    """Removes all but the newest versions, and what a killed publication left; see `publishing`.
+    """Removes all but the newest versions, and the leftovers of a killed publication.
 
     Args:
-        folder: The folder of versions, which the caller holds.
-        num_kept: Versions that stay, the newest; 0 keeps all.
+        folder: The folder of versions, held by `publishing`.
+        num_kept: Number of newest versions that stay; 0 keeps all.
 
     Returns:
-        The numbers that were removed.
+        The numbers of the removed versions.
     """
     folder = Path(folder)
-    for pattern in (_GOING.format("*"), ".[0-9]*.new"):
+    for pattern in (_REMOVED_NAME.format("*"), ".[0-9]*.new"):
         for leftover in folder.glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)
     found = versions(folder)
     removed = list(found)[:-num_kept] if num_kept else []
     for number in removed:
         # A server must never find a version with half of its files.
-        going = folder / _GOING.format(number)
-        os.rename(found[number], going)
-        shutil.rmtree(going, ignore_errors=True)
+        removed_folder = folder / _REMOVED_NAME.format(number)
+        os.rename(found[number], removed_folder)
+        shutil.rmtree(removed_folder, ignore_errors=True)
     return removed
 
 
@@ -85,8 +85,8 @@ def publishing(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
 
 
-def damaged(path: Path, error: Exception) -> UserError:
-    """Returns the error to raise where an export cannot be read."""
+def damaged_error(path: Path, error: Exception) -> UserError:
+    """Returns the UserError for an export that cannot be read."""
     return UserError(
         f"{path}: the exported model is damaged ({own_words(error)}). "
         "Write it again by --mode=export with this --workdir."

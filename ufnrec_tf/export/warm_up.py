@@ -1,7 +1,7 @@
-"""Warm-up requests for TensorFlow Serving, which replays them before it puts a version to work.
+"""Warm-up requests for TensorFlow Serving, which replays them before a version serves.
 
 The file holds PredictionLog messages as TFRecords. They are encoded here by their field numbers, so
-that neither training nor serving needs the package tensorflow-serving-api.
+neither training nor serving needs the package tensorflow-serving-api.
 
 Source: tensorflow/serving, tensorflow_serving/apis/prediction_log.proto, predict.proto and
 model.proto; https://www.tensorflow.org/tfx/serving/saved_model_warmup.
@@ -29,7 +29,7 @@ _KEY, _VALUE = 1, 2  # of an entry of a map
 _LENGTH_DELIMITED = 2
 
 
-class Request(NamedTuple):
+class WarmUpRequest(NamedTuple):
     """A call of a signature.
 
     Attributes:
@@ -43,20 +43,20 @@ class Request(NamedTuple):
 
 def warm_up_requests(
     item_ids: np.ndarray, *, max_length: int, top_k: int, kind: str = "all"
-) -> list[Request]:
-    """Returns calls of the signatures: one and 32 histories of full length, and an empty one.
+) -> list[WarmUpRequest]:
+    """Returns calls of the signatures with 1 and 32 histories of full length and an empty one.
 
-    The histories are made up of the vocabulary in its order, and are nobody's.
+    The histories are slices of the vocabulary in its order, not those of any user.
 
     Args:
         item_ids: object (str) [num_items + 1], "" at 0.
         max_length: Items of a history.
-        top_k: Items to ask for where a signature wants to be told.
-        kind: "all" signatures; "batching": those whose inputs all have a row a history, since a
-            server that batches refuses the others, and with them the model; "none".
+        top_k: The k of signatures that take one.
+        kind: "all" signatures; "batching": only those whose inputs all have a row a history, as
+            a server that batches requests rejects the others, and with them the model; "none".
 
     Raises:
-        ValueError: Where `kind` is unknown.
+        ValueError: If `kind` is unknown.
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: {kind!r}.")
@@ -70,16 +70,16 @@ def warm_up_requests(
     k, requests = np.array(top_k, np.int32), []
     for ids in histories:
         shared = {"item_ids": ids}
-        requests += [Request("serving_default", shared), Request("encode", shared)]
+        requests += [WarmUpRequest("serving_default", shared), WarmUpRequest("encode", shared)]
         if kind == "all":
             lists = {"exclude_ids": ids[:, :1], "allow_ids": np.full_like(ids[:, :1], "")}
-            requests.append(Request("recommend", {**shared, "k": k}))
-            requests.append(Request("recommend_filtered", {**shared, "k": k, **lists}))
+            requests.append(WarmUpRequest("recommend", {**shared, "k": k}))
+            requests.append(WarmUpRequest("recommend_filtered", {**shared, "k": k, **lists}))
     return requests
 
 
-def write_warm_up(folder: Path, requests: list[Request]) -> None:
-    """Writes the requests into the SavedModel `folder`; nothing where there are none."""
+def write_warm_up(folder: Path, requests: list[WarmUpRequest]) -> None:
+    """Writes the requests into the SavedModel `folder`; no file for an empty list."""
     if not requests:
         return
     (folder / FOLDER).mkdir()
@@ -88,7 +88,7 @@ def write_warm_up(folder: Path, requests: list[Request]) -> None:
             writer.write(_prediction_log(request))
 
 
-def _prediction_log(request: Request) -> bytes:
+def _prediction_log(request: WarmUpRequest) -> bytes:
     """Returns the request as a serialized PredictionLog."""
     spec = _field(_NAME, MODEL_NAME.encode()) + _field(_SIGNATURE_NAME, request.signature.encode())
     body = _field(_MODEL_SPEC, spec)
@@ -105,7 +105,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Returns a number seven bits a byte, the lowest first; a set top bit says that more follow."""
+    """Returns a number in seven bits a byte, the lowest first; a top bit means more follow."""
     groups = []
     while value > 0x7F:
         groups.append(value & 0x7F | 0x80)

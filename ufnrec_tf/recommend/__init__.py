@@ -1,1 +1,1 @@
-"""Lists for many histories by an exported model; the same in Python."""
+"""Recommendations for many histories by an exported model, as a file or in Python."""

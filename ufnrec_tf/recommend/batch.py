@@ -1,4 +1,4 @@
-"""Batch recommendations: histories and an exported model in, a CSV or Parquet file out."""
+"""Batch recommendations: histories and an exported model to a CSV or Parquet file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from absl import logging
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.saved_model import read_metadata
-from ufnrec_tf.export.versions import damaged
+from ufnrec_tf.export.versions import damaged_error
 from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
 from ufnrec_tf.recommend.histories import Histories, open_histories
 from ufnrec_tf.recommend.history_groups import History
@@ -28,7 +28,7 @@ from ufnrec_tf.recommend.output import (
     part_writer,
 )
 from ufnrec_tf.recommend.scoring import (
-    Answers,
+    BestItems,
     ExactScorer,
     batches_of,
     load_model,
@@ -36,21 +36,20 @@ from ufnrec_tf.recommend.scoring import (
     to_tensor,
 )
 
-# What a killed run loses at most.
+# Recommendations that a killed run loses at most.
 _PART_ROWS = 1 << 18
 _QUIET_SECONDS = 5.0
 
 
-class Summary(NamedTuple):
-    """What `recommend` read and wrote.
+class RecommendSummary(NamedTuple):
+    """The counts of what `recommend` read and wrote.
 
     Attributes:
-        form: "histories" (one a line), "rows" (`user,item`) or "train", as the input was read.
+        form: The form of the input: "histories" (one a line), "rows" (`user,item`) or "train".
         num_histories: Histories read, empty ones included.
         num_ids: Item ids read.
-        num_unknown_ids: Those that the model does not know; they were dropped.
-        num_empty: Histories without a known id; they get what
-            `export.fallback` says.
+        num_unknown_ids: Item ids that the model does not know; they were dropped.
+        num_empty: Histories without a known id; `export.fallback` sets their answer.
         num_recommendations: Rows written.
     """
 
@@ -71,17 +70,18 @@ def recommend(
     batch_size: int = 256,
     scorer: ExactScorer | None = None,
     display: Display | None = None,
-) -> Summary:
-    """Writes the `top_k` best items of each history of a file, by the exported model alone.
+) -> RecommendSummary:
+    """Writes the `top_k` best items of each history of a file, by only the exported model.
 
-    The input's forms are those of `histories.py`. Ids that the model does not know are dropped
-    and counted; memory is bounded by the batch and 8 bytes a user, whatever the file's length.
+    The forms of the input are those of `histories.py`. Ids that the model does not know are
+    dropped and counted. Memory is bounded by the batch and 8 bytes a user.
 
     Output: columns `user,rank,item,score`, and `title` where the export has titles; `row`, the
-    number of the line from 1, instead of `user` where the input has one history a line. CSV,
-    packed CSV or Parquet by the name's end. Users come in order of first appearance. A history
-    has fewer than `top_k` rows where fewer items are left. The file appears whole or not at all;
-    a run that was killed goes on where it was, and writes the same file as if it had not been.
+    number of the line from 1, instead of `user` where the input has one history a line. The
+    ending of the name sets the format: CSV, gzipped CSV or Parquet. Users come in order of first
+    appearance. A history has fewer than `top_k` rows where fewer items are left. The file appears
+    whole or not at all. A killed run goes on after its last part, and writes the same file as an
+    unbroken one.
 
     Args:
         export_dir: Version folder of the export, such as `export/1`.
@@ -89,14 +89,15 @@ def recommend(
         output_path: Output file, replaced where it exists; its folder must exist.
         top_k: Recommendations a history, 1 or more.
         batch_size: Histories scored at once, at most.
-        scorer: Answers in place of the exported model's own; None: those.
-        display: Where to show progress after 5 s, and whether the run goes on; None: nowhere.
+        scorer: Finds the items; None: the exported model.
+        display: Shows progress after 5 s, and a note if the run goes on after a killed one; None:
+            nothing is shown.
 
     Returns:
         The counts of what was read and written.
 
     Raises:
-        UserError: Where a file, the export or a number is at fault.
+        UserError: If a file, the export or a number is at fault.
     """
     for flag, value in (("--top_k", top_k), ("batch_size", batch_size)):
         if value < 1:
@@ -109,7 +110,7 @@ def recommend(
     output = checked_output(Path(output_path), input_path)
     scorer = scorer or ExactScorer(load_model(export_dir))
     titles = read_titles(export_dir)
-    run = _Run(
+    run = _OutputRun(
         scorer,
         output,
         column=histories.column,
@@ -131,7 +132,7 @@ def recommend(
             f"{output_path}: cannot be written: {error.strerror or error}. "
             "Free space there or choose another --output."
         ) from error
-    return Summary(
+    return RecommendSummary(
         histories.kind,
         done.histories,
         done.ids,
@@ -141,8 +142,8 @@ def recommend(
     )
 
 
-class _Run:
-    """Writes one output."""
+class _OutputRun:
+    """Writes one output, part by part."""
 
     def __init__(
         self,
@@ -168,7 +169,7 @@ class _Run:
     def write(
         self, histories: Histories, identity: dict[str, Any], display: Display | None
     ) -> HistoryCounts:
-        """Writes the parts that are missing, then the output; returns the counts of all."""
+        """Writes the missing parts, then the output; returns the counts of all parts."""
         new = self._output.with_name(f".{self._output.name}.new")
         with FinishedParts(self._output, identity) as parts:
             if display is not None and parts.note:
@@ -181,7 +182,7 @@ class _Run:
                     self._write_part(chain(chunk, rest), parts, progress)
             finally:
                 progress.close()
-            _check_known(histories, parts.done)
+            _check_known_items(histories, parts.done)
             try:
                 join_parts(parts.paths, new, self._schema, self._format)
                 os.replace(new, self._output)
@@ -192,37 +193,37 @@ class _Run:
     def _write_part(
         self, histories: Iterable[History], parts: FinishedParts, progress: _Progress
     ) -> None:
-        """Scores the batches of a part one by one and writes their rows."""
+        """Scores the batches of a part one by one, and writes their rows."""
         counts = HistoryCounts()
         with part_writer(parts.next_path, self._schema, self._format) as writer:
             batches = batches_of(histories, batch_size=self._batch_size, num_items=self._num_items)
             for batch in batches:
-                answers = self._scorer.best(to_tensor([ids for _, ids in batch]), self.k)
-                rows = self._rows([name for name, _ in batch], answers)
+                best = self._scorer.best(to_tensor([ids for _, ids in batch]), self.k)
+                rows = self._rows([name for name, _ in batch], best)
                 writer.write(rows)
                 counts = counts.plus(
                     HistoryCounts(
                         histories=len(batch),
                         ids=sum(len(ids) for _, ids in batch),
-                        known=int(answers.num_known.sum()),
-                        empty=int(np.count_nonzero(answers.num_known == 0)),
+                        known=int(best.num_known.sum()),
+                        empty=int(np.count_nonzero(best.num_known == 0)),
                         recommendations=rows.num_rows,
                     )
                 )
                 progress.update(parts.done.histories + counts.histories)
         parts.finish(counts)
 
-    def _rows(self, names: list[str], answers: Answers) -> pa.Table:
+    def _rows(self, names: list[str], best: BestItems) -> pa.Table:
         """Returns the rows of a batch."""
-        is_item = answers.item_ids != b""  # [B, k]
+        is_item = best.item_ids != b""  # [B, k]
         rows, columns = np.nonzero(is_item)
-        items = answers.item_ids[is_item].tolist()
+        items = best.item_ids[is_item].tolist()
         own: Any = np.array(names, object if self._column == "user" else np.int64)
         values = [
             pa.array(own[rows], self._schema.field(0).type),
             pa.array((columns + 1).astype(np.int32)),
             pa.array(items, pa.binary()).cast(pa.string()),
-            pa.array(answers.scores[is_item]),
+            pa.array(best.scores[is_item]),
         ]
         if self._titles is not None:
             values.append(pa.array([self._titles.get(item, "") for item in items], pa.string()))
@@ -230,7 +231,7 @@ class _Run:
 
 
 class _Progress:
-    """A bar with histories a second, which appears once a run has taken some seconds."""
+    """A progress bar with histories a second, shown once a run has taken some seconds."""
 
     def __init__(self, display: Display | None, total: int, done: int) -> None:
         self._display = display
@@ -240,7 +241,7 @@ class _Progress:
         self._bar: ProgressBar | None = None
 
     def update(self, done: int) -> None:
-        """Shows how many histories are done."""
+        """Shows the number of histories that are done."""
         self._done = done
         seconds = time.monotonic() - self._begin
         if self._bar is None and self._display is not None and seconds > _QUIET_SECONDS:
@@ -261,17 +262,20 @@ def _hash_of_model(export_dir: Path) -> str:
     try:
         return hash_of_folder(export_dir)
     except OSError as error:
-        raise damaged(export_dir, error) from error
+        raise damaged_error(export_dir, error) from error
 
 
-def _check_known(histories: Histories, done: HistoryCounts) -> None:
-    """Refuses rows with a slip in them, which detection could only take for histories."""
+def _check_known_items(histories: Histories, done: HistoryCounts) -> None:
+    """Raises UserError for rows with a faulty line, which made them look like histories.
+
+    Warns if the model knows no item of the input at all.
+    """
     if done.ids == 0 or done.known:
         return
     if histories.odd_line:
         raise UserError(
             f"{histories.name}, line {histories.odd_line}: expected `user,item` as in the lines "
             "before (and as histories, one a line, the file has no item that the model knows). "
-            "Mend the line."
+            "Correct the line."
         )
     logging.warning("%s: the model knows none of its %d item ids.", histories.name, done.ids)

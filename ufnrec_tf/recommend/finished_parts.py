@@ -1,4 +1,4 @@
-"""The finished parts of an output, kept beside it, from which a killed run goes on."""
+"""The finished parts of an output, kept beside it, after which a killed run goes on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STATE = "state.json"
 
 
 class HistoryCounts(NamedTuple):
-    """What was read and written.
+    """The counts of what was read and written.
 
     Attributes:
         histories: Histories read.
         ids: Item ids read.
-        known: Those that the model knows.
+        known: Item ids that the model knows.
         empty: Histories without a known id.
         recommendations: Rows written.
     """
@@ -43,17 +43,17 @@ class HistoryCounts(NamedTuple):
 class FinishedParts:
     """The parts of one output, held by one process at a time.
 
-    A context manager: entering makes the folder `.NAME.parts` beside the output, or takes over
-    what a killed run of the same identity left there. Leaving removes it, unless a part is
-    finished and what ends the run says nothing against its input.
+    A context manager: entering creates the folder `.NAME.parts` beside the output, or takes over
+    the parts that a killed run of the same identity left there. Leaving removes the folder, unless
+    a part is finished and the run was ended by something else than a UserError.
 
     Args:
-        output: The output.
-        identity: Label to value: what must be equal for a run to go on.
+        output: The output file.
+        identity: Label to value; a run goes on only after one with equal values.
 
     Attributes:
         done: Sums over the finished parts.
-        note: One line on what was found there, or "".
+        note: A line on the parts that a killed run left, or "".
     """
 
     def __init__(self, output: Path, identity: Mapping[str, Any]) -> None:
@@ -72,18 +72,18 @@ class FinishedParts:
 
     @property
     def next_path(self) -> Path:
-        """Where the next part is written."""
+        """The file for the next part."""
         return self._path(len(self._parts))
 
     def scratch(self) -> Path:
-        """Returns an empty folder, which goes with the others."""
+        """Returns an empty folder for temporary files, removed at the end."""
         folder = self.folder / "scratch"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
 
     def finish(self, counts: HistoryCounts) -> None:
-        """Takes `next_path`, which is written, for a finished part."""
+        """Records `next_path`, which must be written, as a finished part."""
         to_disk(self.next_path)
         self._write_state([*self._parts, counts])
         self._parts.append(counts)
@@ -111,7 +111,7 @@ class FinishedParts:
         self._held.close()
 
     def _take_over(self) -> None:
-        """Reads what a killed run left, or removes what it left where it does not fit."""
+        """Reads the parts that a killed run left, or removes them if they do not fit."""
         try:
             state = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
             before = dict(state["identity"])
@@ -154,7 +154,7 @@ def hash_of_folder(folder: Path) -> str:
     """Returns the SHA-256 of the names and contents of all files below a folder.
 
     Raises:
-        OSError: Where one cannot be read.
+        OSError: If a file cannot be read.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):

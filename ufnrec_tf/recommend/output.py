@@ -1,4 +1,4 @@
-"""Files of recommendations: CSV, packed CSV or Parquet, in parts that are joined at the end."""
+"""Files of recommendations, CSV, gzipped CSV or Parquet: written in parts, joined at the end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError
 
-_GROUP_ROWS = 1 << 18  # of a Parquet row group, at least, but for the last of a part
+_GROUP_ROWS = 1 << 18  # of a Parquet row group, at least, except for the last of a part
 
 
 class PartWriter(Protocol):
-    """What takes the rows of a part."""
+    """A writer of the rows of a part."""
 
     def write(self, table: pa.Table) -> None:
         """Appends rows."""
@@ -39,7 +39,7 @@ def output_schema(column: str, *, has_titles: bool) -> pa.Schema:
 
     Args:
         column: "user", or "row" where histories are named by their lines.
-        has_titles: Whether the model's items have titles.
+        has_titles: True if the model's items have titles.
     """
     fields = [
         (column, pa.string() if column == "user" else pa.int64()),
@@ -52,19 +52,19 @@ def output_schema(column: str, *, has_titles: bool) -> pa.Schema:
 
 @contextmanager
 def part_writer(path: Path, schema: pa.Schema, format: str) -> Iterator[PartWriter]:
-    """Gives what writes the part `path`; a CSV part has no header."""
+    """Yields the writer of the part `path`; a CSV part has no header."""
     if format == "parquet":
         with pq.ParquetWriter(path, schema) as file:
-            groups = _RowGroups(file)
-            yield groups
-            groups.flush()
+            writer = _ParquetWriter(file)
+            yield writer
+            writer.flush()
         return
-    with _text(path, packed=format == "csv.gz") as file:
-        yield _CsvRows(file)
+    with _open_csv(path, packed=format == "csv.gz") as file:
+        yield _CsvWriter(file)
 
 
 def join_parts(parts: Sequence[Path], output: Path, schema: pa.Schema, format: str) -> None:
-    """Writes the parts one after the other into `output`, a header first."""
+    """Writes a header and the parts, one after the other, into `output`."""
     if format == "parquet":
         with pq.ParquetWriter(output, schema) as file:
             for path in parts:
@@ -72,9 +72,9 @@ def join_parts(parts: Sequence[Path], output: Path, schema: pa.Schema, format: s
                     for number in range(part.num_row_groups):
                         file.write_table(part.read_row_group(number))
         return
-    with _text(output, packed=format == "csv.gz") as file:
+    with _open_csv(output, packed=format == "csv.gz") as file:
         csv.writer(file, lineterminator="\n").writerow(schema.names)
-    # Members of gzip one after the other are one file, RFC 1952, section 2.2.
+    # A gzip file may consist of several members: RFC 1952, section 2.2.
     with open(output, "ab") as joined:
         for path in parts:
             with open(path, "rb") as part:
@@ -85,11 +85,11 @@ def checked_output(output: Path, histories: Path | None) -> Path:
     """Returns the real path of the output, so that a link is followed and not replaced.
 
     Raises:
-        UserError: Where no file can be there, or it is the input.
+        UserError: If no file can be written there, or it is the input.
     """
     real = Path(os.path.realpath(output))
     if not real.parent.is_dir():
-        raise UserError(f"{output}: its folder does not exist. Make it, or mend --output.")
+        raise UserError(f"{output}: its folder does not exist. Create it, or correct --output.")
     if real.exists() and not real.is_file():
         raise UserError(f"{output}: is not a regular file. Give --output a file's name.")
     if histories is not None and real.exists() and real.samefile(histories):
@@ -98,8 +98,8 @@ def checked_output(output: Path, histories: Path | None) -> Path:
 
 
 @contextmanager
-def _text(path: Path, *, packed: bool) -> Iterator[Any]:
-    """Gives a text file for CSV; packed, it holds no name and no time, to be the same each run."""
+def _open_csv(path: Path, *, packed: bool) -> Iterator[Any]:
+    """Yields a text file for CSV; packed without name and time, for equal bytes each run."""
     with ExitStack() as stack:
         raw: Any = stack.enter_context(open(path, "wb"))
         if packed:
@@ -109,18 +109,18 @@ def _text(path: Path, *, packed: bool) -> Iterator[Any]:
         yield stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
 
 
-class _CsvRows:
-    """Rows of a CSV part."""
+class _CsvWriter:
+    """Writes the rows of a CSV part."""
 
     def __init__(self, file: Any) -> None:
-        # Where lines end with \n, the first leaves a field with \r unquoted before Python 3.13.
+        # Before Python 3.13 the first one leaves a field with \r unquoted, as lines end with \n.
         self._writer = csv.writer(file, lineterminator="\n")
         self._quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
     def write(self, table: pa.Table) -> None:
         """Appends rows; a score is the shortest text that reads back as the same float32."""
-        place = table.schema.get_field_index("score")
-        table = table.set_column(place, "score", table["score"].cast(pa.string()))
+        column = table.schema.get_field_index("score")
+        table = table.set_column(column, "score", table["score"].cast(pa.string()))
         rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
         if not any(_has_return(column) for column in table.columns):
             self._writer.writerows(rows)
@@ -136,8 +136,8 @@ def _has_return(column: pa.ChunkedArray) -> bool:
     )
 
 
-class _RowGroups:
-    """Rows of a Parquet part, gathered into row groups."""
+class _ParquetWriter:
+    """Writes the rows of a Parquet part, gathered into row groups."""
 
     def __init__(self, file: pq.ParquetWriter) -> None:
         self._file = file
@@ -152,7 +152,7 @@ class _RowGroups:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what is gathered."""
+        """Writes the gathered rows."""
         if self._num_rows:
             self._file.write_table(pa.concat_tables(self._tables))
         self._tables, self._num_rows = [], 0

@@ -1,4 +1,4 @@
-"""A SavedModel in Python: lists of raw item ids in, a frame of recommendations out."""
+"""An exported model in Python: lists of raw item ids in, a frame of recommendations out."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.recommend.scoring import load_model, to_tensor
 
 _BATCH = 256
-"""Histories of one call: bounds the scores, which are float32 [histories, items]."""
+"""Histories of one call; bounds the scores, float32 [histories, items]."""
 
 Histories = Mapping[Any, Sequence[Any]] | Iterable[Sequence[Any]]
 
@@ -27,7 +27,7 @@ class Recommender:
         path: An export folder (its newest version is taken) or one version of it.
 
     Attributes:
-        metadata: What ufnrec.json says of the model.
+        metadata: The content of the model's ufnrec.json.
         items: A frame of item_id, title, category, price, events; None for an older export.
 
     Raises:
@@ -61,11 +61,11 @@ class Recommender:
                 which are numbered from 0. Numbers become text; unknown ids are dropped.
             top_k: Items a history, 1 or more.
             exclude: Raw ids never to be returned.
-            allow: Raw ids that alone may be returned; empty: all.
+            allow: The only raw ids that may be returned; empty: all.
 
         Returns:
-            A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32). Fewer
-            rows for a user for whom fewer items are left.
+            A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32). A user
+            has fewer rows where fewer items are left.
 
         Raises:
             UserError: If `top_k` is not positive, or a history is not a list of ids.
@@ -73,7 +73,7 @@ class Recommender:
         if top_k < 1:
             raise UserError(f"`top_k` must be 1 or more. Received: {top_k}.")
         names, rows = _named_histories(histories)
-        filters = _texts(exclude), _texts(allow)
+        filters = _id_texts(exclude), _id_texts(allow)
         frames = [
             self._frame(names[start : start + _BATCH], rows[start : start + _BATCH], top_k, filters)
             for start in range(0, len(rows), _BATCH)
@@ -81,7 +81,7 @@ class Recommender:
         return pd.concat(frames or [self._frame([], [], top_k, filters)], ignore_index=True)
 
     def encode(self, histories: Histories) -> np.ndarray:
-        """Returns the vector of each history, float32 [B, D]; see `recommend`."""
+        """Returns the vector of each history, float32 [B, D]; `histories` as in `recommend`."""
         _, rows = _named_histories(histories)
         vectors = [
             self._model.signatures["encode"](item_ids=to_tensor(rows[start : start + _BATCH]))
@@ -109,7 +109,7 @@ class Recommender:
         row, rank = np.nonzero(is_item)
         return pd.DataFrame(
             {
-                "user": [names[place] for place in row],
+                "user": [names[number] for number in row],
                 "rank": rank + 1,
                 "item": raw,
                 "title": [self._titles.get(item, "") for item in raw],
@@ -137,8 +137,8 @@ def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:
             raise UserError(
                 f"the history of {name!r} must be a list of item ids. Received: {row!r}."
             )
-    return names, [_texts(row) for row in rows]
+    return names, [_id_texts(row) for row in rows]
 
 
-def _texts(ids: Iterable[Any]) -> list[str]:
+def _id_texts(ids: Iterable[Any]) -> list[str]:
     return [str(item) for item in ids]

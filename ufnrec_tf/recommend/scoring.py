@@ -1,4 +1,4 @@
-"""Scores batches of histories by an exported model."""
+"""The best items of batches of histories by an exported model."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.export.items import read_items
-from ufnrec_tf.export.versions import damaged
+from ufnrec_tf.export.versions import damaged_error
 from ufnrec_tf.recommend.history_groups import History
 
-# Floats of one call's scores and ids of one call's histories; they bound memory at a million
-# items and where one history is very long.
+# Floats of one call's scores and ids of one call's histories: bound memory where there are a
+# million items, or a history is very long.
 _MAX_SCORES = 1 << 26
 _MAX_IDS = 1 << 21
 
 Id = TypeVar("Id", str, bytes)
 
 
-class Answers(NamedTuple):
+class BestItems(NamedTuple):
     """The best items of B histories.
 
     Attributes:
         item_ids: object (bytes) [B, k], "" where fewer are left.
         scores: float32 [B, k].
-        num_known: int [B], how many ids of a history the model knows.
+        num_known: int [B], the number of ids of a history that the model knows.
     """
 
     item_ids: np.ndarray
@@ -41,11 +41,11 @@ class ExactScorer:
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def best(self, item_ids: tf.Tensor, k: int) -> Answers:
+    def best(self, item_ids: tf.Tensor, k: int) -> BestItems:
         """Returns the k best items of string [B, T] histories, padded by ""."""
         known = np.count_nonzero(self._model.lookup(item_ids).numpy(), axis=1)  # [B]
         answer = self._model.signatures["recommend"](item_ids=item_ids, k=tf.constant(k))
-        return Answers(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
+        return BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
 
 
 def batches_of(
@@ -55,8 +55,8 @@ def batches_of(
 
     Args:
         histories: The histories.
-        batch_size: Most of a list, 1 or more.
-        num_items: Of the model.
+        batch_size: Histories of a list, at most; 1 or more.
+        num_items: Items of the model.
     """
     batch_size = max(1, min(batch_size, _MAX_SCORES // (num_items + 1)))
     batch: list[History] = []
@@ -72,7 +72,7 @@ def batches_of(
 
 
 def to_tensor(histories: list[list[str]]) -> tf.Tensor:
-    """Returns string [B, T], right-padded by "", of B lists of raw ids."""
+    """Returns B lists of raw ids as string [B, T], right-padded by ""."""
     return tf.constant(padded(histories, ""), tf.string)
 
 
@@ -83,18 +83,18 @@ def padded(rows: list[list[Id]], pad: Id) -> np.ndarray:
         rows: B lists of raw ids.
         pad: The empty text or the empty bytes.
     """
-    # Without a column an array of objects has no second axis to be told by.
+    # At least one column: an array of objects without one has no second axis.
     values = np.full((len(rows), max([1, *map(len, rows)])), pad, dtype=object)
-    for place, row in enumerate(rows):
-        values[place, : len(row)] = row
+    for number, row in enumerate(rows):
+        values[number, : len(row)] = row
     return values
 
 
 def read_titles(export_dir: Path) -> dict[bytes, str] | None:
-    """Returns raw item id (UTF-8) -> title of an export, or None where none is known.
+    """Returns raw item id (UTF-8) -> title of an export, or None if no title is known.
 
     Raises:
-        UserError: Where the export's table of items is damaged.
+        UserError: If the export's table of items is damaged.
     """
     table = read_items(export_dir, ["item_id", "title"])
     if table is None:
@@ -107,7 +107,7 @@ def load_model(path: Path) -> Any:
     """Returns the loaded SavedModel.
 
     Raises:
-        UserError: Where it is damaged.
+        UserError: If it is damaged.
     """
     try:
         model = tf.saved_model.load(str(path))
@@ -115,5 +115,5 @@ def load_model(path: Path) -> Any:
     # What loading raises depends on which byte is damaged: OpError, OSError, KeyError,
     # AttributeError, protobuf's DecodeError and others were seen.
     except Exception as error:
-        raise damaged(path, error) from error
+        raise damaged_error(path, error) from error
     return model

@@ -1,1 +1,1 @@
-"""A local server of an exported model. Knows nothing of training or of data files."""
+"""A local server of an exported model. It knows nothing of training or of data files."""

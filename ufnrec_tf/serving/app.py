@@ -13,11 +13,11 @@ from ufnrec_tf.serving.guard import BUG, Guard, refusal_response
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.models import MODEL_NAME, LoadedModel
 from ufnrec_tf.serving.page_api import add_page
-from ufnrec_tf.serving.rest import InputSpec, answer, read_asked, read_inputs
+from ufnrec_tf.serving.rest import TensorInfo, answer_json, read_inputs, read_predict
 from ufnrec_tf.serving.service import JSON, Service, json_response, read_body
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-# TensorFlow's names of types, as in its types.proto.
+# Source: tensorflow/core/framework/types.proto.
 _TYPES = {"string": "DT_STRING", "int32": "DT_INT32", "int64": "DT_INT64", "float32": "DT_FLOAT"}
 
 
@@ -25,7 +25,7 @@ def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
     """Returns the application.
 
     Args:
-        service: What it serves.
+        service: The model, the batcher and the users.
         hosts: Names that requests may address; empty: any.
     """
     app = FastAPI(title="ufnrec-tf", docs_url=None, redoc_url=None, openapi_url=None)
@@ -44,36 +44,36 @@ def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
 
     async def invalid(request: Request, error: Exception) -> Response:
         details = error.errors() if isinstance(error, RequestValidationError) else []
-        told = "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details)
-        return json_response({"error": told or "bad request."}, 400)
+        faults = "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details)
+        return json_response({"error": faults or "bad request."}, 400)
 
     app.add_exception_handler(Refusal, refused)
-    app.add_exception_handler(Exception, refused)  # it is raised on, for the guard to tell of
+    app.add_exception_handler(Exception, refused)  # and raised again, for the guard's log
     app.add_exception_handler(HTTPException, not_found)
     app.add_exception_handler(RequestValidationError, invalid)
     return Guard(
-        app, limits=service.limits, metrics=service.metrics, hosts=hosts, tell=service.tell
+        app, limits=service.limits, metrics=service.metrics, hosts=hosts, log_line=service.log_line
     )
 
 
 def _add_model(app: FastAPI, service: Service) -> None:
-    """Adds what TensorFlow Serving has under /v1/models/NAME."""
+    """Adds the addresses of TensorFlow Serving under /v1/models/NAME."""
     base = f"/v1/models/{MODEL_NAME}"
 
     def in_force(request: Request) -> LoadedModel:
         model = service.keeper.current
-        asked = request.path_params.get("version", "")
-        if asked and (not re.fullmatch("[0-9]{1,18}", asked) or int(asked) != model.version):
+        number = request.path_params.get("version", "")
+        if number and (not re.fullmatch("[0-9]{1,18}", number) or int(number) != model.version):
             raise Refusal(404, f"this version is not served; version {model.version} is.")
         return model
 
     async def predict(request: Request) -> Response:
         model = in_force(request)
-        asked = read_asked(await read_body(request, service.limits))
-        signature = model.signature(asked.signature)
-        inputs = read_inputs(asked, signature.inputs, service.limits)
+        body = read_predict(await read_body(request, service.limits))
+        signature = model.signature(body.signature)
+        inputs = read_inputs(body, signature.inputs, service.limits)
         outputs = await service.batcher.call(model, signature, inputs)
-        return Response(answer(outputs, is_columns=asked.is_columns), media_type=JSON)
+        return Response(answer_json(outputs, is_columns=body.is_columns), media_type=JSON)
 
     async def status(request: Request) -> Response:
         version = str(in_force(request).version)
@@ -85,18 +85,18 @@ def _add_model(app: FastAPI, service: Service) -> None:
     async def metadata(request: Request) -> Response:
         return json_response(_metadata(in_force(request)))
 
-    for place in (base, f"{base}/versions/{{version}}"):
-        app.add_route(f"{place}:predict", predict, methods=["POST"])
-        app.add_route(f"{place}/metadata", metadata, methods=["GET"])
-        app.add_route(place, status, methods=["GET"])
+    for address in (base, f"{base}/versions/{{version}}"):
+        app.add_route(f"{address}:predict", predict, methods=["POST"])
+        app.add_route(f"{address}/metadata", metadata, methods=["GET"])
+        app.add_route(address, status, methods=["GET"])
 
 
 def _metadata(model: LoadedModel) -> dict[str, Any]:
-    """Returns what TensorFlow Serving says of a model: its signatures, as protobuf's JSON."""
+    """Returns the metadata of a model as TensorFlow Serving writes it: protobuf's JSON."""
     signatures = {
         signature.name: {
-            "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
-            "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+            "inputs": {info.name: _tensor_json(info) for info in signature.inputs},
+            "outputs": {info.name: _tensor_json(info) for info in signature.outputs},
             "method_name": "tensorflow/serving/predict",
         }
         for signature in model.signatures.values()
@@ -111,17 +111,17 @@ def _metadata(model: LoadedModel) -> dict[str, Any]:
     }
 
 
-def _tensor_info(spec: InputSpec) -> dict[str, Any]:
-    sizes = [{"size": str(size), "name": ""} for size in spec.shape]
+def _tensor_json(info: TensorInfo) -> dict[str, Any]:
+    sizes = [{"size": str(size), "name": ""} for size in info.shape]
     return {
-        "dtype": _TYPES.get(spec.dtype, spec.dtype),
+        "dtype": _TYPES.get(info.dtype, info.dtype),
         "tensor_shape": {"dim": sizes, "unknown_rank": False},
-        "name": spec.name,
+        "name": info.name,
     }
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    """Adds what a supervisor and Prometheus ask."""
+    """Adds the addresses for a supervisor and for Prometheus."""
 
     @app.get("/healthz")
     async def healthz() -> Response:

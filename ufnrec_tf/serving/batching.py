@@ -1,7 +1,7 @@
 """Joins waiting requests into one call of the model.
 
-One thread calls the model; what comes in meanwhile waits, and all of it that fits together goes
-into the next call. Nothing waits for company, so that a single client loses nothing by it.
+One thread calls the model. Requests that come in meanwhile wait, and as many as fit together go
+into the next call. A request never waits for others to join it, so a single client loses no time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Outputs = dict[str, np.ndarray]
 
 
 class _Job(NamedTuple):
-    """A request that waits: what it asks of which model, and who waits for it."""
+    """A waiting request: the call that it asks for, and the future of its answer."""
 
     model: LoadedModel
     signature: Signature
@@ -34,7 +34,7 @@ class _Job(NamedTuple):
     loop: asyncio.AbstractEventLoop
 
     def fits(self, other: _Job) -> bool:
-        """Whether both can be answered by one call."""
+        """Returns True if both can be answered by one call."""
         return (
             self.model is other.model
             and self.signature.name == other.signature.name
@@ -42,8 +42,8 @@ class _Job(NamedTuple):
         )
 
     @property
-    def longest(self) -> int:
-        """Ids of its longest row."""
+    def width(self) -> int:
+        """Number of ids of its longest row."""
         return max(len(row) for rows in self.inputs.rows.values() for row in rows)
 
 
@@ -51,7 +51,7 @@ class Batcher:
     """Calls models in a thread of its own.
 
     Args:
-        limits: How many histories a call may have.
+        limits: Bounds of a call and of the time that a request waits.
         metrics: Counts calls.
     """
 
@@ -66,7 +66,7 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether requests are worked on."""
+        """True while the thread that calls the model runs."""
         return self._thread.is_alive()
 
     async def call(
@@ -93,7 +93,7 @@ class Batcher:
             ) from None
 
     def close(self) -> None:
-        """Works off what waits and ends the thread."""
+        """Answers the requests that wait and ends the thread."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -103,7 +103,7 @@ class Batcher:
         while jobs := self._next_jobs():
             try:
                 answers: Sequence[Outputs | Exception] = self._answers(jobs)
-            except Exception as error:  # a bug is told to those who wait, and the thread goes on
+            except Exception as error:  # a bug: raised in the requests; the thread goes on
                 answers = [error] * len(jobs)
             for loop in {job.loop for job in jobs}:
                 pairs = [
@@ -111,11 +111,11 @@ class Batcher:
                     for job, answer in zip(jobs, answers, strict=True)
                     if job.loop is loop
                 ]
-                with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                with suppress(RuntimeError):  # the loop has ended, and with it the requests
                     loop.call_soon_threadsafe(_deliver, pairs)
 
     def _next_jobs(self) -> list[_Job]:
-        """Waits, then takes the oldest request and those that fit it; [] at the end."""
+        """Waits, then returns the oldest request and those that fit it; [] once closed."""
         with self._changed:
             while True:
                 while self._jobs and self._jobs[0].answer.cancelled():
@@ -126,22 +126,27 @@ class Batcher:
                     return []
                 self._changed.wait()
             first = self._jobs.popleft()
-            most = min(self._limits.max_batch, first.model.max_rows)
+            most = self._most_rows(first)
             taken, left = [first], deque[_Job]()
-            count, longest = first.inputs.num_rows, first.longest
+            count, widest = first.inputs.num_rows, first.width
             for job in self._jobs:
-                rows, width = job.inputs.num_rows, max(longest, job.longest)
-                fits = count + rows <= most and (count + rows) * width <= self._limits.max_places
-                if fits and first.fits(job) and not job.answer.cancelled():
+                rows, width = job.inputs.num_rows, max(widest, job.width)
+                num_rows = count + rows
+                is_small = num_rows <= most and num_rows * width <= self._limits.max_padded_ids
+                if is_small and first.fits(job) and not job.answer.cancelled():
                     taken.append(job)
-                    count, longest = count + rows, width
+                    count, widest = num_rows, width
                 else:
                     left.append(job)
             self._jobs = left
         return taken
 
+    def _most_rows(self, job: _Job) -> int:
+        """Returns the number of histories that one call may hold."""
+        return min(self._limits.max_batch, job.model.max_rows)
+
     def _answers(self, jobs: list[_Job]) -> list[Outputs]:
-        """Returns the outputs of each of the jobs, which fit together."""
+        """Returns the outputs of each job; the jobs fit together."""
         first = jobs[0]
         rows = {
             name: padded([row for job in jobs for row in job.inputs.rows[name]], b"")
@@ -149,17 +154,17 @@ class Batcher:
         }
         num_rows = len(next(iter(rows.values())))
         self._metrics.batch_requests.observe(len(jobs))
-        parts = []
-        step = min(self._limits.max_batch, first.model.max_rows)
+        chunks = []
+        step = self._most_rows(first)
         for begin in range(0, num_rows, step):
-            chunk: dict[str, Any] = {
+            inputs: dict[str, Any] = {
                 name: values[begin : begin + step] for name, values in rows.items()
             }
             self._metrics.batch_rows.observe(min(step, num_rows - begin))
-            parts.append(first.signature.call(chunk | dict(first.inputs.numbers)))
-        whole = parts[0]
-        if len(parts) > 1:
-            whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            chunks.append(first.signature.call(inputs | dict(first.inputs.numbers)))
+        whole = chunks[0]
+        if len(chunks) > 1:
+            whole = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in whole}
         ends = np.cumsum([job.inputs.num_rows for job in jobs])
         return [
             {name: values[end - job.inputs.num_rows : end] for name, values in whole.items()}
@@ -168,11 +173,11 @@ class Batcher:
 
 
 def _deliver(pairs: list[tuple[asyncio.Future[Outputs], Outputs | Exception]]) -> None:
-    """Hands out answers, in the thread of those who wait."""
-    for waiting, answer in pairs:
-        if waiting.done():
+    """Sets the answers, in the thread of the loop that waits for them."""
+    for future, answer in pairs:
+        if future.done():
             continue
         if isinstance(answer, Exception):
-            waiting.set_exception(answer)
+            future.set_exception(answer)
         else:
-            waiting.set_result(answer)
+            future.set_result(answer)

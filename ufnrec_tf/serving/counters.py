@@ -1,4 +1,4 @@
-"""What the server counts of itself, for Prometheus."""
+"""The counters of the server, in Prometheus's form."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,10 +14,10 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class ServerMetrics:
-    """The server's counters, each server's own."""
+    """The counters of one server."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # the time of birth of each counter, which nobody asks for
+        disable_created_metrics()  # the time at which each counter was made
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "ufnrec_requests", "Requests answered.", ["route", "status"], registry=self._registry
@@ -48,7 +48,10 @@ class ServerMetrics:
             "ufnrec_model_version", "Version of the model that answers.", registry=self._registry
         )
         self._reloads = Counter(
-            "ufnrec_model_reloads", "New versions met.", ["outcome"], registry=self._registry
+            "ufnrec_model_reloads",
+            "New versions found.",
+            ["outcome"],
+            registry=self._registry,
         )
         for outcome in ("loaded", "failed"):
             self._reloads.labels(outcome)
@@ -63,5 +66,5 @@ class ServerMetrics:
         self._reloads.labels("loaded" if is_loaded else "failed").inc()
 
     def text(self) -> bytes:
-        """Returns all of it in Prometheus's text form."""
+        """Returns all counters in Prometheus's text form."""
         return generate_latest(self._registry)

@@ -1,13 +1,16 @@
-"""What stands around every request: who may ask, how many at once, what each answer carries."""
+"""The guard around every request: its host and origin, the number at once, the headers."""
 
 from __future__ import annotations
 
+import re
 import time
+import traceback
 from collections.abc import Callable
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ufnrec_tf.common.text import plain
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Limits, Refusal
 from ufnrec_tf.serving.rest import to_json
@@ -18,12 +21,13 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(?::[0-9]{1,5})?")
 _ALWAYS = ("/healthz", "/readyz", "/metrics")
 _ROUTES = {"": "page", "v1": "model", "api": "page_api", **{p[1:]: p[1:] for p in _ALWAYS}}
 
 BUG = Refusal(500, "internal error.")
 BROKEN_OFF = 499
-"""Counted as the status of a request whose client went away, as others do too."""
+"""The status that a request is counted under whose client went away, as in nginx."""
 
 
 def route_of(path: str) -> str:
@@ -33,15 +37,14 @@ def route_of(path: str) -> str:
     return _ROUTES.get(path.strip("/").partition("/")[0], "other")
 
 
-def host_name(host: str) -> str:
-    """Returns a Host header without its port, in lower case."""
-    if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
-    return host.partition(":")[0].lower()
+def host_name(header: str) -> str:
+    """Returns the host of a Host header, in lower case; "" for a malformed one."""
+    found = _HOST.fullmatch(header)
+    return found[1].lower() if found else ""
 
 
 class _Exchange:
-    """A request and its answer, watched: what was answered, whether the client has broken off."""
+    """A request and its answer: notes the status, and whether the client has broken off."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
@@ -61,7 +64,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Sends a part of the answer, or nothing where nobody is there to take it."""
+        """Sends a part of the answer, or nothing once the client has broken off."""
         if self.is_broken_off:
             return
         if message["type"] != "http.response.start":
@@ -70,7 +73,7 @@ class _Exchange:
         headers = [*message["headers"], *_HEADERS]
         try:
             await self._send({**message, "headers": headers})
-        except Exception:  # what has come in since is no HTTP, and the connection is given up
+        except Exception:  # the client has sent what is not HTTP, and uvicorn has given it up
             self.is_broken_off = True
             return
         self.status = message["status"]
@@ -83,9 +86,9 @@ class Guard:
         app: The application.
         limits: How many requests at once.
         metrics: Counts requests.
-        hosts: Names that a request may address; empty: any. A page elsewhere that has bound its
-            own name to this address (DNS rebinding) is so kept from reading answers.
-        tell: Takes a line for the log.
+        hosts: Names that a request may address; empty: any. They keep a page elsewhere that has
+            bound its own name to this address (DNS rebinding) from reading answers.
+        log_line: Writes a line to the log.
     """
 
     def __init__(
@@ -95,13 +98,13 @@ class Guard:
         limits: Limits,
         metrics: ServerMetrics,
         hosts: frozenset[str],
-        tell: Callable[[str], None],
+        log_line: Callable[[str], None],
     ) -> None:
         self._app = app
         self._limits = limits
         self._metrics = metrics
         self._hosts = hosts
-        self._tell = tell
+        self._log_line = log_line
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,8 +121,8 @@ class Guard:
         except Refusal as refusal:
             await refusal_response(refusal)(scope, receive, exchange.send)
         except Exception as error:
-            if not exchange.is_broken_off:  # a bug: told in one line, and never to the client
-                self._tell(f"internal error (a bug): {bug_line(error)}")
+            if not exchange.is_broken_off:  # a bug: a line in the log, and never to the client
+                self._log_line(f"internal error (a bug): {bug_line(error)}")
                 if not exchange.status:
                     await refusal_response(BUG)(scope, receive, exchange.send)
         finally:
@@ -129,13 +132,13 @@ class Guard:
             self._metrics.answered(route_of(scope["path"]), status, exchange.seconds)
 
     def _check(self, scope: Scope) -> None:
-        """Raises Refusal where a request is not for us, or one too many."""
+        """Raises Refusal if a request is for another host, of another origin, or one too many."""
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if self._hosts and host_name(host) not in self._hosts:
             raise Refusal(
                 400,
-                f"this server answers as {', '.join(sorted(self._hosts))} alone. "
+                f"this server answers only as {', '.join(sorted(self._hosts))}. "
                 "Start it with --host=ADDRESS to be reached by other names.",
             )
         origin = headers.get(b"origin")
@@ -152,16 +155,14 @@ class Guard:
 
 
 def refusal_response(refusal: Refusal) -> Response:
-    """Returns what a client is told instead of an answer."""
+    """Returns the response for a refusal."""
     headers = {"retry-after": str(refusal.retry_after)} if refusal.retry_after else None
     body = to_json({"error": refusal.message})
     return Response(body, refusal.status, headers, media_type="application/json; charset=utf-8")
 
 
 def bug_line(error: Exception) -> str:
-    """Returns an unexpected error and its place on one line."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
-    return f"{type(error).__name__}: {str(error)[:200]}{where}"
+    """Returns an unexpected error and the line that raised it; it may quote a client."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return plain(f"{type(error).__name__}: {str(error)[:200]}{where}")

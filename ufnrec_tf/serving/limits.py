@@ -1,16 +1,16 @@
-"""A request that is not answered as it was asked, and why; the bounds that it may have broken."""
+"""The bounds of a request, and the refusal that a client gets instead of an answer."""
 
 import json
 from dataclasses import dataclass
 
 
 class Refusal(Exception):
-    """What a client is told instead of an answer: one line, without anything of the inside.
+    """A request that is not answered: one line for the client, with nothing of the inside.
 
     Args:
         status: HTTP status: 400, 403, 404, 408, 413, 429, 500 or 503.
-        message: What is wrong, what was expected, how to mend it.
-        retry_after: Seconds after which to try again, for 429 and 503; 0: not told.
+        message: The fault, the expectation, the way out.
+        retry_after: Seconds after which to try again, for 429 and 503; 0: left out.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: int = 0) -> None:
@@ -22,16 +22,16 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for, and how many at once.
+    """The bounds of one request, and the number of requests at once.
 
     Attributes:
         max_body_bytes: Bytes of a request's body.
         max_instances: Histories of a request.
         max_history: Ids of a history or of a list to exclude or allow.
-        max_k: Items a history that may be asked for.
+        max_k: Items a history, at most.
         max_concurrent: Requests worked on at once; one more is answered with 429.
         max_batch: Histories joined into one call of the model.
-        timeout_seconds: Until a body has come in, and until it is answered.
+        timeout_seconds: Seconds until a body has come in, and until it is answered.
     """
 
     max_body_bytes: int = 1 << 20
@@ -43,17 +43,17 @@ class Limits:
     timeout_seconds: float = 10.0
 
     @property
-    def max_places(self) -> int:
-        """Ids of a request once all its rows are padded to the longest."""
+    def max_padded_ids(self) -> int:
+        """Ids of a request, at most, once all its rows are padded to the longest."""
         return max(1 << 18, self.max_history)
 
     @property
     def max_answers(self) -> int:
-        """Items of an answer, over all its histories."""
+        """Items of an answer, at most, over all its histories."""
         return max(1 << 16, self.max_k)
 
 
-def shown(value: object, *, most: int = 60) -> str:
+def shown_value(value: object, *, most: int = 60) -> str:
     """Returns a client's value for a message: ASCII, on one line, cut."""
     try:
         text = json.dumps(value)

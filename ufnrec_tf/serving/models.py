@@ -1,4 +1,4 @@
-"""A version in memory; a newer one taken up."""
+"""Loads the exported version in force, and replaces it once a newer one appears."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.text import plain
 from ufnrec_tf.export.saved_model import read_metadata
-from ufnrec_tf.export.versions import damaged, newest_version
+from ufnrec_tf.export.versions import damaged_error, newest_version
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.page_search import Catalogue, read_catalogue
-from ufnrec_tf.serving.rest import InputSpec
+from ufnrec_tf.serving.rest import TensorInfo
 
 MODEL_NAME = "ufnrec"
-"""What the model is called in the addresses of requests."""
+"""The model's name in the addresses of requests."""
 
-# Floats of one call's scores, which bound memory where there are a million items.
+# Floats of one call's scores: bounds memory where there are a million items.
 _MAX_SCORES = 1 << 26
+# Checks for a new version after which the requests that use the one before are done.
+_CHECKS_UNTIL_FREEZE = 15
+
+FileStates = tuple[tuple[str, int, int], ...]
+"""Name, size and time of each file of a version."""
 
 
 class Signature(NamedTuple):
@@ -31,14 +37,14 @@ class Signature(NamedTuple):
 
     Attributes:
         name: Such as `recommend`.
-        inputs: What it takes, by name.
-        outputs: What it gives, by name; the first axis of each is the histories.
-        function: TensorFlow's, by keyword arguments.
+        inputs: Its inputs, sorted by name.
+        outputs: Its outputs, sorted by name; the first axis of each is the histories.
+        function: TensorFlow's function, called by keyword arguments.
     """
 
     name: str
-    inputs: tuple[InputSpec, ...]
-    outputs: tuple[InputSpec, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
     function: Callable[..., Mapping[str, tf.Tensor]]
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -51,24 +57,24 @@ class Signature(NamedTuple):
             Refusal: If the model cannot answer, such as with scores that are not finite.
         """
         tensors = {
-            spec.name: tf.constant(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs
+            info.name: tf.constant(inputs[info.name], dtype=info.dtype) for info in self.inputs
         }
         try:
             outputs = self.function(**tensors)
         except tf.errors.OpError as error:
             raise Refusal(500, f"the model could not answer: {own_words(error)}.") from None
-        return {spec.name: outputs[spec.name].numpy() for spec in self.outputs}
+        return {info.name: outputs[info.name].numpy() for info in self.outputs}
 
 
 class LoadedModel(NamedTuple):
-    """A version that answers.
+    """A version in memory.
 
     Attributes:
         version: Its number.
-        metadata: Of `ufnrec.json`.
+        metadata: The document of its `ufnrec.json`.
         signatures: By name.
         catalogue: Its items, empty where they are not known.
-        owner: TensorFlow's object; while it lives, so do the variables.
+        owner: TensorFlow's object, which keeps the variables alive.
     """
 
     version: int
@@ -79,14 +85,14 @@ class LoadedModel(NamedTuple):
 
     @property
     def max_rows(self) -> int:
-        """Histories that one call may hold, so that its scores fit into memory."""
+        """Histories that one call may hold for its scores to fit into memory."""
         return max(1, _MAX_SCORES // (int(self.metadata["num_items"]) + 1))
 
     def signature(self, name: str) -> Signature:
         """Returns a signature.
 
         Raises:
-            Refusal: If the model has none of that name.
+            Refusal: If the model has no signature of that name.
         """
         if name not in self.signatures:
             raise Refusal(
@@ -96,11 +102,11 @@ class LoadedModel(NamedTuple):
 
 
 def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
-    """Loads a version folder and calls each of its signatures once, which makes them fast.
+    """Returns the model of a version folder, each of its signatures called once to make it fast.
 
     Args:
         path: Version folder, such as `export/1`.
-        catalogue: Items of the run, for an export that has none beside it.
+        catalogue: Items of the run, for an export without an items file.
 
     Raises:
         UserError: If it is missing or damaged, or does not answer.
@@ -112,13 +118,13 @@ def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
         _ = signatures["recommend"], signatures["serving_default"]
     # What loading raises depends on which byte is damaged.
     except Exception as error:
-        raise damaged(path, error) from error
-    own = read_catalogue(path)
+        raise damaged_error(path, error) from error
+    own_catalogue = read_catalogue(path)
     model = LoadedModel(
         int(path.name) if path.name.isdecimal() else 1,
         metadata,
         signatures,
-        own or catalogue or Catalogue(np.array([], dtype=object)),
+        own_catalogue or catalogue or Catalogue(np.array([], dtype=object)),
         owner,
     )
     _warm_up(path, model)
@@ -129,17 +135,17 @@ def _signature(name: str, function: Any) -> Signature:
     _, arguments = function.structured_input_signature
     return Signature(
         name,
-        tuple(_spec(key, arguments[key]) for key in sorted(arguments)),
+        tuple(_tensor_info(key, arguments[key]) for key in sorted(arguments)),
         tuple(
-            _spec(key, function.structured_outputs[key])
+            _tensor_info(key, function.structured_outputs[key])
             for key in sorted(function.structured_outputs)
         ),
         function,
     )
 
 
-def _spec(name: str, spec: Any) -> InputSpec:
-    return InputSpec(
+def _tensor_info(name: str, spec: Any) -> TensorInfo:
+    return TensorInfo(
         name, spec.dtype.name, tuple(-1 if size is None else size for size in spec.shape)
     )
 
@@ -150,7 +156,7 @@ def _warm_up(path: Path, model: LoadedModel) -> None:
     for signature in model.signatures.values():
         rows = np.array([known, [b""]], dtype=object)
         try:
-            signature.call({spec.name: rows if spec.is_rows else 1 for spec in signature.inputs})
+            signature.call({info.name: rows if info.is_rows else 1 for info in signature.inputs})
         except (Refusal, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: the exported model does not answer by `{signature.name}` ({error}). "
@@ -158,11 +164,8 @@ def _warm_up(path: Path, model: LoadedModel) -> None:
             ) from error
 
 
-Fingerprint = tuple[tuple[str, int, int], ...]
-
-
-def fingerprint(version_folder: Path) -> Fingerprint:
-    """Returns name, size and time of each file of a version, to tell whether it has changed."""
+def file_states(version_folder: Path) -> FileStates:
+    """Returns the states of a version's files, which differ once one of them has changed."""
     found = []
     for path in sorted(version_folder.rglob("*")):
         try:
@@ -174,33 +177,30 @@ def fingerprint(version_folder: Path) -> Fingerprint:
     return tuple(found)
 
 
-def _spare_the_collector() -> None:
-    """Keeps Python's collector from walking, while requests wait, over what stays for good.
+def _freeze_objects() -> None:
+    """Excludes all objects of now from Python's garbage collection.
 
-    A walk over a loaded model takes a few tenths of a second, in which nothing is answered.
+    A collection that visits a loaded model takes a few tenths of a second, in which no request is
+    answered.
     """
     gc.unfreeze()
-    gc.collect()  # what an older version left, cycles included
+    gc.collect()  # the objects of an older version, cycles included
     gc.freeze()
 
 
-_LOOKS_TO_DRAIN = 15
-"""Looks for a new version after which requests that began with the one before are done."""
-
-
 class ModelKeeper:
-    """Holds the version that answers.
+    """Holds the version in force.
 
     A new version is loaded and called once beside the old one, then takes its place; requests
     that have begun keep the old one until they are done. A version is loaded only once its
-    files have stayed as they are from one look to the next; a damaged one is told of in one
-    line, and looked at again when its files change.
+    files have stayed the same from one check to the next. A damaged one is reported in one line,
+    and tried again when its files change.
 
     Args:
-        folder: Holds the version folders.
+        folder: The folder of versions.
         load: Loads a version folder; raises UserError.
         metrics: Counts reloads.
-        tell: Takes a line for the log.
+        log_line: Writes a line to the log.
     """
 
     def __init__(
@@ -209,32 +209,32 @@ class ModelKeeper:
         load: Callable[[Path], LoadedModel],
         *,
         metrics: ServerMetrics,
-        tell: Callable[[str], None],
+        log_line: Callable[[str], None],
     ) -> None:
         self._folder = folder
         self._load = load
         self._metrics = metrics
-        self._tell = tell
-        self._looks_left = 0
-        self._seen: Fingerprint = ()
-        self._tried: Fingerprint = ()
+        self._log_line = log_line
+        self._checks_until_freeze = 0
+        self._seen: FileStates = ()
+        self._tried: FileStates = ()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         path = newest_version(folder)
-        self._tried = self._seen = fingerprint(path)
+        self._tried = self._seen = file_states(path)
         self.current = load(path)
-        _spare_the_collector()
+        _freeze_objects()
         metrics.version.set(self.current.version)
 
     def start(self, *, poll_seconds: float) -> None:
-        """Looks for new versions from now on, in a thread."""
+        """Starts the thread that checks for new versions."""
         self._thread = threading.Thread(
             target=self._watch, args=(poll_seconds,), name="versions", daemon=True
         )
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread; Python's collector is as it was."""
+        """Ends the thread, and makes all objects collectable again."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -243,21 +243,23 @@ class ModelKeeper:
     def _watch(self, poll_seconds: float) -> None:
         while not self._stop.wait(poll_seconds):
             try:
-                self.look()
-            except Exception as error:  # whatever it was, the version in force stays
-                self._tell(f"looking for a new version failed: {type(error).__name__}: {error}")
+                self.check()
+            except Exception as error:  # of any kind: the version in force stays
+                self._log_line(
+                    plain(f"the check for a new version failed: {type(error).__name__}: {error}")
+                )
 
-    def look(self) -> None:
-        """Takes up the newest version if it is another one, and whole."""
-        if self._looks_left:
-            self._looks_left -= 1
-            if not self._looks_left:
-                _spare_the_collector()
+    def check(self) -> None:
+        """Loads the newest version if it is another one and its files have settled."""
+        if self._checks_until_freeze:
+            self._checks_until_freeze -= 1
+            if not self._checks_until_freeze:
+                _freeze_objects()
         try:
             path = newest_version(self._folder)
         except UserError:
             return
-        now = fingerprint(path)
+        now = file_states(path)
         is_settled, self._seen = now == self._seen, now
         if not is_settled or now == self._tried:
             return
@@ -266,10 +268,10 @@ class ModelKeeper:
             model = self._load(path)
         except UserError as error:
             self._metrics.reloaded(is_loaded=False)
-            self._tell(f"version {path.name} not taken, {self.current.version} stays: {error}")
+            self._log_line(f"version {path.name} not taken, {self.current.version} stays: {error}")
             return
         before, self.current = self.current.version, model
-        self._looks_left = _LOOKS_TO_DRAIN
+        self._checks_until_freeze = _CHECKS_UNTIL_FREEZE
         self._metrics.version.set(model.version)
         self._metrics.reloaded(is_loaded=True)
-        self._tell(f"version {model.version} serves now, in place of {before}")
+        self._log_line(f"version {model.version} serves now, in place of {before}")

@@ -1,4 +1,4 @@
-"""The page at `/`, and what it asks: items and users by text, a user, recommendations."""
+"""The page at `/` and its addresses: items and users by text, a user, recommendations."""
 
 from __future__ import annotations
 
@@ -9,18 +9,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
 
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.models import LoadedModel
-from ufnrec_tf.serving.rest import PredictRequest, read_inputs, read_json
+from ufnrec_tf.serving.rest import checked, checked_inputs, read_json
 from ufnrec_tf.serving.service import Service, json_response, read_body
 
 FILTERED = "recommend_filtered"
 _PAGE = Path(__file__).with_name("page.html")
-_KEYS = ("history", "exclude", "k")
+_MAX_TEXT = 200
 
-Text = Annotated[str, Query(max_length=200)]
-Count = Annotated[int, Query(ge=1, le=100)]
+SearchText = Annotated[str, Query(max_length=_MAX_TEXT)]
+SearchLimit = Annotated[int, Query(ge=1, le=100)]
+
+
+class RecommendationsBody(BaseModel):
+    """The body of `/api/recommendations`; its values are checked as those of a signature."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    history: Any = []
+    exclude: Any = []
+    k: Any = 10
 
 
 def page_policy(page: str) -> str:
@@ -40,7 +51,7 @@ def page_policy(page: str) -> str:
 
 
 def add_page(app: FastAPI, service: Service) -> None:
-    """Adds the page and its questions to the application."""
+    """Adds the page and its addresses to the application."""
     page = _PAGE.read_text(encoding="utf-8")
     policy = page_policy(page)
 
@@ -51,32 +62,33 @@ def add_page(app: FastAPI, service: Service) -> None:
 
     # No coroutines: a search of a million titles goes to another thread.
     @app.get("/api/status")
-    def status() -> Response:
-        return json_response(_status(service))
+    def show_status() -> Response:
+        return json_response(_server_facts(service))
 
     @app.get("/api/items")
-    def items(q: Text = "", limit: Count = 20) -> Response:
+    def search_items(q: SearchText = "", limit: SearchLimit = 20) -> Response:
         return json_response({"items": service.keeper.current.catalogue.search(q, limit=limit)})
 
     @app.get("/api/users")
-    def users(q: Text = "", limit: Count = 20) -> Response:
-        found = service.people.search(q, limit=limit) if service.people else []
+    def search_users(q: SearchText = "", limit: SearchLimit = 20) -> Response:
+        found = service.users.search(q, limit=limit) if service.users else []
         return json_response({"users": found})
 
     @app.get("/api/user")
-    def user(id: str) -> Response:
-        return json_response(_user(service, id))
+    def show_user(id: str) -> Response:
+        return json_response(_user_facts(service, id))
 
     async def recommendations(request: Request) -> Response:
         document = read_json(await read_body(request, service.limits))
-        return json_response(await _recommendations(service, document))
+        asked = checked(RecommendationsBody, document)
+        return json_response(await _recommendations(service, asked))
 
     app.add_route("/api/recommendations", recommendations, methods=["POST"])
 
 
-def _status(service: Service) -> dict[str, Any]:
-    """Returns what the page needs to know of the server."""
-    model, people = service.keeper.current, service.people
+def _server_facts(service: Service) -> dict[str, Any]:
+    """Returns the facts of the server that the page shows."""
+    model, users = service.keeper.current, service.users
     return {
         "version": model.version,
         "num_items": int(model.metadata["num_items"]),
@@ -85,23 +97,23 @@ def _status(service: Service) -> dict[str, Any]:
         "max_length": model.metadata.get("max_length"),
         "mask_seen": bool(model.metadata.get("mask_seen", True)),
         "can_exclude": FILTERED in model.signatures,
-        "num_users": len(people) if people else 0,
-        "users_from": people.source if people else "",
-        "has_memory": bool(people and people.has_memory),
+        "num_users": len(users) if users else 0,
+        "users_from": users.source if users else "",
+        "has_memory": bool(users and users.has_memory),
     }
 
 
-def _user(service: Service, user: str) -> dict[str, Any]:
-    """Returns a user's history and what the memory holds for the user.
+def _user_facts(service: Service, user: str) -> dict[str, Any]:
+    """Returns a user's history and the items that the memory holds for the user.
 
     Raises:
-        Refusal: If nobody of that id is known.
+        Refusal: If no user of this id is known.
     """
-    people, catalogue = service.people, service.keeper.current.catalogue
-    history = people.history(user, most=service.limits.max_history) if people else None
-    if people is None or history is None:
+    users, catalogue = service.users, service.keeper.current.catalogue
+    history = users.history(user, most=service.limits.max_history) if users else None
+    if users is None or history is None:
         raise Refusal(404, "no user of this id is known.")
-    memory, total = people.remembered(user)
+    memory, total = users.remembered(user)
     return {
         "id": user,
         "history": [catalogue.describe(item) for item in history],
@@ -110,22 +122,18 @@ def _user(service: Service, user: str) -> dict[str, Any]:
     }
 
 
-async def _recommendations(service: Service, document: Any) -> dict[str, Any]:
-    """Returns the best items for `{"history": [...], "exclude": [...], "k": 10}`.
+async def _recommendations(service: Service, asked: RecommendationsBody) -> dict[str, Any]:
+    """Returns the best items for a request of the page.
 
     Raises:
         Refusal: If the request is at fault.
     """
-    if not isinstance(document, dict) or not set(document) <= set(_KEYS):
-        raise Refusal(400, f"the body must be an object with the keys {', '.join(_KEYS)}.")
     model = service.keeper.current
-    exclude = document.get("exclude", [])
-    name = FILTERED if exclude else "recommend"
-    values = {"item_ids": [document.get("history", [])], "k": document.get("k", 10)}
-    if exclude:
-        values |= {"exclude_ids": [exclude], "allow_ids": [[]]}
-    signature = model.signature(name)
-    inputs = read_inputs(PredictRequest(name, True, values), signature.inputs, service.limits)
+    values = {"item_ids": [asked.history], "k": asked.k}
+    if asked.exclude:
+        values |= {"exclude_ids": [asked.exclude], "allow_ids": [[]]}
+    signature = model.signature(FILTERED if asked.exclude else "recommend")
+    inputs = checked_inputs(values, signature.inputs, service.limits)
     outputs = await service.batcher.call(model, signature, inputs)
     return {"version": model.version, "items": _shown_items(model, outputs)}
 

@@ -1,4 +1,4 @@
-"""Items and users found by text."""
+"""The items and the users of a run, found by text for the page."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ import pandas as pd
 from ufnrec_tf.export.items import read_items
 
 _END, _FIELD = "\n", "\t"
+# Items of a user's memory that the page shows, flagged ones and then the highest counts first.
+_MAX_REMEMBERED = 100
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class TextIndex:
-    """Rows of short texts, found by a prefix first and then by any part; case does not matter.
+    """A search in rows of short texts, by prefix first and then by any substring, case ignored.
 
-    The texts stand in one string, which `str.find` goes through at the speed of memory: a million
-    titles take some ten milliseconds.
+    The texts are joined to one string, which `str.find` scans at the speed of memory: a million
+    titles take about ten milliseconds.
 
     Args:
         texts: The texts of each row, such as title and id.
@@ -33,7 +35,7 @@ class TextIndex:
         self._text = "".join(rows)
 
     def search(self, query: str, *, limit: int) -> list[int]:
-        """Returns rows with the query in them, by prefix first, then in their order."""
+        """Returns the rows that contain the query: whole texts, then prefixes, then the others."""
         query = _folded(query)
         if not query:
             return list(range(min(limit, len(self._starts) - 1)))
@@ -46,11 +48,11 @@ class TextIndex:
         return list(found)
 
     def _rows_with(self, pattern: str) -> Iterator[int]:
-        place = self._text.find(pattern)
-        while place >= 0:
-            row = bisect_right(self._starts, place) - 1
+        begin = self._text.find(pattern)
+        while begin >= 0:
+            row = bisect_right(self._starts, begin) - 1
             yield row
-            place = self._text.find(pattern, self._starts[row + 1])
+            begin = self._text.find(pattern, self._starts[row + 1])
 
 
 def _folded(text: str) -> str:
@@ -58,13 +60,13 @@ def _folded(text: str) -> str:
 
 
 class Catalogue:
-    """Items by raw id.
+    """The items of a run or an export.
 
     Args:
-        item_ids: Raw ids, object(str) [V], padding left out.
+        item_ids: Raw ids, object(str) [V], without padding.
         titles: object(str) [V], "" where unknown, or None.
         categories: object(str) [V], "" where unknown, or None.
-        events: int64 [V], how often each was taken, by which searches are ordered; or None.
+        events: int64 [V], how often each was taken, which orders the results; or None.
     """
 
     def __init__(
@@ -90,20 +92,20 @@ class Catalogue:
         return len(self._ids)
 
     def describe(self, item_id: str) -> dict[str, str]:
-        """Returns id, title and category of an item; "" where they are unknown."""
+        """Returns id, title and category of an item, "" where they are unknown."""
         row = self._rows.get(item_id)
         if row is None:
             return {"id": item_id, "title": "", "category": ""}
         return {"id": item_id, "title": self._titles[row], "category": self._categories[row]}
 
     def search(self, query: str, *, limit: int) -> list[dict[str, str]]:
-        """Returns items whose title or id has the query in it."""
+        """Returns the items whose title or id contains the query."""
         rows = self._index.search(query, limit=limit)
         return [self.describe(self._ids[row]) for row in rows]
 
 
 def read_catalogue(version_folder: Path) -> Catalogue | None:
-    """Returns the items that an export has beside its model; None for one without them.
+    """Returns the items of an export, or None for one without an items file.
 
     Raises:
         UserError: If the file is damaged.
@@ -120,12 +122,8 @@ def read_catalogue(version_folder: Path) -> Catalogue | None:
     )
 
 
-MOST_REMEMBERED = 100
-"""Items of the memory shown a user at most, flagged and then the highest counts first."""
-
-
 class UserHistories(NamedTuple):
-    """Who took what, in internal numbers; user u's are `items[offsets[u]:offsets[u + 1]]`.
+    """The items of each user by internal number; user u's are `items[offsets[u]:offsets[u + 1]]`.
 
     Attributes:
         user_ids: object(str) [U], raw ids.
@@ -140,14 +138,14 @@ class UserHistories(NamedTuple):
     item_ids: np.ndarray
 
 
-class People:
-    """Users by raw id.
+class Users:
+    """The users of a run.
 
     Args:
-        histories: What they took.
+        histories: The items of each user.
         memory: Rows of false_negatives.parquet (user, item, position, count, margin, flagged), or
             None for a run without a memory.
-        source: Where the histories are from, told on the page.
+        source: The origin of the histories, shown on the page.
     """
 
     def __init__(
@@ -169,7 +167,7 @@ class People:
         return len(self._ids)
 
     def search(self, query: str, *, limit: int) -> list[dict[str, Any]]:
-        """Returns id and number of events of users whose id has the query in it."""
+        """Returns id and number of events of the users whose id contains the query."""
         lengths = self._histories.offsets
         return [
             {"id": self._ids[row], "events": int(lengths[row + 1] - lengths[row])}
@@ -177,7 +175,7 @@ class People:
         ]
 
     def history(self, user: str, *, most: int) -> list[str] | None:
-        """Returns the newest raw item ids of a user, oldest first; None for an unknown one."""
+        """Returns the newest raw item ids of a user, oldest first, or None for an unknown user."""
         row = self._rows.get(user)
         if row is None:
             return None
@@ -186,15 +184,16 @@ class People:
         return [str(raw) for raw in self._histories.item_ids[newest]]
 
     def remembered(self, user: str) -> tuple[list[dict[str, Any]], int]:
-        """Returns the items that the memory holds for a user, and how many they are in all.
+        """Returns the first items that the memory holds for a user, and the number of all.
 
-        Each has item (raw id), count, margin (null where it is not finite), flagged, and places:
-        at how many events of the history it is held; the others are of the most flagged one.
+        Each has item (raw id), places (the number of events of the history at which it is held),
+        and of one of these, a flagged one if there is any: count, margin (null where it is not
+        finite), flagged.
         """
         rows = self._memory.get(user)
         if rows is None:
             return [], 0
-        chosen = self._frame.iloc[rows[:MOST_REMEMBERED]].to_dict("records")
+        shown = self._frame.iloc[rows[:_MAX_REMEMBERED]].to_dict("records")
         found = [
             {
                 "item": str(row["item"]),
@@ -203,13 +202,13 @@ class People:
                 "margin": round(float(row["margin"]), 4) if np.isfinite(row["margin"]) else None,
                 "flagged": bool(row["flagged"]),
             }
-            for row in chosen
+            for row in shown
         ]
         return found, len(rows)
 
 
 def _by_item(memory: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row a user and item: the most flagged, and `places`, how many there were."""
+    """Returns the first row of each user and item, and `places`, the number of its rows."""
     order = ["flagged", "count", "margin"]
     frame = memory.sort_values(order, ascending=False, kind="stable").reset_index(drop=True)
     pair = ["user", "item"]

@@ -1,28 +1,38 @@
-"""A :predict body to inputs, outputs to JSON."""
+"""TensorFlow Serving's REST form: a :predict body to a model's inputs, its outputs to JSON."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    PlainValidator,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import ErrorDetails
 
 from ufnrec_tf.common.lookup import nearest
-from ufnrec_tf.serving.limits import Limits, Refusal, shown
+from ufnrec_tf.serving.limits import Limits, Refusal, shown_value
 
-DEFAULT_SIGNATURE = "serving_default"
-_KEYS = ("signature_name", "instances", "inputs")
-_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+_MAX_INT32 = 2**31 - 1
+_FORMS = ("instances", "inputs")
 
+Body = TypeVar("Body", bound=BaseModel)
 Rows = list[list[bytes]]
 """Ids of each history, UTF-8."""
 
 
-class InputSpec(NamedTuple):
-    """An input of a signature.
+class TensorInfo(NamedTuple):
+    """An input or an output of a signature.
 
     Attributes:
         name: Its name.
@@ -36,22 +46,8 @@ class InputSpec(NamedTuple):
 
     @property
     def is_rows(self) -> bool:
-        """Whether it holds a row of ids for each history, rather than one number for all."""
+        """True if it holds a row of ids for each history, False if one number for all."""
         return self.dtype == "string" and len(self.shape) == 2
-
-
-class PredictRequest(NamedTuple):
-    """A request's body, read.
-
-    Attributes:
-        signature: Name of the signature.
-        is_columns: Whether the answer is asked for as columns.
-        values: What `instances` or `inputs` holds, not yet looked into.
-    """
-
-    signature: str
-    is_columns: bool
-    values: Any
 
 
 class RequestInputs(NamedTuple):
@@ -71,11 +67,43 @@ class RequestInputs(NamedTuple):
         return len(next(iter(self.rows.values())))
 
 
-def read_json(body: bytes) -> Any:
-    """Returns what a JSON body says.
+class PredictBody(BaseModel):
+    """The body of a `:predict` request; its values are checked by `read_inputs`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    signature_name: str = Field("", description="a string")
+    instances: list[Any] = Field([], description="a list")
+    inputs: Any = None
+
+    @property
+    def signature(self) -> str:
+        """Name of the signature."""
+        return self.signature_name or "serving_default"
+
+    @property
+    def is_columns(self) -> bool:
+        """True for `inputs`, a value an input; False for `instances`, a value a history."""
+        return "inputs" in self.model_fields_set
+
+
+def read_predict(body: bytes) -> PredictBody:
+    """Returns a `:predict` body.
 
     Raises:
-        Refusal: If it is not UTF-8, no JSON, too deep, repeats a key, or has NaN or Infinity.
+        Refusal: If it is not a JSON object with either `instances` or `inputs`.
+    """
+    found = checked(PredictBody, read_json(body))
+    if len(found.model_fields_set.intersection(_FORMS)) != 1:
+        raise Refusal(400, "the body must have either `instances` (rows) or `inputs` (columns).")
+    return found
+
+
+def read_json(body: bytes) -> Any:
+    """Returns the value of a JSON body.
+
+    Raises:
+        Refusal: If it is not UTF-8, not JSON, too deep, repeats a key, or has NaN or Infinity.
     """
     try:
         return json.loads(
@@ -101,8 +129,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Refusal(400, f"an object has the key {shown(twice)} more than once.")
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise Refusal(400, f"an object has the key {shown_value(repeated)} more than once.")
     return found
 
 
@@ -110,49 +138,135 @@ def _no_constant(name: str) -> Any:
     raise Refusal(400, f"{name} is no JSON number. Leave it out.")
 
 
-def read_asked(body: bytes) -> PredictRequest:
-    """Returns what a `:predict` body asks for.
-
-    Raises:
-        Refusal: If it is no JSON object with either `instances` or `inputs`.
-    """
-    document = read_json(body)
-    if not isinstance(document, dict):
-        raise Refusal(400, f"the body must be a JSON object. Received: {_kind(document)}.")
-    for name in document:
-        if name not in _KEYS:
-            raise Refusal(
-                400, f"unknown key {shown(name)}. Known: {', '.join(_KEYS)}.{nearest(name, _KEYS)}"
-            )
-    if ("instances" in document) == ("inputs" in document):
-        raise Refusal(400, "the body must have either `instances` (rows) or `inputs` (columns).")
-    signature = document.get("signature_name", "")
-    if not isinstance(signature, str):
-        raise Refusal(400, f"`signature_name` must be a string. Received: {_kind(signature)}.")
-    is_columns = "inputs" in document
-    values = document["inputs" if is_columns else "instances"]
-    return PredictRequest(signature or DEFAULT_SIGNATURE, is_columns, values)
-
-
-def read_inputs(asked: PredictRequest, specs: Sequence[InputSpec], limits: Limits) -> RequestInputs:
-    """Returns the inputs of the signature that was asked for.
+def checked(model: type[Body], value: Any, *, where: str = "the body") -> Body:
+    """Returns a JSON value as a pydantic model.
 
     Args:
-        asked: The body.
-        specs: The signature's inputs, at least one of them with rows.
-        limits: Bounds of what may be asked for.
+        model: Its fields say in their `description` which values they take.
+        value: The value of `read_json`, or a part of it.
+        where: What the value is called in an error.
 
     Raises:
         Refusal: Naming the first value at fault.
     """
-    by_name = _columns(asked, specs) if asked.is_columns else _from_instances(asked, specs)
-    rows = {s.name: _rows(s.name, by_name[s.name], limits) for s in specs if s.is_rows}
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        unknown_keys = (each for each in errors if each["type"] == "extra_forbidden")
+        raise Refusal(400, _fault(next(unknown_keys, errors[0]), model, where)) from None
+
+
+def _fault(error: ErrorDetails, model: type[BaseModel], where: str) -> str:
+    """Returns the line for an error of pydantic: the place, the expectation, the value."""
+    known = ", ".join(model.model_fields)
+    if not error["loc"]:
+        shown = shown_value(error["input"])
+        return f"{where} must be a JSON object with the keys {known}. Received: {shown}."
+    name = str(error["loc"][0])
+    places = [place for place in error["loc"] if isinstance(place, int)]
+    field = "".join([name, *(f"[{place}]" for place in places)])
+    match error["type"]:
+        case "extra_forbidden":
+            return (
+                f"{where} has the unknown key {shown_value(name)}. Known: {known}."
+                f"{nearest(name, model.model_fields)}"
+            )
+        case "missing":
+            return f"{where} lacks `{name}`. Needed: {known}."
+        case "too_short":
+            return f"`{field}` has no row. Send at least one; an empty history is []."
+        case "too_long":
+            count, most = error["ctx"]["actual_length"], error["ctx"]["max_length"]
+            if places:
+                return f"`{field}` has {count:,} ids, more than {most:,}. Send only the newest."
+            return (
+                f"`{field}` has {count:,} rows, more than {most:,}. Send them in several requests."
+            )
+    expected = (
+        model.model_fields[name].description,
+        "a list of ids",
+        'an id, a string of valid Unicode, or {"b64": "..."}',
+    )[len(places)]
+    return f"`{field}` must be {expected}. Received: {shown_value(error['input'])}."
+
+
+def read_inputs(body: PredictBody, infos: tuple[TensorInfo, ...], limits: Limits) -> RequestInputs:
+    """Returns the inputs of the signature that a body names.
+
+    Args:
+        body: The body.
+        infos: The signature's inputs, at least one of them with rows.
+        limits: Bounds of a request.
+
+    Raises:
+        Refusal: Naming the first value at fault.
+    """
+    columns = body.inputs if body.is_columns else _columns_of_instances(body, infos)
+    if body.is_columns and len(infos) == 1 and not isinstance(columns, dict):
+        columns = {infos[0].name: columns}
+    return checked_inputs(columns, infos, limits)
+
+
+def _columns_of_instances(body: PredictBody, infos: Sequence[TensorInfo]) -> dict[str, list[Any]]:
+    """Returns the values by input name of the form `instances`."""
+    numbers = [info.name for info in infos if not info.is_rows]
+    if numbers:
+        inputs = {info.name: [["id 1", "id 2"]] if info.is_rows else 10 for info in infos}
+        example = {"signature_name": body.signature, "inputs": inputs}
+        raise Refusal(
+            400,
+            f"the signature {shown_value(body.signature)} takes `{numbers[0]}`, one number for "
+            f"the whole request, which `instances` cannot hold. Send {json.dumps(example)}.",
+        )
+    names = tuple(info.name for info in infos)
+    if len(names) == 1 and not any(isinstance(instance, dict) for instance in body.instances):
+        return {names[0]: body.instances}
+    model = _instance_model(names)
+    instances = [
+        checked(
+            model,
+            {names[0]: instance} if len(names) == 1 and isinstance(instance, list) else instance,
+            where=f"instances[{number}]",
+        )
+        for number, instance in enumerate(body.instances)
+    ]
+    return {name: [getattr(instance, name) for instance in instances] for name in names}
+
+
+@lru_cache(maxsize=64)
+def _instance_model(names: tuple[str, ...]) -> type[BaseModel]:
+    """Returns the pydantic model of an object of `instances`, its values not checked."""
+    fields: dict[str, Any] = dict.fromkeys(names, (Any, ...))
+    return create_model("Instance", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def checked_inputs(columns: Any, infos: tuple[TensorInfo, ...], limits: Limits) -> RequestInputs:
+    """Returns the inputs of a signature, given by name.
+
+    Args:
+        columns: Input name -> rows of ids, or a number; a JSON value, not checked yet.
+        infos: The signature's inputs, at least one of them with rows.
+        limits: Bounds of a request.
+
+    Raises:
+        Refusal: Naming the first value at fault.
+    """
+    found = checked(_inputs_model(infos, limits), columns, where="`inputs`")
+    rows = {info.name: getattr(found, info.name) for info in infos if info.is_rows}
+    numbers = [(info.name, getattr(found, info.name)) for info in infos if not info.is_rows]
+    inputs = RequestInputs(rows, tuple(numbers))
     counts = {name: len(values) for name, values in rows.items()}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise Refusal(400, f"the inputs must have as many rows each. Received: {told}.")
-    numbers = [(s.name, _number(s.name, by_name[s.name], limits)) for s in specs if not s.is_rows]
-    inputs = RequestInputs(rows, tuple(numbers))
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise Refusal(400, f"the inputs must have as many rows each. Received: {shown}.")
+    for name, values in rows.items():
+        if len(values) * max(map(len, values)) > limits.max_padded_ids:
+            raise Refusal(
+                400,
+                f"`{name}` has more than {limits.max_padded_ids:,} ids once its rows are padded "
+                "to the longest. Send them in several requests.",
+            )
     k = dict(numbers).get("k", 0)
     if k * inputs.num_rows > limits.max_answers:
         raise Refusal(
@@ -163,149 +277,52 @@ def read_inputs(asked: PredictRequest, specs: Sequence[InputSpec], limits: Limit
     return inputs
 
 
-def _columns(asked: PredictRequest, specs: Sequence[InputSpec]) -> dict[str, Any]:
-    """Returns the values by input name of the form `inputs`."""
-    if not isinstance(asked.values, dict):
-        if len(specs) == 1:
-            return {specs[0].name: asked.values}
-        raise Refusal(
-            400,
-            f"`inputs` must be an object with the keys {_names(specs)}, which the signature "
-            f"{shown(asked.signature)} takes. Received: {_kind(asked.values)}.",
-        )
-    _check_names("`inputs`", asked.values, specs)
-    return asked.values
-
-
-def _from_instances(asked: PredictRequest, specs: Sequence[InputSpec]) -> dict[str, Any]:
-    """Returns the values by input name of the form `instances`."""
-    numbers = [spec.name for spec in specs if not spec.is_rows]
-    if numbers:
-        example = {s.name: [["id 1", "id 2"]] if s.is_rows else 10 for s in specs}
-        body = {"signature_name": asked.signature, "inputs": example}
-        raise Refusal(
-            400,
-            f"the signature {shown(asked.signature)} takes `{numbers[0]}`, one number for the "
-            f"whole request, which `instances` cannot hold. Send {json.dumps(body)}.",
-        )
-    if not isinstance(asked.values, list):
-        raise Refusal(400, f"`instances` must be a list. Received: {_kind(asked.values)}.")
-    columns: dict[str, list[Any]] = {spec.name: [] for spec in specs}
-    for number, instance in enumerate(asked.values):
-        if isinstance(instance, dict):
-            _check_names(f"instances[{number}]", instance, specs)
-            for spec in specs:
-                columns[spec.name].append(instance[spec.name])
-        elif len(specs) == 1:
-            columns[specs[0].name].append(instance)
-        else:
-            raise Refusal(
-                400,
-                f"instances[{number}] must be an object with the keys {_names(specs)}. "
-                f"Received: {_kind(instance)}.",
-            )
-    return dict(columns)
-
-
-def _check_names(where: str, values: dict[str, Any], specs: Sequence[InputSpec]) -> None:
-    known = [spec.name for spec in specs]
-    for name in values:
-        if name not in known:
-            raise Refusal(
-                400,
-                f"{where} has the unknown key {shown(name)}. Known: {_names(specs)}."
-                f"{nearest(name, known)}",
-            )
-    for name in known:
-        if name not in values:
-            raise Refusal(400, f"{where} lacks `{name}`. Needed: {_names(specs)}.")
-
-
-def _rows(name: str, values: Any, limits: Limits) -> Rows:
-    """Returns rows of ids, UTF-8, unequal in length perhaps."""
-    if not isinstance(values, list):
-        raise Refusal(400, f"`{name}` must be a list of rows. Received: {_kind(values)}.")
-    if not values:
-        raise Refusal(400, f"`{name}` has no row. Send at least one; an empty history is [].")
-    if len(values) > limits.max_instances:
-        raise Refusal(
-            400,
-            f"`{name}` has {len(values):,} rows, more than {limits.max_instances:,}. "
-            "Send them in several requests.",
-        )
-    rows = [_row(f"{name}[{number}]", row, limits) for number, row in enumerate(values)]
-    if len(rows) * max(map(len, rows)) > limits.max_places:
-        raise Refusal(
-            400,
-            f"`{name}` has more than {limits.max_places:,} ids once its rows are padded to the "
-            "longest. Send them in several requests.",
-        )
-    return rows
-
-
-def _row(where: str, values: Any, limits: Limits) -> list[bytes]:
-    if not isinstance(values, list):
-        raise Refusal(400, f"{where} must be a list of ids. Received: {_kind(values)}.")
-    if len(values) > limits.max_history:
-        raise Refusal(
-            400,
-            f"{where} has {len(values):,} ids, more than {limits.max_history:,}. "
-            "Send the newest alone.",
-        )
-    row = []
-    for place, value in enumerate(values):
-        try:
-            row.append(value.encode() if isinstance(value, str) else _from_b64(value))
-        except (UnicodeEncodeError, TypeError, ValueError):
-            raise Refusal(
-                400,
-                f"{where}[{place}] must be an id, a string of valid Unicode, or "
-                f'{{"b64": "..."}}. Received: {shown(value)}.',
-            ) from None
-    return row
-
-
-def _from_b64(value: Any) -> bytes:
+def _bytes_of_base64(value: Any) -> bytes:
     """Returns the bytes of `{"b64": "..."}`.
 
     Raises:
-        TypeError: If it is something else.
-        ValueError: If it is not base64.
+        ValueError: If it is something else.
     """
-    if not isinstance(value, dict) or list(value) != ["b64"]:
-        raise TypeError
-    try:
-        return base64.b64decode(value["b64"], validate=True)
-    except binascii.Error as error:
-        raise ValueError from error
+    if not isinstance(value, dict) or list(value) != ["b64"] or not isinstance(value["b64"], str):
+        raise ValueError("not an id")
+    return base64.b64decode(value["b64"], validate=True)
 
 
-def _number(name: str, value: Any, limits: Limits) -> int:
-    most = limits.max_k if name == "k" else 2**31 - 1
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise Refusal(
-            400, f"`{name}` must be an integer from 1 to {most:,}. Received: {shown(value)}."
-        )
-    return value
+_Base64Id = Annotated[Any, PlainValidator(_bytes_of_base64)]
 
 
-def _names(specs: Sequence[InputSpec]) -> str:
-    return ", ".join(spec.name for spec in specs)
+@lru_cache(maxsize=64)
+def _inputs_model(infos: tuple[TensorInfo, ...], limits: Limits) -> type[BaseModel]:
+    """Returns the pydantic model of a signature's inputs.
+
+    pydantic turns strings into their UTF-8 bytes itself; `FailFast` bounds the work of a bad body.
+    """
+    raw_id = Annotated[bytes | _Base64Id, Field(union_mode="left_to_right")]
+    row = Annotated[list[raw_id], Field(max_length=limits.max_history), FailFast()]
+    rows = Annotated[
+        list[row],
+        Field(min_length=1, max_length=limits.max_instances, description="a list of rows"),
+        FailFast(),
+    ]
+    fields: dict[str, Any] = {}
+    for info in infos:
+        most = limits.max_k if info.name == "k" else _MAX_INT32
+        number = Annotated[
+            int, Field(strict=True, ge=1, le=most, description=f"an integer from 1 to {most:,}")
+        ]
+        fields[info.name] = (rows if info.is_rows else number, ...)
+    return create_model("Inputs", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def _kind(value: Any) -> str:
-    return "null" if value is None else _KINDS.get(type(value), "a number")
-
-
-def answer(outputs: Mapping[str, np.ndarray], *, is_columns: bool) -> bytes:
-    """Returns the JSON of an answer; the name of a single output is left out, as there.
+def answer_json(outputs: Mapping[str, np.ndarray], *, is_columns: bool) -> bytes:
+    """Returns the JSON of an answer; a single output stands without its name.
 
     Args:
         outputs: Output name -> its values, the first axis the histories: object (UTF-8 bytes) or
             float32, finite.
-        is_columns: Whether as columns (`outputs`) or a value a history (`predictions`).
+        is_columns: True for columns (`outputs`), False for a value a history (`predictions`).
     """
-    columns = {name: plain(values) for name, values in outputs.items()}
+    columns = {name: _as_lists(values) for name, values in outputs.items()}
     single = next(iter(columns)) if len(columns) == 1 else ""
     if is_columns:
         return to_json({"outputs": columns[single] if single else columns})
@@ -315,8 +332,8 @@ def answer(outputs: Mapping[str, np.ndarray], *, is_columns: bool) -> bytes:
     return to_json({"predictions": [dict(zip(columns, row, strict=True)) for row in rows]})
 
 
-def plain(values: np.ndarray) -> list[Any]:
-    """Returns an array as lists of what JSON knows; float32 by its shortest digits."""
+def _as_lists(values: np.ndarray) -> list[Any]:
+    """Returns an array as lists of strings or numbers; float32 by its shortest digits."""
     if values.dtype == object:
         texts = [value.decode("utf-8", "replace") for value in values.ravel()]
         return np.array(texts, dtype=object).reshape(values.shape).tolist()

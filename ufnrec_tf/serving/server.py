@@ -1,4 +1,4 @@
-"""Listens, answers, and ends in good order: uvicorn around the application."""
+"""The server process: listens, answers, and shuts down in order; uvicorn runs the application."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ufnrec_tf.serving.batching import Batcher
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Limits
 from ufnrec_tf.serving.models import ModelKeeper, load_model
-from ufnrec_tf.serving.page_search import Catalogue, People
+from ufnrec_tf.serving.page_search import Catalogue, Users
 from ufnrec_tf.serving.service import Service
 
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _GRACE_SECONDS = 15
 # Connections, idle ones too; below the usual limit of 1,024 open files.
 _MAX_CONNECTIONS = 800
 
 
 class Address(NamedTuple):
-    """Where to listen.
+    """The address to listen on.
 
     Attributes:
         host: An address or a name of this machine.
-        port: 0 to 65535; 0: a free one.
+        port: 0 to 65535; 0: any free one.
     """
 
     host: str
@@ -38,18 +38,18 @@ class Address(NamedTuple):
 
 
 def listen(address: Address) -> socket.socket:
-    """Returns a socket that is bound and does not listen yet.
+    """Returns a bound socket, which does not listen yet.
 
     Raises:
         UserError: If the address is not this machine's, or the port is taken.
     """
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
+        family, kind, protocol, _, bound_to = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(place)
+        bound.bind(bound_to)
     except (OSError, UnicodeError) as error:
         raise UserError(
             f"--host={address.host} --port={address.port}: cannot be listened on "
@@ -59,14 +59,17 @@ def listen(address: Address) -> socket.socket:
 
 
 def allowed_hosts(host: str) -> frozenset[str]:
-    """Returns the names that requests may address: this machine's own where it alone listens."""
+    """Returns the names that requests may address: those of this machine for a loopback address.
+
+    Empty, which allows any name, for an address that other machines reach.
+    """
     try:
         is_loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = host.lower() == "localhost"
     if not is_loopback:
         return frozenset()
-    return LOOPBACK_NAMES | {f"[{host}]" if ":" in host else host.lower()}
+    return _LOOPBACK_NAMES | {f"[{host}]" if ":" in host else host.lower()}
 
 
 class Server:
@@ -75,9 +78,9 @@ class Server:
     Args:
         export_folder: Holds the version folders.
         limits: Bounds of requests.
-        people: Users of the run, for the page.
+        users: Users of the run, for the page.
         catalogue: Items of the run, for an export that has none beside it.
-        tell: Takes a line for the log.
+        log_line: Writes a line to the log.
 
     Raises:
         UserError: If there is no version, or the newest is damaged.
@@ -88,14 +91,16 @@ class Server:
         export_folder: Path,
         *,
         limits: Limits,
-        people: People | None,
+        users: Users | None,
         catalogue: Catalogue | None,
-        tell: Callable[[str], None],
+        log_line: Callable[[str], None],
     ) -> None:
         metrics = ServerMetrics()
-        tell = one_line(tell)
         keeper = ModelKeeper(
-            export_folder, lambda path: load_model(path, catalogue), metrics=metrics, tell=tell
+            export_folder,
+            lambda path: load_model(path, catalogue),
+            metrics=metrics,
+            log_line=log_line,
         )
         self._uvicorn: uvicorn.Server | None = None
         self.service = Service(
@@ -103,17 +108,17 @@ class Server:
             Batcher(limits, metrics),
             metrics,
             limits,
-            people,
-            tell,
+            users,
+            log_line,
             is_stopping=lambda: self._uvicorn is not None and self._uvicorn.should_exit,
         )
 
     def run(self, bound: socket.socket, *, host: str, poll_seconds: float) -> None:
-        """Serves until told to stop; what has begun is then answered, and the signal raised again.
+        """Serves until a signal or `stop`; answers what has begun, then raises the signal again.
 
         Args:
-            bound: Of `listen`.
-            host: What it is bound to.
+            bound: The socket of `listen`.
+            host: The address that it is bound to.
             poll_seconds: Seconds between looks for a new version.
         """
         app = make_app(self.service, hosts=allowed_hosts(host))
@@ -138,20 +143,11 @@ class Server:
             self.close()
 
     def stop(self) -> None:
-        """Asks `run`, in another thread, to end."""
+        """Ends `run`, which runs in another thread."""
         if self._uvicorn is not None:
             self._uvicorn.should_exit = True
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Ends the threads of the keeper and of the batcher."""
         self.service.keeper.close()
         self.service.batcher.close()
-
-
-def one_line(tell: Callable[[str], None]) -> Callable[[str], None]:
-    """Returns `tell` for texts that may hold a client's: controls are shown, not sent on."""
-
-    def tell_line(text: str) -> None:
-        tell("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text))
-
-    return tell_line

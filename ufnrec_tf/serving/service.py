@@ -1,4 +1,4 @@
-"""What the addresses of the server share: the model, the batcher, the users; bodies in and out."""
+"""The objects that the addresses of the server share; request bodies and JSON responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ufnrec_tf.serving.batching import Batcher
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Limits, Refusal
 from ufnrec_tf.serving.models import ModelKeeper
-from ufnrec_tf.serving.page_search import People
+from ufnrec_tf.serving.page_search import Users
 from ufnrec_tf.serving.rest import to_json
 
 JSON = "application/json; charset=utf-8"
@@ -22,24 +22,24 @@ JSON = "application/json; charset=utf-8"
 
 @dataclass
 class Service:
-    """What the addresses share.
+    """The objects that the addresses share.
 
     Attributes:
-        keeper: Holds the model.
-        batcher: Calls it.
-        metrics: Counts.
+        keeper: Holds the model in force.
+        batcher: Calls the model.
+        metrics: Counts requests.
         limits: Bounds of requests.
-        people: The users of the run, or None where they are not known.
-        tell: Takes a line for the log.
-        is_stopping: Whether the server has been told to end.
+        users: The users of the run, or None where they are not known.
+        log_line: Writes a line to the log.
+        is_stopping: Returns True once the server is shutting down.
     """
 
     keeper: ModelKeeper
     batcher: Batcher
     metrics: ServerMetrics
     limits: Limits
-    people: People | None
-    tell: Callable[[str], None]
+    users: Users | None
+    log_line: Callable[[str], None]
     is_stopping: Callable[[], bool] = field(default=lambda: False)
 
 
@@ -52,7 +52,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """Returns a request's body.
 
     Raises:
-        Refusal: If it is too long, or takes too long to come.
+        Refusal: If it is too long, or does not arrive in time.
     """
     too_long = Refusal(
         413,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.errors import UserError, import_extra, own_words
 from ufnrec_tf.sweep.plan import Axis, grid
 
 STUDY = "sweep"
@@ -50,13 +50,7 @@ def import_optuna() -> Any:
     Raises:
         UserError: If it is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError(
-            "--mode=sweep needs Optuna, which is not installed: pip install 'ufnrec-tf[sweep]', "
-            "or pip install 'optuna>=4.5,<5'."
-        ) from error
+    optuna = import_extra("optuna", extra="sweep", needed_by="--mode=sweep")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

@@ -11,7 +11,7 @@ from ufnrec_tf.data.interactions import some_histories
 from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.export.items import ItemFacts
 from ufnrec_tf.export.onnx_model import check_onnx, onnx_line, with_onnx
-from ufnrec_tf.export.publish import Published, publish
+from ufnrec_tf.export.publish import PublishedModel, publish
 from ufnrec_tf.export.saved_model import make_model, read_metadata
 from ufnrec_tf.export.small_table_check import table_check_line, with_table_check
 from ufnrec_tf.reading.sources import Source, make_split
@@ -28,7 +28,7 @@ def export(
     folder: Path,
     progress: Progress,
     seed: int,
-) -> Published:
+) -> PublishedModel:
     """Publishes the SavedModel of the selected weights in a folder of versions."""
     log, settings = split.interactions, config.export
     model = make_model(

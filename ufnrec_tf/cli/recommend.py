@@ -7,24 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
-from ufnrec_tf.faiss_scorer import FaissScorer
 from ufnrec_tf.recommend.batch import recommend
 from ufnrec_tf.recommend.histories import Histories
 from ufnrec_tf.recommend.history_groups import History
-from ufnrec_tf.recommend.scoring import load_model
-
-INDEXES = ("exact", "faiss")
 
 
 def recommend_workdir(flags: Any, log: Interactions | None, display: Display) -> None:
     """Writes --output, and shows what was read and written.
 
     Args:
-        flags: workdir, histories, output, top_k, index.
+        flags: workdir, histories, output, top_k.
         log: The data whose users are recommended for, or None for the file --histories.
         display: The screen.
 
@@ -32,13 +26,11 @@ def recommend_workdir(flags: Any, log: Interactions | None, display: Display) ->
         UserError: Where a file or a flag is at fault.
     """
     export_dir = newest_version(Path(flags.workdir) / "export")
-    scorer = _scorer(flags.index, export_dir)
     summary = recommend(
         export_dir,
         flags.histories if log is None else log_histories(log),
         flags.output,
         top_k=flags.top_k,
-        scorer=scorer,
         display=display,
     )
     display.line(
@@ -47,18 +39,6 @@ def recommend_workdir(flags: Any, log: Interactions | None, display: Display) ->
         f"{summary.num_unknown_ids:,} unknown and dropped; {summary.num_empty:,} histories "
         "without a known item)"
     )
-    if isinstance(scorer, FaissScorer):
-        display.line(f"  {scorer.recall_line}")
-
-
-def _scorer(index: str, export_dir: Path) -> FaissScorer | None:
-    """Returns what finds the items, None for the model itself."""
-    if index not in INDEXES:
-        raise UserError(
-            f"--index must be one of {', '.join(INDEXES)}. Received: {index!r}."
-            f"{nearest(index, INDEXES)}"
-        )
-    return FaissScorer(export_dir, load_model(export_dir)) if index == "faiss" else None
 
 
 def log_histories(log: Interactions) -> Histories:

@@ -181,12 +181,10 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Searches for good settings, each trial in a process of its own."""
     config = load_config(flags.config, overrides)
     from ufnrec_tf.sweep.plan import parse_space
-    from ufnrec_tf.sweep.trials import import_optuna
 
     parse_space(config.sweep.space)
-    import_optuna()
     display = Display()
-    source, split = _read_and_split(config, flags.data, display)
+    source, _ = _read_and_split(config, flags.data, display)
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
@@ -200,7 +198,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     )
     check_choices(plan)
     with Workdir(plan.path):
-        Sweep(plan, enter(plan, source, split, argv), display=display).run()
+        Sweep(plan, enter(plan, source, argv), display=display).run()
 
 
 def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,13 @@ def default_config(table: Table) -> ml_collections.ConfigDict:
     """Returns a locked ConfigDict that holds the default of every key."""
     return ml_collections.ConfigDict(
         {
-            section: {key: _field(option) for key, option in options.items()}
+            section: {key: _first_value(option) for key, option in options.items()}
             for section, options in table.items()
         }
     ).lock()
 
 
-def _field(option: Option) -> Any:
+def _first_value(option: Option) -> Any:
     """Returns the first value of a key; a ConfigDict accepts only its type from then on."""
     return FieldReference(option.default, field_type=object) if option.or_text else option.default
 
@@ -117,29 +117,31 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
     table = option_table()
     config = default_config(table)
     if path:
-        configure: Callable[[Any], None] | None
-        file = _find_config(path)
-        module = run_user_file(file, kind="config", setting="--config=")
-        configure = getattr(module, "configure", None)
-        if configure is None:
-            raise UserError(
-                f"--config={path}: expected a function `configure(config)` in it. "
-                "Add one that changes the keys of your experiment, as configs/demo.py does."
-            )
-        try:
-            configure(config)
-        except Exception as error:  # the user has to mend whatever the function raises
-            raise _config_error(file, error) from error
-        try:
-            check_config(config, table)
-        except UserError as error:
-            raise UserError(f"--config={path}: {error}") from error
+        _apply_file(path, config, table)
     for key, text in overrides:
         section, _, name = key.partition(".")
-        value = parse_value(table, key, text)
-        config[section][name] = value
+        config[section][name] = parse_value(table, key, text)
     check_config(config, table)
     return config
+
+
+def _apply_file(path: str, config: ml_collections.ConfigDict, table: Table) -> None:
+    """Runs a configuration file on a configuration and checks the result."""
+    file = _find_config(path)
+    configure = getattr(run_user_file(file, kind="config", setting="--config="), "configure", None)
+    if configure is None:
+        raise UserError(
+            f"--config={path}: expected a function `configure(config)` in it. "
+            "Add one that changes the keys of your experiment, as configs/demo.py does."
+        )
+    try:
+        configure(config)
+    except Exception as error:  # the user has to mend whatever the function raises
+        raise _config_error(file, error) from error
+    try:
+        check_config(config, table)
+    except UserError as error:
+        raise UserError(f"--config={path}: {error}") from error
 
 
 def parse_value(table: Table, key: str, text: str) -> Any:
@@ -160,14 +162,14 @@ def parse_value(table: Table, key: str, text: str) -> Any:
         )
     option = table[section][name]
     try:
-        return _parse(key, text, option.default)
+        return _parse_text(key, text, option.default)
     except UserError:
         if option.or_text:
             return text
         raise
 
 
-def _parse(key: str, text: str, default: Any) -> Any:
+def _parse_text(key: str, text: str, default: Any) -> Any:
     kind = type(default)
     if kind is bool:
         lowered = text.lower()
@@ -178,7 +180,7 @@ def _parse(key: str, text: str, default: Any) -> Any:
         raise UserError(f"--config.{key} must be true or false. Received: {text!r}.")
     if kind is tuple:
         parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
-        return tuple(_parse(key, part, default[0]) if default else part for part in parts)
+        return tuple(_parse_text(key, part, default[0]) if default else part for part in parts)
     try:
         return kind(text)
     except ValueError as error:

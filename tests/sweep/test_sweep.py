@@ -1,4 +1,4 @@
-"""Tests of the search: its space, its order, how it goes on, what it reports; trials are stubs."""
+"""Tests of a sweep: its space, order, continuation and reports; the trials are stubs."""
 
 import json
 import signal
@@ -149,7 +149,7 @@ class Trainer:
 
 @pytest.fixture
 def search(tmp_path, monkeypatch):
-    """Runs a search with stubs for trials; returns its sweep."""
+    """Runs a sweep whose trials are stubs, and returns it."""
     pytest.importorskip("tensorflow")
     from ufnrec_tf.sweep import search as module
     from ufnrec_tf.sweep.plan import make_sweep_plan
@@ -180,7 +180,7 @@ def search(tmp_path, monkeypatch):
     return run_search
 
 
-def told(sweep):
+def results_of(sweep):
     return [
         (o.number, o.state, tuple(sorted(o.settings.items())), o.value)
         for o in sweep.trials.outcomes()
@@ -247,24 +247,24 @@ def test_another_seed_gives_another_search(search):
 
 @pytest.mark.parametrize("place", [(0, 3), (4, 1)])
 def test_search_that_was_stopped_goes_on_as_one_that_was_not(search, place):
-    undisturbed = told(search(Trainer(), TRIALS, name="whole"))
+    undisturbed = results_of(search(Trainer(), TRIALS, name="whole"))
     trainer = Trainer()
     trainer.stop_in = place
     with pytest.raises(Interrupted):
         search(trainer, TRIALS)
     trainer.stop_in = None
-    assert told(search(trainer, TRIALS)) == undisturbed
+    assert results_of(search(trainer, TRIALS)) == undisturbed
     tried = [number for number, finishes, _ in trainer.calls if not finishes]
     assert tried == sorted([*range(6), place[0]])  # the one that was stopped, twice
 
 
 def test_finished_search_is_shown_again_and_goes_on_for_more_trials(search):
     trainer = Trainer()
-    before = told(search(trainer, ("sweep.trials", "4")))
+    before = results_of(search(trainer, ("sweep.trials", "4")))
     count = len(trainer.calls)
     search(trainer, ("sweep.trials", "4"))
     assert len(trainer.calls) == count
-    after = told(search(trainer, ("sweep.trials", "7")))
+    after = results_of(search(trainer, ("sweep.trials", "7")))
     assert after[:4] == before
     assert len(after) == 7
 
@@ -349,6 +349,30 @@ def test_tensorboard_has_a_run_a_trial_with_its_settings(search):
             outcome.settings["backbone.dropout"]
         )
         assert events.Tensors("sweep/validation")[0].step == outcome.epoch
+
+
+def test_study_that_optuna_itself_wrote_is_continued(search, tmp_path):
+    """A sweep's directory of an earlier version holds such a file."""
+    import optuna
+
+    (tmp_path / "sweep").mkdir()
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path}/sweep/sweep.db", study_name="sweep", direction="maximize"
+    )
+    trial = study.ask()
+    settings = {
+        "optimizer.learning_rate": trial.suggest_float(
+            "optimizer.learning_rate", 1e-3, 1e-1, log=True
+        ),
+        "backbone.dropout": trial.suggest_float("backbone.dropout", 0.0, 0.5),
+        "loss.name": trial.suggest_categorical("loss.name", ["bce", "nce"]),
+    }
+    trial.report(0.25, 1)
+    trial.set_user_attr("seconds", 3.0)
+    study.tell(trial, 0.25)
+    outcomes = search(Trainer(), ("sweep.trials", "2")).trials.outcomes()
+    assert outcomes[0] == (0, "complete", settings, 0.25, 1, 1, 3.0, "")
+    assert [outcome.state for outcome in outcomes] == ["complete", "complete"]
 
 
 def test_damaged_file_of_trials_is_one_line(search, tmp_path):

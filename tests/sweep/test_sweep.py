@@ -113,6 +113,7 @@ class Trainer:
         self.calls = []
         self.stop_in: Any = None  # (trial, epoch) at which a signal comes
         self.fails: Any = ()
+        self.overruns = False  # a pruned trial evaluates once more before it ends
         self.peak: Any = self.peak_of
 
     def peak_of(self, settings):
@@ -132,6 +133,7 @@ class Trainer:
             return Ended(1, "error: out of luck. Have more.", 1.0)
         path = folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        is_pruned = False
         for epoch in range(len(lines) + 1, self.num_epochs + 1):
             if self.stop_in == (number, epoch):
                 raise Interrupted(130, epoch)
@@ -139,8 +141,10 @@ class Trainer:
             line = {"step": epoch, "epoch": epoch, "split": "validation", "ndcg@10": value}
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-            if is_enough is not None and is_enough():
-                return Ended(143, "stopped", 1.0)
+            if is_pruned or (is_enough is not None and is_enough()):
+                if is_pruned or not self.overruns:
+                    return Ended(143, "stopped", 1.0)
+                is_pruned = True
         if finishes:
             test = {"hr@10": 0.25, "ndcg@10": 0.125}
             (folder / "result.json").write_text(json.dumps({"test": test}), encoding="utf-8")
@@ -309,8 +313,10 @@ def test_importance_is_of_the_key_that_matters(search):
     assert importance["optimizer.learning_rate"] > 0.6
 
 
-def test_median_pruner_stops_what_is_below_the_median_of_the_others(search):
+@pytest.mark.parametrize("overruns", [False, True])
+def test_median_pruner_stops_what_is_below_the_median_of_the_others(search, overruns):
     trainer = Trainer()
+    trainer.overruns = overruns
     rates = {0: 0.4, 1: 0.3, 2: 0.2, 3: 0.1, 4: 0.5}
     trainer.peak = lambda settings: rates[trainer.calls[-1][0]]
     sweep = search(trainer, ("sweep.trials", "5"), ("sweep.startup_trials", "3"))

@@ -156,7 +156,7 @@ class Pages:
         return lines
 
     def _flag(self, name: str) -> list[str]:
-        lines = self._option(name, self.flags[name])
+        lines = self._option(name, self.flags[name], allowed=True)
         takers = self._takers(name)
         return [*lines, *self._wrapped(f"modes: {', '.join(takers)}", 4)] if takers else lines
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,13 +25,17 @@ from ufnrec_tf.config import DEMO_WORKDIR, check_value, option_table
 
 def _define_flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, str: flags.DEFINE_string}
+    define: dict[type, Callable[..., object]] = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        str: flags.DEFINE_string,
+    }
     for name, option in FLAGS.items():
         define[type(option.default)](name, option.default, option.help, flag_values=values)
     return values
 
 
-_HELP = {
+_HELP_FORMS = {
     "-h": f"--help={SHORT}",
     "-help": f"--help={SHORT}",
     "--help": f"--help={SHORT}",
@@ -58,7 +62,7 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, Overrides]:
                 text = arguments.pop(0)
             overrides.append((key, text))
         else:
-            rest.append(_HELP.get(argument, argument))
+            rest.append(_HELP_FORMS.get(argument, argument))
     try:
         left = values(rest, known_only=True)[1:]
     except flags.Error as error:

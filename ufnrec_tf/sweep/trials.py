@@ -158,14 +158,20 @@ class Trials:
         return samplers.TPESampler(n_startup_trials=self._startup_trials, seed=seed)
 
     def report(self, trial: "Trial", values: Mapping[int, float]) -> bool:
-        """Reports the metric of epochs; returns True if the trial is to be pruned."""
+        """Reports the metric of epochs; returns True if the trial is to be pruned.
+
+        An epoch that follows the one at which the trial was to be pruned is not reported: whether
+        it was still evaluated depends on how fast the process ends.
+        """
         with self._file_errors():
             known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+            if known and trial.should_prune():
+                return True
             for epoch in sorted(set(values) - set(known)):
                 trial.report(values[epoch], epoch)
                 if trial.should_prune():
                     return True
-            return bool(values) and bool(trial.should_prune())
+            return False
 
     def add_seconds(self, trial: "Trial", seconds: float) -> None:
         """Adds to the wall time of a trial's processes."""

@@ -1,4 +1,4 @@
-"""Trains, evaluates, exports and recommends: `python main.py --help`."""
+"""Runs the command line: `python main.py --help`."""
 
 import sys
 

@@ -2,8 +2,8 @@
 
     python main.py --config=configs/beauty_gru4rec_ce.py --data=beauty.txt
 
-The network as RecBole sets it up: embeddings of 64, one recurrent layer of 128, dropout .3. The
-batch and the rate of learning are this library's.
+The network has RecBole's default sizes: embeddings of 64, one recurrent layer of 128, dropout .3.
+Batch size and learning rate are this library's.
 
 Expected: not run yet.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def configure(config: Any) -> None:
-    """Changes what differs from base.py."""
+    """Changes the keys that differ from base.py."""
     config.backbone.name = "gru4rec"
     config.backbone.width = 64
     config.backbone.hidden_width = 128

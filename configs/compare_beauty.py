@@ -1,16 +1,17 @@
-"""What false negatives add to SASRec on Amazon Beauty, over plain training and its average.
+"""What handling false negatives adds to SASRec on Amazon Beauty, beyond averaged weights.
 
     python main.py --mode=compare --config=configs/compare_beauty.py --data=beauty.txt \
         --config.loss.name=cross_entropy --workdir=runs/compare_beauty_ce
 
-As compare_ml100k.py, one comparison a loss. A run takes 8 to 20 minutes on two cores.
+It is set up like compare_ml100k.py, with one comparison for each loss. A run takes 8 to 20 minutes
+on two cores.
 """
 
 from typing import Any
 
 
 def configure(config: Any) -> None:
-    """Changes what differs from base.py."""
+    """Changes the keys that differ from base.py."""
     config.backbone.variant = "corrected"
     config.backbone.width = 64
     config.backbone.dropout = 0.6

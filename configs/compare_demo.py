@@ -2,15 +2,16 @@
 
     python main.py --mode=compare --config=configs/compare_demo.py --workdir=runs/compare_demo
 
-Plain SASRec, with averaged weights, and with ufnrec_safe on top; 9 runs of about 25 seconds on two
-cores. So short a training shows how a comparison works, not what the method can do.
+The arms are plain SASRec, the same with averaged weights, and the same with ufnrec_safe on top. The
+9 runs take about 25 seconds each on two cores. Such short training shows how a comparison works,
+and says nothing about the accuracy that the method can reach.
 """
 
 from typing import Any
 
 
 def configure(config: Any) -> None:
-    """Changes what differs from base.py."""
+    """Changes the keys that differ from base.py."""
     config.data.name = "planted"
     config.backbone.num_blocks = 1
     config.backbone.dropout = 0.2
@@ -18,7 +19,7 @@ def configure(config: Any) -> None:
     config.optimizer.learning_rate = 0.005
     config.training.num_epochs = 24
     config.evaluation.every = 3
-    # A longer average would lag behind in so short a training.
+    # A longer average would lag behind in such short training.
     config.teacher.decay = 0.9
     config.gate.kind = "epochs"
     config.gate.epochs = 12

@@ -1,19 +1,20 @@
-"""What false negatives add to SASRec on MovieLens 100K, over plain training and its average.
+"""What handling false negatives adds to SASRec on MovieLens 100K, beyond averaged weights.
 
     python main.py --mode=compare --config=configs/compare_ml100k.py --data=ml-100k.inter \
         --config.loss.name=cross_entropy --workdir=runs/compare_ml100k_ce
 
-The same for any loss of `loss.name`: one comparison each, since an arm is compared with plain
-training by its own loss. Student and average are both scored on validation in every arm that has
-an average, and the better is taken. The reference is plain training with its average, the strongest
-that costs the same. 9 runs of 3 to 6 minutes on two cores.
+Any loss of `loss.name` may be compared. Each needs a comparison of its own, because an arm is
+compared with plain training by the same loss. In every arm the student's and the averaged weights
+are both scored on validation, and the better ones are taken. The reference is plain training with
+averaged weights, the strongest that costs the same. The 9 runs take 3 to 6 minutes each on two
+cores.
 """
 
 from typing import Any
 
 
 def configure(config: Any) -> None:
-    """Changes what differs from base.py."""
+    """Changes the keys that differ from base.py."""
     config.backbone.variant = "corrected"
     config.backbone.width = 64
     config.backbone.max_length = 200

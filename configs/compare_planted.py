@@ -1,17 +1,17 @@
-"""What ufnrec_safe adds where the truth is known: planted data, five seeds of training.
+"""What ufnrec_safe adds where the false negatives are known: planted data, five seeds.
 
     python main.py --mode=compare --config=configs/compare_planted.py \
         --config.data.planted_false_negative_rate=0.1 --workdir=runs/compare_planted_10
 
-Full cross-entropy, the strongest plain loss, trained until validation stops rising. 15 runs of
-about a minute.
+The loss is full cross-entropy, the strongest plain one, and training stops when validation no
+longer rises. The 15 runs take about a minute each.
 """
 
 from typing import Any
 
 
 def configure(config: Any) -> None:
-    """Changes what differs from base.py."""
+    """Changes the keys that differ from base.py."""
     config.data.name = "planted"
     config.backbone.variant = "corrected"
     config.backbone.dropout = 0.3

@@ -1,16 +1,20 @@
-"""How much UFNRec's own settings matter: each changed by itself, three seeds.
+"""How much UFNRec's own settings matter: one changed at a time, three seeds.
 
     python main.py --mode=compare --config=configs/compare_sensitivity.py --data=FILE
 
-m: how often a negative is shown before it is a suspect; alpha: weight of the consistency term; d:
-decay of the teacher's average; N: negatives a position. 27 runs; `default` is the reference.
+m: how often a negative is shown before it is ripe.
+alpha: weight of the consistency term.
+d: decay of the teacher's average.
+N: negatives for each position.
+
+These are 27 runs. The arm `default` is the reference.
 """
 
 from typing import Any
 
 
 def configure(config: Any) -> None:
-    """Changes what differs from base.py."""
+    """Changes the keys that differ from base.py."""
     config.evaluation.every = 2
     config.memory.policy = "ufnrec"
     config.teacher.always = True

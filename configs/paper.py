@@ -1,18 +1,18 @@
-"""UFNRec as its authors released it, for comparison; not for use.
+"""UFNRec as its authors released it. This is for comparison, not for use.
 
     python main.py --config=configs/paper.py --data=FILE
 
-Sets every [trap] behaviour of the released code, except that a step's users are distinct, rows
-are keyed by the interaction, evaluation is exact and seeded, and checkpoints are kept. Trains 200
-epochs and scores the last weights, the teacher's once there is one. On a small catalogue this
-does great harm: on ml-100k full-ranking NDCG@10 falls from .083 to .045.
+It reproduces the behaviour of the released code, with four exceptions: the users of a step are
+distinct, rows are keyed by the interaction, evaluation is exact and seeded, and checkpoints are
+kept. It trains 200 epochs and scores the last weights, the teacher's once there is one. On a small
+catalogue these settings do great harm: on ml-100k full-ranking NDCG@10 falls from .083 to .045.
 """
 
 from typing import Any
 
 
 def configure(config: Any) -> None:
-    """Changes what differs from base.py."""
+    """Changes the keys that differ from base.py."""
     config.backbone.variant = "authors"
     config.memory.policy = "ufnrec"
     config.memory.duplicates = True

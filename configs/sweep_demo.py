@@ -1,17 +1,17 @@
-"""A search to try: ten trials of a small SASRec on the embedded data set.
+"""A sweep to try: ten trials of a small SASRec on the embedded data set.
 
     python main.py --mode=sweep --config=configs/sweep_demo.py --workdir=runs/sweep_demo
 
-Took 317 s (195 CPU seconds) on two cores that other work shared; the best trial reached NDCG@10
-0.124 on validation and 0.119 on test. So few trials show how a search works; a real one takes fifty
-and more.
+It took 317 s (195 CPU seconds) on two cores that other work shared. The best trial reached NDCG@10
+0.124 on validation and 0.119 on test. Ten trials show how a sweep works; a real one takes fifty or
+more.
 """
 
 from typing import Any
 
 
 def configure(config: Any) -> None:
-    """Changes what differs from base.py."""
+    """Changes the keys that differ from base.py."""
     config.data.name = "planted"
     config.backbone.num_blocks = 1
     config.backbone.variant = "corrected"

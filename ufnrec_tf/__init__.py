@@ -1,4 +1,4 @@
-"""UFNRec, false-negative aware sequential recommendation, on TensorFlow and Keras 3.
+"""UFNRec: sequential recommendation that is aware of false negatives, on TensorFlow and Keras 3.
 
 import ufnrec_tf as ufn
 
@@ -27,7 +27,7 @@ __all__ = ["Run", "UserError", "__version__", "load_export", "read", "split", "t
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for, and pandas and TensorFlow not before they are needed."""
+    """Returns a name of the API, importing pandas and TensorFlow only once they are needed."""
     if name not in _HOMES:
         raise AttributeError(f"module 'ufnrec_tf' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

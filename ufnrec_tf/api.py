@@ -1,10 +1,10 @@
-"""The Python API: `import ufnrec_tf as ufn`, from a frame of events to recommendations.
+"""The Python API: `import ufnrec_tf as ufn`, from a DataFrame of events to recommendations.
 
-Everything here is also on the command line, by the same code and with the same files:
-`ufn.train(...)` leaves a work directory that `python main.py --mode=evaluate|report|serve`
-takes, and `ufn.Run(workdir)` opens one that the command line has trained. What is wrong with an
-input is a `UserError`, one line. `settings` are the configuration's keys, as in
-`{"training.num_epochs": 20, "backbone.width": 64}`; `python main.py --help=all` lists them.
+The command line does the same with the same code and files: `ufn.train(...)` makes a work directory
+that `python main.py --mode=evaluate|report|serve` takes, and `ufn.Run(workdir)` opens one that the
+command line has trained. Bad input raises a `UserError` of one line. `settings` are keys of the
+configuration, such as `{"training.num_epochs": 20, "backbone.width": 64}`; `python main.py
+--help=all` lists them.
 """
 
 import json
@@ -36,31 +36,38 @@ Data = str | Path | pd.DataFrame | Interactions
 def read(
     data: Data, *, items: pd.DataFrame | None = None, settings: Settings | None = None
 ) -> Interactions:
-    """Reads a log; the columns' names are guessed, or named by `data.*_column`.
+    """Reads a log of events.
+
+    The names of the columns are guessed, unless `data.*_column` gives them.
 
     Args:
-        data: A file or prepared folder, a frame of events, or interactions, which are given back.
-        items: A table of items: id, title, category, price; `data.titles` names a file instead.
+        data: A file, a prepared folder or a DataFrame of events. Interactions are returned as
+            they are.
+        items: A table of items with id, title, category and price. `data.titles` may name a file
+            instead.
         settings: Keys of the `data` section, such as `{"data.user_column": "reader"}`.
 
+    Returns:
+        The events of each user in order, with internal ids and the raw ids to go back.
+
     Raises:
-        UserError: If the log or a setting is at fault.
+        UserError: If the log cannot be read or a setting is wrong.
     """
-    return _source(load_config("", _overrides(settings)), data, items).interactions
+    return _read_source(load_config("", _overrides(settings)), data, items).interactions
 
 
 def split(data: Data, *, settings: Settings | None = None) -> Split:
-    """Reads a log and returns what of it trains and what is held out.
+    """Reads a log and splits its events into train, validation and test.
 
     Args:
-        data: As for `read`.
+        data: The log, in any form that `read` takes.
         settings: Keys of the `data` and `split` sections.
 
     Raises:
-        UserError: If the log cannot be split so.
+        UserError: If the log cannot be read or split in this way.
     """
     config = load_config("", _overrides(settings))
-    return make_split(config, _source(config, data).interactions)
+    return make_split(config, _read_source(config, data).interactions)
 
 
 def train(
@@ -73,24 +80,26 @@ def train(
     seed: int = 0,
     shows: bool = True,
 ) -> "Run":
-    """Trains, selects on validation, scores the test set once, and exports.
+    """Trains a model, selects it on validation, scores the test set once, and exports it.
 
-    A finished work directory is opened as it is; one that was stopped goes on.
+    If the work directory holds a finished run, that run is opened; a run that was stopped is
+    continued.
 
     Args:
-        data: As for `read`; of a frame the hash is of its events, which are not kept.
-        workdir: Where the run keeps everything.
-        items: As for `read`.
+        data: The log, in any form that `read` takes. The events of a DataFrame are not kept in
+            the work directory, only their hash.
+        workdir: The directory in which the run keeps its files.
+        items: A table of items with id, title, category and price.
         config: A configuration file, such as "configs/beauty.py".
-        settings: Keys of the configuration, over those of the file.
-        seed: Of everything random.
-        shows: Whether to print what the command line prints.
+        settings: Keys of the configuration; they change those of the file.
+        seed: Seed of everything random.
+        shows: True to print what the command line prints.
 
     Raises:
-        UserError: Whatever of data, settings or work directory is to be mended.
+        UserError: If the data, a setting or the work directory is wrong.
     """
     chosen = load_config(config, _overrides(settings))
-    source = _source(chosen, data, items)
+    source = _read_source(chosen, data, items)
     parts = make_split(chosen, source.interactions)
     import_tensorflow()
     from ufnrec_tf.training.checks import check_names
@@ -103,7 +112,7 @@ def train(
         parts,
         workdir=str(workdir),
         seed=seed,
-        data_path=_path(data),
+        data_path=_data_path(data),
         command=["ufnrec_tf.train"],
         display=Display(is_shown=shows),
     )
@@ -118,10 +127,10 @@ class Run:
 
     Attributes:
         path: The directory.
-        record: config.json: configuration, seed, versions, identity.
+        record: The content of config.json: configuration, seed, versions, identity.
 
     Raises:
-        UserError: If it is none.
+        UserError: If the directory holds no run.
     """
 
     def __init__(self, workdir: str | Path) -> None:
@@ -133,37 +142,37 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """result.json: metrics with their protocol, data, timing, memory, false negatives."""
+        """The content of result.json: metrics, protocol, data, timing, memory, false negatives."""
         return read_json(self.path / "result.json")
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Test metrics, full ranking; `result["protocol"]` says of what."""
+        """Test metrics with full ranking, whose protocol is `result["protocol"]`."""
         return self.result["test"]
 
     @property
     def curve(self) -> pd.DataFrame:
-        """A row an evaluation: step, epoch, split, weights, metrics."""
+        """The evaluations, one in a row: step, epoch, split, weights, metrics."""
         text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
         return pd.DataFrame([json.loads(line) for line in text.splitlines()])
 
     @property
     def ranks(self) -> pd.DataFrame:
         """The test rank of each target: user, item (raw ids), rank (from 1)."""
-        return _table(self.path / RANKS_FILES["test"])
+        return _read_table(self.path / RANKS_FILES["test"])
 
     @property
     def false_negatives(self) -> pd.DataFrame:
-        """What the memory holds: user, item (raw ids), position, count, margin, flagged.
+        """The remembered items: user, item (raw ids), position, count, margin, flagged.
 
         Raises:
-            UserError: If the run remembered nothing (`memory.policy=keep`).
+            UserError: If the run has no memory (`memory.policy=keep`).
         """
-        return _table(self.path / "false_negatives.parquet")
+        return _read_table(self.path / "false_negatives.parquet")
 
     @cached_property
     def recommender(self) -> "Recommender":
-        """The newest exported version, loaded once."""
+        """The newest exported version, which is loaded only once."""
         return load_export(self.path / "export")
 
     def recommend(
@@ -174,7 +183,14 @@ class Run:
         exclude: Iterable[Any] = (),
         allow: Iterable[Any] = (),
     ) -> pd.DataFrame:
-        """Returns recommendations by the exported model; see `Recommender.recommend`."""
+        """Returns the recommendations of the exported model for some histories.
+
+        Args:
+            histories: Raw item ids of each history, in any form that `Recommender.recommend` takes.
+            top_k: Items recommended for each history.
+            exclude: Raw ids of items that are never recommended.
+            allow: Raw ids of the only items that may be recommended; empty for all.
+        """
         return self.recommender.recommend(histories, top_k=top_k, exclude=exclude, allow=allow)
 
     def evaluate(
@@ -185,23 +201,23 @@ class Run:
         settings: Settings | None = None,
         shows: bool = False,
     ) -> dict[str, float]:
-        """Scores the trained weights on a part of the split, under another protocol perhaps.
+        """Scores the trained weights on test or validation again.
 
         Args:
-            data: What it was trained with; None: the file that it was read from.
+            data: The data that the run was trained with. None: the file that they were read from.
             part: "test" or "validation".
-            settings: Keys of the `evaluation` section.
-            shows: Whether to print what the command line prints.
+            settings: Keys of the `evaluation` section, which may change the protocol.
+            shows: True to print what the command line prints.
 
         Returns:
-            Metric -> value; also a line of metrics.jsonl.
+            Metric to value, which is also written as a line of metrics.jsonl.
 
         Raises:
-            UserError: If the data are others, or a setting may not be changed.
+            UserError: If the data differ from the run's, or a setting may not be changed.
         """
         with Workdir(str(self.path), must_exist=True):
             config, record = trained_config(str(self.path), _overrides(settings))
-            source = _source(config, record["data_path"] if data is None else data)
+            source = _read_source(config, record["data_path"] if data is None else data)
             import_tensorflow()
             from ufnrec_tf.training.evaluate import evaluate_workdir
 
@@ -211,10 +227,13 @@ class Run:
 
 
 def load_export(path: str | Path) -> "Recommender":
-    """Loads an exported model: an export folder's newest version, or one version.
+    """Loads an exported model.
+
+    Args:
+        path: A folder of versions, whose newest one is loaded, or the folder of one version.
 
     Raises:
-        UserError: If there is none, or it is damaged.
+        UserError: If there is no model, or it is damaged.
     """
     import_tensorflow()
     from ufnrec_tf.recommend.recommender import Recommender
@@ -222,18 +241,18 @@ def load_export(path: str | Path) -> "Recommender":
     return Recommender(path)
 
 
-def _source(config: Any, data: Data, items: pd.DataFrame | None = None) -> Source:
+def _read_source(config: Any, data: Data, items: pd.DataFrame | None = None) -> Source:
     if isinstance(data, Interactions):
         return Source(data, None)
     return load(config, str(data) if isinstance(data, Path) else data, items=items)
 
 
-def _path(data: Data) -> str:
+def _data_path(data: Data) -> str:
     return str(data) if isinstance(data, str | Path) else ""
 
 
 def _overrides(settings: Settings | None) -> list[tuple[str, str]]:
-    """Returns settings as the command line would give them, to be checked alike."""
+    """Returns settings as texts of the command line, so that they are checked in the same way."""
 
     def text(value: Any) -> str:
         is_many = isinstance(value, tuple | list)
@@ -242,10 +261,10 @@ def _overrides(settings: Settings | None) -> list[tuple[str, str]]:
     return [(key, text(value)) for key, value in (settings or {}).items()]
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(
-            f"{path}: not found. Expected a finished run that writes it: train to the end, and for "
-            "false negatives with a memory.policy other than keep."
+            f"{path}: not found. Only a finished run has it, and false negatives only a run with "
+            "a memory. Train to the end, with a memory.policy other than keep."
         )
     return pd.read_parquet(path)

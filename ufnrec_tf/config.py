@@ -1,13 +1,10 @@
-"""Settings: the table of keys, an experiment's file, `--config.SECTION.KEY=VALUE` overrides."""
+"""The configuration: keys with defaults, an experiment's file, overrides of the command line."""
 
-import importlib.util
 import json
 import re
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ml_collections
@@ -15,6 +12,7 @@ from ml_collections import FieldReference
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import nearest
+from ufnrec_tf.common.user_code import raising_line, run_user_file, user_code_error
 
 COMPARE_CONFIG = "configs/compare_confounders.py"
 DEMO_CONFIG = "configs/demo.py"
@@ -23,15 +21,16 @@ DEMO_WORKDIR = "runs/demo"
 
 @dataclass(frozen=True)
 class Option:
-    """One key of the configuration.
+    """One key of the configuration, or one flag of the command line.
 
     Attributes:
-        default: Default value; its type is the key's type.
-        help: What it does, its unit, the paper's symbol.
-        minimum: Least value allowed, for numbers.
-        maximum: Greatest value allowed, for numbers.
-        choices: Allowed values, or empty.
-        or_text: Whether the number may be a text instead, such as a date.
+        default: Default value; its type is the type of the values.
+        help: What it does, in sentences: the first one is also shown by itself. The last one may
+            be the paper's symbol, as `Paper: m.`
+        minimum: Smallest allowed number.
+        maximum: Largest allowed number.
+        choices: Allowed values; empty if any is allowed.
+        or_text: True if a text, such as a date, may stand for the number.
     """
 
     default: Any
@@ -45,62 +44,47 @@ class Option:
 Table = dict[str, dict[str, Option]]
 
 _LOCKED = re.compile(r"\W*(?:Key \W+)?(\w+)\W+(?:does not exist|n?Did you mean|$)")
-"""ml_collections' words, quoted once or twice, of a key that is not there."""
+"""What ml_collections says of a key that does not exist, quoted once or twice."""
 
 
 def configs_folder() -> Path:
-    """Returns the folder of the shipped configurations, of a checkout or of an installation."""
+    """Returns the folder of the shipped configurations, in a checkout or an installation."""
     package = Path(__file__).resolve().parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def _load_module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"ufnrec_config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--config={path}: expected a Python file (.py).")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises is the user's to mend
-        raise _does_not_run(path, error) from error
-    return module
-
-
-def _does_not_run(path: Path, error: Exception) -> UserError:
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.resolve()]
-    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    where = f"{path}, line {line}" if line else str(path)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    unknown = _LOCKED.match(text) if isinstance(error, AttributeError | KeyError) else None
-    if unknown:
-        options = option_table()
-        known = [*options, *(key for section in options.values() for key in section)]
-        hint = nearest(unknown[1], known)
-        return UserError(
-            f"{where}: unknown key {unknown[1]!r}.{hint} `--help=all` lists the keys.", exit_code=2
-        )
-    return UserError(f"{where}: does not run ({type(error).__name__}: {text}). Mend the file.")
+def _config_error(path: Path, error: Exception) -> UserError:
+    """Returns the UserError for an exception that a configuration file has raised."""
+    unknown = _LOCKED.match(str(error)) if isinstance(error, AttributeError | KeyError) else None
+    if not unknown:
+        return user_code_error(path, error)
+    options = option_table()
+    known = [*options, *(key for section in options.values() for key in section)]
+    return UserError(
+        f"{raising_line(path, error)}: unknown key {unknown[1]!r}.{nearest(unknown[1], known)} "
+        "`--help=all` lists the keys.",
+        exit_code=2,
+    )
 
 
 def option_table() -> Table:
-    """Returns section -> key -> Option, as configs/base.py lists them."""
-    return _load_module(configs_folder() / "base.py").OPTIONS
+    """Returns the options of configs/base.py: section to key to Option."""
+    return run_user_file(configs_folder() / "base.py", kind="config").OPTIONS
 
 
 def default_config(table: Table) -> ml_collections.ConfigDict:
-    """Returns a locked ConfigDict with every default."""
+    """Returns a locked ConfigDict that holds the default of every key."""
     return ml_collections.ConfigDict(
         {
-            section: {key: _field(option) for key, option in options.items()}
+            section: {key: _first_value(option) for key, option in options.items()}
             for section, options in table.items()
         }
     ).lock()
 
 
-def _field(option: Option) -> Any:
-    """Returns what a ConfigDict begins a key with, of the type that it holds the key to."""
+def _first_value(option: Option) -> Any:
+    """Returns the first value of a key; a ConfigDict accepts only its type from then on."""
     return FieldReference(option.default, field_type=object) if option.or_text else option.default
 
 
@@ -120,10 +104,10 @@ def _find_config(path: str) -> Path:
 
 
 def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collections.ConfigDict:
-    """Returns base.py < the configuration file < overrides, checked and locked.
+    """Returns the configuration: base.py, changed by a file, changed by overrides; checked, locked.
 
     Args:
-        path: A file with a function `configure(config)` that changes what differs; "" for none.
+        path: A file with a function `configure(config)` that changes some keys; "" for none.
         overrides: Pairs ("section.key", text).
 
     Raises:
@@ -133,32 +117,35 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
     table = option_table()
     config = default_config(table)
     if path:
-        configure: Callable[[Any], None] | None
-        file = _find_config(path)
-        configure = getattr(_load_module(file), "configure", None)
-        if configure is None:
-            raise UserError(
-                f"--config={path}: expected a function `configure(config)` in it. "
-                "Add one that changes what differs, as configs/demo.py does."
-            )
-        try:
-            configure(config)
-        except Exception as error:  # as in `_load_module`
-            raise _does_not_run(file, error) from error
-        try:
-            check_config(config, table)
-        except UserError as error:
-            raise UserError(f"--config={path}: {error}") from error
+        _apply_file(path, config, table)
     for key, text in overrides:
         section, _, name = key.partition(".")
-        value = parse_value(table, key, text)
-        config[section][name] = value
+        config[section][name] = parse_value(table, key, text)
     check_config(config, table)
     return config
 
 
+def _apply_file(path: str, config: ml_collections.ConfigDict, table: Table) -> None:
+    """Runs a configuration file on a configuration and checks the result."""
+    file = _find_config(path)
+    configure = getattr(run_user_file(file, kind="config", setting="--config="), "configure", None)
+    if configure is None:
+        raise UserError(
+            f"--config={path}: expected a function `configure(config)` in it. "
+            "Add one that changes the keys of your experiment, as configs/demo.py does."
+        )
+    try:
+        configure(config)
+    except Exception as error:  # the user has to mend whatever the function raises
+        raise _config_error(file, error) from error
+    try:
+        check_config(config, table)
+    except UserError as error:
+        raise UserError(f"--config={path}: {error}") from error
+
+
 def parse_value(table: Table, key: str, text: str) -> Any:
-    """Returns the value that a text gives a key, of the key's type.
+    """Returns a text as a value of a key's type.
 
     Raises:
         UserError: If the key is unknown (exit code 2) or the text does not fit (exit code 1).
@@ -175,14 +162,14 @@ def parse_value(table: Table, key: str, text: str) -> Any:
         )
     option = table[section][name]
     try:
-        return _parse(key, text, option.default)
+        return _parse_text(key, text, option.default)
     except UserError:
         if option.or_text:
             return text
         raise
 
 
-def _parse(key: str, text: str, default: Any) -> Any:
+def _parse_text(key: str, text: str, default: Any) -> Any:
     kind = type(default)
     if kind is bool:
         lowered = text.lower()
@@ -193,7 +180,7 @@ def _parse(key: str, text: str, default: Any) -> Any:
         raise UserError(f"--config.{key} must be true or false. Received: {text!r}.")
     if kind is tuple:
         parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
-        return tuple(_parse(key, part, default[0]) if default else part for part in parts)
+        return tuple(_parse_text(key, part, default[0]) if default else part for part in parts)
     try:
         return kind(text)
     except ValueError as error:
@@ -209,40 +196,34 @@ def check_config(config: ml_collections.ConfigDict, table: Table) -> None:
     """
     for section, options in table.items():
         for name, option in options.items():
-            value = config[section][name]
-            key = f"`{section}.{name}`"
-            if value is None:
-                raise UserError(f"{key} must be of type {type(option.default).__name__}, not None.")
-            # A ConfigDict holds all others to their type.
-            if option.or_text and type(value) not in (int, float, str):
-                raise UserError(f"{key} must be a number or a text. Received: {value!r}.")
-            if option.choices and value not in option.choices:
-                raise UserError(
-                    f"{key} must be one of {', '.join(option.choices)}. Received: {value!r}."
-                    + nearest(str(value), option.choices)
-                )
-            low, high = option.minimum, option.maximum
-            is_number = isinstance(value, int | float)
-            if low is not None and is_number and not value >= low:
-                raise UserError(f"{key} must be at least {low}. Received: {value}.")
-            if high is not None and is_number and not value <= high:
-                raise UserError(f"{key} must be at most {high}. Received: {value}.")
+            check_value(f"`{section}.{name}`", config[section][name], option)
+
+
+def check_value(name: str, value: Any, option: Option) -> None:
+    """Checks the value of a key or flag against its Option.
+
+    Raises:
+        UserError: Naming the key or flag, what is allowed, and what was received.
+    """
+    if value is None:
+        raise UserError(f"{name} must be of type {type(option.default).__name__}, not None.")
+    # A ConfigDict accepts only one type for every other key.
+    if option.or_text and type(value) not in (int, float, str):
+        raise UserError(f"{name} must be a number or a text. Received: {value!r}.")
+    if option.choices and value not in option.choices:
+        raise UserError(
+            f"{name} must be one of {', '.join(option.choices)}. Received: {value!r}."
+            + nearest(str(value), option.choices)
+        )
+    if not isinstance(value, int | float):
+        return
+    # Written so that NaN fails as well.
+    if option.minimum is not None and not value >= option.minimum:
+        raise UserError(f"{name} must be at least {option.minimum}. Received: {value}.")
+    if option.maximum is not None and not value <= option.maximum:
+        raise UserError(f"{name} must be at most {option.maximum}. Received: {value}.")
 
 
 def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Returns the configuration as plain dicts, lists and scalars."""
     return json.loads(config.to_json_best_effort())
-
-
-def help_lines(table: Table) -> list[str]:
-    """Returns a line a key: `--config.section.key=default  help`."""
-    lines = []
-    for section, options in table.items():
-        lines.append(f"\n  {section}")
-        for name, option in options.items():
-            default = option.default
-            if type(default) is tuple:
-                default = ",".join(map(str, default))
-            choices = f" [{'|'.join(option.choices)}]" if option.choices else ""
-            lines.append(f"    --config.{section}.{name}={default}\n        {option.help}{choices}")
-    return lines

@@ -28,7 +28,7 @@ from tests.helpers.runs import (
     train,
 )
 from ufnrec_tf import __version__
-from ufnrec_tf.cli.main import MODES
+from ufnrec_tf.cli.modes import MODES
 
 CSV = "".join(f"u{user},i{item},{item}\n" for user in range(9) for item in range(5))
 TIMED, RATED = "user,item,timestamp\n" + CSV, "user,item,rating\n" + CSV
@@ -164,6 +164,8 @@ FLAGS = {
     "--mode=evaluate": (1, ["w", "not a trained work directory", "--mode=train"]),
     "--mode=export": (1, ["w", "not a trained work directory", "--mode=train"]),
     "--mode=recommend": (1, ["--histories", "--help=recommend"]),
+    "--top_k=3": (1, ["--top_k has no effect with --mode=train", "Leave it out"]),
+    "--split=": (1, ["--split", "test, validation"]),
 }
 
 

@@ -8,7 +8,6 @@ from ufnrec_tf.config import (
     check_config,
     configs_folder,
     default_config,
-    help_lines,
     load_config,
     option_table,
 )
@@ -84,14 +83,6 @@ def test_defaults_of_the_paper():
     config = default_config(TABLE)
     assert (config.negatives.count, config.memory.patience) == (100, 5)
     assert (config.teacher.decay, config.teacher.weight) == (0.999, 0.3)
-
-
-def test_help_names_every_key_with_its_default():
-    text = "\n".join(help_lines(TABLE))
-    for section, key in KEYS:
-        assert f"--config.{section}.{key}=" in text
-    assert "--config.backbone.width=50\n" in text
-    assert "plateau|validation|epochs|never" in text
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,10 +1,12 @@
 """Tests of the pages of help: short enough, whole, and made of the tables of the program."""
 
+import re
+
 import pytest
 
 from tests.helpers.runs import run
-from ufnrec_tf.cli import main
-from ufnrec_tf.cli.help import MOST_USED, USES, Pages
+from ufnrec_tf.cli.help import MOST_USED, Pages
+from ufnrec_tf.cli.modes import COMMON_FLAGS, FLAGS, MODES, Mode
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import Option, option_table
 
@@ -29,30 +31,34 @@ def test_short_page_is_short_and_names_every_mode_and_flag_with_its_default(show
     lines = text.splitlines()
     assert len(lines) <= 48
     assert max(map(len, lines)) <= 100
-    for mode in main.MODES:
+    for mode in MODES:
         assert any(line.startswith(f"  {mode} ") for line in lines), mode
-    values = main._define_flags()
-    for name in values:
-        assert f"--{values[name].name}" in text
+    for name in FLAGS:
+        assert f"  --{name}=" in text
     assert "--top_k=10" in text
     assert "--seed=0" in text
-    assert "  --config.negatives.count=100           Negatives a position. Paper: N." in lines
+    assert (
+        "  --config.negatives.count=100            Negatives for each position. Paper: N." in lines
+    )
     assert shown("-h") == text
 
 
 def test_modes_stand_in_the_order_of_use(shown):
     lines = shown("--help").splitlines()
     begins = [line for line in lines if line[:2] == "  " and line[2:3].strip()]
-    names = [line.split()[0] for line in begins if line.split()[0] in USES]
-    assert names == [mode for mode in USES if mode in names]
-    assert set(names) == set(main.MODES)
+    names = [line.split()[0] for line in begins if line.split()[0] in MODES]
+    assert names == list(MODES)
 
 
-def test_every_mode_has_its_line_in_the_table():
-    assert set(main.MODES) <= set(USES)
-    defined = set(main._define_flags())
-    for mode in main.MODES:
-        assert {name.rstrip("*") for name in USES[mode].flags} <= defined, mode
+def test_the_table_of_modes_is_whole():
+    taken = set(COMMON_FLAGS)
+    for name, mode in MODES.items():
+        flags = {*mode.needs, *mode.takes}
+        assert flags <= set(FLAGS), name
+        assert set(mode.sections) <= {"*", *TABLE}, name
+        assert set(re.findall(r"--(\w+)=", mode.example)) >= set(mode.needs), name
+        taken |= flags
+    assert taken == set(FLAGS)
     for key in MOST_USED:
         section, _, name = key.partition(".")
         assert name in TABLE[section]
@@ -63,6 +69,8 @@ def test_whole_page_has_every_key_with_default_and_symbol(shown):
     for section, options in TABLE.items():
         for key in options:
             assert f"--config.{section}.{key}=" in text
+    assert "--config.backbone.width=50\n" in text
+    assert "[plateau|validation|epochs|never]" in " ".join(text.split())
     assert text.count("Paper: ") == sum(
         "Paper: " in o.help for s in TABLE.values() for o in s.values()
     )
@@ -91,8 +99,9 @@ def test_page_of_a_key(shown):
 
 def test_page_of_a_mode_has_its_flags_and_sections(shown):
     text = shown("--mode=recommend", "--help")
-    assert "--histories=        a file of one history a line, or of user,item rows" in text
-    assert "--top_k=10          items a history." in text
+    assert "  --histories=  File with one history a line, or with user,item rows" in text
+    assert "  --top_k=10    Recommended items for each history." in text
+    assert "Needed." in text
     assert "--split" not in text
     assert "--config." not in text
     assert shown("--help=recommend") == text
@@ -117,16 +126,25 @@ def test_unknown_topic_names_the_nearest(shown, topic, near):
 
 
 def test_what_is_added_to_the_tables_appears_by_itself():
-    from absl import flags
-
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", "", "Where.", flag_values=values)
-    flags.DEFINE_integer("port", 8501, "dance, train: the port.", flag_values=values)
     table = {**TABLE, "dancing": {"steps": Option(3, "Steps. Paper: s.", minimum=1)}}
-    modes = {"train": "learn", "dance": "move about"}
-    pages = Pages("ufnrec", modes, values=values, table=table)
-    assert pages.flags_of("dance") == ["port"]
-    assert "  dance      move about  --port=8501" in pages.page("short").splitlines()
+    mode = Mode("Move about. Twice.", print, "--port=1", takes=("port",), sections=("dancing",))
+    flags = {"port": Option(8501, "The port. Or 0.")}
+    pages = Pages("ufnrec", modes={"dance": mode}, flags=flags, table=table)
+    lines = pages.page("short").splitlines()
+    assert "  dance      Move about.  --port=8501" in lines
+    assert "  --port=8501  The port." in lines
     assert "--config.dancing.steps=3\n    Steps. Paper: s.\n    whole number" in pages.page("steps")
+    page = pages.page("dance")
+    assert page.startswith("--mode=dance: Move about. Twice.\n\n  ufnrec --mode=dance --port=1\n")
+    assert "--config.dancing.steps=3" in page
     with pytest.raises(UserError, match="dancing"):
         pages.page("nothing like it")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_pages_fit_the_terminal(shown, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for topic in ("all", *MODES, "short"):
+        for line in shown(f"--help={topic}").splitlines():
+            # An example is one line, to be copied; a name is never broken.
+            assert len(line) <= width or "main.py" in line or " " not in line.strip(), line

@@ -38,8 +38,7 @@ ATTRIBUTES = {
 }
 ALLOWED = {
     # A file that the user names as code.
-    ("ufnrec_tf/config.py", "exec_module"),
-    ("ufnrec_tf/backbones/from_file.py", "exec_module"),
+    ("ufnrec_tf/common/user_code.py", "exec_module"),
     # The drivers run other people's programs, in an environment of their own.
     ("benchmarks/peer_drivers/torch_script.py", "exec"),
     ("benchmarks/peer_drivers/torch_script.py", "compile"),

@@ -1,4 +1,4 @@
-"""A real search that is killed at random and gone on with, against one that was not.
+"""Compares a real sweep that is killed at random and continued with one that is not killed.
 
 python -m tests.soak.sweep --kills=4 --seed=0
 """
@@ -34,8 +34,8 @@ def start(workdir, log):
     )
 
 
-def told(workdir):
-    """What must not depend on where a search was killed; times are its own."""
+def results_of(workdir):
+    """Returns the results that must not depend on where a sweep was killed: all but the times."""
     found = read(workdir / "sweep.json")
     trials = [
         {key: value for key, value in trial.items() if key != "seconds"}
@@ -65,8 +65,8 @@ def soak(options, folder):
                 continue
             assert code == 0, log_path.read_text(encoding="utf-8")
             break
-    assert told(folder / "killed") == told(folder / "whole")
-    print(f"a search that was killed {kills} times ended as the undisturbed one")
+    assert results_of(folder / "killed") == results_of(folder / "whole")
+    print(f"a sweep that was killed {kills} times has the results of one that was not")
 
 
 def main(argv):

@@ -1,4 +1,4 @@
-"""Tests of the search: its space, its order, how it goes on, what it reports; trials are stubs."""
+"""Tests of a sweep: its space, order, continuation and reports; the trials are stubs."""
 
 import json
 import signal
@@ -15,16 +15,22 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import as_json, load_config
 from ufnrec_tf.runs.child_process import Ended
 from ufnrec_tf.runs.state import Interrupted
-from ufnrec_tf.sweep.plan import Axis, grid, parse_space
+from ufnrec_tf.sweep.plan import grid, parse_space
 from ufnrec_tf.sweep.summary import counts_text, ranked
 
 pytest.importorskip("optuna")
+
+from optuna.distributions import (  # only where it is installed
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 SPACE = ("optimizer.learning_rate=log:1e-3:1e-1", "backbone.dropout=0.0:0.5", "loss.name=bce|nce")
 
 
 def test_space_is_read_with_the_types_of_the_keys():
-    axes = parse_space(
+    space = parse_space(
         [
             "optimizer.learning_rate=log:1e-4:1e-2",
             "backbone.width=16:64:16",
@@ -35,28 +41,32 @@ def test_space_is_read_with_the_types_of_the_keys():
             "memory.slots=4:8",
         ]
     )
-    assert axes == (
-        Axis("optimizer.learning_rate", 0.0001, 0.01, 0, True),
-        Axis("backbone.width", 16, 64, 16),
-        Axis("backbone.dropout", 0.1, 0.5, 0.2),
-        Axis("memory.policy", choices=("keep", "ufnrec_safe")),
-        Axis("teacher.always", choices=(True, False)),
-        Axis("backbone.num_heads", choices=(1, 2)),
-        Axis("memory.slots", 4, 8, 1),
-    )
-    assert axes[1].values() == (16, 32, 48, 64)
-    assert axes[2].values() == pytest.approx((0.1, 0.3, 0.5))
-    assert axes[6].values() == (4, 5, 6, 7, 8)
+    assert space == {
+        "optimizer.learning_rate": FloatDistribution(0.0001, 0.01, log=True),
+        "backbone.width": IntDistribution(16, 64, step=16),
+        "backbone.dropout": FloatDistribution(0.1, 0.5, step=0.2),
+        "memory.policy": CategoricalDistribution(("keep", "ufnrec_safe")),
+        "teacher.always": CategoricalDistribution((True, False)),
+        "backbone.num_heads": CategoricalDistribution((1, 2)),
+        "memory.slots": IntDistribution(4, 8),
+    }
 
 
 def test_grid_has_every_combination_in_order():
-    axes = parse_space(["backbone.width=8|16", "backbone.num_blocks=1:2"])
-    assert grid(axes) == [
+    space = parse_space(["backbone.width=8|16", "backbone.num_blocks=1:2"])
+    assert grid(space) == [
         {"backbone.width": 8, "backbone.num_blocks": 1},
         {"backbone.width": 8, "backbone.num_blocks": 2},
         {"backbone.width": 16, "backbone.num_blocks": 1},
         {"backbone.width": 16, "backbone.num_blocks": 2},
     ]
+    ranges = ["backbone.width=16:64:16", "backbone.dropout=0.1:0.5:0.2", "memory.slots=4:8"]
+    points = grid(parse_space(ranges))
+    assert len(points) == 4 * 3 * 5
+    assert sorted({point["backbone.width"] for point in points}) == [16, 32, 48, 64]
+    rates = sorted({point["backbone.dropout"] for point in points})
+    assert rates == pytest.approx([0.1, 0.3, 0.5])
+    assert sorted({point["memory.slots"] for point in points}) == [4, 5, 6, 7, 8]
     with pytest.raises(UserError, match=r"dropout has no end.*LOW:HIGH:STEP"):
         grid(parse_space(["backbone.dropout=0.1:0.5"]))
 
@@ -72,8 +82,9 @@ def test_grid_has_every_combination_in_order():
         (["backbone.width=9:8"], ["LOW below HIGH", "'9:8'"], 1),
         (["optimizer.learning_rate=log:0:1"], ["above 0 for log"], 1),
         (["backbone.dropout=0.1:0.5:0"], ["STEP above 0"], 1),
-        (["backbone.dropout=0.1:1.5"], ["at least 0", "at most 0.99", "1.5"], 1),
-        (["backbone.dropout=0.1:nan"], ["at most 0.99", "nan"], 1),
+        (["backbone.dropout=0.1:1.5"], ["at most 0.99", "1.5"], 1),
+        (["optimizer.l2=0:inf"], ["optimizer.l2", "must be finite", "inf"], 1),
+        (["backbone.dropout=0.1:nan"], ["at least 0", "nan"], 1),
         (["gate.kind=never|platau"], ["'platau'", "'plateau'"], 1),
         (["gate.kind=never"], ["A|B|C"], 1),
         (["backbone.width=8|8"], ["twice"], 1),
@@ -102,6 +113,7 @@ class Trainer:
         self.calls = []
         self.stop_in: Any = None  # (trial, epoch) at which a signal comes
         self.fails: Any = ()
+        self.overruns = False  # a pruned trial evaluates once more before it ends
         self.peak: Any = self.peak_of
 
     def peak_of(self, settings):
@@ -121,6 +133,7 @@ class Trainer:
             return Ended(1, "error: out of luck. Have more.", 1.0)
         path = folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        is_pruned = False
         for epoch in range(len(lines) + 1, self.num_epochs + 1):
             if self.stop_in == (number, epoch):
                 raise Interrupted(130, epoch)
@@ -128,8 +141,10 @@ class Trainer:
             line = {"step": epoch, "epoch": epoch, "split": "validation", "ndcg@10": value}
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-            if is_enough is not None and is_enough():
-                return Ended(143, "stopped", 1.0)
+            if is_pruned or (is_enough is not None and is_enough()):
+                if is_pruned or not self.overruns:
+                    return Ended(143, "stopped", 1.0)
+                is_pruned = True
         if finishes:
             test = {"hr@10": 0.25, "ndcg@10": 0.125}
             (folder / "result.json").write_text(json.dumps({"test": test}), encoding="utf-8")
@@ -138,7 +153,7 @@ class Trainer:
 
 @pytest.fixture
 def search(tmp_path, monkeypatch):
-    """Runs a search with stubs for trials; returns its sweep."""
+    """Runs a sweep whose trials are stubs, and returns it."""
     pytest.importorskip("tensorflow")
     from ufnrec_tf.sweep import search as module
     from ufnrec_tf.sweep.plan import make_sweep_plan
@@ -151,7 +166,7 @@ def search(tmp_path, monkeypatch):
     def run_search(trainer, *overrides, name="sweep", space=SPACE, seed=7, board=False):
         monkeypatch.setattr(module, "run_child", trainer)
         if not board:
-            monkeypatch.setattr(module, "write_board", lambda *arguments: None)
+            monkeypatch.setattr(module, "write_tensorboard", lambda *arguments: None)
         pairs = [("sweep.space", ",".join(space)), ("sweep.startup_trials", "3"), *overrides]
         plan = make_sweep_plan(
             load_config("", pairs),
@@ -169,10 +184,10 @@ def search(tmp_path, monkeypatch):
     return run_search
 
 
-def told(sweep):
+def results_of(sweep):
     return [
         (o.number, o.state, tuple(sorted(o.settings.items())), o.value)
-        for o in sweep.study.outcomes()
+        for o in sweep.trials.outcomes()
     ]
 
 
@@ -182,7 +197,7 @@ TRIALS, MANY = ("sweep.trials", "6"), ("sweep.trials", "9")
 def test_search_finds_the_better_settings_and_scores_the_best_alone(search, capsys):
     trainer = Trainer()
     sweep = search(trainer, MANY)
-    outcomes = sweep.study.outcomes()
+    outcomes = sweep.trials.outcomes()
     assert [o.number for o in outcomes] == list(range(9))
     for o in outcomes:
         assert 1e-3 <= o.settings["optimizer.learning_rate"] <= 1e-1
@@ -215,7 +230,7 @@ def test_no_trial_is_told_to_look_at_the_test_set(search):
 
 def test_best_file_repeats_the_best_trial(search):
     sweep = search(Trainer(), TRIALS, ("backbone.width", "24"), ("comparison.arms", "keep"))
-    best = ranked(sweep.study.outcomes())[0]
+    best = ranked(sweep.trials.outcomes())[0]
     config = load_config(str(sweep.plan.path / "best.py"), [])
     expected = as_json(load_config("", [("backbone.width", "24"), ("comparison.arms", "")]))
     for key, value in best.settings.items():
@@ -228,7 +243,7 @@ def test_another_seed_gives_another_search(search):
     few = ("sweep.trials", "2")
     first, other = search(Trainer(), few, name="a"), search(Trainer(), few, name="b", seed=8)
     rates = [
-        [o.settings["optimizer.learning_rate"] for o in sweep.study.outcomes()]
+        [o.settings["optimizer.learning_rate"] for o in sweep.trials.outcomes()]
         for sweep in (first, other)
     ]
     assert len({*rates[0], *rates[1]}) == 4
@@ -236,24 +251,24 @@ def test_another_seed_gives_another_search(search):
 
 @pytest.mark.parametrize("place", [(0, 3), (4, 1)])
 def test_search_that_was_stopped_goes_on_as_one_that_was_not(search, place):
-    undisturbed = told(search(Trainer(), TRIALS, name="whole"))
+    undisturbed = results_of(search(Trainer(), TRIALS, name="whole"))
     trainer = Trainer()
     trainer.stop_in = place
     with pytest.raises(Interrupted):
         search(trainer, TRIALS)
     trainer.stop_in = None
-    assert told(search(trainer, TRIALS)) == undisturbed
+    assert results_of(search(trainer, TRIALS)) == undisturbed
     tried = [number for number, finishes, _ in trainer.calls if not finishes]
     assert tried == sorted([*range(6), place[0]])  # the one that was stopped, twice
 
 
 def test_finished_search_is_shown_again_and_goes_on_for_more_trials(search):
     trainer = Trainer()
-    before = told(search(trainer, ("sweep.trials", "4")))
+    before = results_of(search(trainer, ("sweep.trials", "4")))
     count = len(trainer.calls)
     search(trainer, ("sweep.trials", "4"))
     assert len(trainer.calls) == count
-    after = told(search(trainer, ("sweep.trials", "7")))
+    after = results_of(search(trainer, ("sweep.trials", "7")))
     assert after[:4] == before
     assert len(after) == 7
 
@@ -262,11 +277,11 @@ def test_failed_trials_are_kept_with_their_line_and_not_tried_again(search, caps
     trainer = Trainer()
     trainer.fails = (1,)
     sweep = search(trainer, ("sweep.trials", "3"))
-    outcome = sweep.study.outcomes()[1]
+    outcome = sweep.trials.outcomes()[1]
     assert (outcome.state, outcome.error) == ("failed", "out of luck. Have more.")
     assert [number for number, *_ in trainer.calls].count(1) == 1
     assert "out of luck" in capsys.readouterr().out
-    assert counts_text(sweep.study.outcomes()).startswith("3 trials: 2 complete")
+    assert counts_text(sweep.trials.outcomes()).startswith("3 trials: 2 complete")
 
 
 def test_search_in_which_everything_fails_says_why_and_stops(search):
@@ -281,7 +296,7 @@ def test_grid_runs_each_combination_once_and_no_more(search):
     space = ("optimizer.learning_rate=0.01|0.1", "backbone.dropout=0:0.2:0.1", "loss.name=bce|nce")
     trainer = Trainer()
     sweep = search(trainer, TRIALS, ("sweep.sampler", "grid"), ("sweep.trials", "99"), space=space)
-    seen = [tuple(o.settings.values()) for o in sweep.study.outcomes()]
+    seen = [tuple(o.settings.values()) for o in sweep.trials.outcomes()]
     assert len(seen) == len(set(seen)) == 12
     assert seen[0] == (0.01, 0.0, "bce")
 
@@ -292,23 +307,25 @@ def test_importance_is_of_the_key_that_matters(search):
         0.5 - abs(np.log10(float(settings["optimizer.learning_rate"])) + 2)
     )
     pairs = [("sweep.sampler", "random"), ("sweep.trials", "12"), ("sweep.prune_after", "-1")]
-    importance = search(trainer, *pairs).study.importance()
+    importance = search(trainer, *pairs).trials.importance()
     assert sum(importance.values()) == pytest.approx(1.0)
     assert next(iter(importance)) == "optimizer.learning_rate"
     assert importance["optimizer.learning_rate"] > 0.6
 
 
-def test_median_pruner_stops_what_is_below_the_median_of_the_others(search):
+@pytest.mark.parametrize("overruns", [False, True])
+def test_median_pruner_stops_what_is_below_the_median_of_the_others(search, overruns):
     trainer = Trainer()
+    trainer.overruns = overruns
     rates = {0: 0.4, 1: 0.3, 2: 0.2, 3: 0.1, 4: 0.5}
     trainer.peak = lambda settings: rates[trainer.calls[-1][0]]
     sweep = search(trainer, ("sweep.trials", "5"), ("sweep.startup_trials", "3"))
     # After three trials whose epoch 1 gave .1, .075 and .05, the fourth gives .025, the fifth .125.
-    states = [o.state for o in sweep.study.outcomes()]
+    states = [o.state for o in sweep.trials.outcomes()]
     assert states == ["complete", "complete", "complete", "pruned", "complete"]
-    assert sweep.study.outcomes()[3].epochs == 1
+    assert sweep.trials.outcomes()[3].epochs == 1
     kept = search(Trainer(), TRIALS, ("sweep.prune_after", "-1"), name="kept")
-    assert {o.state for o in kept.study.outcomes()} == {"complete"}
+    assert {o.state for o in kept.trials.outcomes()} == {"complete"}
 
 
 def test_minutes_end_a_search(search, monkeypatch):
@@ -319,7 +336,7 @@ def test_minutes_end_a_search(search, monkeypatch):
     monkeypatch.setattr(module, "time", fake)
     sweep = search(Trainer(), TRIALS, ("sweep.minutes", "2.5"), ("sweep.prune_after", "-1"))
     # Each trial takes a minute by this clock.
-    assert len(sweep.study.outcomes()) == 3
+    assert len(sweep.trials.outcomes()) == 3
 
 
 def test_tensorboard_has_a_run_a_trial_with_its_settings(search):
@@ -327,7 +344,7 @@ def test_tensorboard_has_a_run_a_trial_with_its_settings(search):
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     sweep = search(Trainer(), ("sweep.trials", "3"), board=True)
-    for outcome in sweep.study.outcomes():
+    for outcome in sweep.trials.outcomes():
         folder = sweep.plan.path / "tensorboard" / f"{outcome.number:04}"
         events = EventAccumulator(str(folder))
         events.Reload()
@@ -338,6 +355,30 @@ def test_tensorboard_has_a_run_a_trial_with_its_settings(search):
             outcome.settings["backbone.dropout"]
         )
         assert events.Tensors("sweep/validation")[0].step == outcome.epoch
+
+
+def test_study_that_optuna_itself_wrote_is_continued(search, tmp_path):
+    """A sweep's directory of an earlier version holds such a file."""
+    import optuna
+
+    (tmp_path / "sweep").mkdir()
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path}/sweep/sweep.db", study_name="sweep", direction="maximize"
+    )
+    trial = study.ask()
+    settings = {
+        "optimizer.learning_rate": trial.suggest_float(
+            "optimizer.learning_rate", 1e-3, 1e-1, log=True
+        ),
+        "backbone.dropout": trial.suggest_float("backbone.dropout", 0.0, 0.5),
+        "loss.name": trial.suggest_categorical("loss.name", ["bce", "nce"]),
+    }
+    trial.report(0.25, 1)
+    trial.set_user_attr("seconds", 3.0)
+    study.tell(trial, 0.25)
+    outcomes = search(Trainer(), ("sweep.trials", "2")).trials.outcomes()
+    assert outcomes[0] == (0, "complete", settings, 0.25, 1, 1, 3.0, "")
+    assert [outcome.state for outcome in outcomes] == ["complete", "complete"]
 
 
 def test_damaged_file_of_trials_is_one_line(search, tmp_path):

@@ -1,10 +1,7 @@
 """A user's own backbone: its class read from a file, made, and held against the contract."""
 
 import functools
-import importlib.util
 import inspect
-import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone, setting_names
-from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import nearest
+from ufnrec_tf.common.user_code import run_user_file, user_code_error
 
 FORM = "path/to/file.py:ClassName"
 
@@ -56,25 +54,7 @@ def load_class(name: str) -> type[Backbone]:
 @functools.cache
 def _run(path: Path, changed: int) -> ModuleType:
     """Returns the module of a file, which is run once for each time at which it was changed."""
-    spec = importlib.util.spec_from_file_location(f"ufnrec_user_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path}: expected a Python file (.py).")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for their module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's file raises is the user's to mend
-        raise _does_not_run(path, error) from error
-    return module
-
-
-def _does_not_run(path: Path, error: Exception) -> UserError:
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.resolve()]
-    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-    where = f"{path}, line {line}" if line else str(path)
-    kind = type(error).__name__
-    return UserError(f"{where}: does not run ({kind}: {own_words(error)}). Mend the file.")
+    return run_user_file(path, kind="user")
 
 
 def make_checked(kind: type[Backbone], settings: dict[str, Any]) -> Backbone:
@@ -92,8 +72,8 @@ def make_checked(kind: type[Backbone], settings: dict[str, Any]) -> Backbone:
         vectors = backbone(tf.constant(histories), training=False)
     except UserError:
         raise
-    except Exception as error:  # as in `_run`
-        raise _does_not_run(path, error) from error
+    except Exception as error:  # the user has to mend whatever the class raises
+        raise user_code_error(path, error) from error
     broken = _broken_promise(backbone, setting_names(kind), vectors)
     if broken:
         raise UserError(

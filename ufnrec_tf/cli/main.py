@@ -1,4 +1,4 @@
-"""The command line: flags, modes, exit codes, one line an error."""
+"""The command line: reads the flags, runs the mode, returns the exit code."""
 
 import logging
 import os
@@ -7,93 +7,45 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from absl import flags
 
 from ufnrec_tf.cli.help import ALL, SHORT, Pages
+from ufnrec_tf.cli.modes import FLAGS, MODES, Overrides, check_flags
+from ufnrec_tf.common.display import Display, set_quiet
 from ufnrec_tf.common.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.common.lookup import nearest
+from ufnrec_tf.common.progress import ProgressWatcher
 from ufnrec_tf.common.text import program_name
-from ufnrec_tf.config import DEMO_WORKDIR, option_table
-
-MODES = {
-    "inspect": "show what would be read of --data, problems first, with the flags that mend them",
-    "train": "read, split, train, select on validation, score the test set once, export",
-    "sweep": "search for good settings by validation alone, resumable (needs the extra `sweep`)",
-    "compare": "train arms x seeds, test the differences, write one report",
-    "evaluate": "score a trained work directory; --config.evaluation.* may change the protocol",
-    "report": "write one page of a run, report.html, and its charts as pictures",
-    "export": "publish the SavedModel as a further version, into --config.export.path if given",
-    "prepare": "turn a log of any size into a folder of sharded files, in bounded memory",
-    "recommend": "recommend for a file of histories, by the exported model",
-    "serve": "answer requests on this machine by the exported model, with a page to try it",
-}
+from ufnrec_tf.config import DEMO_WORKDIR, check_value, option_table
 
 
 def _define_flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("mode", "train", "What to do.", flag_values=values)
-    flags.DEFINE_bool("quiet", False, "Show results and errors only.", flag_values=values)
-    flags.DEFINE_string("config", "", "A file of configs/ or your own.", flag_values=values)
-    flags.DEFINE_string(
-        "data", "", "The log, a file; or a folder that --mode=prepare made.", flag_values=values
-    )
-    flags.DEFINE_string("workdir", "", "Where a run keeps everything.", flag_values=values)
-    flags.DEFINE_integer(
-        "seed",
-        0,
-        "Seed of everything random.",
-        lower_bound=0,
-        upper_bound=2**32 - 1,
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "histories",
-        "",
-        "recommend: a file of one history a line, or of user,item rows, text or Parquet; `train`: "
-        "every user of the data that was trained with.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer("top_k", 10, "recommend: items a history.", flag_values=values)
-    flags.DEFINE_string(
-        "output",
-        "",
-        "recommend: .csv, .csv.gz or .parquet file to write; inspect: JSON file.",
-        flag_values=values,
-    )
-    flags.DEFINE_string("split", "test", "evaluate: test or validation.", flag_values=values)
-    flags.DEFINE_string(
-        "export", "", "serve: folder of exports; empty: the work directory's.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "host", "127.0.0.1", "serve: address to listen on, here alone.", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "port",
-        8501,
-        "serve: port to listen on; 0: any free one, which is shown.",
-        lower_bound=0,
-        upper_bound=65535,
-        flag_values=values,
-    )
-    flags.DEFINE_string("help", "", "This page, or that of a topic; see below.", flag_values=values)
+    define: dict[type, Callable[..., object]] = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        str: flags.DEFINE_string,
+    }
+    for name, option in FLAGS.items():
+        define[type(option.default)](name, option.default, option.help, flag_values=values)
     return values
 
 
-_HELP = {
+_HELP_FORMS = {
     "-h": f"--help={SHORT}",
     "-help": f"--help={SHORT}",
     "--help": f"--help={SHORT}",
     "--help=": f"--help={SHORT}",
     "--helpfull": f"--help={ALL}",
 }
-"""What stands for what: --help alone takes no value."""
+"""Forms of --help without a value, and the topic that each stands for."""
 
 
-def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]]:
+def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, Overrides]:
     """Returns the flags and the `--config.SECTION.KEY=VALUE` overrides."""
     values = _define_flags()
     overrides, rest, arguments = [], [argv[0]], list(argv[1:])
@@ -110,7 +62,7 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
                 text = arguments.pop(0)
             overrides.append((key, text))
         else:
-            rest.append(_HELP.get(argument, argument))
+            rest.append(_HELP_FORMS.get(argument, argument))
     try:
         left = values(rest, known_only=True)[1:]
     except flags.Error as error:
@@ -120,34 +72,29 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, list[tuple[str, str]]
         name = left[0].lstrip("-").partition("=")[0]
         hint = nearest(name, [*values, "config.SECTION.KEY"])
         raise UserError(f"unknown flag {left[0]}.{hint} `--help` lists them.", exit_code=2)
+    for name, option in FLAGS.items():
+        check_value(f"--{name}", values[name].value, option)
     return values, overrides
-
-
-def _pages() -> Pages:
-    return Pages(program_name(sys.argv[0]), MODES, values=_define_flags(), table=option_table())
 
 
 def _run(argv: Sequence[str]) -> None:
     values, overrides = _parse(argv)
     mode = values.mode
     if values.help:
-        print(_pages().page(values.help, mode=mode if values["mode"].present else ""))
+        pages = Pages(program_name(sys.argv[0]), modes=MODES, flags=FLAGS, table=option_table())
+        print(pages.page(values.help, mode=mode if values["mode"].present else ""))
         return
     if mode not in MODES:
         raise UserError(
             f"unknown --mode={mode}. Known: {', '.join(MODES)}.{nearest(mode, MODES)}", exit_code=2
         )
-    from ufnrec_tf.common.display import Display, set_quiet
-    from ufnrec_tf.common.progress import ProgressWatcher
-
+    check_flags(mode, values, overrides)
     set_quiet(values.quiet)
-    from ufnrec_tf.cli import modes  # after the flags: it brings pandas
-
     with ProgressWatcher(Display()):
-        getattr(modes, mode)(values, overrides, list(argv))
+        MODES[mode].run(values, overrides, list(argv))
 
 
-def _calm() -> None:
+def _silence_libraries() -> None:
     """Keeps libraries from writing on the user's screen."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -156,20 +103,20 @@ def _calm() -> None:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Makes an exception of a termination signal, as Python does of Ctrl-C."""
+def _termination_raises() -> Iterator[None]:
+    """Raises an exception on a termination signal, as Python does on Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end_at_once)
+    previous = signal.signal(signal.SIGTERM, end_at_once)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _report_bug(argv: Sequence[str]) -> str:
-    """Keeps the traceback of a bug and says where."""
+def _keep_traceback(argv: Sequence[str]) -> str:
+    """Writes the traceback of a bug to error.log and returns a sentence that says where."""
     text = traceback.format_exc()
     workdir = next((a.partition("=")[2] for a in argv if a.startswith("--workdir=")), DEMO_WORKDIR)
     folder = Path(workdir) if Path(workdir).is_dir() else Path.cwd()
@@ -188,30 +135,29 @@ def main(argv: Sequence[str]) -> int:
         0; 2 for an unknown flag, key or mode; 1 for other bad input or a bug; 130 after Ctrl-C
         and 143 after a termination signal.
     """
-    _calm()
+    _silence_libraries()
     try:
-        with _ended_by_signals():
+        with _termination_raises():
             _run(argv)
-            sys.stdout.flush()  # here, where a closed pipe is known for what it is
+            sys.stdout.flush()  # so that a closed pipe raises here and is handled below
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # as by `--help | head`; Python would complain once more at its end
+    except BrokenPipeError:  # as by `--help | head`; else Python reports it again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as end:
         print(str(end) or "interrupted", file=sys.stderr)
         return 130
     except Terminated as end:
-        text = str(end) or "terminated; run the same command again, it goes on"
-        print(text, file=sys.stderr)
+        print(str(end) or "terminated; run the same command again, it goes on", file=sys.stderr)
         return 143
     except Exception as error:
         if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint
             return error.exit_code
         print(
             f"internal error (a bug in ufnrec-tf): {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}; {_report_bug(argv)}",
+            f"{' '.join(str(error).split())[:200]}; {_keep_traceback(argv)}",
             file=sys.stderr,
         )
         return 1
@@ -219,5 +165,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run() -> None:
-    """The console command."""
+    """Runs the console command `ufnrec`."""
     sys.exit(main(sys.argv))

@@ -1,7 +1,15 @@
-"""What each --mode does; TensorFlow is imported only once the input has been found good."""
+"""The modes and flags of the command line, in one table each, and the functions of the modes.
 
+`--help`, the check of the flags and the call of a mode's function come from these tables: a new
+mode is a function and an entry of `MODES`. TensorFlow and pandas are imported within the
+functions, TensorFlow only after the input has been checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -9,32 +17,108 @@ from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
-from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, load_config
+from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import parse_arms
 
+if TYPE_CHECKING:
+    from ufnrec_tf.data.splits import Split
+    from ufnrec_tf.reading.sources import Source
+
 Overrides = list[tuple[str, str]]
 TRAIN_HISTORIES = "train"
 """Value of --histories: every user of the data that the work directory was trained with."""
 
+FLAGS = {
+    "mode": Option("train", "What to do: one of the modes."),
+    "data": Option("", "The log: a file, or a folder that --mode=prepare made."),
+    "config": Option("", "A file of configs/, or a configuration file of your own."),
+    "workdir": Option("", "The work directory, where a run keeps its files."),
+    "seed": Option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1),
+    "split": Option(
+        "test", "The split to score: test or validation.", choices=("test", "validation")
+    ),
+    "histories": Option(
+        "",
+        "File with one history a line, or with user,item rows, as text or Parquet. train: the "
+        "histories of all users of the data that the run was trained with.",
+    ),
+    "top_k": Option(10, "Recommended items for each history."),
+    "output": Option(
+        "",
+        "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
+        "file.",
+    ),
+    "export": Option("", "Folder of exported versions. Empty: the one in the work directory."),
+    "host": Option("127.0.0.1", "Address to listen on. The default is open to this machine only."),
+    "port": Option(
+        8501, "Port to listen on. 0: any free port, which is shown.", minimum=0, maximum=65535
+    ),
+    "quiet": Option(False, "Show only results and errors."),
+    "help": Option("", "Show this page, or the page of a topic (see the end of this page)."),
+}
+"""The flags, in the order in which --help lists them."""
+
+COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
+"""Flags that every mode accepts, also where it does not read them."""
+ALL_SECTIONS = ("*",)
+"""Sections of a mode that reads the whole configuration."""
+
+
+class Mode(NamedTuple):
+    """One mode of the command line.
+
+    Attributes:
+        text: What it does, in sentences; the first one is also shown by itself.
+        run: The function that does it.
+        example: The flags of an example.
+        needs: Flags that it cannot do without.
+        takes: Further flags that it reads.
+        sections: Sections of the configuration that it reads, or `ALL_SECTIONS`.
+    """
+
+    text: str
+    run: Callable[[Any, Overrides, list[str]], None]
+    example: str
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+
+
+def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Shows what a run would read of a log, without TensorFlow."""
+    config = load_config(flags.config, overrides)
+    from ufnrec_tf.reading.inspection.inspect_log import inspect as inspect_log
+
+    inspect_log(config, flags.data, output=flags.output, arguments=argv, display=Display())
+
+
+def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Turns a log of any size into a folder that --data takes."""
+    for key, _ in overrides:
+        if not key.startswith("data.") or key.startswith("data.planted"):
+            raise _no_effect(f"--config.{key}", flags.mode)
+    config = load_config(flags.config, overrides)
+    if not flags.data and not config.data.name:
+        raise _missing_flag("data", flags.mode)
+    from ufnrec_tf.reading.prepare.prepare import prepare as prepare_log
+    from ufnrec_tf.reading.sources import large_log
+
+    path, settings = large_log(config, flags.data)
+    prepare_log(path, settings, workdir=flags.workdir, display=Display())
+
 
 def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Trains; with neither --config nor --data on the embedded data set."""
-    names_data = flags.data or any(key == "data.name" for key, _ in overrides)
-    is_demo = not flags.config and not names_data
+    """Trains a model; without --config and data, the demo's on the embedded data set."""
+    has_data = flags.data or any(key == "data.name" for key, _ in overrides)
+    is_demo = not flags.config and not has_data
     config = load_config(flags.config or (DEMO_CONFIG if is_demo else ""), overrides)
     pick(POLICIES, config.memory.policy, key="memory.policy")
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
     display = Display()
-    from ufnrec_tf.data.summary import summary, summary_lines
-    from ufnrec_tf.reading.sources import load, make_split
-
-    source = load(config, flags.data)
-    split = make_split(config, source.interactions)
-    display.notes.block(summary_lines(summary(split)))
-    import_tensorflow()
+    source, split = _read_and_split(config, flags.data, display)
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
 
@@ -52,7 +136,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 
 def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Trains arms x seeds and compares them; with `comparison.run` trains that run alone."""
+    """Trains arms x seeds and compares them, or trains only the run `comparison.run`."""
     if flags["seed"].present:
         raise UserError(
             f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
@@ -61,13 +145,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     parse_arms(config.comparison.arms)
     workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
     display = Display()
-    from ufnrec_tf.data.summary import summary, summary_lines
-    from ufnrec_tf.reading.sources import load, make_split
-
-    source = load(config, flags.data)
-    split = make_split(config, source.interactions)
-    display.notes.block(summary_lines(summary(split)))
-    import_tensorflow()
+    source, split = _read_and_split(config, flags.data, display)
     from ufnrec_tf.comparison.compare import Comparison
     from ufnrec_tf.comparison.plan import (
         check_arms,
@@ -99,122 +177,14 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     )
 
 
-def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Shows what a run would read, problems first; needs no TensorFlow."""
-    config = load_config(flags.config, overrides)
-    from ufnrec_tf.reading.inspection.inspect_log import inspect as inspect_log
-
-    inspect_log(config, flags.data, output=flags.output, arguments=argv, display=Display())
-
-
-def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Turns a log of any size into a folder that --data takes."""
-    _need(flags, "workdir")
-    _refuse([(k, v) for k, v in overrides if not _is_of_a_log(k)], flags.mode)
-    config = load_config(flags.config, overrides)
-    if not config.data.name:
-        _need(flags, "data")
-    from ufnrec_tf.reading.prepare.prepare import prepare as prepare_log
-    from ufnrec_tf.reading.sources import large_log
-
-    path, settings = large_log(config, flags.data)
-    prepare_log(path, settings, workdir=flags.workdir, display=Display())
-
-
-def _is_of_a_log(key: str) -> bool:
-    return key.startswith("data.") and not key.startswith("data.planted")
-
-
-def _default_workdir(flags: Any, config: ConfigDict) -> str:
-    return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
-
-
-def _need(flags: Any, *names: str) -> None:
-    for name in names:
-        if not getattr(flags, name):
-            raise UserError(
-                f"--mode={flags.mode} needs --{name} (`--help={flags.mode}` has an example)."
-            )
-
-
-def _refuse(overrides: Overrides, mode: str) -> None:
-    """Refuses keys that a mode does not read."""
-    for key, _ in overrides:
-        raise UserError(f"--config.{key} has no effect with --mode={mode}. Leave it out.")
-
-
-def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Scores a trained work directory on a split."""
-    _need(flags, "workdir")
-    if flags.split not in ("test", "validation"):
-        raise UserError(f"--split must be test or validation. Received: {flags.split!r}.")
-    with Workdir(flags.workdir, must_exist=True):
-        config, record = trained_config(flags.workdir, overrides)
-        from ufnrec_tf.reading.sources import load
-
-        source = load(config, flags.data or record["data_path"])
-        import_tensorflow()
-        from ufnrec_tf.training.evaluate import evaluate_workdir
-
-        evaluate_workdir(config, record, source, flags.workdir, flags.split, Display())
-
-
-def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Publishes the SavedModel of a trained work directory as a further version."""
-    _need(flags, "workdir")
-    with Workdir(flags.workdir, must_exist=True):
-        config, record = trained_config(flags.workdir, overrides)
-        from ufnrec_tf.reading.sources import load
-
-        source = load(config, flags.data or record["data_path"])
-        import_tensorflow()
-        from ufnrec_tf.training.export import export_workdir
-
-        export_workdir(config, record, source, flags.workdir, Display())
-
-
-def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Writes report.html and pictures of a work directory, finished or not."""
-    _need(flags, "workdir")
-    _refuse(overrides, flags.mode)
-    config, record = trained_config(flags.workdir, overrides)
-    from ufnrec_tf.report.write import report as write_report
-
-    write_report(Path(flags.workdir), config, record, data=flags.data, display=Display())
-
-
-def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Recommends for the histories of a file, by the exported model."""
-    _need(flags, "workdir", "histories", "output")
-    _refuse(overrides, flags.mode)
-    log = None
-    if flags.histories == TRAIN_HISTORIES:
-        config, record = trained_config(flags.workdir, [])
-        from ufnrec_tf.reading.sources import load
-
-        log = load(config, flags.data or record["data_path"]).interactions
-    import_tensorflow()
-    from ufnrec_tf.cli.recommend import recommend_workdir
-
-    recommend_workdir(flags, log, Display())
-
-
 def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Searches for good settings, a process a trial."""
+    """Searches for good settings, each trial in a process of its own."""
     config = load_config(flags.config, overrides)
     from ufnrec_tf.sweep.plan import parse_space
-    from ufnrec_tf.sweep.trials import import_optuna
 
     parse_space(config.sweep.space)
-    import_optuna()
     display = Display()
-    from ufnrec_tf.data.summary import summary, summary_lines
-    from ufnrec_tf.reading.sources import load, make_split
-
-    source = load(config, flags.data)
-    split = make_split(config, source.interactions)
-    display.notes.block(summary_lines(summary(split)))
-    import_tensorflow()
+    source, _ = _read_and_split(config, flags.data, display)
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
@@ -228,11 +198,51 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     )
     check_choices(plan)
     with Workdir(plan.path):
-        Sweep(plan, enter(plan, source, split, argv), display=display).run()
+        Sweep(plan, enter(plan, source, argv), display=display).run()
+
+
+def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Scores a trained work directory on a split."""
+    with Workdir(flags.workdir, must_exist=True):
+        config, record, source = _trained_source(flags, overrides)
+        from ufnrec_tf.training.evaluate import evaluate_workdir
+
+        evaluate_workdir(config, record, source, flags.workdir, flags.split, Display())
+
+
+def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Publishes the SavedModel of a trained work directory as a new version."""
+    with Workdir(flags.workdir, must_exist=True):
+        config, record, source = _trained_source(flags, overrides)
+        from ufnrec_tf.training.export import export_workdir
+
+        export_workdir(config, record, source, flags.workdir, Display())
+
+
+def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Writes report.html and pictures of a work directory, finished or not."""
+    config, record = trained_config(flags.workdir, overrides)
+    from ufnrec_tf.report.write import report as write_report
+
+    write_report(Path(flags.workdir), config, record, data=flags.data, display=Display())
+
+
+def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Recommends items for the histories of a file, by the exported model."""
+    log = None
+    if flags.histories == TRAIN_HISTORIES:
+        config, record = trained_config(flags.workdir, [])
+        from ufnrec_tf.reading.sources import load
+
+        log = load(config, flags.data or record["data_path"]).interactions
+    import_tensorflow()
+    from ufnrec_tf.cli.recommend import recommend_workdir
+
+    recommend_workdir(flags, log, Display())
 
 
 def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Serves the newest export on this machine until told to stop."""
+    """Serves the newest exported version on this machine until it is ended."""
     if not flags.workdir and not flags.export:
         raise UserError("--mode=serve needs --workdir, or the folder of exports as --export.")
     from ufnrec_tf.cli.serve import ServeOptions, check_overrides
@@ -243,3 +253,142 @@ def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     trained_with = trained_config(flags.workdir, [])[0] if flags.workdir else config
     options = ServeOptions(flags.workdir, flags.export, flags.data, flags.host, flags.port)
     serve_export(options, config, trained_with, Display())
+
+
+MODES = {
+    "inspect": Mode(
+        "Show what would be read of a log, problems first. The flags that mend a problem stand "
+        "beside it. The log may be named by data.name too.",
+        inspect,
+        example="--data=events.csv",
+        needs=("data",),
+        takes=("config", "output"),
+        sections=("data", "split"),
+    ),
+    "prepare": Mode(
+        "Turn a log of any size into a folder of files. It needs little memory, and --data takes "
+        "the folder in place of the log.",
+        prepare,
+        example="--data=events.csv --workdir=prepared",
+        needs=("data", "workdir"),
+        takes=("config",),
+        sections=("data",),
+    ),
+    "train": Mode(
+        "Read, split, train, score and export. The weights are selected on validation, and the "
+        "test set is scored once, at the end. The same command continues a run that was stopped.",
+        train,
+        example="--data=events.csv --workdir=runs/mine",
+        takes=("data", "config", "workdir", "seed"),
+        sections=ALL_SECTIONS,
+    ),
+    "evaluate": Mode(
+        "Score a trained run again. --config.evaluation.* may change the protocol.",
+        evaluate,
+        example="--workdir=runs/mine --config.evaluation.mask=train",
+        needs=("workdir",),
+        takes=("data", "split"),
+        sections=("evaluation", "export"),
+    ),
+    "compare": Mode(
+        "Train arms x seeds and test the differences. All results are in one report. The same "
+        "command continues a comparison that was stopped.",
+        compare,
+        example="--config=configs/compare_demo.py --workdir=runs/compared",
+        takes=("data", "config", "workdir"),
+        sections=ALL_SECTIONS,
+    ),
+    "sweep": Mode(
+        "Search for good settings by validation only. The test set is scored once, for the best "
+        "trial. The same command continues a search that was stopped. Needs the extra `sweep`.",
+        sweep,
+        example="--config=configs/sweep_demo.py --workdir=runs/sweep",
+        takes=("data", "config", "workdir", "seed"),
+        sections=ALL_SECTIONS,
+    ),
+    "report": Mode(
+        "Write one page about a run or a comparison. It is report.html in the work directory, and "
+        "its charts are beside it as pictures.",
+        report,
+        example="--workdir=runs/mine",
+        needs=("workdir",),
+        takes=("data",),
+    ),
+    "recommend": Mode(
+        "Recommend items for histories. The newest exported version of the model answers.",
+        recommend,
+        example="--workdir=runs/mine --histories=histories.txt --output=out.csv",
+        needs=("workdir", "histories", "output"),
+        takes=("data", "top_k"),
+    ),
+    "export": Mode(
+        "Write the SavedModel as a new version. --config.export.path names another folder than "
+        "the work directory's.",
+        export,
+        example="--workdir=runs/mine",
+        needs=("workdir",),
+        takes=("data",),
+        sections=("export", "evaluation"),
+    ),
+    "serve": Mode(
+        "Run a local server of a model. It answers requests by the newest exported version and has "
+        "a page to try it.",
+        serve,
+        example="--workdir=runs/mine",
+        takes=("workdir", "export", "data", "host", "port"),
+        sections=("serving",),
+    ),
+}
+"""The modes, in the order in which they are used and in which --help lists them."""
+
+
+def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
+    """Checks that a mode has the flags that it needs, and none that are for other modes.
+
+    Raises:
+        UserError: Naming the flag or key.
+    """
+    for name in MODES[mode].needs:
+        # A configuration may name the data in place of the flag.
+        if name != "data" and not getattr(flags, name):
+            raise _missing_flag(name, mode)
+    for name in FLAGS:
+        is_known = name in (*COMMON_FLAGS, *MODES[mode].needs, *MODES[mode].takes)
+        if flags[name].present and not is_known:
+            raise _no_effect(f"--{name}", mode)
+    if overrides and not MODES[mode].sections:
+        raise _no_effect(f"--config.{overrides[0][0]}", mode)
+
+
+def _missing_flag(name: str, mode: str) -> UserError:
+    return UserError(f"--mode={mode} needs --{name} (`--help={mode}` has an example).")
+
+
+def _no_effect(name: str, mode: str) -> UserError:
+    return UserError(f"{name} has no effect with --mode={mode}. Leave it out.")
+
+
+def _default_workdir(flags: Any, config: ConfigDict) -> str:
+    return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
+
+
+def _read_and_split(config: ConfigDict, path: str, display: Display) -> tuple[Source, Split]:
+    """Reads and splits the data, shows a summary, and then imports TensorFlow."""
+    from ufnrec_tf.data.summary import summary, summary_lines
+    from ufnrec_tf.reading.sources import load, make_split
+
+    source = load(config, path)
+    split = make_split(config, source.interactions)
+    display.notes.block(summary_lines(summary(split)))
+    import_tensorflow()
+    return source, split
+
+
+def _trained_source(flags: Any, overrides: Overrides) -> tuple[ConfigDict, dict[str, Any], Source]:
+    """Returns configuration, record and data of a trained run, and imports TensorFlow."""
+    config, record = trained_config(flags.workdir, overrides)
+    from ufnrec_tf.reading.sources import load
+
+    source = load(config, flags.data or record["data_path"])
+    import_tensorflow()
+    return config, record, source

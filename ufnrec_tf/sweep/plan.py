@@ -1,11 +1,11 @@
-"""What is searched; a trial's command line; best.py."""
+"""What a sweep searches, the command line of each trial, and best.py."""
 
 import itertools
 import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -17,138 +17,86 @@ from ufnrec_tf.config import (
     Table,
     as_json,
     check_config,
+    check_value,
     default_config,
     option_table,
     parse_value,
 )
-from ufnrec_tf.data.splits import Split
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import COMMON, run_record
 from ufnrec_tf.runs.workdir import Workdir
+from ufnrec_tf.sweep.trials import import_optuna
 from ufnrec_tf.training.arms import ARM_SECTIONS
 from ufnrec_tf.training.checks import check_names
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    Space = dict[str, BaseDistribution]
+
 TRAINING_KEYS = ("batch_size", "draw", "windows")
-"""Of section `training`; the others say how long is trained and by what is selected."""
+"""Keys of section `training` that may be searched; the others set how long a trial trains and by
+what it is selected."""
+OWN_KEYS = ("training.finish", "evaluation.test_every", "comparison.arms")
+"""Keys that each trial sets itself, so that it neither scores the test set nor trains baselines."""
 EXAMPLE = "--config.sweep.space='optimizer.learning_rate=log:1e-4:1e-2,backbone.dropout=0.1:0.7'"
 _FORMS = "LOW:HIGH, LOW:HIGH:STEP, log:LOW:HIGH, or A|B|C"
 _SETTING = re.compile(r"[\w.]+=")
 
 
-class Axis(NamedTuple):
-    """One key that is searched.
-
-    Attributes:
-        key: "section.key".
-        low: Least value of a range.
-        high: Greatest value of a range.
-        step: Distance of a range's values; 0 for all of them, of whole numbers 1.
-        is_log: Whether a range is searched by its logarithm.
-        choices: The values, where they are listed; then there is no range.
-    """
-
-    key: str
-    low: Any = None
-    high: Any = None
-    step: Any = 0
-    is_log: bool = False
-    choices: tuple[Any, ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether a range has whole numbers only."""
-        return isinstance(self.low, int)
-
-    def values(self) -> tuple[Any, ...]:
-        """Returns all values, or none where there is no end of them."""
-        if self.choices or not self.step or self.is_log:
-            return self.choices
-        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
-        return tuple(self.low + place * self.step for place in range(count))
-
-
-def parse_space(texts: Iterable[str]) -> tuple[Axis, ...]:
-    """Returns the axes that `sweep.space` names.
+def parse_space(texts: Iterable[str]) -> "Space":
+    """Returns what `sweep.space` names: each key with the distribution of its values.
 
     Args:
         texts: Each `SECTION.KEY=` and a range or choices.
 
     Raises:
-        UserError: For an unknown key (exit code 2), or one that a search cannot vary, a range
-            that does not fit, or no axis at all.
+        UserError: For an unknown key (exit code 2), for a key that a sweep cannot vary, for a
+            range that does not fit, or if there is no key at all.
     """
-    table, axes = option_table(), []
+    table, space = option_table(), {}
     for text in texts:
         if not isinstance(text, str) or not _SETTING.match(text):
             raise UserError(
                 f"`sweep.space`: expected SECTION.KEY={_FORMS}, by commas. Received: {text!r}."
             )
-        key, _, words = text.partition("=")
-        axes.append(_parse_axis(table, key.strip(), words.strip()))
-    keys = [axis.key for axis in axes]
-    for key in keys:
-        if keys.count(key) > 1:
+        key, words = (part.strip() for part in text.split("=", 1))
+        if key in space:
             raise UserError(f"`sweep.space` has {key} twice. Leave one out.")
-    if not axes:
+        space[key] = _parse_values(key, words, _searched_option(table, key), table)
+    if not space:
         raise UserError(
             f"nothing to search. Give {EXAMPLE}, or --config=configs/sweep_demo.py to try it."
         )
-    return tuple(axes)
+    return space
 
 
-def grid(axes: Iterable[Axis]) -> list[dict[str, Any]]:
-    """Returns every combination of the axes' values, in their order.
-
-    Raises:
-        UserError: If an axis has no end of values.
-    """
-    axes = tuple(axes)
-    for axis in axes:
-        if not axis.values():
-            raise UserError(
-                f"`sweep.sampler` is grid, but {axis.key} has no end of values. List them "
-                f"({axis.key}=A|B|C), give a step (LOW:HIGH:STEP), or --config.sweep.sampler=tpe."
-            )
-    keys = [axis.key for axis in axes]
-    return [
-        dict(zip(keys, values, strict=True))
-        for values in itertools.product(*(axis.values() for axis in axes))
-    ]
-
-
-def _parse_axis(table: Table, key: str, words: str) -> Axis:
+def _searched_option(table: Table, key: str) -> Option:
+    """Returns the option of a key that a sweep may vary."""
     section, _, name = key.partition(".")
-    try:
-        parse_value(table, key, "1")
-    except UserError as error:
-        if error.exit_code == 2:
-            _refuse_unknown(table, key)
-    if section not in (*ARM_SECTIONS, "training") or (
-        section == "training" and name not in TRAINING_KEYS
-    ):
+    if name not in table.get(section, {}):
+        keys = [f"{section}.{name}" for section, options in table.items() for name in options]
         raise UserError(
-            f"`sweep.space` cannot vary {key}: it says what is trained on, how long, or how that "
+            f"`sweep.space`: unknown key {key}.{nearest(key, keys)} `--help=all` lists them.",
+            exit_code=2,
+        )
+    if section not in ARM_SECTIONS and not (section == "training" and name in TRAINING_KEYS):
+        raise UserError(
+            f"`sweep.space` cannot vary {key}: it sets what is trained on, how long, or how that "
             f"is measured. It may vary keys of {', '.join(ARM_SECTIONS)}, and "
             f"{', '.join(f'training.{known}' for known in TRAINING_KEYS)}."
         )
-    option = table[section][name]
+    return table[section][name]
+
+
+def _parse_values(key: str, words: str, option: Option, table: Table) -> "BaseDistribution":
+    """Returns the values that a range or choices name."""
+    distributions = import_optuna().distributions
     if "|" in words:
-        choices = tuple(_value(table, key, part.strip(), option) for part in words.split("|"))
+        choices = [_parse_one(table, key, part.strip(), option) for part in words.split("|")]
         if len(set(choices)) < len(choices):
             raise UserError(f"`sweep.space`, {key}: {words!r} has a value twice. Leave one out.")
-        return Axis(key, choices=choices)
-    return _parse_range(table, key, words, option)
-
-
-def _refuse_unknown(table: Table, key: str) -> None:
-    keys = [f"{section}.{name}" for section, options in table.items() for name in options]
-    raise UserError(
-        f"`sweep.space`: unknown key {key}.{nearest(key, keys)} `--help=all` lists them.",
-        exit_code=2,
-    )
-
-
-def _parse_range(table: Table, key: str, words: str, option: Option) -> Axis:
+        return distributions.CategoricalDistribution(choices)
     parts = [part.strip() for part in words.split(":")]
     is_log = parts[0] == "log"
     bounds = parts[is_log:]
@@ -156,57 +104,66 @@ def _parse_range(table: Table, key: str, words: str, option: Option) -> Axis:
     if not is_number or len(bounds) not in ((2,) if is_log else (2, 3)):
         expected = _FORMS if is_number else "A|B|C, at least two"
         raise UserError(f"`sweep.space`, {key}: expected {expected}. Received: {words!r}.")
-    low, high = (_value(table, key, text, option) for text in bounds[:2])
-    step = parse_value(table, key, bounds[2]) if len(bounds) == 3 else int(type(low) is int)
-    if not low < high or (is_log and low <= 0) or (len(bounds) == 3 and not step > 0):
+    low, high = (_parse_one(table, key, text, option) for text in bounds[:2])
+    step = parse_value(table, key, bounds[2]) if len(bounds) == 3 else None
+    if not low < high or (is_log and low <= 0) or (step is not None and not step > 0):
         raise UserError(
             f"`sweep.space`, {key}: expected LOW below HIGH, above 0 for log, and a STEP above 0. "
             f"Received: {words!r}."
         )
-    return Axis(key, low, high, 0 if is_log else step, is_log)
+    if isinstance(low, int):
+        return distributions.IntDistribution(low, high, log=is_log, step=step or 1)
+    return distributions.FloatDistribution(low, high, log=is_log, step=step)
 
 
-def _value(table: Table, key: str, text: str, option: Option) -> Any:
+def _parse_one(table: Table, key: str, text: str, option: Option) -> Any:
     """Returns a value of a key, within the key's own bounds and choices."""
     value = parse_value(table, key, text)
-    low, high = option.minimum, option.maximum
-    is_number = type(value) in (int, float)
-    if option.choices and value not in option.choices:
-        hint = nearest(text, option.choices)
-        known = f"one of {', '.join(option.choices)}"
-        raise UserError(f"`sweep.space`, {key}: must be {known}. Received: {text!r}.{hint}")
-    if is_number and (
-        not math.isfinite(value)
-        or (low is not None and value < low)
-        or (high is not None and value > high)
-    ):
-        least = f" at least {low}" if low is not None else ""
-        most = f" at most {high}" if high is not None else ""
-        raise UserError(f"`sweep.space`, {key}: must be{least}{most}. Received: {text}.")
+    check_value(f"`sweep.space`, {key}:", value, option)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"`sweep.space`, {key}: must be finite. Received: {text}.")
     return value
 
 
-OWN_KEYS = ("training.finish", "evaluation.test_every", "comparison.arms")
-"""What a trial sets itself: the test set is not looked at, and nothing else is trained."""
+def grid(space: "Space") -> list[dict[str, Any]]:
+    """Returns every combination of the values of a space, in their order.
+
+    Raises:
+        UserError: If a key has an endless number of values.
+    """
+    values = [_all_values(key, distribution) for key, distribution in space.items()]
+    return [dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*values)]
+
+
+def _all_values(key: str, distribution: Any) -> Iterable[Any]:
+    if hasattr(distribution, "choices"):
+        return distribution.choices
+    if distribution.log or not distribution.step:
+        raise UserError(
+            f"`sweep.sampler` is grid, but {key} has no end of values. List them ({key}=A|B|C), "
+            "give a step (LOW:HIGH:STEP), or --config.sweep.sampler=tpe."
+        )
+    low, step = distribution.low, distribution.step
+    return [low + n * step for n in range(round((distribution.high - low) / step) + 1)]
 
 
 class SweepPlan(NamedTuple):
-    """What is searched.
+    """A sweep: where it is, what is searched, and with what its trials are started.
 
     Attributes:
-        path: The search's directory.
-        config: What the trials have in common.
-        axes: What they differ in.
-        seed: Of the search and of each trial.
-        metric: Validation metric that is made large.
+        path: The directory of the sweep.
+        config: The configuration that the trials have in common.
+        space: Key to the distribution of its values.
+        seed: Seed of the search and of each trial.
+        metric: Validation metric that is maximised.
         data_path: The value of --data.
         config_path: The value of --config.
-        overrides: The command line's own settings, section `sweep` left out.
+        overrides: The settings of the command line without those of section `sweep`.
     """
 
     path: Path
     config: ConfigDict
-    axes: tuple[Axis, ...]
+    space: "Space"
     seed: int
     metric: str
     data_path: str
@@ -218,7 +175,7 @@ class SweepPlan(NamedTuple):
         return self.path / "trials" / f"{number:04}"
 
     def trial_config(self, settings: dict[str, Any]) -> ConfigDict:
-        """Returns the configuration of a trial that is finished, as `best.py` repeats it."""
+        """Returns the configuration of a trial, as `best.py` repeats it."""
         own = ConfigDict(self.config.to_dict())
         for key, value in settings.items():
             section, _, name = key.partition(".")
@@ -230,7 +187,7 @@ class SweepPlan(NamedTuple):
     def arguments(self, number: int, settings: dict[str, Any], *, finishes: bool) -> list[str]:
         """Returns the command line of a trial's process, without the program."""
         pairs = [(key, text) for key, text in self.overrides if key not in OWN_KEYS]
-        pairs += [(key, _text(value)) for key, value in settings.items()]
+        pairs += [(key, _flag_text(value)) for key, value in settings.items()]
         pairs += [("comparison.arms", ""), ("evaluation.test_every", "0")]
         return [
             "--mode=train",
@@ -239,11 +196,11 @@ class SweepPlan(NamedTuple):
             f"--workdir={self.trial_path(number)}",
             f"--seed={self.seed}",
             *(f"--config.{key}={text}" for key, text in pairs),
-            f"--config.training.finish={_text(finishes)}",
+            f"--config.training.finish={_flag_text(finishes)}",
         ]
 
 
-def _text(value: Any) -> str:
+def _flag_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -256,15 +213,15 @@ def make_sweep_plan(
     config_path: str,
     overrides: list[tuple[str, str]],
 ) -> SweepPlan:
-    """Returns the plan that the configuration asks for.
+    """Returns the plan of the sweep that a configuration describes.
 
     Raises:
-        UserError: If something in `sweep` does not fit, or cannot be searched.
+        UserError: If `sweep` has a wrong setting or a key that cannot be searched.
     """
-    axes = parse_space(config.sweep.space)
+    space = parse_space(config.sweep.space)
     if not config.training.monitor:
         raise UserError(
-            "--mode=sweep makes a validation metric large, and `training.monitor` is empty. Set "
+            "--mode=sweep maximises a validation metric, and `training.monitor` is empty. Set "
             "--config.training.monitor=ndcg@10."
         )
     if config.distribution.strategy == "multi_worker":
@@ -275,7 +232,7 @@ def make_sweep_plan(
     return SweepPlan(
         path=Path(workdir),
         config=config,
-        axes=axes,
+        space=space,
         seed=seed,
         metric=config.training.monitor,
         data_path=data_path,
@@ -285,27 +242,26 @@ def make_sweep_plan(
 
 
 def check_choices(plan: SweepPlan) -> None:
-    """Checks the common settings, and names that are searched, against the tables of names.
+    """Checks the names in the common settings and in the space against the tables of names.
 
     Raises:
-        UserError: Naming the known names and the nearest.
+        UserError: Naming the known names and the nearest one.
     """
     own = plan.trial_config({})
-    searched = {axis.key for axis in plan.axes}
-    if not searched & {"backbone.width", "backbone.num_heads", "memory.policy"}:
+    if not set(plan.space) & {"backbone.width", "backbone.num_heads", "memory.policy"}:
         check_names(own)
-    for axis in plan.axes:
-        for choice in axis.choices:
-            if isinstance(choice, str) and axis.key != "memory.policy":
-                check_names(plan.trial_config({axis.key: choice}))
+    for key, distribution in plan.space.items():
+        for choice in getattr(distribution, "choices", ()):
+            if isinstance(choice, str) and key != "memory.policy":
+                check_names(plan.trial_config({key: choice}))
     check_config(own, option_table())
 
 
-def enter(plan: SweepPlan, source: Source, split: Split, command: list[str]) -> dict[str, Any]:
-    """Makes the search's directory, or checks that it is of the same search; returns its record.
+def enter(plan: SweepPlan, source: Source, command: list[str]) -> dict[str, Any]:
+    """Makes the directory of a sweep, or checks that it holds the same one; returns its record.
 
     Raises:
-        UserError: If data, split, budget, seed or space were others.
+        UserError: If the directory's sweep has other data, split, budget, seed or space.
     """
     record = run_record(plan.config, source, plan.seed, data_path=plan.data_path, command=command)
     identity, values = dict(record["identity"]), record["config"]
@@ -320,22 +276,22 @@ def enter(plan: SweepPlan, source: Source, split: Split, command: list[str]) -> 
 
 
 def write_best(plan: SweepPlan, number: int, settings: dict[str, Any], value: float) -> None:
-    """Writes best.py, a configuration file that trains the best trial again by itself."""
+    """Writes best.py, a configuration file that repeats the best trial."""
     table = option_table()
-    before, now = as_json(default_config(table)), as_json(plan.trial_config(settings))
+    default, best = as_json(default_config(table)), as_json(plan.trial_config(settings))
     lines = []
     for section in table:
-        for key, text in now[section].items():
-            if section == "sweep" or text == before[section][key]:
+        for key, setting in best[section].items():
+            if section == "sweep" or setting == default[section][key]:
                 continue
-            found = tuple(text) if isinstance(text, list) else text
+            shown = tuple(setting) if isinstance(setting, list) else setting
             mark = "  # searched" if f"{section}.{key}" in settings else ""
-            lines.append(f"    config.{section}.{key} = {found!r}{mark}")
+            lines.append(f"    config.{section}.{key} = {shown!r}{mark}")
     data = f" --data={plan.data_path}" if plan.data_path else ""
     text = (
         f'"""Trial {number} of {plan.path.name}, the best: validation {plan.metric} {value:.4f}.\n'
         f"\n    python main.py --config={plan.path}/best.py{data} --seed={plan.seed}"
         f' --workdir=DIR\n"""\n\nfrom typing import Any\n\n\ndef configure(config: Any) -> None:\n'
-        '    """Changes what differs from base.py."""\n' + "\n".join(lines) + "\n"
+        '    """Changes the keys that differ from base.py."""\n' + "\n".join(lines) + "\n"
     )
     write_text(plan.path / "best.py", text)

@@ -1,9 +1,9 @@
-"""--mode=sweep: a search for good settings by validation alone, a process a trial."""
+"""--mode=sweep: trains the trials, one at a time, and scores the best one on test."""
 
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
@@ -12,47 +12,55 @@ from ufnrec_tf.common.progress import busy
 from ufnrec_tf.runs.child_process import run_child
 from ufnrec_tf.runs.state import Interrupted
 from ufnrec_tf.runs.workdir import JsonLines
-from ufnrec_tf.sweep.plan import SweepPlan, write_best
+from ufnrec_tf.sweep.plan import SweepPlan, grid, write_best
 from ufnrec_tf.sweep.summary import (
     counts_text,
-    honesty,
+    importance_text,
     markdown,
     ranked,
     setting_text,
     summary,
     table_rows,
-    write_board,
+    write_tensorboard,
 )
-from ufnrec_tf.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, Outcome, Study, Trial
+from ufnrec_tf.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, Outcome, Trials
 from ufnrec_tf.training.build import scored_weights
 
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
 WAIT_SECONDS = 2.0
-"""Between two looks at a trial that an orphaned process still trains."""
+"""Time between two looks at a trial that another process still trains."""
 FIRST_FAILURES = 3
-"""Trials that fail without one before them that did not: then something else is wrong."""
+"""If as many trials fail and none before them succeeded, the sweep stops: all would fail."""
 
 
 class Sweep:
-    """Trains what is missing of a search, one trial at a time; scores the best on test at the end.
+    """Trains the missing trials of a sweep, then scores the best one on test.
 
     Args:
         plan: What is searched.
         record: Its config.json.
         display: The screen.
+
+    Raises:
+        UserError: If the file of trials cannot be read, or a grid has no end.
     """
 
     def __init__(self, plan: SweepPlan, record: dict[str, Any], *, display: Display) -> None:
         self.plan, self._record, self._display = plan, record, display
         settings = plan.config.sweep
-        self.study = Study(
+        points = grid(plan.space) if settings.sampler == "grid" else []
+        self._limit = min(settings.trials, len(points) or settings.trials)
+        self.trials = Trials(
             plan.path,
-            plan.axes,
+            plan.space,
+            grid=points,
             sampler=settings.sampler,
             seed=plan.seed,
             startup_trials=settings.startup_trials,
             prune_after=settings.prune_after,
         )
-        self._limit = self.study.limit(settings.trials)
 
     def run(self) -> None:
         """Runs the missing trials, then scores, writes and shows.
@@ -61,14 +69,14 @@ class Sweep:
             UserError: If no trial completes.
             Interrupted: After a signal, once the running trial has written its checkpoint.
         """
-        notes, before = self._display.notes, self.study.outcomes()
-        if before:
-            notes.line(f"  going on; {counts_text(before)}, of {self._limit}")
+        notes, known = self._display.notes, self.trials.outcomes()
+        if known:
+            notes.line(f"  going on; {counts_text(known)}, of {self._limit}")
         try:
             while not self._is_over():
-                self._train(self.study.next())
+                self._train(self.trials.ask())
                 self._write()
-            self._finish_best()
+            self._score_best()
         except Interrupted:
             self._write()
             notes.line("  stopped; the running trial has a checkpoint. The same command goes on.")
@@ -76,8 +84,8 @@ class Sweep:
         self._show(self._write())
 
     def _is_over(self) -> bool:
-        """Whether no further trial is to begin."""
-        found = self.study.outcomes()
+        """Returns True if no further trial is to begin."""
+        found = self.trials.outcomes()
         ended = [trial for trial in found if trial.state != RUNNING]
         if len(ended) < len(found):
             return False
@@ -91,101 +99,113 @@ class Sweep:
         is_late = 0 < minutes <= sum(trial.seconds for trial in ended) / 60
         return len(ended) >= self._limit or is_late
 
-    def _train(self, trial: Trial) -> None:
+    def _train(self, trial: "Trial") -> None:
         """Trains one trial to its end, or until it is pruned."""
-        if trial.report(self._values(trial, is_over=False)):
+        if self._is_pruned(trial):
             self._end(trial, PRUNED)
             return
-        code, words = self._run(trial.number, trial.settings, trial=trial)
-        # Also where it has ended meanwhile: else how fast this process looks would decide.
-        if trial.report(self._values(trial, is_over=True)):
+        started = time.monotonic()
+        try:
+            code, words = self._run_process(
+                trial.number,
+                trial.params,
+                label=f"trial {trial.number:04} of {self._limit}",
+                finishes=False,
+                is_enough=partial(self._is_pruned, trial),
+            )
+        finally:
+            self.trials.add_seconds(trial, time.monotonic() - started)
+        # Asked again although the process has ended: else it would depend on how often this
+        # process looks whether a trial is pruned.
+        values = self._values(trial, is_over=True)
+        if self.trials.report(trial, values):
             self._end(trial, PRUNED)
-        elif code == 0 and self._values(trial, is_over=True):
+        elif code == 0 and values:
             self._end(trial, COMPLETE)
         else:
             self._end(trial, FAILED, error=words or f"exit code {code}")
 
-    def _run(
-        self, number: int, settings: dict[str, Any], *, trial: Trial | None
+    def _run_process(
+        self,
+        number: int,
+        settings: dict[str, Any],
+        *,
+        label: str,
+        finishes: bool,
+        is_enough: Any = None,
     ) -> tuple[int, str]:
-        """Runs a trial's process; returns its exit code and last words."""
+        """Runs the process of a trial; returns its exit code and last words."""
         path = self.plan.trial_path(number)
         path.mkdir(parents=True, exist_ok=True)
         self._wait_for(path)
-        started = time.monotonic()
-        label = f"trial {number:04} of {self._limit}" if trial else f"test of trial {number:04}"
-        try:
-            with busy(self._display, label) as tell:
-                ended = run_child(
-                    self.plan.arguments(number, settings, finishes=trial is None),
-                    path / "log.txt",
-                    show=tell,
-                    is_enough=partial(self._is_hopeless, trial) if trial else None,
-                )
-        finally:
-            if trial is not None:
-                trial.add_seconds(time.monotonic() - started)
+        with busy(self._display, label) as show:
+            ended = run_child(
+                self.plan.arguments(number, settings, finishes=finishes),
+                path / "log.txt",
+                show=show,
+                is_enough=is_enough,
+            )
         return ended.exit_code, ended.last_words.removeprefix("error: ")
 
-    def _is_hopeless(self, trial: Trial) -> bool:
-        return trial.report(self._values(trial, is_over=False))
-
     def _wait_for(self, path: Path) -> None:
-        """Waits for a process that outlived the search that had started it."""
-        is_told = False
+        """Waits for a process that has outlived the sweep that started it."""
+        is_shown = False
         while is_in_use(path):
-            if not is_told:
+            if not is_shown:
                 self._display.notes.line(f"  waiting for {path}, which another process trains")
-            is_told = True
+            is_shown = True
             time.sleep(WAIT_SECONDS)
 
-    def _values(self, trial: Trial, *, is_over: bool) -> dict[int, float]:
+    def _is_pruned(self, trial: "Trial") -> bool:
+        return self.trials.report(trial, self._values(trial, is_over=False))
+
+    def _values(self, trial: "Trial", *, is_over: bool) -> dict[int, float]:
         """Returns epoch to metric of a trial so far, the better of student and teacher."""
         lines = JsonLines(self.plan.trial_path(trial.number) / "metrics.jsonl").read()
-        found = [line for line in lines if line["split"] == "validation" and "mode" not in line]
         values: dict[int, float] = {}
-        for line in found:
-            value = float(line[self.plan.metric])
-            values[line["epoch"]] = max(value, values.get(line["epoch"], value))
-        if not is_over and values:
-            weights = scored_weights(self.plan.trial_config(trial.settings))
-            if weights == "better":
-                values.pop(max(values))  # the teacher's line may be missing yet
+        for line in lines:
+            if line["split"] == "validation" and "mode" not in line:
+                value = float(line[self.plan.metric])
+                values[line["epoch"]] = max(value, values.get(line["epoch"], value))
+        if is_over or not values:
+            return values
+        if scored_weights(self.plan.trial_config(trial.params)) == "better":
+            values.pop(max(values))  # the teacher's line may still be missing
         return values
 
-    def _end(self, trial: Trial, state: str, *, error: str = "") -> None:
-        values = self._values(trial, is_over=True)
-        trial.end(state, value=max(values.values(), default=None), error=error)
-        outcomes = self.study.outcomes()
-        best = outcomes[trial.number].value
-        texts = [f"{key} {setting_text(value)}" for key, value in trial.settings.items()]
+    def _end(self, trial: "Trial", state: str, *, error: str = "") -> None:
+        """Ends a trial and shows its line."""
+        ended = self.trials.tell(trial, state, error=error)
+        outcomes = self.trials.outcomes()
+        texts = [f"{key} {setting_text(value)}" for key, value in ended.settings.items()]
         done = [found for found in outcomes if found.state != RUNNING]
         left = sum(found.seconds for found in done) / len(done) * (self._limit - len(done))
         leaders = ranked(outcomes)
         leader = f", best {leaders[0].value:.4f} of {leaders[0].number:04}" if leaders else ""
-        what = error or (f"{state}, {self.plan.metric} {best:.4f}" if best is not None else state)
+        metric = "" if ended.value is None else f", {self.plan.metric} {ended.value:.4f}"
         self._display.notes.line(
-            f"  trial {trial.number:04}: {what} ({', '.join(texts)}){leader}; {len(done)} of "
-            f"{self._limit}, about {left / 60:.1f} min left"
+            f"  trial {trial.number:04}: {error or state + metric} ({', '.join(texts)}){leader}; "
+            f"{len(done)} of {self._limit}, about {left / 60:.1f} min left"
         )
 
-    def _finish_best(self) -> None:
-        """Scores the best trial on the test set and exports it, unless that has been done.
+    def _score_best(self) -> None:
+        """Scores the best trial on the test set and exports it, unless that is done already.
 
         Raises:
-            UserError: If no trial completed, or that fails.
+            UserError: If no trial completed, or the best one cannot be scored.
         """
-        leaders = ranked(self.study.outcomes())
+        leaders = ranked(self.trials.outcomes())
         if not leaders:
             raise UserError(
-                f"no trial completed ({counts_text(self.study.outcomes())}). Allow more with "
+                f"no trial completed ({counts_text(self.trials.outcomes())}). Allow more with "
                 "--config.sweep.trials or --config.sweep.minutes."
             )
         best = leaders[0]
         path = self.plan.trial_path(best.number)
         if (path / "result.json").exists():
             return
-        _, words = self._run(best.number, best.settings, trial=None)
+        label = f"test of trial {best.number:04}"
+        _, words = self._run_process(best.number, best.settings, label=label, finishes=True)
         if not (path / "result.json").exists():
             raise UserError(
                 f"trial {best.number:04}, the best, could not be scored on test: {words}. "
@@ -193,45 +213,42 @@ class Sweep:
             )
 
     def _tests(self, outcomes: list[Outcome]) -> dict[int, dict[str, Any]]:
-        """Returns the number of each trial that was scored on the test set, and its metrics."""
-        paths = {found.number: self.plan.trial_path(found.number) for found in outcomes}
-        return {
-            number: read_json(path / "result.json")["test"]
-            for number, path in paths.items()
-            if (path / "result.json").exists()
+        """Returns number to test metrics of the trials that were scored on the test set."""
+        paths = {
+            found.number: self.plan.trial_path(found.number) / "result.json" for found in outcomes
         }
+        return {n: read_json(path)["test"] for n, path in paths.items() if path.exists()}
 
     def _write(self) -> dict[str, Any]:
-        """Writes sweep.json, sweep.md, best.py and TensorBoard's runs; returns the first."""
-        plan, outcomes = self.plan, self.study.outcomes()
+        """Writes sweep.json, sweep.md, best.py and tensorboard/; returns what sweep.json holds."""
+        plan, outcomes = self.plan, self.trials.outcomes()
         found = summary(
             plan,
             self._record,
             outcomes,
-            importance=self.study.importance(),
+            importance=self.trials.importance(),
             tests=self._tests(outcomes),
         )
         write_json(plan.path / "sweep.json", found)
         write_text(plan.path / "sweep.md", markdown(plan, found, outcomes))
         for best in ranked(outcomes)[:1]:
             write_best(plan, best.number, best.settings, best.value or 0.0)
-        write_board(plan.path / "tensorboard", plan.axes, outcomes, plan.metric)
+        write_tensorboard(plan, outcomes)
         return found
 
     def _show(self, found: dict[str, Any]) -> None:
-        display, plan, outcomes = self._display, self.plan, self.study.outcomes()
+        display, plan, outcomes = self._display, self.plan, self.trials.outcomes()
         display.heading(counts_text(outcomes))
         display.table(*table_rows(plan, outcomes))
         for trial in [trial for trial in outcomes if trial.error][:3]:
             display.line(f"  trial {trial.number:04} failed: {trial.error}")
         if found["importance"]:
-            shares = ", ".join(f"{key} {share:.2f}" for key, share in found["importance"].items())
-            display.line(f"  importance (PED-ANOVA): {shares}")
+            display.line(f"  {importance_text(found['importance'])}")
         best = f"{found['best']:04}"
         values = found["tests"][str(found["best"])]
         shown = ", ".join(f"{name.upper()} {values[name]:.4f}" for name in ("hr@10", "ndcg@10"))
         display.heading(f"Trial {best} on test: {shown}")
-        display.block(honesty(plan, outcomes, sorted(map(int, found["tests"]))))
+        display.block(found["notes"])
         display.notes.heading("Where things are")
         display.notes.block(
             [

@@ -1,37 +1,42 @@
-"""The trials of a search and what has become of them, kept by Optuna in one file.
+"""The trials of a sweep, which Optuna chooses, prunes and keeps in one file.
 
-Nothing of the search's own state is in this process: a trial's settings follow from the seed, its
-number and the trials before it, so that a search that was killed goes on as if it had not been.
+This process keeps no state of the sweep: the settings of a trial follow from the seed, the number
+of the trial and the trials before it. So a sweep that was killed continues as if it had not been.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ufnrec_tf.common.errors import UserError, import_extra, own_words
-from ufnrec_tf.sweep.plan import Axis, grid
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial, Trial
+
+    Space = Mapping[str, BaseDistribution]
 
 STUDY = "sweep"
 FILE = "sweep.db"
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
-_STATES = {"RUNNING": RUNNING, "COMPLETE": COMPLETE, "PRUNED": PRUNED, "FAIL": FAILED}
+_OPTUNA_NAMES = {RUNNING: "RUNNING", COMPLETE: "COMPLETE", PRUNED: "PRUNED", FAILED: "FAIL"}
 
 
 class Outcome(NamedTuple):
-    """One trial.
+    """One trial as it is in sweep.json.
 
     Attributes:
-        number: From 0; also the name of its folder.
+        number: Its number from 0, which also names its folder.
         state: running, complete, pruned or failed.
         settings: "section.key" to value.
-        value: Best validation metric, None where there is none.
-        epoch: Epoch at which it was seen.
-        epochs: Epochs that were evaluated, the last one's number.
+        value: Best validation metric, or None before the first evaluation.
+        epoch: Epoch of the best metric.
+        epochs: Last evaluated epoch.
         seconds: Wall time of its processes.
-        error: What it failed with, or empty.
+        error: Error with which it failed, or empty.
     """
 
     number: int
@@ -55,26 +60,28 @@ def import_optuna() -> Any:
     return optuna
 
 
-class Study:
-    """The trials of one search.
+class Trials:
+    """The trials of one sweep.
 
     Args:
-        folder: Where their file is, or is made.
-        axes: What is searched.
+        folder: Folder of their file, which is made if there is none.
+        space: Key to the distribution of its values.
+        grid: All combinations, to try each of them in turn; empty for another sampler.
         sampler: tpe, random or grid.
-        seed: Of the sampler.
-        startup_trials: Trials before the sampler looks at the others, and before any is pruned.
-        prune_after: Epochs of a trial before it may be pruned; below 0: it never is.
+        seed: Seed of the sampler.
+        startup_trials: Trials that tpe draws at random, and before which none is pruned.
+        prune_after: Epochs of a trial before it may be pruned; below 0: no trial is pruned.
 
     Raises:
-        UserError: If the file cannot be read or made, or a grid has no end.
+        UserError: If the file cannot be read or made.
     """
 
     def __init__(
         self,
         folder: Path,
-        axes: tuple[Axis, ...],
+        space: "Space",
         *,
+        grid: list[dict[str, Any]],
         sampler: str,
         seed: int,
         startup_trials: int,
@@ -84,15 +91,14 @@ class Study:
         from sqlalchemy.engine import URL
 
         self.path = folder / FILE
-        self._axes, self._sampler_name, self._seed = axes, sampler, seed
-        self._startup_trials = startup_trials
-        self._grid = grid(axes) if sampler == "grid" else []
+        self._space, self._grid, self._sampler_name = space, grid, sampler
+        self._seed, self._startup_trials = seed, startup_trials
         pruner: Any = optuna.pruners.NopPruner()
         if prune_after >= 0:
             pruner = optuna.pruners.MedianPruner(
                 n_startup_trials=startup_trials, n_warmup_steps=prune_after
             )
-        with self._on_disk():
+        with self._file_errors():
             self._study = optuna.create_study(
                 storage=URL.create("sqlite", database=str(self.path.resolve())).render_as_string(),
                 study_name=STUDY,
@@ -102,12 +108,8 @@ class Study:
             )
 
     @contextmanager
-    def _on_disk(self) -> Iterator[None]:
-        """Makes one line of what the file's library says.
-
-        Raises:
-            UserError: If the file cannot be read or written.
-        """
+    def _file_errors(self) -> Iterator[None]:
+        """Raises a UserError where the file cannot be read or written."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -119,29 +121,28 @@ class Study:
                 "space, mend its permissions, or give another --workdir."
             ) from error
 
-    def limit(self, asked: int) -> int:
-        """Returns how many trials there will be: those asked for, or the points of a grid."""
-        return min(asked, len(self._grid)) if self._grid else asked
-
     def outcomes(self) -> list[Outcome]:
         """Returns all trials, by number."""
-        with self._on_disk():
+        with self._file_errors():
             return [_outcome(trial) for trial in self._study.get_trials(deepcopy=False)]
 
-    def next(self) -> "Trial":
-        """Returns the trial that was cut short, or else a new one."""
-        with self._on_disk():
-            for frozen in self._study.get_trials(deepcopy=False):
-                if not frozen.state.is_finished():
-                    self._study.sampler = self._sampler(frozen.number)
-                    return Trial(
-                        self, self._optuna.trial.Trial(self._study, frozen._trial_id), self._axes
-                    )
-            self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
-            return Trial(self, self._study.ask(), self._axes)
+    def ask(self) -> "Trial":
+        """Returns the trial that was cut short, or else a new one, with all its settings."""
+        study = self._study
+        with self._file_errors():
+            known = study.get_trials(deepcopy=False)
+            cut_short = next((trial for trial in known if not trial.state.is_finished()), None)
+            study.sampler = self._sampler(cut_short.number if cut_short else len(known))
+            if cut_short:
+                trial = self._optuna.trial.Trial(study, cut_short._trial_id)
+            else:
+                trial = study.ask()
+            for key, values in self._space.items():
+                _suggest(trial, key, values)
+            return trial
 
     def _sampler(self, number: int) -> Any:
-        """Returns the sampler of a trial, which remembers nothing but the trials."""
+        """Returns the sampler of a trial, which depends on nothing but the trials before it."""
         samplers = self._optuna.samplers
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         if self._sampler_name == "grid":
@@ -150,21 +151,43 @@ class Study:
             return samplers.RandomSampler(seed)
         return samplers.TPESampler(n_startup_trials=self._startup_trials, seed=seed)
 
-    def tell(self, trial: Any, state: str, value: float | None = None) -> None:
-        """Ends a trial."""
-        states = {word: name for name, word in _STATES.items()}
-        with self._on_disk():
+    def report(self, trial: "Trial", values: Mapping[int, float]) -> bool:
+        """Reports the metric of epochs; returns True if the trial is to be pruned.
+
+        An epoch that follows the one at which the trial was to be pruned is not reported: whether
+        it was still evaluated depends on how fast the process ends.
+        """
+        with self._file_errors():
+            known = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+            if known and trial.should_prune():
+                return True
+            for epoch in sorted(set(values) - set(known)):
+                trial.report(values[epoch], epoch)
+                if trial.should_prune():
+                    return True
+            return False
+
+    def add_seconds(self, trial: "Trial", seconds: float) -> None:
+        """Adds to the wall time of a trial's processes."""
+        with self._file_errors():
+            trial.set_user_attr("seconds", trial.user_attrs.get("seconds", 0.0) + seconds)
+
+    def tell(self, trial: "Trial", state: str, *, error: str = "") -> Outcome:
+        """Ends a trial and returns its outcome."""
+        with self._file_errors():
+            if error:
+                trial.set_user_attr("error", error)
+            value = self.outcomes()[trial.number].value if state == COMPLETE else None
             self._study.tell(
-                trial,
-                value if state == COMPLETE else None,
-                state=self._optuna.trial.TrialState[states[state]],
+                trial, value, state=self._optuna.trial.TrialState[_OPTUNA_NAMES[state]]
             )
+        return self.outcomes()[trial.number]
 
     def importance(self) -> dict[str, float]:
-        """Returns the share of each key in what sets the better trials apart, largest first.
+        """Returns the importance of each key for the better trials, the largest first.
 
-        By PED-ANOVA, which looks at the distribution of the settings of the better trials; empty
-        below ten complete trials or where it finds nothing.
+        By PED-ANOVA, which compares how the settings of the better trials are distributed. Empty
+        below ten complete trials, or where it finds nothing.
 
         Source: Watanabe, Bansal, Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter
         Importance in Arbitrary Subspaces", IJCAI 2023.
@@ -172,72 +195,28 @@ class Study:
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
         done = [found for found in self.outcomes() if found.state == COMPLETE]
-        if len(done) < 10 or len({found.value for found in done}) < 2 or len(self._axes) < 2:
+        if len(done) < 10 or len({found.value for found in done}) < 2 or len(self._space) < 2:
             return {}
-        with self._on_disk():
+        with self._file_errors():
             found = get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
         return {key: float(value) for key, value in found.items() if np.isfinite(value)}
 
 
-class Trial:
-    """One trial that is under way.
-
-    Args:
-        study: Its search.
-        trial: Optuna's.
-        axes: What is searched.
-
-    Attributes:
-        number: Its number.
-        settings: "section.key" to value.
-    """
-
-    def __init__(self, study: Study, trial: Any, axes: tuple[Axis, ...]) -> None:
-        self._study, self._trial = study, trial
-        self.number: int = trial.number
-        self.settings = {axis.key: _suggest(trial, axis) for axis in axes}
-        self._seen: set[int] = set(trial.study.trials[self.number].intermediate_values)
-
-    def report(self, values: dict[int, float]) -> bool:
-        """Takes the metric of further epochs; returns whether the trial is to be pruned."""
-        with self._study._on_disk():
-            for epoch in sorted(set(values) - self._seen):
-                self._trial.report(values[epoch], epoch)
-                self._seen.add(epoch)
-                if self._trial.should_prune():
-                    return True
-            return bool(self._seen) and bool(self._trial.should_prune())
-
-    def add_seconds(self, seconds: float) -> None:
-        """Counts the wall time of a process of the trial."""
-        with self._study._on_disk():
-            before = self._trial.user_attrs.get("seconds", 0.0)
-            self._trial.set_user_attr("seconds", before + seconds)
-
-    def end(self, state: str, *, value: float | None = None, error: str = "") -> None:
-        """Ends the trial."""
-        with self._study._on_disk():
-            if error:
-                self._trial.set_user_attr("error", error)
-        self._study.tell(self._trial, state, value)
+def _suggest(trial: "Trial", key: str, values: Any) -> None:
+    if hasattr(values, "choices"):
+        trial.suggest_categorical(key, values.choices)
+        return
+    suggest: Any = trial.suggest_int if isinstance(values.low, int) else trial.suggest_float
+    suggest(key, values.low, values.high, step=values.step, log=values.log)
 
 
-def _suggest(trial: Any, axis: Axis) -> Any:
-    if axis.choices:
-        return trial.suggest_categorical(axis.key, list(axis.choices))
-    if axis.is_whole:
-        step = axis.step or 1
-        return trial.suggest_int(axis.key, axis.low, axis.high, step=step, log=axis.is_log)
-    step = axis.step or None
-    return trial.suggest_float(axis.key, axis.low, axis.high, step=step, log=axis.is_log)
-
-
-def _outcome(trial: Any) -> Outcome:
+def _outcome(trial: "FrozenTrial") -> Outcome:
     values = trial.intermediate_values
     best = max(values.values(), default=None)
+    words = {name: word for word, name in _OPTUNA_NAMES.items()}
     return Outcome(
         number=trial.number,
-        state=_STATES.get(trial.state.name, RUNNING),
+        state=words.get(trial.state.name, RUNNING),
         settings=dict(trial.params),
         value=best,
         epoch=min((epoch for epoch, value in values.items() if value == best), default=0),

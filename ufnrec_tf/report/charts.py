@@ -271,6 +271,7 @@ def _draw(chart: Chart) -> "Figure":
     for spine in axes.spines.values():
         spine.set_color(_RULE)
     if isinstance(chart, Forest):
+        figure.set_figheight(0.5 + ROW_HEIGHT * len(chart.bars))
         _draw_forest(axes, chart)
         return figure
     axes.grid(axis="y", color=_RULE, linewidth=0.8)
@@ -305,8 +306,8 @@ def _draw_histogram(axes: "Axes", chart: Histogram) -> None:
         return
     places, texts = zip(*chart.ticks, strict=True)
     labels = axes.set_xticks(places, [_label(text) for text in texts], parse_math=False)
-    for tick, alignment in ((labels[0], "left"), (labels[-1], "right")):  # within the picture
-        tick.label1.set_horizontalalignment(alignment)
+    labels[0].label1.set_horizontalalignment("left")  # the outer ones stay within the picture
+    labels[-1].label1.set_horizontalalignment("right")
 
 
 def _set_whole_ticks(axes: "Axes") -> None:
@@ -379,7 +380,6 @@ def _draw_forest(axes: "Axes", chart: Forest) -> None:
     """Draws a line of text a row, and under it the interval."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    axes.figure.set_figheight(0.5 + ROW_HEIGHT * len(chart.bars))
     edge = 1.08 * chart.scale
     axes.set(xlim=(-edge, edge), ylim=(len(chart.bars), 0), yticks=[])
     axes.spines["left"].set_visible(False)

@@ -35,5 +35,9 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
         (entries,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
         assert "ufnrec = ufnrec_tf.cli.main:run" in archive.read(entries).decode("utf-8")
     expected = files_of(ROOT / "ufnrec_tf", "ufnrec_tf")
-    assert {"ufnrec_tf/py.typed", "ufnrec_tf/serving/page.html"} <= expected
+    assert {
+        "ufnrec_tf/py.typed",
+        "ufnrec_tf/serving/page.html",
+        "ufnrec_tf/report/templates/run.html",
+    } <= expected
     assert packed == expected | files_of(ROOT / "configs", "ufnrec_tf/configs")

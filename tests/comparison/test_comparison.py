@@ -205,7 +205,7 @@ def test_the_report_is_one_page_with_everything_in_it(compared):
         assert any(cell.startswith(mean) for cell in cells)
     for words in ("on validation", "history length", "coverage", "Every run", "planted"):
         assert words in text
-    assert text.count('class="mark') == 3  # one arm, three metrics
+    assert text.count('class="mark"') == 3  # one arm, three metrics
     markdown = (compared / "comparison.md").read_text(encoding="utf-8")
     assert summary["verdict"] in markdown
     for mean in means:
@@ -388,7 +388,7 @@ def test_ranks_of_other_users(workdir, capfd):
     pd.read_parquet(path).iloc[::-1].to_parquet(path, index=False)
     assert compare() == 1
     error = capfd.readouterr().err
-    assert "seed_0/ranks.parquet: is about other users" in error and error.count("\n") == 1
+    assert "seed_0/ranks.parquet: has other users" in error and error.count("\n") == 1
 
 
 # In processes of its own.

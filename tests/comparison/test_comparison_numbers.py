@@ -15,10 +15,10 @@ from ufnrec_tf.comparison.numbers import (
     slice_numbers,
     user_values,
 )
-from ufnrec_tf.comparison.summary import curve, headline, plain
+from ufnrec_tf.comparison.summary import curve, headline, json_value
 from ufnrec_tf.evaluation.statistics import Difference, Interval, verdict
 from ufnrec_tf.evaluation.user_groups import Slice
-from ufnrec_tf.report.wording import percent
+from ufnrec_tf.report.wording import relative_difference
 
 METRICS = ("hr@10", "ndcg@10", "mrr")
 
@@ -157,5 +157,8 @@ def test_words():
         "NDCG@10 against base. Better: a (+2.1%, +0.8% to +3.4%), c (+2.1%, +0.8% to +3.4%). "
         "No difference shown: b. Not compared yet: none."
     )
-    assert percent({"estimate": math.nan, "low": 0.0, "high": 0.0}) == "reference is 0"
-    assert plain({"a": (1, math.inf), "b": {"c": [2.5]}}) == {"a": [1, None], "b": {"c": [2.5]}}
+    assert relative_difference({"estimate": math.nan, "low": 0.0, "high": 0.0}) == "reference is 0"
+    assert json_value({"a": (1, math.inf), "b": {"c": [2.5]}}) == {
+        "a": [1, None],
+        "b": {"c": [2.5]},
+    }

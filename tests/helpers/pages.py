@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 KNOWN = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "section", "figure"),
-    *("figcaption", "svg", "line", "rect", "text", "polyline", "polygon", "circle", "table"),
+    *("figcaption", "svg", "g", "path", "text", "table"),
     *("thead", "tbody", "tr", "th", "td", "h1", "h2", "h3", "p", "b", "i", "strong", "small", "br"),
     *("span", "div", "ul", "li", "code", "details", "summary"),
 }

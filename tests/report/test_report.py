@@ -13,7 +13,7 @@ from tests.helpers.same_run import points
 from ufnrec_tf.evaluation.statistics import mean_intervals, resampled_user_means
 from ufnrec_tf.report import write as reporting
 from ufnrec_tf.report.run_facts import target_keys
-from ufnrec_tf.report.run_numbers import _user_means
+from ufnrec_tf.report.run_numbers import user_means
 from ufnrec_tf.runs.event_files import read_scalars
 from ufnrec_tf.runs.workdir import Workdir
 
@@ -76,7 +76,7 @@ def test_users_with_several_targets_count_once():
     users = np.array(["b", "b", "a", "c", "c"], object)
     assert target_keys(users).tolist() == [("b", 0), ("b", 1), ("a", 0), ("c", 0), ("c", 1)]
     values = np.array([[1.0], [0.0], [0.25], [1.0], [1.0]])
-    assert _user_means(values, users).tolist() == [[0.5], [0.25], [1.0]]
+    assert user_means(values, users).tolist() == [[0.5], [0.25], [1.0]]
 
 
 def test_what_filters_left_and_what_leaks_is_told(workdir, no_pictures):

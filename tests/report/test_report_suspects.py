@@ -1,8 +1,8 @@
 """What the page says of suspects, on numbers that can be read by eye."""
 
 from ufnrec_tf.comparison.summary import _mean_dict
-from ufnrec_tf.report.suspects import suspects_section
-from ufnrec_tf.report.wording import flat_future
+from ufnrec_tf.report.render import render
+from ufnrec_tf.report.suspects import flat_future, suspect_facts
 
 FUTURE = {
     "num_flagged": 10,
@@ -28,17 +28,21 @@ def arm(name, *futures, suspects=None):
     return {"name": name, "detection": None, "future": future, "suspects": suspects}
 
 
+def section(*arms):
+    return render("suspects.html", suspects=suspect_facts(arms), averaged="")
+
+
 def test_lifts_are_means_over_seeds_and_an_unknown_one_is_left_out():
     other = {**FUTURE, "matched_on_popularity": {"rate": 0.01, "lift": 3.0, "low": 2, "high": 4}}
-    page = suspects_section({"arms": [arm("keep"), arm("safe", FUTURE, other)]})
+    page = section(arm("keep"), arm("safe", FUTURE, other))
     assert "as popular</td>" in page and "2.50, 1.75 to 3.25" in page
     assert "scored alike" not in page and "keep" not in page
 
 
 def test_examples_mark_what_was_taken_and_escape_what_is_named():
-    page = suspects_section({"arms": [arm("safe", FUTURE, suspects=SUSPECTS)]})
+    page = section(arm("safe", FUTURE, suspects=SUSPECTS))
     assert "7 (Seven &lt;b&gt;)" in page and "<b>x</b>, y" in page and "a, b" in page
 
 
 def test_nothing_suspected_is_no_section():
-    assert suspects_section({"arms": [arm("keep")]}) == ""
+    assert section(arm("keep")).strip() == ""

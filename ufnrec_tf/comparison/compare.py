@@ -1,4 +1,4 @@
-"""--mode=compare: arms x seeds, each run in a process of its own, then one report."""
+"""--mode=compare: trains the missing runs of a comparison, then writes its report."""
 
 from datetime import UTC, datetime
 from time import sleep
@@ -11,7 +11,7 @@ from ufnrec_tf.common.progress import busy, working_on
 from ufnrec_tf.comparison.markdown import markdown, table_lines
 from ufnrec_tf.comparison.numbers import Runs, is_hopeless, read_run, slice_numbers
 from ufnrec_tf.comparison.plan import Plan
-from ufnrec_tf.comparison.summary import METHOD, arm_rows, headline, plain
+from ufnrec_tf.comparison.summary import METHOD, arm_rows, headline, json_value
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
 from ufnrec_tf.evaluation.user_groups import make_slices
 from ufnrec_tf.report.comparison_page import page
@@ -23,13 +23,13 @@ WAIT_SECONDS = 5.0
 
 
 class Comparison:
-    """Trains what is missing of a plan, one run at a time, and writes the report.
+    """Trains the missing runs of a plan, one at a time, and writes the report.
 
-    Several processes may do so at once: a run that another one holds is skipped and come back to.
+    Several processes may do so at once: a run that another one holds is skipped and tried later.
 
     Args:
-        plan: What is compared.
-        record: Of the comparison; see `comparison_record`.
+        plan: The arms, seeds and data.
+        record: The contents of config.json; see `comparison_record`.
         arguments: The command line without the program.
         display: The screen.
     """
@@ -75,16 +75,16 @@ class Comparison:
             )
 
     def _train_missing(self) -> None:
-        """Trains what is missing, the earliest that is free first; a report after each seed."""
-        waiting, is_told = self.plan.run_keys(), False
+        """Trains the missing runs, the earliest free one first; writes a report after each seed."""
+        waiting, is_announced = self.plan.run_keys(), False
         while waiting:
             num_before = len(self._read) + len(self._failed)
             settled = next((key for key in waiting if self._settle(*key, waiting)), None)
             if settled is None:
-                if not is_told:
+                if not is_announced:
                     names = ", ".join(f"{arm}/{seed}" for arm, seed in waiting)
                     self._display.notes.line(f"  waiting for {names}, in other processes")
-                is_told = True
+                is_announced = True
                 sleep(WAIT_SECONDS)
                 continue
             waiting.remove(settled)
@@ -93,7 +93,7 @@ class Comparison:
                 self.write()
 
     def _settle(self, arm: str, seed: int, waiting: list[tuple[str, int]]) -> bool:
-        """Trains a run unless it is there or not to be; returns False where it has to wait."""
+        """Trains a run unless it is done or ruled out; returns False where it has to wait."""
         if self.plan.is_done(arm, seed):
             return True
         if self.plan.config.comparison.stop_hopeless:
@@ -106,7 +106,7 @@ class Comparison:
         return not is_in_use(self.plan.run_path(arm, seed)) and self._train(arm, seed)
 
     def _train(self, arm: str, seed: int) -> bool:
-        """Trains one run; returns whether that was tried, False where another process has it."""
+        """Trains one run; returns False, without training, where another process holds it."""
         path = self.plan.run_path(arm, seed)
         path.mkdir(parents=True, exist_ok=True)
         with busy(self._display, f"training {arm}/{seed}") as tell:
@@ -138,7 +138,7 @@ class Comparison:
         )
 
     def _left(self, seconds: float, count: int) -> str:
-        """Returns how long `count` more runs will take, by those that this process trained."""
+        """Returns the time that `count` more runs will take, by those that this process trained."""
         self._seconds.append(seconds)
         mean = sum(self._seconds) / len(self._seconds)
         return f", about {mean * count / 60:.1f} min left" if count else ""
@@ -151,7 +151,7 @@ class Comparison:
         return {key: self._read[key] for key in keys if key in self._read}
 
     def stopped_after(self, arm: str, seed: int) -> list[int]:
-        """Returns the seeds before `seed` by which the arm was found hopeless, or none."""
+        """Returns the earlier seeds after which the stopping rule ended the arm, or none."""
         settings = self.plan.config.comparison
         if not settings.stop_hopeless or arm == self.plan.reference:
             return []
@@ -163,7 +163,7 @@ class Comparison:
         return []
 
     def _is_hopeless(self, arm: str, runs: Runs, seeds: tuple[int, ...]) -> bool:
-        """Whether an arm's finished runs with these seeds say so; judged once for each set."""
+        """True if the stopping rule ends the arm after these seeds; judged once for each set."""
         reference = self.plan.reference
         keys = [key for key in runs if key[0] in (arm, reference) and key[1] in seeds]
         asked = (arm, *keys)
@@ -180,8 +180,8 @@ class Comparison:
         return self._judged[asked]
 
     def write(self) -> dict[str, Any]:
-        """Writes comparison.json, comparison.md and report.html; returns the first."""
-        summary = plain(self._summary())
+        """Writes comparison.json, comparison.md and report.html; returns what the first holds."""
+        summary = json_value(self._summary())
         with turn_at(self.plan.path):
             write_json(self.plan.path / "comparison.json", summary)
             write_text(self.plan.path / "comparison.md", markdown(summary))
@@ -195,7 +195,6 @@ class Comparison:
         rows = arm_rows(plan.arms, runs, plan.reference, num_resamples=settings.resamples)
         names = [arm.name for arm in plan.arms]
         protocol = next(iter(runs.values())).result["protocol"] if runs else {}
-        log = plan.split.interactions
         return {
             "format_version": 1,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -208,11 +207,7 @@ class Comparison:
             ),
             "missing": self._missing(runs),
             "data": {
-                "source": log.source,
-                "sha256": log.sha256,
-                "users": log.num_users,
-                "items": log.num_items,
-                "interactions": log.num_events,
+                **plan.split.interactions.as_json(),
                 "evaluated_users": len(plan.split.evaluated_users("test")),
             },
             "split": plan.split.name,
@@ -234,7 +229,7 @@ class Comparison:
         }
 
     def _missing(self, runs: Runs) -> list[dict[str, Any]]:
-        """Returns the runs that the report is without, and why."""
+        """Returns the runs that are missing from the report, each with the reason."""
         missing = []
         for arm, seed in self.plan.run_keys():
             if (arm, seed) in runs:

@@ -1,9 +1,9 @@
-"""A comparison in Markdown: for the screen, a pull request, a paper's draft."""
+"""comparison.md: a comparison in Markdown, and its main table for the screen."""
 
 from typing import Any
 
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
-from ufnrec_tf.report.wording import p_value, percent, provenance, with_spread
+from ufnrec_tf.report.wording import p_value, provenance, relative_difference, with_spread
 
 COLUMNS = (
     "arm",
@@ -20,7 +20,7 @@ def markdown(summary: dict[str, Any]) -> str:
     """Returns comparison.md.
 
     Args:
-        summary: What comparison.json holds.
+        summary: The contents of comparison.json.
     """
     lines = ["# Comparison", "", f"**{summary['verdict']}**", "", *table_lines(summary), ""]
     lines += ["## Every metric", "", *_metric_lines(summary), ""]
@@ -34,12 +34,12 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def table_lines(summary: dict[str, Any]) -> list[str]:
-    """Returns the main table in Markdown, a row an arm; what is not known stays blank."""
+    """Returns the main table in Markdown, a row for each arm; unknown cells are blank."""
     rows = [_row(row, summary) for row in summary["arms"]]
-    return _table(COLUMNS, rows)
+    return _table_lines(COLUMNS, rows)
 
 
-def _table(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
+def _table_lines(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     lines = [columns, ["-" * width for width in widths], *rows]
     return [
@@ -49,12 +49,14 @@ def _table(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
 
 def _row(row: dict[str, Any], summary: dict[str, Any]) -> list[str]:
     difference = (row["difference"] or {}).get(MAIN)
-    is_reference = row["name"] == summary["reference"]
+    change = "reference" if row["name"] == summary["reference"] else ""
+    if difference:
+        change = relative_difference(difference["relative"])
     ratio = row["cost"]["ratio"]
     return [
         row["name"],
         *(with_spread(row, name) for name in COMPARED),
-        percent(difference["relative"]) if difference else "reference" if is_reference else "",
+        change,
         p_value(difference["p_holm"]) if difference else "",
         difference["verdict"] if difference else "",
         f"x {ratio:.2f}" if ratio else "",
@@ -79,4 +81,4 @@ def _metric_lines(summary: dict[str, Any]) -> list[str]:
                     found["verdict"],
                 ]
             )
-    return _table(columns, rows)
+    return _table_lines(columns, rows)

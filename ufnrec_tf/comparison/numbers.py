@@ -1,4 +1,4 @@
-"""Finished runs to differences, intervals, tests, slices."""
+"""The numbers of a comparison: differences, intervals, tests and slices of finished runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import pandas as pd
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import read_json
 from ufnrec_tf.data.splits import Split
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, METRICS
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
 from ufnrec_tf.evaluation.statistics import (
     Difference,
     effect_size,
@@ -21,7 +21,9 @@ from ufnrec_tf.evaluation.statistics import (
     verdict,
 )
 from ufnrec_tf.evaluation.user_groups import Slice
-from ufnrec_tf.runs.workdir import RANKS_FILES, JsonLines
+from ufnrec_tf.report.run_facts import validation_lines
+from ufnrec_tf.report.run_numbers import target_values, user_means
+from ufnrec_tf.runs.workdir import RANKS_FILES
 
 
 class FinishedRun(NamedTuple):
@@ -29,7 +31,7 @@ class FinishedRun(NamedTuple):
 
     Attributes:
         path: Its work directory.
-        result: What its result.json holds.
+        result: The contents of its result.json.
         ranks: Part to int64 [M], the rank of each target.
         evaluations: The lines of metrics.jsonl that training wrote on validation.
         users: Part to int32 [M], ascending, the user of each target.
@@ -51,18 +53,16 @@ def read_run(path: Path, split: Split) -> FinishedRun:
 
     Args:
         path: Its work directory.
-        split: Of the comparison; the run's users must be its evaluated users.
+        split: The comparison's split; the run's users must be its evaluated users.
 
     Raises:
         UserError: If a file is missing, damaged or about other users.
     """
     result = read_json(path / "result.json")
     ranks = {part: _read_ranks(path / name, split, part) for part, name in RANKS_FILES.items()}
-    lines = JsonLines(path / "metrics.jsonl").read()
-    found = [x for x in lines if x.get("split") == "validation" and "mode" not in x]
     # Student and teacher may both have been scored: the better stood for the run.
     better: dict[int, dict[str, Any]] = {}
-    for line in found:
+    for line in validation_lines(path):
         before = better.get(line["step"])
         if before is None or line["ndcg@10"] > before["ndcg@10"]:
             better[line["step"]] = line
@@ -79,12 +79,12 @@ def _read_ranks(path: Path, split: Split, part: str) -> np.ndarray:
         raise UserError(f"{path}: cannot be read ({own_words(error)}). {again}") from error
     expected = split.interactions.user_ids[split.users(part)].astype(str)
     if len(users) != len(expected) or (users.astype(str) != expected).any():
-        raise UserError(f"{path}: is about other users than the data given now. {again}")
+        raise UserError(f"{path}: has other users than the data given now. {again}")
     return ranks
 
 
 class Pairs(NamedTuple):
-    """What intervals and tests start from.
+    """The values of users, original and resampled, from which intervals and tests are made.
 
     Attributes:
         reference: The arm that the others are compared with.
@@ -129,20 +129,12 @@ class Pairs(NamedTuple):
 def user_values(ranks: np.ndarray, users: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
     """Returns each user's mean of each metric over the user's targets, float64 [U, metrics].
 
-    What follows resamples users, never targets, which of one user are no independent draws.
-
     Args:
         ranks: int64 [M].
         users: int32 [M], ascending, the user of each.
         metrics: Their names.
     """
-    columns = []
-    for metric in metrics:
-        name, _, cutoff = metric.partition("@")
-        columns.append(METRICS[name](ranks, int(cutoff) if cutoff else None))
-    first = np.flatnonzero(np.diff(users, prepend=-1))
-    counts = np.diff(first, append=len(users))
-    return np.add.reduceat(np.stack(columns, axis=1), first, axis=0) / counts[:, None]
+    return user_means(target_values(ranks, metrics), users)
 
 
 def make_pairs(
@@ -246,7 +238,7 @@ def slice_numbers(
 def is_hopeless(
     runs: Runs, arm: str, reference: str, *, metric: str, margin: float, num_resamples: int
 ) -> bool:
-    """Whether the arm's interval on validation lies below the reference by more than `margin`.
+    """True if the arm's interval on validation lies below the reference by more than `margin`.
 
     Args:
         runs: Finished runs with the seeds to judge by.

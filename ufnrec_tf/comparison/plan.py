@@ -1,4 +1,4 @@
-"""What a comparison consists of: arms, seeds, the reference, and where their runs lie."""
+"""The plan of a comparison: its arms, seeds, reference, and the folders of its runs."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ from ufnrec_tf.training.checks import check_names
 
 
 class Plan(NamedTuple):
-    """What is compared.
+    """The arms, seeds and data of a comparison.
 
     Attributes:
         path: The comparison's directory.
-        config: What the arms have in common.
+        config: The settings that the arms share.
         arms: The arms, in the order of the report.
         seeds: The seeds, in the order of training.
         reference: Name of the arm that the others are compared with.
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
         return own
 
     def is_done(self, arm: str, seed: int) -> bool:
-        """Whether a run has finished."""
+        """True if a run has finished."""
         return is_done(self.run_config(arm), self.run_path(arm, seed))
 
     def run_keys(self) -> list[tuple[str, int]]:
@@ -87,14 +87,14 @@ def chosen_run(plan: Plan) -> tuple[str, int]:
     """Returns the arm and the seed of `comparison.run`.
 
     Raises:
-        UserError: If it is no run of the plan.
+        UserError: If the plan has no such run.
     """
     known = {f"{arm.name}/{seed}": (arm.name, seed) for arm in plan.arms for seed in plan.seeds}
     return pick(known, plan.config.comparison.run, key="comparison.run")
 
 
 def check_arms(plan: Plan) -> None:
-    """Checks what the arms set, names in tables included, before anything is made.
+    """Checks the settings of all arms, names in tables included, before anything is written.
 
     Raises:
         UserError: Naming the arm.
@@ -111,10 +111,10 @@ def check_arms(plan: Plan) -> None:
 
 
 def enter(plan: Plan, record: dict[str, Any]) -> None:
-    """Makes the comparison's directory, or checks that it is of the same comparison.
+    """Makes the comparison's directory, or checks that it belongs to the same comparison.
 
     Raises:
-        UserError: If data, split, budget or settings were others, here or in one of its runs.
+        UserError: If data, split, budget or settings differ, here or in one of its runs.
     """
     with turn_at(plan.path):
         Workdir(plan.path).check_same(record["identity"])
@@ -128,7 +128,7 @@ def enter(plan: Plan, record: dict[str, Any]) -> None:
 
 
 def comparison_record(plan: Plan, data_path: str, command: list[str]) -> dict[str, Any]:
-    """Returns what the comparison's config.json holds."""
+    """Returns the contents of the comparison's config.json."""
     record = run_record(plan.config, plan.source, 0, data_path=data_path, command=command)
     identity = {key: value for key, value in record["identity"].items() if key != "seed"}
     values = record["config"]

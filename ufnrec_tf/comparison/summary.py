@@ -1,4 +1,4 @@
-"""What a comparison found, as one dict of plain values: comparison.json, and source of the rest."""
+"""The findings of a comparison as one dict, comparison.json, from which the rest is written."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ import numpy as np
 from ufnrec_tf.comparison.numbers import FinishedRun, Runs, differences, make_pairs
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
 from ufnrec_tf.evaluation.statistics import LEVEL, NOT_SHOWN
-from ufnrec_tf.report.wording import _is_number, flat_future, percent
+from ufnrec_tf.report.suspects import flat_future, named_suspects
+from ufnrec_tf.report.wording import is_number, relative_difference
 from ufnrec_tf.training.arms import Arm
 
 METHOD = {
@@ -52,7 +53,9 @@ def arm_rows(
                     [r["false_negatives"].get("detection", {}) for r in results]
                 ),
                 "future": _mean_dict([flat_future(r["false_negatives"]) for r in results]),
-                "suspects": _suspects(results),
+                "suspects": next(
+                    filter(None, (named_suspects(r["false_negatives"]) for r in results)), None
+                ),
                 "curve": curve([run.evaluations for run in own.values()]),
             }
         )
@@ -63,15 +66,6 @@ def arm_rows(
         cost = row["cost"]["cpu_seconds_per_1000_users"]
         row["cost"]["ratio"] = cost / base if cost and base else None
     return rows
-
-
-def _suspects(results: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Returns the most flagged items and the examples of the first run that has any."""
-    for result in results:
-        found = result["false_negatives"]
-        if found.get("most_flagged"):
-            return {key: found.get(key, []) for key in ("most_flagged", "examples")}
-    return None
 
 
 def _run_row(seed: int, run: FinishedRun) -> dict[str, Any]:
@@ -110,7 +104,7 @@ def _over_runs(
 
 
 def _mean(values: Any) -> float | None:
-    known = [value for value in values if _is_number(value)]
+    known = [value for value in values if is_number(value)]
     return float(np.mean(known)) if known else None
 
 
@@ -168,19 +162,19 @@ def headline(rows: Sequence[dict[str, Any]], reference: str) -> str:
             continue
         found = row["difference"][MAIN]
         is_shown = found["verdict"] != NOT_SHOWN
-        size = f" ({percent(found['relative'])})" if is_shown else ""
+        size = f" ({relative_difference(found['relative'])})" if is_shown else ""
         groups.setdefault(found["verdict"].capitalize(), []).append(row["name"] + size)
     order = ("Better", "Worse", "No difference shown", "Not compared yet")
     parts = [f"{name}: {', '.join(groups[name])}" for name in order if name in groups]
     return f"{MAIN.upper()} against {reference}. {'. '.join(parts)}."
 
 
-def plain(value: Any) -> Any:
-    """Returns the value fit for JSON: what is not finite becomes None, tuples become lists."""
+def json_value(value: Any) -> Any:
+    """Returns a value that JSON can hold: no number that is not finite, no tuples."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,16 @@ class Interactions:
     def is_epoch(self) -> bool:
         """True if times are seconds since 1970, False if they only give an order."""
         return self.reading is not None and self.reading.is_epoch
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns source, hash and counts, as the results of runs and comparisons hold them."""
+        return {
+            "source": self.source,
+            "sha256": self.sha256,
+            "users": self.num_users,
+            "items": self.num_items,
+            "interactions": self.num_events,
+        }
 
     def moment_text(self, time: float) -> str:
         """Returns a time as text: a date if times are seconds since 1970, else the number."""

@@ -1,31 +1,52 @@
-"""A chart's values, drawn for the page and as PNG."""
+"""Charts, drawn by matplotlib: as SVG within a page, as PNG beside it."""
 
 import logging
-import math
-from collections.abc import Sequence
-from html import escape
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from xml.etree import ElementTree
+
+from markupsafe import Markup
 
 from ufnrec_tf.common.files import written_whole
-from ufnrec_tf.report.html_parts import COLOURS
+from ufnrec_tf.common.text import plain
+from ufnrec_tf.report.colours import COLOURS, LINE_COLOURS
 
-NUM_COLOURS = 8
-"""Classes c0 ... c7 of the page's style sheet; c0 is the reference's."""
+if TYPE_CHECKING:  # matplotlib takes half a second to import: only where something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 DASHES = ((), (6, 3), (2, 3), (8, 3, 2, 3))
 """Lengths of dashes and gaps of the lines that share a colour."""
+WIDTH, HEIGHT = 5.2, 3.0
+"""Inches of a chart, without its title and legend."""
+ROW_HEIGHT = 0.52
+"""Inches of a row of a forest plot."""
+DOTS_PER_INCH = 180
+LEGEND_WIDTH = 56
+"""Characters after which a name in a legend is broken into lines."""
+STYLE = {
+    "font.size": 10,
+    "font.sans-serif": ["DejaVu Sans"],  # within a page, its style sheet has the last word
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 
 class Series(NamedTuple):
     """One line of a line chart.
 
     Attributes:
-        name: For the legend.
-        place: Which colour and dashes.
+        name: Its name in the legend.
+        place: Selects its colour and dashes; 0 is the reference.
         x: Ascending.
-        y: One a place of x; None where there is none.
+        y: A value for each x; None where there is none.
         low: Lower edge of the band, or empty for no band.
-        high: Upper edge.
+        high: Upper edge of the band, or empty.
     """
 
     name: str
@@ -40,12 +61,12 @@ class Bar(NamedTuple):
     """One row of a forest plot.
 
     Attributes:
-        name: Of the arm.
-        place: Which colour.
-        low: Lower end of the interval; estimate and high likewise. None: not known.
-        estimate: Where the mark is.
-        high: Upper end.
-        text: What to say beside it.
+        name: Name of the arm.
+        place: Selects its colour.
+        low: Lower end of the interval, or None where it is not known.
+        estimate: Place of the mark, or None.
+        high: Upper end of the interval, or None.
+        text: The numbers in words.
     """
 
     name: str
@@ -57,25 +78,19 @@ class Bar(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Something that happened at a place of the horizontal axis of a line chart.
-
-    Attributes:
-        x: Where.
-        text: What.
-    """
+    """An event at one place of the horizontal axis of a line chart."""
 
     x: float
     text: str
 
 
 class LineChart(NamedTuple):
-    """What a line chart shows, for the page and for a picture alike.
+    """Lines over one horizontal axis.
 
     Attributes:
-        name: Of a file, without its ending.
+        name: File name of the picture, without its ending.
         title: What the values are.
-        x_label: Under the axis.
-        digits: Decimals of the vertical axis.
+        x_label: Text under the axis.
         series: The lines.
         marks: Vertical lines.
     """
@@ -83,21 +98,20 @@ class LineChart(NamedTuple):
     name: str
     title: str
     x_label: str
-    digits: int
     series: Sequence[Series]
     marks: Sequence[Mark] = ()
 
 
 class Histogram(NamedTuple):
-    """What a histogram shows, for the page and for a picture alike.
+    """Counts of adjoining ranges.
 
     Attributes:
-        name: Of a file, without its ending.
+        name: File name of the picture, without its ending.
         title: What the counts are.
-        x_label: Under the axis.
-        edges: Of the bars, ascending, one more than counts.
+        x_label: Text under the axis.
+        edges: Edges of the bars, ascending, one more than counts.
         counts: Height of each bar.
-        ticks: Places on the axis, and what to write there.
+        ticks: Places on the axis with their texts; empty for round whole numbers.
     """
 
     name: str
@@ -105,236 +119,45 @@ class Histogram(NamedTuple):
     x_label: str
     edges: Sequence[float]
     counts: Sequence[float]
-    ticks: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str]] = ()
 
 
-Chart = LineChart | Histogram
+class Forest(NamedTuple):
+    """Relative differences with their intervals; zero is in the middle.
+
+    Attributes:
+        name: File name of the picture, without its ending.
+        title: What is compared.
+        bars: The rows, from top to bottom.
+        scale: The largest difference that fits, either side; 0.1 for 10%.
+    """
+
+    name: str
+    title: str
+    bars: Sequence[Bar]
+    scale: float
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Returns about `count` round numbers that lie in the range, ascending."""
-    if not high > low:
-        high = low + (abs(low) or 1.0)
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
+Chart = LineChart | Histogram | Forest
 
 
-def whole_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Returns round whole numbers of a horizontal axis, and what to write there."""
-    return [(tick, f"{tick:,.0f}") for tick in nice_ticks(low, high, 6) if tick == int(tick)]
-
-
-class AxisLimits(NamedTuple):
-    """Ends of a chart's axes."""
-
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-
-
-def limits(chart: Chart) -> AxisLimits | None:
-    """Returns the ends of a chart's axes, None where it has nothing to show."""
+def is_empty(chart: Chart) -> bool:
+    """True if a chart has nothing to show."""
     if isinstance(chart, Histogram):
-        if not len(chart.counts):
-            return None
-        return AxisLimits(chart.edges[0], chart.edges[-1], 0.0, 1.05 * max(chart.counts) or 1.0)
-    points = [
-        (x, value)
-        for line in chart.series
-        for values in (line.y, line.low, line.high)
-        for x, value in zip(line.x, values, strict=False)
-        if value is not None
-    ]
-    if not points:
-        return None
-    x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
-    y_low, y_high = min(y for _, y in points), max(y for _, y in points)
-    space = (y_high - y_low) * 0.05 or abs(y_high) * 0.1 or 1.0
-    y_low, y_high = (y_low if y_low == 0 else y_low - space), y_high + space
-    return AxisLimits(x_low, x_high if x_high > x_low else x_low + 1, y_low, y_high)
+        return not len(chart.counts)
+    if isinstance(chart, Forest):
+        return not chart.bars
+    return all(value is None for line in chart.series for value in line.y)
 
 
-def colour(place: int) -> int:
-    """Returns the number of a place's colour; only the first has that of the reference."""
-    return place if place == 0 else 1 + (place - 1) % (NUM_COLOURS - 1)
+def colour(place: int) -> str:
+    """Returns the colour of a place; only place 0 has that of the reference."""
+    return LINE_COLOURS[place if place == 0 else 1 + (place - 1) % (len(LINE_COLOURS) - 1)]
 
 
 def dashes(place: int) -> tuple[int, ...]:
-    """Returns lengths of dashes and gaps of a place's lines, empty for an unbroken one."""
-    return DASHES[place // NUM_COLOURS % len(DASHES)] if place else (4, 3)
-
-
-WIDTH, HEIGHT = 520, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 40
-
-
-def forest(bars: Sequence[Bar], *, scale: float) -> str:
-    """Returns a forest plot of relative differences; zero is in the middle.
-
-    Args:
-        bars: A row each.
-        scale: The largest difference that is shown, either side; 0.1 for 10%.
-    """
-    rows = "".join(_forest_row(bar, scale) for bar in bars)
-    decimals = 0 if scale >= 0.04 else 1
-    axis = "".join(
-        f'<text x="{_place(tick, scale):.2f}%" y="12" text-anchor="middle">'
-        f"{format(tick, f'+.{decimals}%') if tick else '0'}</text>"
-        for tick in nice_ticks(-scale, scale, 4)
-    )
-    return (
-        f'<div class="forest">{rows}<div class="row">'
-        f'<svg class="axis" height="16">{axis}</svg></div></div>'
-    )
-
-
-def _place(value: float, scale: float) -> float:
-    """Returns where a difference is, in per cent of the width; margins of 8 for tick labels."""
-    share = max(-1.0, min(1.0, value / scale))
-    return 50 + 42 * share
-
-
-def _forest_row(bar: Bar, scale: float) -> str:
-    lines = '<line class="zero" x1="50%" x2="50%" y1="0" y2="100%"/>'
-    if bar.estimate is not None and bar.low is not None and bar.high is not None:
-        low, middle, high = (_place(value, scale) for value in (bar.low, bar.estimate, bar.high))
-        lines += (
-            f'<line class="interval c{colour(bar.place)}" x1="{low:.2f}%" x2="{high:.2f}%" '
-            f'y1="13" y2="13"/><circle class="mark c{colour(bar.place)}" cx="{middle:.2f}%" '
-            f'cy="13" r="5"><title>{escape(bar.name)}: {escape(bar.text)}</title></circle>'
-        )
-    return (
-        f'<div class="row"><div class="name">{escape(bar.name)}</div><svg height="26">{lines}</svg>'
-        f'<div class="value">{escape(bar.text)}</div></div>'
-    )
-
-
-def _dash(place: int) -> str:
-    pattern = " ".join(map(str, dashes(place)))
-    return f' stroke-dasharray="{pattern}"' if pattern else ""
-
-
-def figure(chart: Chart) -> str:
-    """Returns a chart for the page, empty where it has nothing to show."""
-    found = limits(chart)
-    if found is None:
-        return ""
-    to = _Scale(*found)
-    if isinstance(chart, Histogram):
-        decimals = 0 if found.y_high >= 5 else 1
-        body = _grid(to, chart.x_label, decimals, chart.ticks) + _bars(chart, to)
-        return _figure(chart.title, body)
-    body = _grid(to, chart.x_label, chart.digits)
-    body += "".join(_mark(mark, to) for mark in chart.marks if to.x_low <= mark.x <= to.x_high)
-    body += "".join(_band(line, to) for line in chart.series)
-    body += "".join(_line(line, to) for line in chart.series)
-    legend = "".join(
-        f'<span><svg width="26" height="10"><line class="curve c{colour(line.place)}" x1="0" '
-        f'x2="26" y1="5" y2="5"{_dash(line.place)}/></svg> {escape(line.name)}</span>'
-        for line in chart.series
-    )
-    return _figure(chart.title, body, legend)
-
-
-def line_chart(series: Sequence[Series], *, title: str, x_label: str, digits: int) -> str:
-    """Returns a line chart with bands and a legend; see `LineChart`."""
-    return figure(LineChart("", title, x_label, digits, series))
-
-
-def _figure(title: str, body: str, legend: str = "") -> str:
-    return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>'
-        f'<div class="legend">{legend}</div></figure>'
-    )
-
-
-class _Scale(NamedTuple):
-    """From values to places in the picture."""
-
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-
-    def x(self, value: float) -> float:
-        share = (value - self.x_low) / (self.x_high - self.x_low)
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        share = (value - self.y_low) / (self.y_high - self.y_low)
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-
-def _grid(
-    to: _Scale, x_label: str, digits: int, ticks: Sequence[tuple[float, str]] | None = None
-) -> str:
-    parts = []
-    for tick in nice_ticks(to.y_low, to.y_high):
-        y = to.y(tick)
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:,.{digits}f}</text>'
-        )
-    for place, text in whole_ticks(to.x_low, to.x_high) if ticks is None else ticks:
-        anchor = "end" if to.x(place) > WIDTH - 30 and len(text) > 6 else "middle"
-        parts.append(
-            f'<text x="{to.x(place):.1f}" y="{HEIGHT - BOTTOM + 16}" '
-            f'text-anchor="{anchor}">{escape(text)}</text>'
-        )
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(
-        f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
-    )
-    return "".join(parts)
-
-
-def _bars(chart: Histogram, to: _Scale) -> str:
-    parts = []
-    for left, right, count in zip(chart.edges, chart.edges[1:], chart.counts, strict=False):
-        x, y = to.x(left), to.y(count)
-        parts.append(
-            f'<rect class="mark c1" x="{x + 0.5:.1f}" y="{y:.1f}" '
-            f'width="{max(to.x(right) - x - 1, 0.5):.1f}" height="{to.y(0) - y:.1f}"/>'
-        )
-    return "".join(parts)
-
-
-def _mark(mark: Mark, to: _Scale) -> str:
-    x = to.x(mark.x)
-    is_left = x > (LEFT + WIDTH) / 2
-    anchor, shift = ("end", -4) if is_left else ("start", 4)
-    return (
-        f'<line class="moment" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text x="{x + shift:.1f}" y="{HEIGHT - BOTTOM - 6}" text-anchor="{anchor}">'
-        f"{escape(mark.text)}</text>"
-    )
-
-
-def _path(xs: Sequence[float], ys: Sequence[float | None], to: _Scale) -> list[str]:
-    return [f"{to.x(x):.1f},{to.y(y):.1f}" for x, y in zip(xs, ys, strict=True) if y is not None]
-
-
-def _band(line: Series, to: _Scale) -> str:
-    if not line.low or list(line.low) == list(line.high):
-        return ""
-    edge = _path(line.x, line.high, to) + _path(line.x, line.low, to)[::-1]
-    return f'<polygon class="band c{colour(line.place)}" points="{" ".join(edge)}"/>'
-
-
-def _line(line: Series, to: _Scale) -> str:
-    points = _path(line.x, line.y, to)
-    style = f'class="curve c{colour(line.place)}"{_dash(line.place)}'
-    name = f"<title>{escape(line.name)}</title>"
-    return f'<polyline {style} points="{" ".join(points)}">{name}</polyline>'
-
-
-INCHES = (6.4, 4.0)
-DOTS_AN_INCH = 150
+    """Returns the lengths of dashes and gaps of a place's lines, empty for an unbroken one."""
+    return DASHES[place // len(LINE_COLOURS) % len(DASHES)] if place else (4, 3)
 
 
 def write_pictures(folder: Path, charts: Sequence[Chart]) -> list[Path]:
@@ -343,93 +166,243 @@ def write_pictures(folder: Path, charts: Sequence[Chart]) -> list[Path]:
     Pictures of charts that have nothing to show any more are removed.
 
     Args:
-        folder: Where to.
-        charts: What to draw; their names are the files'.
+        folder: Folder of the pictures.
+        charts: The charts; their names are the files'.
 
     Returns:
         The files, in the order of the charts.
 
     Raises:
-        UserError: If the disk does not take them.
+        UserError: If a file cannot be written.
     """
-    # The library tells of its fonts' cache there, which is nothing to the user.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for leftover in folder.glob(".*.new"):  # of a process that was killed
         leftover.unlink()
     written = []
     for chart in charts:
         path = folder / f"{chart.name}.png"
-        if limits(chart) is None:
+        if is_empty(chart):
             path.unlink(missing_ok=True)
             continue
-        with written_whole(path) as new:
+        with written_whole(path) as new, _drawing(chart):
             folder.mkdir(exist_ok=True)
+            figure = _draw(chart)
+            figure.suptitle(
+                _label(chart.title), x=0.01, ha="left", fontsize=11, fontweight="bold"
+            ).set_parse_math(False)
             # No software version inside, so that the same run gives the same file.
-            _draw(chart).savefig(new, format="png", dpi=DOTS_AN_INCH, metadata={"Software": None})
+            figure.savefig(new, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
         written.append(path)
     return written
 
 
-def _draw(chart: Chart) -> Any:
-    """Returns a matplotlib figure; without `pyplot`, which would keep it and look for a screen."""
+def svg(chart: Chart) -> Markup:
+    """Returns a chart as an element for the page, without its title; empty if it is empty.
+
+    Its colours are the page's variables, and it has no ids, which several charts in one page
+    would share.
+    """
+    if is_empty(chart):
+        return Markup()
+    with _drawing(chart):
+        file = StringIO()
+        _draw(chart).savefig(file, format="svg", metadata={"Date": None}, transparent=True)
+    root = ElementTree.fromstring(file.getvalue())
+    shapes = {f"#{path.get('id')}": path.get("d", "") for path in root.iter(f"{_SVG}path")}
+    for element in list(root.iter()):
+        for child in list(element):
+            # Styles would be those of the whole page. What is clipped is within the axes anyway.
+            if child.tag in (f"{_SVG}metadata", f"{_SVG}defs"):
+                element.remove(child)
+        element.tag = element.tag.removeprefix(_SVG)
+        if element.tag == "use":  # by an id: the shape itself in its place
+            place = f"translate({element.get('x')} {element.get('y')})"
+            d, style = shapes[element.attrib[_HREF]], element.get("style", "")
+            element.tag, element.attrib = "path", {"d": d, "transform": place, "style": style}
+        element.attrib.pop("clip-path", None)
+        identity = element.attrib.pop("id", "")
+        if element.tag == "g" and identity and not re.search(r"_\d+$", identity):  # given by us
+            element.set("class", identity)
+        if "style" in element.attrib:
+            element.set("style", _page_style(element.attrib["style"]))
+    root.attrib = {
+        "viewBox": root.attrib["viewBox"],
+        "role": "img",
+        "aria-label": _label(chart.title),
+    }
+    # What the serializer writes is escaped; in one line, a page has it between its own lines.
+    return Markup(re.sub(r">\s+<", "><", ElementTree.tostring(root, encoding="unicode")))
+
+
+def _page_style(style: str) -> str:
+    """Returns a style attribute with the page's variables in place of colours."""
+    return re.sub("#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), style)
+
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_HREF = "{http://www.w3.org/1999/xlink}href"
+_VARIABLES = {light: f"var(--{name})" for name, (light, _) in COLOURS.items()}
+
+
+@contextmanager
+def _drawing(chart: Chart) -> Iterator[None]:
+    """Sets matplotlib's defaults and ours, whatever the user has set, and puts that back after."""
+    import matplotlib.style
+
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    own = {**STYLE, "svg.fonttype": "none", "svg.hashsalt": chart.name}
+    with matplotlib.style.context(["default", own]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a glyph that the font lacks is a box
+        logger.setLevel(logging.ERROR)  # its font cache is nothing to the user
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _draw(chart: Chart) -> "Figure":
+    """Returns a chart's figure; without `pyplot`, which would keep it and look for a screen."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=INCHES, layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.add_subplot()
-    # Dollars in a name are dollars.
-    axes.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
-    axes.set_xlabel(chart.x_label, parse_math=False)
-    ends = limits(chart)
-    if ends is not None:
-        axes.set_xlim(ends.x_low, ends.x_high)
-        axes.set_ylim(ends.y_low, ends.y_high)
-        axes.set_yticks(nice_ticks(ends.y_low, ends.y_high))
-    axes.grid(axis="y", color="#d8dde3", linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0, labelcolor=_FAINT)
+    for spine in axes.spines.values():
+        spine.set_color(_RULE)
+    if isinstance(chart, Forest):
+        figure.set_figheight(0.5 + ROW_HEIGHT * len(chart.bars))
+        _draw_forest(axes, chart)
+        return figure
+    axes.grid(axis="y", color=_RULE, linewidth=0.8)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0)
+    axes.set_xlabel(_label(chart.x_label), color=_FAINT, parse_math=False)
     if isinstance(chart, Histogram):
-        axes.stairs(chart.counts, chart.edges, fill=True, color=COLOURS[1])
-        places, texts = [place for place, _ in chart.ticks], [text for _, text in chart.ticks]
-        axes.set_xticks(places, texts, parse_math=False)
-        axes.yaxis.set_major_formatter("{x:,.10g}")
+        _draw_histogram(axes, chart)
     else:
         _draw_lines(axes, chart)
+        _draw_legend(figure, axes, [line.name for line in chart.series])
     return figure
 
 
-def _draw_lines(axes: Any, chart: LineChart) -> None:
+_FAINT, _RULE = COLOURS["faint"][0], COLOURS["rule"][0]
+
+
+def _label(text: str) -> str:
+    """Returns a text without the characters that act on a screen or that XML cannot hold."""
+    return re.sub("[\ufffe\uffff]", "?", plain(text))
+
+
+def _draw_histogram(axes: "Axes", chart: Histogram) -> None:
+    widths = [right - left for left, right in zip(chart.edges, chart.edges[1:], strict=False)]
+    for bar in axes.bar(
+        chart.edges[:-1], chart.counts, [0.94 * x for x in widths], align="edge", color=colour(1)
+    ):
+        bar.set_gid("bar")
+    axes.yaxis.set_major_formatter("{x:,.10g}")
+    if not chart.ticks:
+        _set_whole_ticks(axes)
+        return
+    places, texts = zip(*chart.ticks, strict=True)
+    labels = axes.set_xticks(places, [_label(text) for text in texts], parse_math=False)
+    labels[0].label1.set_horizontalalignment("left")  # the outer ones stay within the picture
+    labels[-1].label1.set_horizontalalignment("right")
+
+
+def _set_whole_ticks(axes: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _draw_lines(axes: "Axes", chart: LineChart) -> None:
     for line in chart.series:
-        style = {"color": COLOURS[colour(line.place)], "linewidth": 1.8}
         known = [(x, y) for x, y in zip(line.x, line.y, strict=True) if y is not None]
-        drawn = axes.plot([x for x, _ in known], [y for _, y in known], **style)[0]
+        if len(known) == 1:
+            axes.scatter(*known[0], s=20, color=colour(line.place)).set_gid("point")
+        drawn = axes.plot([x for x, _ in known], [y for _, y in known], linewidth=1.8)[0]
+        drawn.set(color=colour(line.place), gid="line")
         if pattern := dashes(line.place):
             drawn.set_dashes([part / 2 for part in pattern])
-        drawn.set_marker("o" if len(known) == 1 else "")
-        if len(line.low):
-            axes.fill_between(line.x, line.low, line.high, color=style["color"], alpha=0.13, lw=0)
+        if len(line.low) and list(line.low) != list(line.high):
+            band = axes.fill_between(line.x, line.low, line.high, color=colour(line.place))
+            band.set(alpha=0.13, linewidth=0, gid="band")
+    _set_whole_ticks(axes)
+    axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+    values = [y for line in chart.series for y in (*line.y, *line.low) if y is not None]
+    if min(values) == 0:
+        axes.set_ylim(bottom=0)
     low, high = axes.get_xlim()
-    ticks = whole_ticks(low, high)
-    axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
-    axes.yaxis.set_major_formatter(f"{{x:,.{chart.digits}f}}")
-    for mark in chart.marks:
-        if low <= mark.x <= high:
-            axes.axvline(mark.x, color="#5b6470", linewidth=0.8, linestyle=":")
-            is_left = mark.x > (low + high) / 2
-            axes.annotate(
-                mark.text,
-                (mark.x, 0),
-                xycoords=("data", "axes fraction"),
-                xytext=(-4 if is_left else 4, 5),
-                textcoords="offset points",
-                ha="right" if is_left else "left",
-                color="#5b6470",
-                fontsize=8,
+    marks = [mark for mark in chart.marks if low <= mark.x <= high]
+    for mark, before in zip(marks, [None, *marks], strict=False):
+        axes.axvline(mark.x, color=_FAINT, linewidth=0.8, linestyle=":", gid="moment")
+        is_near = before is not None and abs(mark.x - before.x) < (high - low) / 4
+        axes.annotate(
+            _label(mark.text),
+            (mark.x, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 14 if is_near else 3),  # above the lines, and above the mark beside it
+            textcoords="offset points",
+            ha="right" if mark.x > (low + high) / 2 else "left",
+            color=_FAINT,
+            fontsize=9.5,
+            parse_math=False,
+        )
+
+
+def _draw_legend(figure: "Figure", axes: "Axes", names: list[str]) -> None:
+    """Puts the names under the chart, which becomes as much higher."""
+    from textwrap import fill
+
+    if not any(names):
+        return
+    columns = 2 if len(names) > 1 and max(map(len, names)) <= LEGEND_WIDTH // 2 - 4 else 1
+    texts = [fill(_label(name), LEGEND_WIDTH) for name in names]
+    num_lines = sum(text.count("\n") + 1 for text in texts) / columns
+    figure.set_figheight(HEIGHT + 0.18 * num_lines)
+    # Given by hand: a name that begins with an underscore would be left out.
+    legend = figure.legend(
+        axes.lines[: len(names)],
+        texts,
+        loc="outside lower left",
+        ncols=columns,
+        frameon=False,
+        fontsize=9.5,
+        labelcolor=COLOURS["text"][0],
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _draw_forest(axes: "Axes", chart: Forest) -> None:
+    """Draws a line of text a row, and under it the interval."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    edge = 1.08 * chart.scale
+    axes.set(xlim=(-edge, edge), ylim=(len(chart.bars), 0), yticks=[])
+    axes.spines["left"].set_visible(False)
+    axes.axvline(0, color=_FAINT, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if chart.scale >= 0.04 else 1))
+    side_by_side = axes.get_yaxis_transform()  # across the axes, down the rows
+    for row, bar in enumerate(chart.bars):
+        name = _label(bar.name if len(bar.name) <= 32 else f"{bar.name[:31]}…")
+        ends = ((0, "left", name), (1, "right", _label(bar.text)))
+        for place, alignment, text in ends:
+            axes.text(
+                place,
+                row + 0.08,
+                text,
+                transform=side_by_side,
+                ha=alignment,
+                va="top",
                 parse_math=False,
+                color=COLOURS["text"][0],
+                fontweight="bold" if place == 0 else "normal",
             )
-    names = [line.name for line in chart.series]
-    if any(names):
-        # Given by hand: a name that begins with an underscore would be left out.
-        legend = axes.legend(axes.lines[: len(names)], names, frameon=False, fontsize=8)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        if bar.estimate is not None and bar.low is not None and bar.high is not None:
+            y = row + 0.72
+            axes.plot([bar.low, bar.high], [y, y], color=colour(bar.place), lw=2.5, gid="interval")
+            axes.scatter(bar.estimate, y, s=40, color=colour(bar.place), gid="mark", zorder=3)

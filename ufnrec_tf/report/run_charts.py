@@ -1,4 +1,4 @@
-"""What the charts of one run show: its training, and its data."""
+"""The charts of a run: its training, and its data."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ufnrec_tf.data.times import as_text
-from ufnrec_tf.report.charts import Histogram, LineChart, Mark, Series, nice_ticks
+from ufnrec_tf.report.charts import Histogram, LineChart, Mark, Series
 from ufnrec_tf.report.run_facts import ArmFacts, DataFacts, RunFacts
 
 MOST_BARS = 40
@@ -45,7 +45,7 @@ def data_charts(data: DataFacts | None) -> list[LineChart | Histogram]:
 
 
 def _place(facts: RunFacts, step: float) -> float:
-    """Returns where a step is on the horizontal axis: in epochs, where these are known."""
+    """Returns the place of a step on the horizontal axis: in epochs, where these are known."""
     return step / facts.steps_an_epoch if facts.steps_an_epoch else step
 
 
@@ -60,7 +60,7 @@ def _colour_of(facts: RunFacts, arm: ArmFacts) -> int:
 
 
 def _marks(facts: RunFacts) -> list[Mark]:
-    """Returns when the gate opened and which epoch was selected, of the run itself."""
+    """Returns the marks of the run itself: the gate opened, an epoch was selected."""
     if facts.own.result is None:
         opened = [
             step for step, value in facts.own.scalars.get("gate/is_open", {}).items() if value
@@ -91,7 +91,7 @@ def _ranking(facts: RunFacts, metric: str, marks: Sequence[Mark]) -> LineChart:
                 )
             )
     title = f"{metric.upper()} on validation"
-    return LineChart(_file_name(metric), title, _x_label(facts), _digits(series), series, marks)
+    return LineChart(_file_name(metric), title, _x_label(facts), series, marks)
 
 
 def _file_name(metric: str) -> str:
@@ -113,11 +113,11 @@ def _of_arms(
         for arm in facts.arms
         if any(arm.scalars.get(tag, {}).values())
     ]
-    return LineChart(name, title, _x_label(facts), _digits(series), series, marks)
+    return LineChart(name, title, _x_label(facts), series, marks)
 
 
 def _without_its_fall(chart: LineChart) -> LineChart:
-    """Returns a chart of a loss without its first epochs, beside which nothing else shows."""
+    """Returns a chart of a loss without its first values, which would flatten the rest."""
     values = [y for line in chart.series for y in line.y if y is not None]
     if not values:
         return chart
@@ -132,7 +132,7 @@ def _without_its_fall(chart: LineChart) -> LineChart:
         series.append(line._replace(x=[x for x, _ in kept], y=[y for _, y in kept]))
     is_cut = any(len(new.x) < len(old.x) for new, old in zip(series, chart.series, strict=True))
     title = f"{chart.title}, from {chart.x_label} {begins:,.0f}" if is_cut else chart.title
-    return chart._replace(title=title, series=series, digits=_digits(series))
+    return chart._replace(title=title, series=series)
 
 
 def _line(
@@ -140,14 +140,6 @@ def _line(
 ) -> Series:
     steps = [_place(facts, step) for step in points]
     return Series(name, place, steps, [factor * value for value in points.values()])
-
-
-def _digits(series: Sequence[Series]) -> int:
-    """Returns as many decimals as tell the ticks of the vertical axis apart."""
-    values = [y for line in series for y in line.y if y is not None]
-    # As `limits` has them.
-    ticks = nice_ticks(0.0, 1.1 * (max(values, default=1.0) - min(values, default=0.0)) or 1.0)
-    return max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
 
 
 _SHARES = {
@@ -159,7 +151,7 @@ _SHARES = {
 
 
 def _memory(facts: RunFacts, marks: Sequence[Mark]) -> LineChart:
-    """Returns how the memory of the run fills and what it is used for."""
+    """Returns the chart of the shares in `_SHARES`: how the memory fills and is used."""
     scalars = facts.own.scalars
     has_memory = "memory/share_of_slots_used" in scalars
     series = [
@@ -167,11 +159,11 @@ def _memory(facts: RunFacts, marks: Sequence[Mark]) -> LineChart:
         for place, (tag, name) in enumerate(_SHARES.items())
         if has_memory and any(scalars.get(tag, {}).values())
     ]
-    return LineChart("memory", "Memory and teacher, %", _x_label(facts), 0, series, marks)
+    return LineChart("memory", "Memory and teacher, %", _x_label(facts), series, marks)
 
 
 def _popularity(counts: np.ndarray) -> LineChart:
-    """Returns the share of train events that the most popular items have."""
+    """Returns the chart of the share of train events that the most popular items have."""
     cumulative = np.cumsum(np.sort(counts)[::-1])
     shares = np.concatenate([[0.0], 100.0 * cumulative / max(int(cumulative[-1]), 1)])
     items = 100.0 * np.arange(len(shares)) / max(len(counts), 1)
@@ -179,11 +171,11 @@ def _popularity(counts: np.ndarray) -> LineChart:
     alike = Series("if all items were as popular", 0, [0.0, 100.0], [0.0, 100.0])
     own = Series("items, most popular first", 1, items[kept].tolist(), shares[kept].tolist())
     title = "Share of train events, %"
-    return LineChart("popularity", title, "share of the items, %", 0, [own, alike])
+    return LineChart("popularity", title, "share of the items, %", [own, alike])
 
 
 def _lengths(lengths: np.ndarray) -> Histogram:
-    """Returns how many users have how many events; the longest histories are left out."""
+    """Returns the histogram of events a user; the longest histories are left out."""
     most = int(np.quantile(lengths, _SHOWN_USERS, method="higher"))
     shown = lengths[lengths <= most]
     least = int(shown.min())
@@ -191,19 +183,17 @@ def _lengths(lengths: np.ndarray) -> Histogram:
     num_bars = math.ceil((most - least + 1) / width)
     edges = least - 0.5 + width * np.arange(num_bars + 1)
     counts, _ = np.histogram(shown, bins=edges)
-    ticks = [(tick, f"{tick:,.0f}") for tick in nice_ticks(edges[0], edges[-1], 6) if tick % 1 == 0]
     return Histogram(
         "lengths",
         f"Users by number of events ({len(shown) / len(lengths):.0%} of them)",
         "events",
         edges.tolist(),
         counts.tolist(),
-        ticks,
     )
 
 
 def _moments(counts: np.ndarray, edges: np.ndarray, *, is_epoch: bool) -> Histogram:
-    """Returns when events happened."""
+    """Returns the histogram of the times of events."""
     places = np.linspace(edges[0], edges[-1], 4)
     texts = [as_text(place)[:10] if is_epoch else f"{place:.6g}" for place in places]
     label = "" if is_epoch else "time, numbers of the file's own"

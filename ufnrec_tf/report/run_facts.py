@@ -1,4 +1,4 @@
-"""What is known of one run, finished or not: its files, and the data it was trained on."""
+"""The facts of one run, finished or not: its files, and the data it was trained on."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +25,13 @@ MOST_PAIRS = 10**8
 
 
 class ArmFacts(NamedTuple):
-    """What one arm of a run has left; the run itself is one, the last.
+    """The files of one arm of a run; the last arm is the run itself.
 
     Attributes:
         label: Such as `SASRec+UFNRec`.
-        result: What its result.json holds, None before it has finished.
+        result: The contents of its result.json, None before it has finished.
         evaluations: The lines of metrics.jsonl that training wrote on validation.
-        scalars: Tag -> step -> value of what TensorBoard has of training.
+        scalars: Tag -> step -> value of training, as written for TensorBoard.
         ranks: int64, the rank of each test target by `target_keys`, None where there are none.
     """
 
@@ -43,7 +43,7 @@ class ArmFacts(NamedTuple):
 
 
 class DataFacts(NamedTuple):
-    """What is known of the data, where it could be read again.
+    """The data of a run, read again.
 
     Attributes:
         summary: Counts; see `data.summary`.
@@ -66,21 +66,21 @@ class DataFacts(NamedTuple):
 
     @property
     def is_epoch(self) -> bool:
-        """Whether times are seconds since 1970; else they are the file's own numbers."""
+        """True if times are seconds since 1970; else they are the file's own numbers."""
         return bool(self.summary.get("reading", {}).get("is_epoch", False))
 
 
 class RunFacts(NamedTuple):
-    """All that the page of a run is made of.
+    """The source of all that the page of a run shows.
 
     Attributes:
         path: The work directory.
-        config: What the run was set to.
-        record: What config.json holds.
+        config: The settings of the run.
+        record: The contents of config.json.
         arms: The arms trained beside the run, then the run itself.
-        data: What is known of the data, or None.
-        why_no_data: What to say where it is not known.
-        is_running: Whether a process is at work in the directory.
+        data: The data, or None where it could not be read.
+        why_no_data: The reason, or empty.
+        is_running: True if a process is at work in the directory.
     """
 
     path: Path
@@ -98,14 +98,14 @@ class RunFacts(NamedTuple):
 
     @property
     def steps_an_epoch(self) -> float:
-        """Steps of an epoch, 0 where no evaluation tells."""
+        """Steps of an epoch, 0 where there is no evaluation to count them by."""
         lines = [line for arm in self.arms for line in arm.evaluations if line["epoch"]]
         # An epoch that the limit of steps cut short has more than its number says.
         return min((line["step"] / line["epoch"] for line in lines), default=0.0)
 
 
-def read_arms(path: Path, config: ConfigDict) -> tuple[ArmFacts, ...]:
-    """Returns the arms beside a run and the run itself, whatever there is of them.
+def read_arms(path: Path) -> tuple[ArmFacts, ...]:
+    """Returns the arms beside a run and, last, the run itself, finished or not.
 
     Raises:
         UserError: If a file is damaged.
@@ -126,12 +126,16 @@ def _read_arm(path: Path, name: str) -> ArmFacts:
     label = result["label"] if result else name or "this run"
     if result and name and name not in POLICIES:
         label = f"{label}, {name}"
-    lines = JsonLines(path / "metrics.jsonl").read()
-    evaluations = [x for x in lines if x.get("split") == "validation" and "mode" not in x]
     scalars = read_scalars(path / "tensorboard" / "train")
     ranks_path = path / RANKS_FILES["test"]
     ranks = _read_ranks(ranks_path) if is_done and ranks_path.is_file() else None
-    return ArmFacts(label, result, evaluations, scalars, ranks)
+    return ArmFacts(label, result, validation_lines(path), scalars, ranks)
+
+
+def validation_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a run's metrics.jsonl that training wrote on validation."""
+    lines = JsonLines(path / "metrics.jsonl").read()
+    return [x for x in lines if x.get("split") == "validation" and "mode" not in x]
 
 
 def _read_ranks(path: Path) -> pd.Series:
@@ -153,7 +157,7 @@ def target_keys(users: np.ndarray) -> pd.MultiIndex:
 
 
 def read_data(config: ConfigDict, path: str, *, sha256: str) -> DataFacts:
-    """Returns what is known of the data of a run.
+    """Returns the facts of the data of a run.
 
     Args:
         config: Of the run.
@@ -184,7 +188,7 @@ def read_data(config: ConfigDict, path: str, *, sha256: str) -> DataFacts:
 
 
 def _times(timestamps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns how many events fall between evenly spaced moments: counts and edges."""
+    """Returns the histogram of times: counts and edges."""
     if timestamps is None or not len(timestamps) or np.ptp(timestamps) == 0:
         return None
     counts, edges = np.histogram(timestamps, bins=40)

@@ -1,5 +1,6 @@
-"""From the ranks of a run, its arms and simple baselines to means with intervals over users."""
+"""The scores of a run, its arms and simple baselines: means with intervals over users."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +23,12 @@ class ScoreRow(NamedTuple):
     """One row of the final table.
 
     Attributes:
-        label: Who is scored.
+        label: Name of the run, arm or baseline.
         metrics: Each of `COMPARED` to its mean on test with its interval over users; the ends
             are NaN where the users' ranks are not known.
         lead: How much more of `MAIN` the run has than this row, relative, paired over users;
             None for the run itself and where it is not known.
-        is_run: Whether it is the run itself.
+        is_run: True for the run itself.
     """
 
     label: str
@@ -40,9 +41,9 @@ class SliceRow(NamedTuple):
     """One group of users.
 
     Attributes:
-        family: What the users were grouped by.
-        label: The values that the group has of it.
-        num_users: Different users in it.
+        family: The quantity that the users were grouped by.
+        label: Range of that quantity in this group.
+        num_users: Number of different users in it.
         means: Label of the row to its mean of `MAIN` with its interval.
     """
 
@@ -53,12 +54,12 @@ class SliceRow(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What a run scored on test.
+    """The scores of a run on test.
 
     Attributes:
         rows: Baselines, arms, the run itself last; empty before the run has finished.
         slices: Groups of users, for the rows whose users' ranks are known.
-        num_users: Users that the intervals are over; 0 where there are none.
+        num_users: Number of users that the intervals are over; 0 without intervals.
     """
 
     rows: list[ScoreRow]
@@ -67,24 +68,24 @@ class Numbers(NamedTuple):
 
 
 def score(facts: RunFacts) -> Numbers:
-    """Returns what a run and those beside it scored on test."""
+    """Returns the scores on test of a run and of those beside it."""
     if facts.own.result is None:
         return Numbers([], [], 0)
     ranks = _ranks_by_label(facts)
     users = _users(facts) if ranks else np.zeros(0, object)
-    per_target = {label: _values(row) for label, row in ranks.items()}
-    values = {label: _user_means(row, users) for label, row in per_target.items()}
+    per_target = {label: target_values(row, COMPARED) for label, row in ranks.items()}
+    values = {label: user_means(row, users) for label, row in per_target.items()}
     num_users = len(_starts(users))
-    told = {row["label"]: row for row in facts.own.result["table"]}
-    labels = list(dict.fromkeys([*(x for x in told if x != facts.own.label), *ranks]))
+    reported = {row["label"]: row for row in facts.own.result["table"]}
+    labels = list(dict.fromkeys([*(x for x in reported if x != facts.own.label), *ranks]))
     labels = [*(label for label in labels if label != facts.own.label), facts.own.label]
     intervals, leads = _intervals(values, facts.own.label)
     rows = []
     for label in labels:
         found = intervals.get(label, {})
-        if label in told:  # what the run has said stays; the ends are new
+        if label in reported:  # the run's own means stay; the ends are new
             found = {
-                name: found.get(name, _UNKNOWN)._replace(estimate=told[label][name])
+                name: found.get(name, _UNKNOWN)._replace(estimate=reported[label][name])
                 for name in COMPARED
             }
         rows.append(ScoreRow(label, found, leads.get(label), label == facts.own.label))
@@ -101,11 +102,11 @@ def _users(facts: RunFacts) -> np.ndarray:
 
 
 def _starts(users: np.ndarray) -> np.ndarray:
-    """Returns where each user's targets begin, int64 [U]; they stand beside each other."""
+    """Returns the index of each user's first target, int64 [U]; a user's targets are adjacent."""
     return np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.zeros(0, int)
 
 
-def _user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
+def user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
     """Returns float64 [U, C], each user's mean over the targets of values [M, C].
 
     Users are resampled, never targets, which of one user are no independent draws.
@@ -116,7 +117,7 @@ def _user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
 
 
 def _ranks_by_label(facts: RunFacts) -> dict[str, np.ndarray]:
-    """Returns int64 [M] ranks of the same targets for all whose ranks are known."""
+    """Returns label -> int64 [M], the ranks of the same targets, where they are known."""
     if facts.own.ranks is None or not len(facts.own.ranks):
         return {}
     targets = facts.own.ranks.index
@@ -131,10 +132,10 @@ def _ranks_by_label(facts: RunFacts) -> dict[str, np.ndarray]:
     return ranks
 
 
-def _values(ranks: np.ndarray) -> np.ndarray:
-    """Returns float64 [M, metrics], the values of `COMPARED` of each target."""
+def target_values(ranks: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
+    """Returns float64 [M, metrics], the value of each metric for each target's rank."""
     columns = []
-    for name in COMPARED:
+    for name in metrics:
         metric, _, cutoff = name.partition("@")
         columns.append(METRICS[metric](ranks, int(cutoff) if cutoff else None))
     return np.stack(columns, axis=1)
@@ -143,7 +144,7 @@ def _values(ranks: np.ndarray) -> np.ndarray:
 def _intervals(
     values: dict[str, np.ndarray], own: str
 ) -> tuple[dict[str, dict[str, Interval]], dict[str, Interval]]:
-    """Returns each row's metrics, and how far the run leads it; all over the same users."""
+    """Returns each row's metrics and the lead of the run over it, all over the same users."""
     if not values:
         return {}, {}
     labels, width = list(values), len(COMPARED)
@@ -181,7 +182,7 @@ def _slices(facts: RunFacts, values: dict[str, np.ndarray]) -> list[SliceRow]:
         if not is_member.any():
             continue
         of_targets = [column[is_member, _OF_MAIN] for column in values.values()]
-        own = _user_means(np.stack(of_targets, axis=1), users[is_member])
+        own = user_means(np.stack(of_targets, axis=1), users[is_member])
         means = resampled_user_means(own, num_resamples=NUM_RESAMPLES, seed=_SEED)
         intervals = dict(zip(values, mean_intervals(own, means), strict=True))
         rows.append(SliceRow(part.family, part.label, len(own), intervals))

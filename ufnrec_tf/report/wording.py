@@ -1,4 +1,4 @@
-"""Numbers in words: .1234, +1.0% (-3.4% to +7.1%), p .035."""
+"""Numbers as text: .1234, +1.0%, -3.4% to +7.1%, p .035."""
 
 import math
 from typing import Any
@@ -6,27 +6,44 @@ from typing import Any
 from ufnrec_tf.evaluation.protocol import targets_text
 
 
-def flat_future(found: dict[str, Any]) -> dict[str, Any]:
-    """Returns a run's `future` with the keys of its two matches in front: `match.lift`."""
-    flat: dict[str, Any] = {}
-    for name, value in (found.get("future") or {}).items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{key}": each for key, each in value.items()}
-        else:
-            flat[name] = value
-    return flat
+def is_number(value: Any) -> bool:
+    """True if a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def percent(interval: dict[str, float]) -> str:
-    """Returns a relative difference with its interval, in per cent."""
+def number(value: float | None, digits: int) -> str:
+    """Returns a number with its thousands parted, blank where it is not known."""
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def relative_difference(interval: dict[str, float]) -> str:
+    """Returns a relative difference with its interval, in percent."""
     estimate, low, high = (interval[key] for key in ("estimate", "low", "high"))
-    if not all(map(_is_number, (estimate, low, high))):
+    if not all(map(is_number, (estimate, low, high))):
         return "reference is 0"
     return f"{estimate:+.1%}, {low:+.1%} to {high:+.1%}"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def setting_text(value: Any) -> str:
+    """Returns a setting as `--config.KEY=` takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def value_text(value: Any) -> str:
+    """Returns a value of a run's records for people, thousands parted."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(value_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {value_text(each)}" for key, each in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def decimals(value: float) -> str:
@@ -48,7 +65,7 @@ def with_spread(row: dict[str, Any], metric: str) -> str:
 
 
 def provenance(summary: dict[str, Any]) -> list[str]:
-    """Returns what every number of the comparison is a number of."""
+    """Returns the lines on the data, protocol and statistics behind a comparison's numbers."""
     data, protocol, budget = (summary[key] for key in ("data", "protocol", "budget"))
     selection, statistics, versions = (
         summary[key] for key in ("selection", "statistics", "versions")
@@ -64,7 +81,7 @@ def provenance(summary: dict[str, Any]) -> list[str]:
         f"data: {data['source']}, sha256 {data['sha256'][:12]}, {data['users']:,} users, "
         f"{data['items']:,} items, {data['interactions']:,} interactions",
         f"split: {summary['split']}, {data['evaluated_users']:,} test users"
-        + targets_text(summary["protocol"]),
+        + targets_text(protocol),
         f"weights: selected by {selection['metric']} on validation, every "
         f"{selection['every_epochs']} epochs; evaluation.weights={selection['weights']}",
         f"budget: {budget['num_epochs']} epochs{steps} at most, patience {budget['patience']}"

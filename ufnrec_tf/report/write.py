@@ -25,14 +25,14 @@ def report(
 ) -> None:
     """Writes report.html and, for a run, plots/ into a work directory.
 
-    A run that is being trained is shown as far as it is; a comparison's page is made again from
-    comparison.json.
+    A run that is being trained is shown up to its last evaluation; a comparison's page is written
+    again from comparison.json.
 
     Args:
         path: The work directory.
-        config: What it was set to.
-        record: What its config.json holds.
-        data: The log where it is not where it was; empty: where it was.
+        config: Its settings.
+        record: The contents of its config.json.
+        data: The log, if it has moved; empty: where the run read it.
         display: The screen.
 
     Raises:
@@ -46,10 +46,10 @@ def report(
         if "seed" not in record["identity"]:
             _report_comparison(path, display)
             return
-        known, why = _data_of(config, record, data)
-        facts = RunFacts(path, config, record, read_arms(path, config), known, why, is_running)
+        facts_of_data, why = _data_of(config, record, data)
+        facts = RunFacts(path, config, record, read_arms(path), facts_of_data, why, is_running)
         training: list[Chart] = list(training_charts(facts))
-        of_data: list[Chart] = list(data_charts(known))
+        of_data: list[Chart] = list(data_charts(facts_of_data))
         pictures = write_pictures(path / PLOTS, [*training, *of_data])
         numbers = score(facts)
         write_text(path / PAGE, run_page(facts, numbers, training=training, data=of_data))
@@ -61,7 +61,7 @@ def report(
 
 
 def _data_of(config: ConfigDict, record: dict[str, Any], data: str) -> tuple[DataFacts | None, str]:
-    """Returns what is known of the data, or why it is not known.
+    """Returns the facts of the data, or None and the reason.
 
     Raises:
         UserError: If `data` is given and is not the run's data.

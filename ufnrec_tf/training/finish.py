@@ -100,11 +100,7 @@ def finish(
             "selected_by": config.training.monitor or "nothing: the last weights",
         },
         "data": {
-            "source": log.source,
-            "sha256": log.sha256,
-            "users": log.num_users,
-            "items": log.num_items,
-            "interactions": log.num_events,
+            **log.as_json(),
             **({"reading": log.reading.as_json()} if log.reading else {}),
         },
         "seed": seed,

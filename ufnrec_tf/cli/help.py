@@ -113,10 +113,8 @@ class Pages:
 
     def _usage(self) -> list[str]:
         lines = [
-            *self._wrapped(
-                f"usage: {self.program} [--mode=MODE] [--FLAG=VALUE ...] "
-                "[--config.SECTION.KEY=VALUE ...]"
-            ),
+            f"usage: {self.program} [--mode=MODE] [--FLAG=VALUE ...]",
+            *self._wrapped("[--config.SECTION.KEY=VALUE ...]", indent=7),
             "",
             *self._wrapped("modes, in the order of use, with the flags that each takes (* needed)"),
         ]

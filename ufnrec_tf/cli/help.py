@@ -113,8 +113,13 @@ class Pages:
 
     def _usage(self) -> list[str]:
         lines = [
-            f"usage: {self.program} [--mode=MODE] [--FLAG=VALUE ...]",
-            *self._wrapped("[--config.SECTION.KEY=VALUE ...]", indent=7),
+            *textwrap.wrap(
+                f"usage: {self.program} [--mode=MODE] [--FLAG=VALUE ...] "
+                "[--config.SECTION.KEY=VALUE ...]",
+                self._width,
+                subsequent_indent=" " * 7,
+                break_on_hyphens=False,
+            ),
             "",
             *self._wrapped("modes, in the order of use, with the flags that each takes (* needed)"),
         ]

@@ -14,6 +14,7 @@ from tests.helpers.tiny import MAX_LENGTH, RunSettings, make_run, split_of, tiny
 from tests.helpers.tiny import NUM_ITEMS as TINY_ITEMS
 from tests.reference.numpy_sasrec import encode
 from ufnrec_tf import backbones
+from ufnrec_tf.backbones.base import setting_names
 from ufnrec_tf.backbones.filtering import FILTERS
 from ufnrec_tf.backbones.packing import pack
 from ufnrec_tf.backbones.sasrec import VARIANTS
@@ -227,6 +228,32 @@ def test_settings_rebuild_it(name, options):
     again = backbones.create(name, **backbone.settings)
     shapes = [variable.shape for variable in backbone.variables]
     assert [variable.shape for variable in again.variables] == shapes
+
+
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_unknown_settings_are_named(name):
+    with pytest.raises(TypeError, match="has no setting depth, breadth"):
+        backbones.create(name, num_items=2, depth=3, breadth=4)
+
+
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_settings_are_those_of_the_class_and_of_the_classes_above(name):
+    names = setting_names(backbones.BACKBONES[name])
+    shared = {"num_items", "width", "max_length", "num_blocks", "dropout", "precision"}
+    assert shared < set(names) and "settings" not in names
+    assert ("filter" in names) == (name in ("fmlp", "bsarec"))
+    assert ("num_heads" in names) == (name not in ("fmlp", "gru4rec"))
+    assert set(backbones.create(name, num_items=2, width=4).settings) == set(names)
+
+
+def test_a_class_of_ones_own_may_fix_settings_of_a_known_backbone():
+    class Narrow(backbones.SASRec):
+        def __init__(self, *, num_items: int, max_length: int = 5) -> None:
+            super().__init__(num_items=num_items, max_length=max_length, width=4, num_blocks=1)
+
+    assert setting_names(Narrow) == ["num_items", "max_length"]
+    clone = Narrow(num_items=9).clone()
+    assert clone.settings == {"num_items": 9, "max_length": 5} and clone.width == 4
 
 
 def test_unknown_backbone_names_the_known():

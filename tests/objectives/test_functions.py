@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ufnrec_tf.objectives import OBJECTIVES, LossSettings
-from ufnrec_tf.objectives.base import Entries
+from ufnrec_tf.objectives import OBJECTIVES
+from ufnrec_tf.objectives.base import Entries, LossSettings
 from ufnrec_tf.objectives.functions import catalogue_logsumexp, first_of_each, masked_softmax_kl
 
 NUM_ITEMS, NUM_POSITIONS, WIDTH, NUM_PROBES = 30, 7, 4, 5

@@ -1,6 +1,6 @@
-"""What every backbone must do, for each in the table; and SASRec against NumPy.
+"""The contract of every backbone of the table, and SASRec against NumPy.
 
-The others against NumPy, and what each does with padding: test_backbones.py.
+The others against NumPy, and the effect of padding on each: test_backbones.py.
 """
 
 from typing import Any
@@ -200,7 +200,7 @@ def test_gradient_reaches_every_weight(name, options):
 
 
 @every_backbone
-def test_dropout_acts_in_training_alone(name, options):
+def test_dropout_acts_only_in_training(name, options):
     backbone = make(name, options, dropout=0.5)
     calm = make(name, options)
     calm.set_weights_from(backbone)
@@ -275,7 +275,7 @@ def test_sasrec_equals_numpy(variant, num_heads, num_blocks):
 
 
 def test_sasrec_as_released_on_fresh_weights_equals_numpy():
-    """The start is where a layer norm's epsilon tells most: width 50, as in the paper."""
+    """A layer norm's epsilon matters most at the start: width 50, as in the paper."""
     backbone = make("sasrec", {"width": 50, "num_heads": 1, "num_blocks": 2})
     found = backbone(tf.constant(HISTORIES)).numpy()
     for row, history in enumerate(HISTORIES):

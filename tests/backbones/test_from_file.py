@@ -1,4 +1,4 @@
-"""A backbone of the user's own: the example, the command line, and what is said of a broken one."""
+"""A backbone of the user's own: the example, the command line, and the errors of a broken one."""
 
 from pathlib import Path
 

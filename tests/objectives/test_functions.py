@@ -1,4 +1,4 @@
-"""Every loss under every policy against NumPy: values, gradients, what the policies mean to it."""
+"""Every loss under every policy against NumPy: values, gradients, the effect of the policies."""
 
 import numpy as np
 import pytest

@@ -69,8 +69,8 @@ class Backbone(keras.layers.Layer):
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories, left-padded with 0.
 
-        Column j's vector predicts the item that follows column j. What stands in padded
-        columns is undefined.
+        Column j's vector predicts the item that follows column j. The vectors of padded
+        columns are undefined.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `call`.")
 

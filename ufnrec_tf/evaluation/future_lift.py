@@ -18,6 +18,7 @@ NUM_CONTROLS = 4
 only a little."""
 
 NUM_RESAMPLES = 2000
+"""Resamples of users."""
 
 _CHUNK_SCORES = 1 << 22
 """Scores held at a time (16 MB)."""

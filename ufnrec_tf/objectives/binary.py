@@ -17,7 +17,7 @@ class BinaryObjective(Objective):
     """Sum over entries of weighted BCE of shifted logits, over positions.
 
     Consistency: mean of KL(Bernoulli(teacher) || Bernoulli(student)) of softened entries, over
-    those entries, or (`averages_over_flipped` False) over what the ranking term divides by.
+    those entries, or (`averages_over_flipped` False) by the ranking term's divisor.
     """
 
     def shift(self) -> float:

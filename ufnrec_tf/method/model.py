@@ -59,10 +59,10 @@ class UFNRecModel(keras.Model):
         teacher: The EMA teacher, or None.
         has_teacher_always: True starts the teacher in the first step, False in the step after the
             first with an open gate.
-        agreement: The teacher's condition for a flip, none of which is then made before it scores:
-            `outranks`, the suspect scores above the positive; `half`, its probability is above
-            0.5; `none`, no condition (the authors'). Without effect where the policy has no
-            teacher.
+        agreement: The teacher's condition for a flip: `outranks`, the suspect scores above the
+            positive; `half`, its probability is above 0.5; `none`, no condition (the authors').
+            With a condition no flip is made before the teacher scores. Without effect where the
+            policy has no teacher.
         capacities: Numbers of positions that batches are filled up to; see `pack_batch`.
         compiles: True lets XLA compile the parts between lookup and record, once for each of the
             capacities. The tables of memory and host stay outside: on a GPU a compiled program

@@ -21,7 +21,7 @@ LENGTH = 4
 
 
 class FixedBackbone:
-    """Scores by a table of the newest item and a table of items, and keeps the histories that it read."""
+    """Scores by tables of the newest item and of items, and keeps the histories that it read."""
 
     def __init__(self, vectors, embeddings):
         self.vectors = tf.Variable(vectors, dtype=tf.float32)

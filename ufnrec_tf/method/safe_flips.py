@@ -1,8 +1,8 @@
 """Safe flips, the policy `ufnrec_safe`: a bounded share of positives is replaced by suspects.
 
 Kept from UFNRec: random candidates, a memory of those that keep outscoring the positive, a flip of
-those whose count is above m, an EMA teacher. Changed, because of its effect on accuracy (README,
-"What it is worth"):
+those whose count is above m, an EMA teacher. Changed, because of its effect on accuracy
+(docs/evaluation-and-comparison.md):
 
 - The loss never reads a remembered item with label 0: candidates for the memory are drawn beside
   the loss's own negatives.

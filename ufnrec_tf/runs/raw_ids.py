@@ -60,7 +60,7 @@ def ids_of_run(
     first_positions: np.ndarray,
     users_of_rows: np.ndarray,
 ) -> RunIds:
-    """Returns the ids of a run; see `data.windows.Samples` for its windows.
+    """Returns the ids of a run; see `data.pipeline.Samples` for its windows.
 
     Args:
         interactions: The log.

@@ -1,4 +1,4 @@
-"""The other backbones against NumPy, and what each does with its padding."""
+"""The other backbones against NumPy, and the effect of padding on each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +47,7 @@ def test_vectors_equal_numpy(name, options, length):
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
-def test_padding_is_read_by_circular_filters_alone(name, options):
+def test_only_circular_filters_read_padding(name, options):
     """Moves all that a padded column could hold: the row of no item, and its position's."""
     backbone = make(name, options)
     shake(backbone)
@@ -67,7 +67,7 @@ def test_padding_is_read_by_circular_filters_alone(name, options):
 
 @pytest.mark.parametrize("name", ["gru4rec", "fmlp", "bsarec"])
 def test_longer_windows_change_nothing_where_padding_is_not_read(name):
-    """Equal weights for what both windows hold; HSTU divides by the length of the window."""
+    """Equal weights for the columns of both windows; HSTU divides by the length of the window."""
     # As many columns in the mean: ceil(7 / 2) = ceil(14 / 4).
     low = {"bsarec": ({"low_frequencies": 2}, {"low_frequencies": 4})}.get(name, ({}, {}))
     options: dict[str, Any] = {} if name == "gru4rec" else {"filter": "causal"}

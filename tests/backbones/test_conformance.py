@@ -1,6 +1,6 @@
-"""What every backbone must do, for each in the table; and SASRec against NumPy.
+"""The contract of every backbone of the table, and SASRec against NumPy.
 
-The others against NumPy, and what each does with padding: test_backbones.py.
+The others against NumPy, and the effect of padding on each: test_backbones.py.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from tests.helpers.tiny import MAX_LENGTH, RunSettings, make_run, split_of, tiny
 from tests.helpers.tiny import NUM_ITEMS as TINY_ITEMS
 from tests.reference.numpy_sasrec import encode
 from ufnrec_tf import backbones
+from ufnrec_tf.backbones.base import setting_names
 from ufnrec_tf.backbones.filtering import FILTERS
 from ufnrec_tf.backbones.packing import pack
 from ufnrec_tf.backbones.sasrec import VARIANTS
@@ -199,7 +200,7 @@ def test_gradient_reaches_every_weight(name, options):
 
 
 @every_backbone
-def test_dropout_acts_in_training_alone(name, options):
+def test_dropout_acts_only_in_training(name, options):
     backbone = make(name, options, dropout=0.5)
     calm = make(name, options)
     calm.set_weights_from(backbone)
@@ -229,6 +230,32 @@ def test_settings_rebuild_it(name, options):
     assert [variable.shape for variable in again.variables] == shapes
 
 
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_unknown_settings_are_named(name):
+    with pytest.raises(TypeError, match="has no setting depth, breadth"):
+        backbones.create(name, num_items=2, depth=3, breadth=4)
+
+
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_settings_are_those_of_the_class_and_of_the_classes_above(name):
+    names = setting_names(backbones.BACKBONES[name])
+    shared = {"num_items", "width", "max_length", "num_blocks", "dropout", "precision"}
+    assert shared < set(names) and "settings" not in names
+    assert ("filter" in names) == (name in ("fmlp", "bsarec"))
+    assert ("num_heads" in names) == (name not in ("fmlp", "gru4rec"))
+    assert set(backbones.create(name, num_items=2, width=4).settings) == set(names)
+
+
+def test_a_class_of_ones_own_may_fix_settings_of_a_known_backbone():
+    class Narrow(backbones.SASRec):
+        def __init__(self, *, num_items: int, max_length: int = 5) -> None:
+            super().__init__(num_items=num_items, max_length=max_length, width=4, num_blocks=1)
+
+    assert setting_names(Narrow) == ["num_items", "max_length"]
+    clone = Narrow(num_items=9).clone()
+    assert clone.settings == {"num_items": 9, "max_length": 5} and clone.width == 4
+
+
 def test_unknown_backbone_names_the_known():
     with pytest.raises(UserError, match="sasrec"):
         backbones.create("sasrecc", num_items=2)
@@ -248,7 +275,7 @@ def test_sasrec_equals_numpy(variant, num_heads, num_blocks):
 
 
 def test_sasrec_as_released_on_fresh_weights_equals_numpy():
-    """The start is where a layer norm's epsilon tells most: width 50, as in the paper."""
+    """A layer norm's epsilon matters most at the start: width 50, as in the paper."""
     backbone = make("sasrec", {"width": 50, "num_heads": 1, "num_blocks": 2})
     found = backbone(tf.constant(HISTORIES)).numpy()
     for row, history in enumerate(HISTORIES):

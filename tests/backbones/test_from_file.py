@@ -1,4 +1,4 @@
-"""A backbone of the user's own: the example, the command line, and what is said of a broken one."""
+"""A backbone of the user's own: the example, the command line, and the errors of a broken one."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ BROKEN = {
     "name": ("class Mine", "class Mone", r"no Backbone of the name 'Mine'; it has: Mone.*Did you"),
     "kind": ("(Backbone)", "(keras.layers.Layer)", "it has: none"),
     "constructor": ("shape=(num", "shape=(numm", r"line 12: does not run \(NameError"),
-    "settings": (", times=times", "", "must hand `times` to super"),
+    "settings": (", times=times", "", "must pass `times` to super"),
     "required": ("times=2", "times", r"does not run \(TypeError.*times"),
     "shape": ("axis=1)", "axis=1)[:, :, :2]", r"must return float32 \(2, 6, 4\).*2, 6, 2"),
     "table": ("self.item_table = ", "self.table = self.other = ", "does not run"),

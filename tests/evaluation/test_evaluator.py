@@ -21,7 +21,7 @@ LENGTH = 4
 
 
 class FixedBackbone:
-    """Scores by a table of the newest item and a table of items, and keeps what it was shown."""
+    """Scores by tables of the newest item and of items, and keeps the histories that it read."""
 
     def __init__(self, vectors, embeddings):
         self.vectors = tf.Variable(vectors, dtype=tf.float32)
@@ -207,7 +207,7 @@ def test_the_padding_row_is_no_candidate_whatever_it_holds():
     assert 0 not in evaluator.top_k(backbone, 1)[0]
 
 
-def test_items_of_heldout_events_alone_are_candidates_and_reported():
+def test_items_of_only_heldout_events_are_candidates_and_reported():
     evaluator, backbone = one_user([1, 1, 2, 3], [1, 7, 6, 2], part="test", mask="train")
     protocol = evaluator.protocol()
     assert protocol["heldout_only_items"] == 2
@@ -216,7 +216,7 @@ def test_items_of_heldout_events_alone_are_candidates_and_reported():
 
 
 @pytest.mark.parametrize("where", ["vector", "target", "other", "infinite", "overflow"])
-def test_what_is_not_finite_is_refused(where):
+def test_scores_that_are_not_finite_are_refused(where):
     split = random_split(7)
     num_items = split.interactions.num_items
     backbone = random_backbone(8, num_items)

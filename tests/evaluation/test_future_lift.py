@@ -100,7 +100,7 @@ def test_rates_are_those_of_loops(make, seed):
     json.dumps(found, allow_nan=False)
 
 
-def test_bins_hold_what_is_about_as_popular():
+def test_bins_hold_items_of_similar_popularity():
     counts = [0, 1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9, 30, 31, 33, 100] + [0] * 26
     train = [item for item, count in enumerate(counts, start=1) for _ in range(count)]
     split = leave_one_out(interactions_of([[*train, 1, 2], [3, 1, 2]], len(counts)))

@@ -45,7 +45,7 @@ def test_a_metric_is_added_by_a_line(monkeypatch):
 
 
 @pytest.mark.parametrize("ranks", [[], [0, 1], [-3], [1.0, 2.0], [[1, 2]]])
-def test_refuses_what_are_no_ranks(ranks):
+def test_values_that_are_no_ranks_are_refused(ranks):
     with pytest.raises(ValueError, match="`ranks` must be"):
         metrics_from_ranks(np.array(ranks))
 

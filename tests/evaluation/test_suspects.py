@@ -1,4 +1,4 @@
-"""What is read of the memory after training: tables by hand, margins and AUCs against loops."""
+"""Suspects read from the memory after training: tables by hand, margins and AUCs against loops."""
 
 import itertools
 

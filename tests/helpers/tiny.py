@@ -20,7 +20,8 @@ from ufnrec_tf.method.optimizer import make_optimizer
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
-from ufnrec_tf.objectives import OBJECTIVES, LossSettings
+from ufnrec_tf.objectives import OBJECTIVES
+from ufnrec_tf.objectives.base import LossSettings
 
 NUM_ITEMS = 15
 MAX_LENGTH = 6

@@ -1,4 +1,4 @@
-"""What a policy makes of what the memory says, on rows that can be read by eye."""
+"""Candidates under each policy, from lookups that can be read by eye."""
 
 import numpy as np
 import pytest

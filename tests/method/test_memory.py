@@ -177,7 +177,7 @@ def run_steps(memory: FalseNegativeMemory, case: Case, num_steps: int) -> None:
         memory.record(rows, found, tf.constant(logits[:, 1:] > logits[:, :1]))
 
 
-def test_usage_counts_what_the_tables_hold():
+def test_usage_counts_the_content_of_the_tables():
     case = random_case(2)
     memory = make_memory(case)
     run_steps(memory, case, 10)

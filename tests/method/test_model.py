@@ -127,7 +127,7 @@ def test_teacher_is_made_of_the_weights_before_the_step_after_the_activating_one
 
 
 def test_shut_gate_is_plain_training():
-    """Bit for bit what `keep` does: nothing is shown, recorded, flipped or taught."""
+    """Equal to `keep`, bit for bit: nothing is shown, recorded, flipped or taught."""
     shut, keep = trained("shut"), trained("keep")
     for mine, theirs in zip(shut.steps, keep.steps, strict=False):
         assert is_empty(mine)

@@ -1,4 +1,4 @@
-"""The negative sampler: what it may draw, how uniformly, and on what a draw depends."""
+"""The negative sampler: the items it may draw, how uniformly, and the inputs of a draw."""
 
 import numpy as np
 import pytest
@@ -127,7 +127,7 @@ def test_neighbouring_visits_positions_and_columns_are_independent(long_run):
         assert abs(chi_square(pairs)) < 4, axis
 
 
-def test_a_draw_depends_on_seed_visit_user_and_position_alone():
+def test_a_draw_depends_only_on_seed_visit_user_and_position():
     sampler = make_sampler()
     alone = draw(sampler, [2], [7], [(0, 4)])[0]
     keys = [(0, 0), (1, 4), (2, 4), (2, 0), (3, 4)]
@@ -140,7 +140,7 @@ def test_a_draw_depends_on_seed_visit_user_and_position_alone():
 
 
 def test_another_seed_visit_position_or_user_draws_otherwise():
-    """NOTHING_SEEN and user 8, who has seen nothing either, differ in the user alone."""
+    """NOTHING_SEEN and user 8, who has seen nothing either, differ only in the user."""
     seen = [*SEEN, []]
     base = draw(make_sampler(seen=seen), [NOTHING_SEEN], [7], [(0, 4)])
     others = [

@@ -38,7 +38,7 @@ def test_steps_equal_the_oracles():
     assert abs(expected[2] - start[2]).max() > 3e-4
 
 
-def test_first_step_tells_where_epsilon_stands():
+def test_first_step_shows_where_epsilon_is_added():
     """After the correction m = g and sqrt(v) = |g|, so the step is lr * g / (|g| + epsilon)."""
     variable = tf.Variable([0.0])
     make_optimizer(**PAPER).apply_gradients([(tf.constant([1e-8]), variable)])

@@ -1,4 +1,4 @@
-"""`ufnrec_safe`: looks, the counts of survivors, what is drawn, and the bound on what it does."""
+"""`ufnrec_safe`: looks, the counts of survivors, the draws, and the bound on its flips."""
 
 from collections import Counter
 

@@ -69,7 +69,7 @@ def hidden_items(mask, history, train_events):
 
 @pytest.mark.parametrize("part", ["validation", "test"])
 @pytest.mark.parametrize("mask", ["seen", "train", "none"])
-def test_each_target_is_ranked_by_what_came_before_it(part, mask):
+def test_each_target_is_ranked_by_the_items_before_it(part, mask):
     split = last_n(3)
     backbone = random_backbone(2, split.interactions.num_items, integers=True)
     rows = expected_rows(split, part, 3)
@@ -174,7 +174,7 @@ def test_values_are_averaged_by_user():
 
 
 def test_a_users_targets_are_no_independent_draws():
-    """Each target told twice is no news: intervals, tests and effect stay as they are."""
+    """Targets that stand twice change nothing: intervals, tests and effect stay as they are."""
     generator = np.random.default_rng(0)
     base = generator.integers(1, 40, 80)
     ranks = {"base": base, "arm": np.maximum(base - generator.integers(0, 6, 80), 1)}

@@ -1,11 +1,11 @@
-"""Every loss under every policy against NumPy: values, gradients, what the policies mean to it."""
+"""Every loss under every policy against NumPy: values, gradients, the effect of the policies."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ufnrec_tf.objectives import OBJECTIVES, LossSettings
-from ufnrec_tf.objectives.base import Entries
+from ufnrec_tf.objectives import OBJECTIVES
+from ufnrec_tf.objectives.base import Entries, LossSettings
 from ufnrec_tf.objectives.functions import catalogue_logsumexp, first_of_each, masked_softmax_kl
 
 NUM_ITEMS, NUM_POSITIONS, WIDTH, NUM_PROBES = 30, 7, 4, 5

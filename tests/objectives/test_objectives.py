@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.reference.oracle import oracle_loss
-from ufnrec_tf.objectives import LossSettings
-from ufnrec_tf.objectives.base import Entries
+from ufnrec_tf.objectives.base import Entries, LossSettings
 from ufnrec_tf.objectives.binary import PooledBCE
 from ufnrec_tf.objectives.functions import bce, bernoulli_kl
 

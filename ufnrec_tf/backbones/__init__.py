@@ -1,4 +1,4 @@
-"""Backbones: networks that turn a history into one vector a position; the table of known ones."""
+"""Backbones: networks from a history to one vector a position, and the table of their names."""
 
 from typing import Any
 
@@ -40,10 +40,11 @@ def create(name: str, **settings: Any) -> Backbone:
         **settings: The constructor's keyword arguments (num_items, width, max_length, ...).
 
     Returns:
-        A built backbone; a user's has been held against the contract.
+        A built backbone; a user's has been checked by the contract.
 
     Raises:
         UserError: If `name` is unknown, or a user's class breaks the contract.
+        TypeError: If a setting is unknown.
     """
     kind = find(name)
     return make_checked(kind, settings) if is_path(name) else kind(**settings)

@@ -1,4 +1,4 @@
-"""Layers that backbones share: attention, feed-forward, the input embedding."""
+"""Attention and feed-forward layers of the backbones, with their initializers."""
 
 from typing import Any
 
@@ -7,23 +7,38 @@ import tensorflow as tf
 
 from ufnrec_tf.backbones.dropout import Dropout, PooledDropout
 from ufnrec_tf.backbones.packing import Neighbourhood
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.tensors import widen
 
 
 def xavier_normal(fan_in: int, fan_out: int) -> keras.initializers.Initializer:
-    """Normal initializer with the Xavier deviation sqrt(2 / (fan_in + fan_out))."""
+    """Returns the normal initializer of deviation sqrt(2 / (fan_in + fan_out)), Xavier's."""
     return keras.initializers.RandomNormal(stddev=(2.0 / (fan_in + fan_out)) ** 0.5)
 
 
 def fan_in_uniform(fan_in: int) -> keras.initializers.Initializer:
-    """Uniform initializer within +-1/sqrt(fan_in), as torch gives to a convolution's bias."""
+    """Returns the uniform initializer within +-1/sqrt(fan_in), torch's of a convolution's bias."""
     bound = fan_in**-0.5
     return keras.initializers.RandomUniform(-bound, bound)
 
 
 def softmax(logits: tf.Tensor) -> tf.Tensor:
-    """Returns the softmax by the last axis, summed in float32, in the dtype of the logits."""
+    """Returns the softmax over the last axis, summed in float32, in the dtype of the logits."""
     return tf.cast(tf.nn.softmax(widen(logits)), logits.dtype)
+
+
+def check_heads(num_heads: int, width: int) -> None:
+    """Checks that the heads divide the width.
+
+    Raises:
+        UserError: Naming both settings.
+    """
+    if width % num_heads:
+        raise UserError(
+            f"`backbone.num_heads` must divide `backbone.width`. "
+            f"Received: {num_heads} heads, width {width}. Set "
+            "--config.backbone.num_heads=1, or a width that it divides."
+        )
 
 
 class CausalAttention(keras.layers.Layer):
@@ -37,10 +52,10 @@ class CausalAttention(keras.layers.Layer):
         width: D.
         num_heads: Number of heads; divides `width`.
         dropout: Rate on the attention weights.
-        masks_padding: Whether padded keys are left out. False is the authors' behaviour: a
-            query then also attends to the zero vectors of the padding.
+        masks_padding: True leaves padded keys out. False is the authors' behaviour: a query
+            then also attends to the zero vectors of the padding.
         max_length: L, the longest history.
-        deviation: Standard deviation that the matrices start with; None: Xavier's.
+        deviation: Standard deviation of the initial matrices; None for Xavier's.
         dtype: Keras's dtype policy.
     """
 
@@ -82,7 +97,7 @@ class CausalAttention(keras.layers.Layer):
     def call(
         self, queries: tf.Tensor, values: tf.Tensor, is_real: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Returns float32 [B, L, D].
+        """Returns the attended values, float32 [B, L, D].
 
         Args:
             queries: float32 [B, L, D].
@@ -100,12 +115,12 @@ class CausalAttention(keras.layers.Layer):
     def call_packed(
         self, queries: tf.Tensor, values: tf.Tensor, near: Neighbourhood, training: bool = False
     ) -> tf.Tensor:
-        """Returns float32 [P, D], what `call` returns for the real columns.
+        """Returns the attended values of the real columns, float32 [P, D].
 
         Args:
             queries: float32 [P, D], P a multiple of the block size.
             values: float32 [P, D], zero in a padded column of the padded form.
-            near: Who sees whom.
+            near: Which positions see which.
             training: Whether dropout acts.
         """
         query, key, value = self._project(queries, values)
@@ -129,7 +144,7 @@ class CausalAttention(keras.layers.Layer):
         """Returns [P / W, H, W, 1], the logit of all padded keys together.
 
         Padding is a zero vector: its key is the key's bias, the same in every column, so that n
-        such keys weigh what one with log(n) added to its logit does.
+        such keys weigh as much as one key with log(n) added to its logit.
         """
         bias = tf.reshape(self.key_value_bias[: self.width], [1, self.num_heads, 1, -1])
         counts = near.blocks(near.num_padding)[:, None, :, None]
@@ -153,12 +168,13 @@ class CausalAttention(keras.layers.Layer):
         return query * (self.width // self.num_heads) ** -0.5, key, value
 
     def _is_visible(self, is_real: tf.Tensor) -> tf.Tensor:
+        """Returns bool [B or 1, 1, L, L], True where the query (row) sees the key (column)."""
         length = tf.shape(is_real)[1]
         column = tf.range(length)
         visible = (column[:, None] >= column[None, :])[None, None]  # [1, 1, L, L]
         if not self.masks_padding:
             return visible
-        # A padded query keeps itself, so that its softmax is over something.
+        # A padded query sees itself, so that its softmax is over at least one key.
         itself = (column[:, None] == column[None, :])[None, None]
         return tf.logical_or(tf.logical_and(visible, is_real[:, None, None, :]), itself)
 
@@ -175,8 +191,8 @@ class CausalAttention(keras.layers.Layer):
 class FeedForward(keras.layers.Layer):
     """Position-wise dropout(W2 relu(dropout(W1 x))), inner size = width.
 
-    Source: SASRec, section III-C; biases start as torch's convolution's do, which is what the
-    authors' code leaves them at.
+    Source: SASRec, section III-C; biases start as torch's of a convolution, as in the authors'
+    code.
     """
 
     def __init__(self, *, width: int, dropout: float, dtype: Any = None) -> None:
@@ -197,7 +213,7 @@ class FeedForward(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns float32 [B, L, D] for float32 [B, L, D]; the residual is the caller's."""
+        """Returns float32 [B, L, D] for float32 [B, L, D]; the caller adds the residual."""
         hidden = tf.matmul(inputs, self.inner_kernel) + self.inner_bias
         hidden = tf.nn.relu(self.inner_dropout(hidden, training=training))
         hidden = tf.matmul(hidden, self.outer_kernel) + self.outer_bias

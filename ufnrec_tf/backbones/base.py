@@ -1,6 +1,7 @@
-"""What every backbone promises: histories in, a vector a position out, no knowledge of a loss."""
+"""The contract of a backbone: histories in, one vector a position out, no knowledge of a loss."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,13 +15,6 @@ _CATALOGUE_SHARE = 16
 takes less memory (measured: 1,682 items, 101 candidates: equal in time)."""
 
 
-def setting_names(kind: type["Backbone"]) -> list[str]:
-    """Returns the arguments that a backbone's constructor names."""
-    parameters = inspect.signature(kind.__init__).parameters.values()
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in parameters if p.kind in named and p.name != "self"]
-
-
 class Backbone(keras.layers.Layer):
     """A network from histories to one vector a position, with a tied item table.
 
@@ -32,20 +26,20 @@ class Backbone(keras.layers.Layer):
         num_items: Number of items; internal ids are 1..num_items, 0 pads.
         width: D, the size of a vector.
         max_length: L, the longest history read; shorter ones are left-padded with 0.
-        settings: The constructor's arguments, from which `clone` makes an equal one.
+        settings: The constructor's arguments, from which `clone` makes an equal backbone.
 
     Args:
-        num_items: See above.
-        width: See above.
-        max_length: See above.
-        precision: Keras's dtype policy, `float32` or `mixed_bfloat16`: weights, and what `call`
-            returns, are float32 either way; or `float64`, then all is. A subclass hands
-            `self.dtype_policy` to its layers.
+        num_items: Number of items.
+        width: D, the size of a vector.
+        max_length: L, the longest history read, in items.
+        precision: Keras's dtype policy: `float32`; `mixed_bfloat16`, in which weights and the
+            vectors that `call` returns stay float32; or `float64`, in which everything is float64.
+            A subclass passes `self.dtype_policy` to its layers.
         **settings: The subclass's own arguments.
     """
 
     is_causal = True
-    """Whether the vector of a position depends on that position and earlier ones alone; a backbone
+    """True if the vector of a position depends only on that position and earlier ones. A backbone
     for which it depends on the settings sets it in its constructor."""
 
     item_table: Any
@@ -75,16 +69,16 @@ class Backbone(keras.layers.Layer):
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories, left-padded with 0.
 
-        Column j's vector predicts the item that follows column j. What stands in padded
-        columns is undefined.
+        Column j's vector predicts the item that follows column j. The vectors of padded
+        columns are undefined.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `call`.")
 
     def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
-        """Returns float32 [P, D], what `call` returns for the real columns of the histories.
+        """Returns float32 [P, D], the vectors of `call` at the real columns of the histories.
 
-        What stands in fillers is undefined but finite. A backbone that can leave the padding
-        out overrides this; here the histories are padded and `call` is asked.
+        The vectors of fillers are undefined but finite. This pads the histories and runs `call`;
+        a backbone that can leave the padding out overrides it.
         """
         vectors = self(unpack(packed, self.max_length), training=training)
         return tf.gather_nd(vectors, tf.stack([packed.rows, packed.columns], axis=1))
@@ -96,7 +90,9 @@ class Backbone(keras.layers.Layer):
     def encode_packed(
         self, histories: tf.Tensor, empty: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Returns what `encode` does, by `call_packed`: for one that leaves the padding out.
+        """Returns the vectors of `encode`, float32 [B, D], computed by `call_packed`.
+
+        For a backbone that overrides `call_packed`, whose `encode` calls this.
 
         Args:
             histories: int32 [B, L].
@@ -109,7 +105,7 @@ class Backbone(keras.layers.Layer):
 
     @property
     def score_dtype(self) -> str:
-        """`float32`, in which vectors and scores are, or `float64` where all is."""
+        """The dtype of vectors and scores: `float64` under that precision, else `float32`."""
         return "float64" if self.compute_dtype == "float64" else "float32"
 
     def item_embeddings(self) -> tf.Tensor:
@@ -126,9 +122,9 @@ class Backbone(keras.layers.Layer):
         return self.gather_rows(self.item_table, items)
 
     def gather_rows(self, table: Any, rows: tf.Tensor) -> tf.Tensor:
-        """Returns float [..., D] in the compute dtype, the rows int32 [...] of a weight [R, D].
+        """Returns float [..., D] in the compute dtype, the `rows` int32 [...] of a weight [R, D].
 
-        Keras casts weights only inside `__call__`; `call_packed` and `encode` run outside of it.
+        Keras casts weights only inside `__call__`; `call_packed` and `encode` run outside it.
         """
         return tf.cast(tf.gather(tf.convert_to_tensor(table), rows), self.compute_dtype)
 
@@ -155,3 +151,80 @@ class Backbone(keras.layers.Layer):
         # Not the trainable ones: a teacher is frozen, which empties that list.
         for mine, theirs in zip(self.weights, other.weights, strict=True):
             mine.assign(theirs)
+
+
+class BlockBackbone(Backbone):
+    """A backbone made of equal blocks with dropout, as all of this library are.
+
+    Here stand the settings that they share. A subclass names only its own and passes the rest on:
+    `super().__init__(own=own, **settings)`.
+
+    Attributes:
+        num_blocks: See below.
+        dropout_rate: `dropout`.
+
+    Args:
+        num_items: See `Backbone`.
+        width: D, the embedding size. Paper: d.
+        max_length: L, window length in items.
+        num_blocks: Blocks, one after the other.
+        dropout: Rate in [0, 1).
+        precision: See `Backbone`.
+        **settings: The subclass's own arguments.
+
+    Raises:
+        TypeError: Naming the settings that no constructor of the class takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        width: int = 50,
+        max_length: int = 50,
+        num_blocks: int = 2,
+        dropout: float = 0.5,
+        precision: str = "float32",
+        **settings: Any,
+    ) -> None:
+        known = [name for constructor in _constructors(type(self)) for name in _named(constructor)]
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no setting {', '.join(unknown)}.")
+        super().__init__(
+            num_items=num_items,
+            width=width,
+            max_length=max_length,
+            num_blocks=num_blocks,
+            dropout=dropout,
+            precision=precision,
+            **settings,
+        )
+        self.num_blocks = num_blocks
+        self.dropout_rate = dropout
+
+
+def setting_names(kind: type[Backbone]) -> list[str]:
+    """Returns the settings that a backbone's constructor takes.
+
+    They are the arguments that it names and, where it takes `**settings` besides, those of the
+    class that it passes them to.
+    """
+    names: list[str] = []
+    for constructor in _constructors(kind):
+        names += _named(constructor)
+        if inspect.getfullargspec(constructor).varkw is None:
+            break
+    return names
+
+
+def _constructors(kind: type[Backbone]) -> list[Callable[..., None]]:
+    """Returns the constructors of a backbone's class and of the backbones above it."""
+    backbones = [base for base in kind.__mro__ if issubclass(base, Backbone)]
+    return [vars(base)["__init__"] for base in backbones if "__init__" in vars(base)]
+
+
+def _named(constructor: Callable[..., None]) -> list[str]:
+    """Returns the arguments that a constructor names."""
+    found = inspect.getfullargspec(constructor)
+    return [*found.args[1:], *found.kwonlyargs]

@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.backbones.attention import CausalAttention
-from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.attention import CausalAttention, check_heads
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.filtering import (
     DEVIATION,
@@ -16,7 +15,6 @@ from ufnrec_tf.backbones.filtering import (
     Places,
     layer_norm,
 )
-from ufnrec_tf.common.errors import UserError
 
 
 class BSARec(FilteringBackbone):
@@ -24,7 +22,7 @@ class BSARec(FilteringBackbone):
 
     Block: x = share * norm(x + dropout(low + beta^2 (x - low)))
              + (1 - share) * norm(x + dropout(attention(x))),
-    then x = norm(x + dropout(W2 gelu(W1 x))). `low` is what of x is of the lowest frequencies,
+    then x = norm(x + dropout(W2 gelu(W1 x))). `low` is the part of x in the lowest frequencies,
     beta a learnt weight a feature. Attention is causal and leaves padded keys out.
 
     The paper's filter, `circular`, keeps the lowest frequencies of the window's Fourier transform
@@ -37,64 +35,40 @@ class BSARec(FilteringBackbone):
     released code.
 
     Args:
-        num_items: Number of items.
-        width: D, the embedding size.
-        max_length: L, window length in items.
-        num_blocks: Blocks.
         num_heads: Attention heads; divides `width`.
-        dropout: Rate in [0, 1), on attention weights too.
         frequency_share: Share of the filter in [0, 1], the rest is attention's. Paper: alpha.
         low_frequencies: Frequencies that are low, of all L: 0, +-1, ... +-(c // 2). Paper: c.
-        filter: `circular` or `causal`.
-        precision: See `Backbone`.
+        **settings: See `BlockBackbone`, dropout is on attention weights too; and `filter`,
+            `circular` or `causal`.
     """
 
     def __init__(
         self,
         *,
-        num_items: int,
-        width: int = 50,
-        max_length: int = 50,
-        num_blocks: int = 2,
         num_heads: int = 1,
-        dropout: float = 0.5,
         frequency_share: float = 0.7,
         low_frequencies: int = 5,
-        filter: str = "circular",
-        precision: str = "float32",
+        **settings: Any,
     ) -> None:
-        Backbone.__init__(
-            self,
-            num_items=num_items,
-            width=width,
-            max_length=max_length,
-            num_blocks=num_blocks,
+        super().__init__(
             num_heads=num_heads,
-            dropout=dropout,
             frequency_share=frequency_share,
             low_frequencies=low_frequencies,
-            filter=filter,
-            precision=precision,
+            **settings,
         )
-        if width % num_heads:
-            raise UserError(
-                f"`backbone.num_heads` must divide `backbone.width`. "
-                f"Received: {num_heads} heads, width {width}. Set "
-                "--config.backbone.num_heads=1, or a width that it divides."
-            )
-        self.make_inputs(dropout=dropout, filter_name=filter)
+        check_heads(num_heads, self.width)
         self.blocks = [
             BSARecBlock(
-                width=width,
+                width=self.width,
                 num_heads=num_heads,
-                dropout=dropout,
+                dropout=self.dropout_rate,
                 frequency_share=frequency_share,
                 low_frequencies=low_frequencies,
-                max_length=max_length,
+                max_length=self.max_length,
                 is_causal=self.is_causal,
                 dtype=self.dtype_policy,
             )
-            for _ in range(num_blocks)
+            for _ in range(self.num_blocks)
         ]
         self.build_now()
 
@@ -149,13 +123,13 @@ class BSARecBlock(keras.layers.Layer):
         return self.feed_forward(hidden, training=training)
 
     def _low(self, inputs: tf.Tensor, places: Places) -> tf.Tensor:
-        """Returns what of the inputs, over the whole window, is of the lowest frequencies."""
+        """Returns float [P, D], the part of the whole window in the lowest frequencies."""
         windows = places.to_windows(inputs)
         low = tf.einsum("lm,bmd->bld", tf.constant(self.low_pass, windows.dtype), windows)
         return places.from_windows(low)
 
     def _mean_of_newest(self, inputs: tf.Tensor, places: Places) -> tf.Tensor:
-        """Returns the mean of each position and those just before it, of its own history."""
+        """Returns float [P, D], means of each position and those just before it in its history."""
         near = places.near
         is_taken = near.is_visible & (near.distances() < self.num_averaged)[None]
         count = tf.math.count_nonzero(is_taken, axis=-1, keepdims=True, dtype=tf.int32)
@@ -165,14 +139,14 @@ class BSARecBlock(keras.layers.Layer):
 
 
 def low_pass_matrix(length: int, low_frequencies: int) -> np.ndarray:
-    """Returns float32 [L, L], what keeps the frequencies 0, +-1, ... +-(c // 2) of L columns.
+    """Returns float32 [L, L], the filter that keeps the frequencies 0, +-1, ... +-(c // 2).
 
-    The inverse transform of the kept part of the transform, as one matrix: its rank is small, and
-    a product costs less than two transforms.
+    One matrix in place of a transform, the cut and the inverse transform: its rank is small, and
+    one product costs less than two transforms.
 
     Args:
         length: L.
-        low_frequencies: c.
+        low_frequencies: Paper: c.
     """
     spectrum = np.fft.rfft(np.eye(length), axis=0)
     spectrum[low_frequencies // 2 + 1 :] = 0.0

@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost next to nothing, alone and for sums of many weights."""
+"""Dropout with cheap random numbers, of single elements and of sums of equal weights."""
 
 from typing import Any
 
@@ -10,8 +10,10 @@ from ufnrec_tf.common.distribution import replica_number
 from ufnrec_tf.common.tensors import GOLDEN, bits_like, mix
 
 
-class _Keyed(keras.layers.Layer):
-    """A layer that draws a new key a call, another on each replica, from Keras's seed.
+class _KeyedLayer(keras.layers.Layer):
+    """A layer that draws a new key at each call, a different one on each replica.
+
+    The keys follow from Keras's seed.
 
     Args:
         rate: Dropout rate in [0, 1).
@@ -24,13 +26,13 @@ class _Keyed(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator()
         self.built = True
 
-    def _key(self) -> tf.Tensor:
-        """Returns int64 []; counts the call."""
+    def _next_key(self) -> tf.Tensor:
+        """Returns the key of this call, int64 []."""
         seed, count = tf.unstack(tf.cast(self.seed_generator.next(), tf.int64))
         return mix(mix(seed + GOLDEN) + count * GOLDEN + tf.cast(replica_number(), tf.int64))
 
 
-class Dropout(_Keyed):
+class Dropout(_KeyedLayer):
     """Zeroes each element with probability `rate`, and divides the others by 1 - rate.
 
     Keras's layer draws with Philox, which took a third of the encoder's time on a CPU.
@@ -40,12 +42,12 @@ class Dropout(_Keyed):
         """Returns float [...], shaped as the inputs."""
         if not training or not self.rate:
             return inputs
-        is_kept = bits_like(inputs, self._key()) >= np.uint32(self.rate * 2**32)
+        is_kept = bits_like(inputs, self._next_key()) >= np.uint32(self.rate * 2**32)
         return tf.where(is_kept, inputs / (1.0 - self.rate), tf.zeros([], inputs.dtype))
 
 
-class PooledDropout(_Keyed):
-    """Dropout of n equal weights of which only the sum is kept.
+class PooledDropout(_KeyedLayer):
+    """Dropout of n equal weights, of which only the sum is stored.
 
     Multiplies by Binomial(n, 1 - rate) / (n (1 - rate)): the distribution of the sum when each of
     the n weights is dropped by itself.
@@ -74,7 +76,7 @@ class PooledDropout(_Keyed):
             return sums
         counts = tf.broadcast_to(counts, tf.shape(sums))
         # 24 bits, which float32 holds exactly.
-        bits = tf.bitwise.right_shift(bits_like(sums, self._key()), np.uint32(8))
+        bits = tf.bitwise.right_shift(bits_like(sums, self._next_key()), np.uint32(8))
         draws = tf.cast(bits, tf.float32) * 2.0**-24
         kept = tf.cast(self._search(draws, counts), tf.float32)
         factor = kept / (tf.cast(tf.maximum(counts, 1), tf.float32) * (1.0 - self.rate))

@@ -1,4 +1,4 @@
-"""What FMLP-Rec and BSARec share: inputs with positions, post-norm blocks, the window's form."""
+"""The base of FMLP-Rec and BSARec: inputs with positions, post-norm blocks, filtered windows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.base import BlockBackbone
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
     Neighbourhood,
@@ -24,7 +24,7 @@ EPSILON = 1e-12
 INNER_FACTOR = 4
 
 FILTERS = {"circular": False, "causal": True}
-"""Filter name to whether a column then sees earlier ones alone."""
+"""Name of a filter: True if a column sees only itself and earlier ones."""
 
 
 def normal() -> keras.initializers.Initializer:
@@ -41,12 +41,12 @@ def layer_norm(dtype: Any) -> keras.layers.Layer:
 class Places:
     """Where P positions stand in their windows of L columns.
 
-    No tuple: Keras looks into those that are given to a layer, and refuses the whole number.
+    Not a tuple: Keras looks into tuples that are passed to a layer, and refuses the whole number.
 
     Attributes:
         packed: The histories without their padding; None where the positions are all columns of
             padded ones, row by row.
-        near: Who sees whom.
+        near: Which positions see which.
         max_length: L.
     """
 
@@ -72,28 +72,27 @@ class Places:
         return tf.stack([packed.rows, packed.columns], axis=1)
 
 
-class FilteringBackbone(Backbone):
+class FilteringBackbone(BlockBackbone):
     """A backbone whose blocks filter the columns of the window.
 
     norm(item + position), dropout, blocks. With the filter `circular`, the papers', a block mixes
     all columns of the window, the newest into the oldest: the backbone is not causal and is to
     be trained on prefixes. It reads its padding, which holds the normed embeddings of positions
-    without an item, as in the released codes. With `causal`, no paper's, a column sees earlier ones
-    alone and padding is zero and has no effect, so that all positions of a history are trained at
-    once, without their padding.
+    without an item, as in the released codes. With `causal`, no paper's, a column sees only itself
+    and earlier ones, and padding is zero and has no effect, so that all positions of a history are
+    trained at once, without their padding.
 
-    A subclass makes its weights by `make_inputs`, fills `blocks` with layers `block(hidden, places,
-    training)` from float [P, D] to float [P, D], and then calls `build_now`.
+    A subclass fills `blocks` with layers `block(hidden, places, training)` from float [P, D] to
+    float [P, D], and then calls `build_now`.
+
+    Args:
+        filter: One of `FILTERS`.
+        **settings: The subclass's own and those of `BlockBackbone`.
     """
 
-    def make_inputs(self, *, dropout: float, filter_name: str) -> None:
-        """Makes the tables, their norm and dropout.
-
-        Args:
-            dropout: Rate in [0, 1).
-            filter_name: One of `FILTERS`.
-        """
-        self.is_causal = pick(FILTERS, filter_name, key="backbone.filter")
+    def __init__(self, *, filter: str = "circular", **settings: Any) -> None:
+        super().__init__(filter=filter, **settings)
+        self.is_causal = pick(FILTERS, filter, key="backbone.filter")
         self.item_table = self.add_weight(
             shape=(self.num_items + 1, self.width), initializer=normal(), name="item_table"
         )
@@ -101,7 +100,7 @@ class FilteringBackbone(Backbone):
             shape=(self.max_length, self.width), initializer=normal(), name="position_table"
         )
         self.input_norm = layer_norm(self.dtype_policy)
-        self.input_dropout = Dropout(dropout, dtype=self.dtype_policy)
+        self.input_dropout = Dropout(self.dropout_rate, dtype=self.dtype_policy)
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories; see `Backbone.call`."""

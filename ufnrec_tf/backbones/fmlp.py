@@ -5,7 +5,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.filtering import (
     DEVIATION,
@@ -33,46 +32,20 @@ class FMLPRec(FilteringBackbone):
     2022, arXiv 2202.13556, section 3; GELU, its inner size and the start after the released code.
 
     Args:
-        num_items: Number of items.
-        width: D, the embedding size.
-        max_length: L, window length in items.
-        num_blocks: Filter blocks.
-        dropout: Rate in [0, 1).
-        filter: `circular` or `causal`.
-        precision: See `Backbone`.
+        **settings: See `BlockBackbone`; and `filter`, `circular` or `causal`.
     """
 
-    def __init__(
-        self,
-        *,
-        num_items: int,
-        width: int = 50,
-        max_length: int = 50,
-        num_blocks: int = 2,
-        dropout: float = 0.5,
-        filter: str = "circular",
-        precision: str = "float32",
-    ) -> None:
-        Backbone.__init__(
-            self,
-            num_items=num_items,
-            width=width,
-            max_length=max_length,
-            num_blocks=num_blocks,
-            dropout=dropout,
-            filter=filter,
-            precision=precision,
-        )
-        self.make_inputs(dropout=dropout, filter_name=filter)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         kind = CausalFilter if self.is_causal else CircularFilter
         self.blocks = [
             FilterBlock(
-                kind(width=width, max_length=max_length, dtype=self.dtype_policy),
-                width=width,
-                dropout=dropout,
+                kind(width=self.width, max_length=self.max_length, dtype=self.dtype_policy),
+                width=self.width,
+                dropout=self.dropout_rate,
                 dtype=self.dtype_policy,
             )
-            for _ in range(num_blocks)
+            for _ in range(self.num_blocks)
         ]
         self.build_now()
 
@@ -131,7 +104,7 @@ class CausalFilter(keras.layers.Layer):
     def __init__(self, *, width: int, max_length: int, dtype: Any = None) -> None:
         super().__init__(dtype=dtype)
         self.max_length = max_length
-        # What the circular filter's start is as a convolution.
+        # The circular filter's initial weights, written as a convolution, have this deviation.
         deviation = DEVIATION * (2.0 / max_length) ** 0.5
         self.kernel = self.add_weight(
             shape=(width, max_length),
@@ -149,12 +122,12 @@ class CausalFilter(keras.layers.Layer):
 
 
 def filtered_by(inputs: tf.Tensor, weights: tf.Tensor, length: int) -> tf.Tensor:
-    """Returns float [B, L, D], the inputs with their transform over L multiplied.
+    """Returns float [B, L, D], the inputs with their Fourier transform multiplied by weights.
 
     Args:
         inputs: float [B, L, D].
         weights: complex64 [D, length // 2 + 1].
-        length: Columns that the transform is over; the inputs are padded by zeros behind.
+        length: Columns of the transform; shorter inputs are padded with zeros at the end.
     """
     features = tf.transpose(tf.cast(inputs, tf.float32), [0, 2, 1])  # [B, D, L]
     product = tf.signal.rfft(features, [length]) * weights

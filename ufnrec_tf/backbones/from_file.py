@@ -1,4 +1,4 @@
-"""A user's own backbone: its class read from a file, made, and held against the contract."""
+"""A user's own backbone: its class loaded from a file, and an instance checked by the contract."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ FORM = "path/to/file.py:ClassName"
 
 
 def is_path(name: str) -> bool:
-    """Returns whether a backbone's name is meant as a file, rather than as one of the table."""
+    """Returns True if a backbone's name means a file rather than a name of the table."""
     return ":" in name or name.endswith(".py")
 
 
@@ -58,7 +58,7 @@ def _run(path: Path, changed: int) -> ModuleType:
 
 
 def make_checked(kind: type[Backbone], settings: dict[str, Any]) -> Backbone:
-    """Returns a user's backbone of these settings, once it has been seen to keep the contract.
+    """Returns a user's backbone with these settings, after checking it by the contract.
 
     Raises:
         UserError: If it cannot be made or called, or breaks a promise, which is named.
@@ -66,7 +66,7 @@ def make_checked(kind: type[Backbone], settings: dict[str, Any]) -> Backbone:
     path = Path(inspect.getfile(kind))
     try:
         backbone = kind(**settings)
-        # Two histories that differ in the newest item alone.
+        # Two histories that differ only in the newest item.
         histories = np.ones([2, backbone.max_length], np.int32)
         histories[1, -1] = backbone.num_items
         vectors = backbone(tf.constant(histories), training=False)
@@ -83,10 +83,16 @@ def make_checked(kind: type[Backbone], settings: dict[str, Any]) -> Backbone:
 
 
 def _broken_promise(backbone: Backbone, names: list[str], vectors: tf.Tensor) -> str:
-    """Returns what is wrong with a backbone and its vectors of two histories, or nothing."""
+    """Returns the broken promise of a backbone, in words, or an empty text.
+
+    Args:
+        backbone: Made of the user's class.
+        names: The settings that its constructor takes.
+        vectors: Its vectors of two histories that differ only in the newest item.
+    """
     missing = [name for name in names if name not in backbone.settings]
     if missing:
-        return f"must hand `{missing[0]}` to super().__init__, so that copies can be made."
+        return f"must pass `{missing[0]}` to super().__init__, so that copies can be made."
     shape = (2, backbone.max_length, backbone.width)
     if tuple(vectors.shape) != shape or vectors.dtype != tf.float32:
         return f"must return float32 {shape}. It returned {vectors.dtype.name} {vectors.shape}."

@@ -7,12 +7,12 @@ import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.attention import xavier_normal
-from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.base import BlockBackbone
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.common.tensors import PAD, widen
 
 
-class GRU4Rec(Backbone):
+class GRU4Rec(BlockBackbone):
     """Gated recurrent units with a tied item table, in the form used for next items today.
 
     Item embedding, dropout, `num_blocks` layers of GRU, and a dense layer back to the width where
@@ -28,42 +28,20 @@ class GRU4Rec(Backbone):
     the recurrent product.
 
     Args:
-        num_items: Number of items.
-        width: D, the embedding size.
-        max_length: L, window length in items.
         num_blocks: Layers of GRU.
-        hidden_width: Size of the recurrent state; 0: the width.
-        dropout: Rate in [0, 1), on the embedded items.
-        precision: See `Backbone`.
+        hidden_width: Size of the recurrent state; 0 for the width.
+        **settings: See `BlockBackbone`; dropout is on the embedded items.
     """
 
-    def __init__(
-        self,
-        *,
-        num_items: int,
-        width: int = 50,
-        max_length: int = 50,
-        num_blocks: int = 1,
-        hidden_width: int = 0,
-        dropout: float = 0.5,
-        precision: str = "float32",
-    ) -> None:
-        super().__init__(
-            num_items=num_items,
-            width=width,
-            max_length=max_length,
-            num_blocks=num_blocks,
-            hidden_width=hidden_width,
-            dropout=dropout,
-            precision=precision,
-        )
-        policy = self.dtype_policy
+    def __init__(self, *, num_blocks: int = 1, hidden_width: int = 0, **settings: Any) -> None:
+        super().__init__(num_blocks=num_blocks, hidden_width=hidden_width, **settings)
+        width, policy = self.width, self.dtype_policy
         self.item_table = self.add_weight(
-            shape=(num_items + 1, width),
-            initializer=xavier_normal(num_items + 1, width),
+            shape=(self.num_items + 1, width),
+            initializer=xavier_normal(self.num_items + 1, width),
             name="item_table",
         )
-        self.input_dropout = Dropout(dropout, dtype=policy)
+        self.input_dropout = Dropout(self.dropout_rate, dtype=policy)
         sizes = [width] + [hidden_width or width] * num_blocks
         self.units = [
             RecurrentUnits(width=size, hidden_width=hidden, dtype=policy)

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ufnrec_tf.backbones.attention import xavier_normal
-from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.attention import check_heads, xavier_normal
+from ufnrec_tf.backbones.base import BlockBackbone
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
     Neighbourhood,
@@ -16,23 +16,22 @@ from ufnrec_tf.backbones.packing import (
     neighbourhood,
     padded_neighbourhood,
 )
-from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.tensors import PAD, widen
 
 DEVIATION = 0.02
 EPSILON = 1e-6
 
 
-class HSTU(Backbone):
+class HSTU(BlockBackbone):
     """Hierarchical sequential transduction units with a tied item table.
 
     A unit: U, V, Q, K = split(SiLU(W1 norm(x))); A = SiLU(Q K^T + bias) / L, over the query's own
     and earlier columns; x <- x + W2 dropout(norm(A V) * U) + b. Nothing sums to one as in a
-    softmax, so that the number of similar items in a history tells. Padding has no effect.
+    softmax, so that the number of similar items in a history matters. Padding has no effect.
 
-    Differs from the paper: the bias is by distance alone, without the part that depends on the
+    Differs from the paper: the bias is only by distance, without the part that depends on the
     time between two events, since histories here carry no times. Differs from the released
-    code: positions enter by that bias alone, there is no table of them beside it; a layer
+    code: positions enter only by that bias, there is no table of them beside it; a layer
     normalisation at the end stands where the release divides by the norm, which needs the
     temperature of its own loss.
 
@@ -40,57 +39,29 @@ class HSTU(Backbone):
     Transducers for Generative Recommendations", ICML 2024, arXiv 2402.17152, section 3.
 
     Args:
-        num_items: Number of items.
-        width: D, the embedding size.
-        max_length: L, window length in items.
-        num_blocks: Units.
         num_heads: Heads; divides `width`.
-        dropout: Rate in [0, 1).
-        precision: See `Backbone`.
+        **settings: See `BlockBackbone`; a block is a unit.
     """
 
-    def __init__(
-        self,
-        *,
-        num_items: int,
-        width: int = 50,
-        max_length: int = 50,
-        num_blocks: int = 2,
-        num_heads: int = 1,
-        dropout: float = 0.5,
-        precision: str = "float32",
-    ) -> None:
-        super().__init__(
-            num_items=num_items,
-            width=width,
-            max_length=max_length,
-            num_blocks=num_blocks,
-            num_heads=num_heads,
-            dropout=dropout,
-            precision=precision,
-        )
+    def __init__(self, *, num_heads: int = 1, **settings: Any) -> None:
+        super().__init__(num_heads=num_heads, **settings)
         policy = self.dtype_policy
-        if width % num_heads:
-            raise UserError(
-                f"`backbone.num_heads` must divide `backbone.width`. "
-                f"Received: {num_heads} heads, width {width}. Set "
-                "--config.backbone.num_heads=1, or a width that it divides."
-            )
+        check_heads(num_heads, self.width)
         self.item_table = self.add_weight(
-            shape=(num_items + 1, width),
+            shape=(self.num_items + 1, self.width),
             initializer=keras.initializers.RandomNormal(stddev=DEVIATION),
             name="item_table",
         )
-        self.input_dropout = Dropout(dropout, dtype=policy)
+        self.input_dropout = Dropout(self.dropout_rate, dtype=policy)
         self.units = [
             TransductionUnit(
-                width=width,
+                width=self.width,
                 num_heads=num_heads,
-                dropout=dropout,
-                max_length=max_length,
+                dropout=self.dropout_rate,
+                max_length=self.max_length,
                 dtype=policy,
             )
-            for _ in range(num_blocks)
+            for _ in range(self.num_blocks)
         ]
         self.final_norm = keras.layers.LayerNormalization(epsilon=EPSILON, dtype=policy)
         self.build_now()
@@ -123,7 +94,7 @@ class HSTU(Backbone):
 
 
 class TransductionUnit(keras.layers.Layer):
-    """One unit with its residual; the caller zeroes the padded columns of what it returns.
+    """One unit with its residual; the caller sets the padded columns of its output to zero.
 
     Args:
         width: D.
@@ -166,7 +137,7 @@ class TransductionUnit(keras.layers.Layer):
             self._heads(near.blocks(query)), self._heads(near.windows(key)), transpose_b=True
         )  # [P / W, H, W, K]
         is_visible = near.is_visible[:, None]
-        # Masked before the bias is added: oneDNN crashes where a sum follows the product at once.
+        # Masked before the bias is added: oneDNN crashes where a sum directly follows the product.
         logits = tf.where(is_visible, logits, tf.zeros([], logits.dtype))
         distances = tf.clip_by_value(near.distances(), 0, self.max_length - 1)
         logits += tf.gather(tf.cast(self.distance_bias, self.compute_dtype), distances)

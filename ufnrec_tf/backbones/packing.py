@@ -1,4 +1,4 @@
-"""Histories without their padding: one after the other, and attention among neighbours."""
+"""Packed histories: their items one after the other, without padding, in blocks for attention."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 from ufnrec_tf.common.tensors import PAD
 
 FILLER = -1
-"""Row given to fillers when it is asked who sees whom: they see each other, nobody sees them."""
+"""Row of the fillers in `neighbourhood`: they see each other, and no real position sees them."""
 
 
 class PackedHistories(NamedTuple):
@@ -49,14 +49,14 @@ def unpack(packed: PackedHistories, max_length: int) -> tf.Tensor:
 
 
 class Neighbourhood(NamedTuple):
-    """Who sees whom when packed positions are cut into blocks of W.
+    """Which positions see which, when packed positions are cut into blocks of W.
 
-    No history is longer than L, so that what a block's positions may see stands in the block
-    itself and the ceil((L - 1) / W) blocks before it: K = W * (1 + that many) positions.
+    No history is longer than L, so that the positions of a block see only positions of the block
+    itself and of the ceil((L - 1) / W) blocks before it: K = W * (1 + that many) positions.
 
     Attributes:
         is_visible: bool [P / W, W, K], True where the key is of the query's history and not
-            later than it.
+            later than the query.
         num_padding: int32 [P], padded columns to the left of the position's history.
     """
 
@@ -73,12 +73,13 @@ class Neighbourhood(NamedTuple):
         return tf.range(size)[:, None] + (num_keys - size) - tf.range(num_keys)[None, :]
 
     def windows(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Returns [P / W, K, ...]: each block after the blocks that it looks into."""
+        """Returns [P / W, K, ...]: each block, preceded by the earlier blocks that it sees."""
         _, size, num_keys = self.is_visible.shape
         return _windows(tensor, size, num_keys // size - 1)
 
 
 def _windows(tensor: tf.Tensor, size: int, num_previous: int) -> tf.Tensor:
+    """Returns [P / size, (1 + num_previous) * size, ...] of [P, ...]; see `windows`."""
     before = [[num_previous * size, 0]] + [[0, 0]] * (tensor.shape.rank - 1)
     padded = tf.reshape(tf.pad(tensor, before), [-1, size, *tensor.shape[1:]])
     count = tf.shape(tensor)[0] // size
@@ -89,17 +90,17 @@ def _windows(tensor: tf.Tensor, size: int, num_previous: int) -> tf.Tensor:
 def block_size(max_length: int) -> int:
     """Returns W for histories of at most L positions.
 
-    Half of L looks into two blocks before its own, 1.5 L keys a query; shorter blocks see fewer
-    keys, but are more of them.
+    A block of half of L sees two earlier blocks, 1.5 L keys a query. Shorter blocks see fewer
+    keys, but there are more of them.
     """
     return max(min(max_length, 8), -(-max_length // 2))
 
 
 def neighbourhood(packed: PackedHistories, max_length: int) -> Neighbourhood:
-    """Returns who sees whom; the number of packed positions is a multiple of `block_size`."""
+    """Returns which positions see which; their number is a multiple of `block_size`."""
     size = block_size(max_length)
     num_previous = -(-(max_length - 1) // size)
-    # Shifted by one, so that the zeros before the first block are of no row.
+    # Shifted, so that the zeros before the first block belong to no row.
     rows = tf.where(packed.items != PAD, packed.rows, FILLER) + 2
     queries = tf.reshape(rows, [-1, size, 1])
     keys = _windows(rows, size, num_previous)[:, None, :]
@@ -112,9 +113,9 @@ def neighbourhood(packed: PackedHistories, max_length: int) -> Neighbourhood:
 
 
 def padded_neighbourhood(is_real: tf.Tensor) -> Neighbourhood:
-    """Returns who sees whom in padded histories, row by row: P = B L, W = K = L.
+    """Returns which columns of padded histories see which, row by row: P = B L, W = K = L.
 
-    A padded column sees itself, so that it sees something.
+    A padded column sees itself, so that every column sees at least one.
 
     Args:
         is_real: bool [B, L], True where the column is not padding.

@@ -5,8 +5,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ufnrec_tf.backbones.attention import CausalAttention, FeedForward, xavier_normal
-from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.attention import (
+    CausalAttention,
+    FeedForward,
+    check_heads,
+    xavier_normal,
+)
+from ufnrec_tf.backbones.base import BlockBackbone
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
     Neighbourhood,
@@ -15,14 +20,13 @@ from ufnrec_tf.backbones.packing import (
     fill_up,
     neighbourhood,
 )
-from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensors import PAD, widen
 
 LAYER_NORM_EPSILON = 1e-8
 
 VARIANTS = {"authors": False, "corrected": True}
-"""Variant name to whether it is the corrected one."""
+"""Name of a variant: True for the corrected one."""
 
 
 def layer_norm(dtype: Any) -> keras.layers.Layer:
@@ -30,7 +34,7 @@ def layer_norm(dtype: Any) -> keras.layers.Layer:
     return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=dtype)
 
 
-class SASRec(Backbone):
+class SASRec(BlockBackbone):
     """Self-attentive sequential recommendation with a tied item table.
 
     Variant `authors`: in a block Q = LN(x) and K = V = x, the residual is taken from Q, and
@@ -41,67 +45,37 @@ class SASRec(Backbone):
     with UFNRec (arXiv 2208.04116).
 
     Args:
-        num_items: Number of items.
-        width: D, the embedding size. Unit: floats. Paper: d.
-        max_length: L, window length in items.
-        num_blocks: Attention blocks.
         num_heads: Heads; divides `width`.
-        dropout: Rate in [0, 1).
         variant: `authors` or `corrected`.
-        precision: See `Backbone`.
+        **settings: See `BlockBackbone`.
     """
 
-    def __init__(
-        self,
-        *,
-        num_items: int,
-        width: int = 50,
-        max_length: int = 50,
-        num_blocks: int = 2,
-        num_heads: int = 1,
-        dropout: float = 0.5,
-        variant: str = "authors",
-        precision: str = "float32",
-    ) -> None:
-        super().__init__(
-            num_items=num_items,
-            width=width,
-            max_length=max_length,
-            num_blocks=num_blocks,
-            num_heads=num_heads,
-            dropout=dropout,
-            variant=variant,
-            precision=precision,
-        )
-        policy = self.dtype_policy
-        if width % num_heads:
-            raise UserError(
-                f"`backbone.num_heads` must divide `backbone.width`. "
-                f"Received: {num_heads} heads, width {width}. Set "
-                "--config.backbone.num_heads=1, or a width that it divides."
-            )
+    def __init__(self, *, num_heads: int = 1, variant: str = "authors", **settings: Any) -> None:
+        super().__init__(num_heads=num_heads, variant=variant, **settings)
+        width, policy = self.width, self.dtype_policy
+        check_heads(num_heads, width)
         self.is_corrected = pick(VARIANTS, variant, key="backbone.variant")
         self.item_table = self.add_weight(
-            shape=(num_items + 1, width),
-            initializer=xavier_normal(num_items + 1, width),
+            shape=(self.num_items + 1, width),
+            initializer=xavier_normal(self.num_items + 1, width),
             name="item_table",
         )
         self.position_table = self.add_weight(
-            shape=(max_length, width),
-            initializer=xavier_normal(max_length, width),
+            shape=(self.max_length, width),
+            initializer=xavier_normal(self.max_length, width),
             name="position_table",
         )
-        self.input_dropout = Dropout(dropout, dtype=policy)
+        self.input_dropout = Dropout(self.dropout_rate, dtype=policy)
         self.blocks = [
             SASRecBlock(
                 width=width,
                 num_heads=num_heads,
-                dropout=dropout,
+                dropout=self.dropout_rate,
                 is_corrected=self.is_corrected,
-                max_length=max_length,
+                max_length=self.max_length,
                 dtype=policy,
             )
-            for _ in range(num_blocks)
+            for _ in range(self.num_blocks)
         ]
         self.final_norm = layer_norm(policy)
         self.build_now()
@@ -119,7 +93,7 @@ class SASRec(Backbone):
 
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
-        # A window of padding alone stays zero up to the last norm.
+        # A window that holds only padding stays zero up to the last norm.
         empty = widen(self.final_norm(tf.zeros([1, self.width], self.compute_dtype)))
         return self.encode_packed(histories, empty, training=training)
 
@@ -138,7 +112,7 @@ class SASRec(Backbone):
 
 
 class SASRecBlock(keras.layers.Layer):
-    """One attention block; the caller zeroes the padded columns of what it returns."""
+    """One attention block; the caller sets the padded columns of its output to zero."""
 
     def __init__(
         self,
@@ -171,7 +145,7 @@ class SASRecBlock(keras.layers.Layer):
 
         Args:
             inputs: float32 [B, L, D] histories, or [P, D] packed ones.
-            where: bool [B, L], True where a column is real, or who sees whom of the packed ones.
+            where: bool [B, L], True where a column is real; or which packed positions see which.
             training: Whether dropout acts.
         """
         is_packed = isinstance(where, Neighbourhood)

@@ -1,1 +1,1 @@
-"""Ranks in the full catalogue, metrics, statistics, baselines, and what the memory found."""
+"""Evaluation: ranks in the full catalogue, metrics, statistics, baselines and suspects."""

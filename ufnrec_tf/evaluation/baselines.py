@@ -1,6 +1,7 @@
-"""Baselines that a model must beat: popularity, last-item Markov and item neighbours.
+"""Baselines that a model must beat: popularity, last-item Markov chain, item neighbours.
 
-Each is `fit(split)` on train events, then `scores(histories)`; `BASELINES` lists them.
+Each learns by `fit(split)` from train events and scores by `scores(histories)`; `BASELINES` lists
+them.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +12,16 @@ from scipy import sparse
 
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.data.splits import Split, seen_train_items, train_counts
+from ufnrec_tf.evaluation.protocol import check_mask, masked_ends
 
-MASKS = ("seen", "train", "none")
-# Far below a co-occurrence of one in any log that fits a machine; only orders what ties.
 _TIE_BREAK = 1e-6
-_MAX_MEETINGS = 1 << 20  # pairs of an item and an item of one of its users, at a time
-_MAX_SCORES = 1 << 22  # scores held at a time
+"""Far below the cosine of one co-occurrence in any log that fits a machine; only orders ties."""
+
+_MAX_MEETINGS = 1 << 20
+"""Pairs of an item and an item of one of its users that are counted at a time."""
+
+_MAX_SCORES = 1 << 22
+"""Scores held at a time."""
 
 
 class Baseline(Protocol):
@@ -28,7 +33,7 @@ class Baseline(Protocol):
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 [B, num_items+1] for B histories (int arrays, oldest first, no zeros).
 
-        Histories may be empty. Column 0 is padding and means nothing.
+        Histories may be empty. Column 0 is padding, its scores are not read.
         """
 
 
@@ -46,9 +51,9 @@ class Popularity:
 
 
 class LastItemMarkov:
-    """Scores an item by how often it came right after the history's last item.
+    """Scores an item by how often it directly followed the history's last item.
 
-    Ties, and what never came after it, are in order of popularity.
+    Ties, and items that never followed it, are in order of popularity.
     """
 
     def fit(self, split: Split) -> "LastItemMarkov":
@@ -60,7 +65,7 @@ class LastItemMarkov:
         return self
 
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns float32 [B, num_items+1]: transitions from the last item, plus under one."""
+        """Returns float32 [B, num_items+1], transitions from the last item plus less than one."""
         last = [history[-1:] for history in histories]
         return _sums_of_rows(self._transitions, last) + self._popularity
 
@@ -74,8 +79,8 @@ class ItemKNN:
     algorithms", WWW 2001.
 
     Args:
-        num_last: events at the end of a history that count.
-        num_neighbors: neighbours kept an item; memory is 12 bytes each.
+        num_last: Events at the end of a history that are read.
+        num_neighbors: Neighbours stored for each item, 12 bytes each.
     """
 
     def __init__(self, *, num_last: int = 10, num_neighbors: int = 200) -> None:
@@ -118,7 +123,8 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "markov": LastItemMarkov,
     "itemknn": ItemKNN,
 }
-"""Baselines by name: add one here."""
+"""Name of a baseline to its class. A new baseline is a new line here, and a label below."""
+
 BASELINE_LABELS = {"popularity": "Popularity", "markov": "Last-item Markov", "itemknn": "ItemKNN"}
 
 
@@ -128,35 +134,32 @@ def baseline_ranks(
     """Ranks each evaluated user's target in the full catalogue.
 
     Args:
-        model: fitted on the same split.
-        split: whose users of the part are ranked.
+        model: Fitted on the same split.
+        split: Its users of the part are ranked.
         part: "validation" or "test".
-        mask: items that are no candidates: "seen" the history (train; at test also the validation
-            item), "train" the train items, "none" nothing.
-        chunk: users at a time, at most; fewer where the catalogue is large.
+        mask: Items that are no candidates, one of `MASKS`.
+        chunk: Users at a time, at most; fewer where the catalogue is large.
 
     Returns:
         int64 [M], 1 + the number of other candidates that score at least as high as the target;
         padding is no candidate; a target that the mask hides gets the worst rank, num_items.
 
     Raises:
-        ValueError: for an unknown mask, a chunk that is not positive, or NaN scores.
+        ValueError: For an unknown mask, a chunk that is not positive, or NaN scores.
     """
-    if mask not in MASKS:
-        raise ValueError(f"`mask` must be one of {', '.join(MASKS)}. Received: {mask}.")
+    check_mask(mask)
     if chunk < 1:
         raise ValueError(f"`chunk` must be a positive integer. Received: {chunk}.")
     log, ends, targets = split.interactions, split.history_ends(part), split.targets(part)
-    users = split.users(part)
-    starts = log.offsets[users]
-    hidden_ends = {"seen": ends, "train": split.train_ends[users], "none": starts}[mask]
+    starts = log.offsets[split.users(part)]
+    hidden_ends = masked_ends(split, part, mask)
     chunk = min(chunk, max(1, _MAX_SCORES // (log.num_items + 1)))
     ranks = np.zeros(len(targets), np.int64)
     with working_on("ranking by a baseline", len(targets), "users") as ranked:
         for first in range(0, len(targets), chunk):
             rows = slice(first, first + chunk)
-            histories = _slices(log.items, starts[rows], ends[rows])
-            hidden = _slices(log.items, starts[rows], hidden_ends[rows])
+            histories = _histories(log.items, starts[rows], ends[rows])
+            hidden = _histories(log.items, starts[rows], hidden_ends[rows])
             ranks[rows] = _count_ranks(model.scores(histories), targets[rows], hidden)
             ranked.advance(chunk)
     return ranks
@@ -173,11 +176,11 @@ def _count_ranks(
     is_candidate[np.repeat(np.arange(len(hidden)), [len(h) for h in hidden]), _join(hidden)] = False
     rows = np.arange(len(targets))
     better = (is_candidate & (scores >= scores[rows, targets][:, None])).sum(axis=1)
-    # A target that is a candidate counts itself: that is the 1 of the rank.
+    # A target that is a candidate is counted itself: that is the 1 of the rank.
     return np.where(is_candidate[rows, targets], better, scores.shape[1] - 1)
 
 
-def _slices(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
+def _histories(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
     return [items[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
@@ -187,7 +190,7 @@ def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _transitions(split: Split) -> sparse.csr_array:
-    """Returns float32 [num_items+1, num_items+1]: how often the column came next in train."""
+    """Returns float32 [num_items+1, num_items+1], how often a column followed a row in train."""
     log = split.interactions
     is_first = np.zeros(len(log.items) + 1, np.int8)
     # From each user's first event up to the last but one in train.

@@ -1,4 +1,4 @@
-"""Ranks of held-out targets in the full catalogue."""
+"""The evaluator of a backbone: its held-out targets ranked in the full catalogue."""
 
 import time
 from collections.abc import Callable
@@ -10,70 +10,23 @@ from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.data.item_sets import contains, distinct_items, draw_outside
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
 from ufnrec_tf.evaluation.metrics import metrics_from_ranks
+from ufnrec_tf.evaluation.protocol import check_mask, masked_ends, masked_text
 from ufnrec_tf.evaluation.ranking import CatalogueRanker
-
-
-def _alone(values: np.ndarray) -> np.ndarray:
-    return values
-
-
-class Share(NamedTuple):
-    """What a worker evaluates; by default everything.
-
-    Attributes:
-        is_own: bool [U], the users that it ranks, each user one worker's; None for all.
-        add_up: Sums an array over workers; all of them call it together.
-    """
-
-    is_own: np.ndarray | None = None
-    add_up: Callable[[np.ndarray], np.ndarray] = _alone
-
-    def places(self, users: np.ndarray) -> np.ndarray:
-        """Returns where in int32 [M] `users` the worker's own are, int64, ascending.
-
-        A user with several targets stands there for each; all of them are one worker's.
-
-        Raises:
-            ValueError: If a user is nobody's, or more than one worker's.
-        """
-        if self.is_own is None:
-            return np.arange(len(users))
-        own = np.flatnonzero(self.is_own[users])
-        if (self.add_up(np.bincount(own, minlength=len(users))) != 1).any():
-            raise ValueError("`is_own` must give each user to exactly one worker.")
-        return own
-
-    def whole(self, values: np.ndarray, own: np.ndarray, num_rows: int) -> np.ndarray:
-        """Returns the values of all rows, [M, ...], from this worker's, [len(own), ...].
-
-        Args:
-            values: Numbers or truth values, of rows `own` in this order.
-            own: int64, see `places`.
-            num_rows: M.
-        """
-        if self.is_own is None:
-            return values
-        whole = np.zeros((num_rows, *values.shape[1:]), values.dtype)
-        whole[own] = values
-        return self.add_up(whole)
-
-
-MASKS = ("seen", "train", "none")
 
 _MAX_CHUNK_SCORES = 1 << 27
 """Scores held at once (512 MB): chunks shrink where batch_size x items would pass it."""
 
 
 class NotFiniteError(FloatingPointError):
-    """A backbone gave NaN scores, or an infinite score of a target: there is no ranking."""
+    """A backbone gave NaN scores, or an infinite score of a target, so that ranks are undefined."""
 
 
 class EvaluationResult(NamedTuple):
-    """What one evaluation of one backbone gives.
+    """The metrics and ranks of one evaluation of one backbone.
 
     Attributes:
-        metrics: Name to mean over targets, which all evaluated users have as many of; the sampled
-            metric's names end in `_uni<N>`.
+        metrics: Name to mean over targets, the same number for each evaluated user; names of the
+            sampled metrics end in `_uni<N>`.
         ranks: int64 [M], full-catalogue rank of each target.
         num_users: Different users evaluated.
         cpu_seconds: CPU time of all threads of this process, and of the other workers'; a
@@ -86,25 +39,70 @@ class EvaluationResult(NamedTuple):
     cpu_seconds: float
 
 
+def _unchanged(values: np.ndarray) -> np.ndarray:
+    return values
+
+
+class Share(NamedTuple):
+    """The users that one worker evaluates; by default all.
+
+    Attributes:
+        is_own: bool [U], True for its users, each user one worker's; None for all.
+        add_up: Sums an array over workers; all of them call it together.
+    """
+
+    is_own: np.ndarray | None = None
+    add_up: Callable[[np.ndarray], np.ndarray] = _unchanged
+
+    def places(self, users: np.ndarray) -> np.ndarray:
+        """Returns the places of the worker's own users in int32 [M] `users`, int64, ascending.
+
+        A user with several targets has a place for each; all of them are one worker's.
+
+        Raises:
+            ValueError: If a user is no worker's, or more than one worker's.
+        """
+        if self.is_own is None:
+            return np.arange(len(users))
+        own = np.flatnonzero(self.is_own[users])
+        if (self.add_up(np.bincount(own, minlength=len(users))) != 1).any():
+            raise ValueError("`is_own` must give each user to exactly one worker.")
+        return own
+
+    def whole(self, values: np.ndarray, own: np.ndarray, num_rows: int) -> np.ndarray:
+        """Returns the values of all rows, [M, ...], from this worker's, [len(own), ...].
+
+        Args:
+            values: Numbers or bools, of rows `own` in this order.
+            own: int64, see `places`.
+            num_rows: M.
+        """
+        if self.is_own is None:
+            return values
+        whole = np.zeros((num_rows, *values.shape[1:]), values.dtype)
+        whole[own] = values
+        return self.add_up(whole)
+
+
 class RankingEvaluator:
     """Ranks each target, a row with its user's history before it, among all items.
 
     rank = 1 + number of other candidates that score at least as high as the target: ties count
-    against it. Candidates are items 1..num_items, those that occur in held-out events alone
-    included; the padding row never is one.
+    against it. Candidates are items 1..num_items, also those that occur only in held-out events;
+    padding is never one.
 
-    The arrays are prepared once, here. Scoring is traced once a backbone, which is kept, and
-    reads its weights as they are at each call. Windows have `max_length` columns however short
-    the history, because a backbone may read its padding.
+    The arrays are prepared once, in the constructor. Scoring is traced once for each backbone,
+    which is kept, and reads its current weights at each call. Windows have `max_length` columns
+    however short the history, because a backbone may read its padding.
 
-    With a `share` each worker ranks its own users, and all get what is found for everybody: call
-    it on all of them together.
+    With a `share` each worker ranks its own users, and all workers get the results of all users:
+    they call it together.
 
     Attributes:
         users: int32 [M], internal id of each target's user, ascending; the order of all rows.
         targets: int32 [M].
-        negatives: int32 [M, sampled_negatives]; the target throughout, hence the worst sampled
-            rank, where no item is left.
+        negatives: int32 [M, sampled_negatives]; where no item is left, the target throughout,
+            which gives the worst sampled rank.
         num_masked_targets: Targets that the mask hides; their rank is the worst, num_items.
     """
 
@@ -125,9 +123,8 @@ class RankingEvaluator:
         Args:
             split: Its targets of the part are ranked.
             part: "validation" or "test".
-            max_length: L, the newest items of the history that the backbone is given.
-            mask: Items that are no candidates: "seen" masks the history (train; at test also
-                validation), "train" the train items, "none" nothing.
+            max_length: L, the newest items of the history that the backbone reads.
+            mask: Items that are no candidates, one of `MASKS`.
             batch_size: Rows scored at once; fewer where their scores would pass 512 MB.
             sampled_negatives: Uniform negatives a target for the sampled metric, 100 in the
                 authors' code; 0 leaves the metric out. Each is held in 4 bytes.
@@ -138,8 +135,9 @@ class RankingEvaluator:
             ValueError: For an unknown part or mask, a number out of range, or a split without
                 evaluated users.
         """
-        _check_choice("part", part, EVALUATION_PARTS)
-        _check_choice("mask", mask, MASKS)
+        if part not in EVALUATION_PARTS:
+            raise ValueError(f"`part` must be one of {EVALUATION_PARTS}. Received: {part!r}.")
+        check_mask(mask)
         for name, value, least in (
             ("max_length", max_length, 1),
             ("batch_size", batch_size, 1),
@@ -190,7 +188,7 @@ class RankingEvaluator:
         return self.ranks_and_sampled(backbone)[1]
 
     def ranks_and_sampled(self, backbone: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Returns `ranks` and `sampled_ranks` by one pass; the second is 1 without negatives.
+        """Returns `ranks` and `sampled_ranks` of one pass; the second is 1 without negatives.
 
         Args:
             backbone: See `ranks`.
@@ -199,7 +197,7 @@ class RankingEvaluator:
             NotFiniteError: See `ranks`.
         """
         better, sampled_better, is_bad = self._of_all(self._ranker.count(backbone))
-        self._refuse(is_bad.astype(bool))
+        self._check_finite(is_bad.astype(bool))
         ranks = np.where(self._is_masked_target, self._num_items, 1 + better.astype(np.int64))
         return ranks, 1 + sampled_better.astype(np.int64)
 
@@ -221,7 +219,7 @@ class RankingEvaluator:
         _check_at_least("k", k, 1)
         found = self._ranker.top_k(backbone, min(k, self._num_items))
         items, scores, is_bad = self._of_all(found)
-        self._refuse(is_bad.astype(bool))
+        self._check_finite(is_bad.astype(bool))
         missing = ((0, 0), (0, k - items.shape[1]))
         empty = np.float32(EMPTY_SCORE)
         return (
@@ -230,7 +228,7 @@ class RankingEvaluator:
         )
 
     def evaluate(self, backbone: Any) -> EvaluationResult:
-        """Returns the metrics of `backbone` with its present weights.
+        """Returns the metrics of `backbone` with its current weights.
 
         Args:
             backbone: See `ranks`.
@@ -248,31 +246,21 @@ class RankingEvaluator:
         return EvaluationResult(metrics, ranks, num_users, float(seconds))
 
     def protocol(self) -> dict[str, Any]:
-        """Returns what a reader must know to compare the numbers; plain values, fit for JSON."""
+        """Returns the settings on which the numbers depend: plain values, fit for JSON."""
         return {
             "split": self._split.name,
             "part": self.part,
             "targets": self._split.num_targets,
             "candidates": self._num_items,
-            "masked": self._masked_text(),
+            "masked": masked_text(self._split, self.part, self.mask),
             "ties": "against the target",
             "heldout_only_items": len(self._split.heldout_only_items),
             "masked_targets": self.num_masked_targets,
             **self._split.newcomers(self.part),
         }
 
-    def _masked_text(self) -> str:
-        """Returns what is no candidate, in words."""
-        split, train = self._split, "train items"
-        seen = "train and validation items" if self.part == "test" else train
-        if split.num_targets > 1 or split.is_by_user:
-            seen = "all items before the target"
-        if split.is_by_user:
-            train = "nothing, these users have no train items"
-        return {"none": "nothing", "train": train, "seen": seen}[self.mask]
-
     def _of_all(self, values: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-        """Returns arrays [M, ...] of all rows from those of the users that are ranked here."""
+        """Returns arrays [M, ...] of all rows, from those of the users that are ranked here."""
         return [self._share.whole(value, self._own, len(self.users)) for value in values]
 
     def _prepare(self, seed: int) -> None:
@@ -280,16 +268,15 @@ class RankingEvaluator:
         data, num_items = self._split.interactions, self._num_items
         starts = data.offsets[:-1][self.users]
         ends = self._split.history_ends(self.part)
-        train_ends = self._split.train_ends[self.users]
-        masked_ends = {"seen": ends, "train": train_ends, "none": starts}[self.mask]
-        masked = distinct_items(data.items, starts, masked_ends, num_items=num_items)
+        mask_ends = masked_ends(self._split, self.part, self.mask)
+        masked = distinct_items(data.items, starts, mask_ends, num_items=num_items)
         self._is_masked_target = contains(masked, self.targets)
         self.num_masked_targets = int(self._is_masked_target.sum())
         self.negatives = self._draw_negatives(starts, ends, seed)
 
         own = self._own
         if len(own) < len(starts):
-            masked = distinct_items(data.items, starts[own], masked_ends[own], num_items=num_items)
+            masked = distinct_items(data.items, starts[own], mask_ends[own], num_items=num_items)
         self._ranker = CatalogueRanker(
             data.items,
             starts[own],
@@ -320,19 +307,14 @@ class RankingEvaluator:
             fallback=self.targets,
         )
 
-    def _refuse(self, is_bad: np.ndarray) -> None:
-        """Raises where a row has no ranking."""
+    def _check_finite(self, is_bad: np.ndarray) -> None:
+        """Raises NotFiniteError if a row, True in bool [M], has scores that are not finite."""
         if is_bad.any():
             raise NotFiniteError(
                 f"The scores of {is_bad.sum()} of {len(is_bad)} histories are NaN or infinite, so "
                 f"that their {self.part} targets have no rank: the weights have diverged. Lower "
                 "optimizer.learning_rate, or clip the gradients."
             )
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {choices}. Received: {value!r}.")
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

@@ -1,4 +1,4 @@
-"""What recommended lists are like apart from being right: coverage, concentration, novelty."""
+"""Qualities of recommended lists besides accuracy: coverage, concentration, novelty."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from ufnrec_tf.common.tensors import PAD
 
 
 def beyond_accuracy(items: np.ndarray, train_counts: np.ndarray) -> dict[str, float]:
-    """Describes the lists of all users together.
+    """Returns coverage, concentration and novelty over the lists of all users together.
 
     Args:
         items: int [M, K], the K items recommended to each of M users; 0 where a list is shorter.
-        train_counts: int [V + 1], train events of each item; the place of padding is not read.
+        train_counts: int [V + 1], train events of each item; entry 0, padding's, is not read.
 
     Returns:
-        `coverage`: share of the catalogue that is in some list; `gini`: of how often each item of
-        the catalogue is recommended, 0 where all are alike, near 1 where few take all;
+        `coverage`: share of the catalogue that is in at least one list; `gini`: Gini coefficient of
+        how often each item is recommended, 0 where all are equal, near 1 where few take all;
         `novelty`: mean bits of surprise of a recommended item, -log2 of its share of the train
         events, where an item without any counts as one event's worth; `list_length`: K.
 

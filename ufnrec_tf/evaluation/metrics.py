@@ -5,15 +5,16 @@ from collections.abc import Callable
 import numpy as np
 
 COMPARED = ("hr@10", "ndcg@10", "mrr")
-"""Metrics that are tested; Holm's correction is over the arms, for each of them."""
+"""Metrics that tables show and comparisons test; Holm's correction is over the arms, for each."""
+
 MAIN = "ndcg@10"
-SHOWN_METRICS = ("hr@10", "ndcg@10", "mrr")
+"""The metric of findings, charts and selection, where a single one is used."""
 
 CUTOFFS: tuple[int, ...] = (1, 5, 10, 20)
 """List lengths at which a metric with a cutoff is reported."""
 
 WITHOUT_CUTOFF: frozenset[str] = frozenset({"mrr"})
-"""Metrics of the whole list: reported once, under their bare name."""
+"""Metrics of the whole list: reported once, under their own name."""
 
 
 def hit_rate(ranks: np.ndarray, cutoff: int | None = None) -> np.ndarray:
@@ -23,7 +24,7 @@ def hit_rate(ranks: np.ndarray, cutoff: int | None = None) -> np.ndarray:
 
     Args:
         ranks: int [M], rank of each user's target, 1 is best.
-        cutoff: length of the list; None for the whole list.
+        cutoff: Length of the list; None for the whole list.
 
     Returns:
         float64 [M].
@@ -34,11 +35,11 @@ def hit_rate(ranks: np.ndarray, cutoff: int | None = None) -> np.ndarray:
 def ndcg(ranks: np.ndarray, cutoff: int | None = None) -> np.ndarray:
     """Returns 1 / log2(1 + rank) where the target is among the first `cutoff` items, else 0.
 
-    With one target a user the ideal gain is 1, so that nothing is left to normalise.
+    With one target a user the ideal gain is 1, so that the gain needs no normalisation.
 
     Args:
         ranks: int [M], rank of each user's target, 1 is best.
-        cutoff: length of the list; None for the whole list.
+        cutoff: Length of the list; None for the whole list.
 
     Returns:
         float64 [M].
@@ -51,7 +52,7 @@ def reciprocal_rank(ranks: np.ndarray, cutoff: int | None = None) -> np.ndarray:
 
     Args:
         ranks: int [M], rank of each user's target, 1 is best.
-        cutoff: length of the list; None for the whole list.
+        cutoff: Length of the list; None for the whole list.
 
     Returns:
         float64 [M]; its mean is the MRR.
@@ -64,7 +65,7 @@ METRICS: dict[str, Callable[[np.ndarray, int | None], np.ndarray]] = {
     "ndcg": ndcg,
     "mrr": reciprocal_rank,
 }
-"""Metric name -> function(ranks, cutoff) giving a value a user. Add a metric by adding a line."""
+"""Name of a metric to its function(ranks, cutoff) -> values [M]. A new metric is a new line."""
 
 
 def metrics_from_ranks(
@@ -74,14 +75,14 @@ def metrics_from_ranks(
 
     Args:
         ranks: int [M], rank of each user's target, 1 is best.
-        prefix: put before each name.
-        suffix: put after each name, `_uni100` for the ranks among 100 uniform negatives.
+        prefix: Put before each name.
+        suffix: Put after each name, `_uni100` for the ranks among 100 uniform negatives.
 
     Returns:
-        name -> mean, in the order hr@1 ... hr@20, ndcg@1 ... ndcg@20, mrr.
+        Name to mean, in the order hr@1 ... hr@20, ndcg@1 ... ndcg@20, mrr.
 
     Raises:
-        ValueError: `ranks` is empty, not a vector of integers, or holds a value below 1.
+        ValueError: If `ranks` is empty, not a vector of integers, or holds a value below 1.
     """
     ranks = np.asarray(ranks)
     if ranks.ndim != 1 or not ranks.size or not np.issubdtype(ranks.dtype, np.integer):

@@ -1,11 +1,11 @@
-"""How well counts and margins tell planted false negatives from other unobserved pairs."""
+"""Detection of planted false negatives: the AUC of counts and margins over unobserved pairs."""
 
 import numpy as np
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.synthetic.planted import PlantedData
-from ufnrec_tf.evaluation.suspects import newest_vectors
+from ufnrec_tf.evaluation.suspects import newest_vectors, score_differences
 
 NUM_PAIRS = 200_000
 """Pairs drawn at most."""
@@ -16,19 +16,19 @@ def margin_auc(
 ) -> dict[str, float]:
     """Returns the AUC of the model's margins over unobserved pairs.
 
-    What a detector without a memory reaches: the margin of a pair is its logit less that of the
-    positive at the user's newest train transition.
+    The AUC that a detector without a memory reaches. The margin of a pair is its logit less that
+    of the positive at the user's newest train transition.
 
     Args:
         data: Planted data.
         split: Of `data.interactions`.
-        backbone: Scores, dropout off.
-        seed: Of the pairs, which are drawn uniformly, of users with train events.
+        backbone: Scores the pairs, dropout off.
+        seed: Of the pairs, which are drawn uniformly among users with train events.
 
     Returns:
         `margin`, NaN where there are no false negatives, and `num_pairs`.
     """
-    users, items = _unobserved(data, split, seed)
+    users, items = _unobserved_pairs(data, split, seed)
     found = auc(_newest_margins(split, backbone, users, items), data.truth.is_liked(users, items))
     return {"margin": found, "num_pairs": float(len(users))}
 
@@ -43,9 +43,9 @@ def suspect_aucs(
     margins: np.ndarray,
     seed: int,
 ) -> dict[str, float]:
-    """Returns the AUC of what the memory holds of pairs.
+    """Returns the AUC of the memory's counts and margins of pairs.
 
-    A pair counts as its highest row does: 0 where the memory does not hold it.
+    A pair has the highest count of its rows, 0 where the memory does not hold it.
 
     Args:
         data: Planted data.
@@ -58,8 +58,8 @@ def suspect_aucs(
 
     Returns:
         `count`: over the same pairs as `margin_auc`. `count_among_suspects` and
-        `margin_among_suspects`: over the pairs that the memory holds, so that what it was shown,
-        by chance, does not matter. `num_suspects`: how many these are.
+        `margin_among_suspects`: over the pairs that the memory holds, so that the chance of being
+        drawn does not matter. `num_suspects`: how many these are.
     """
     stride = data.interactions.num_items + 1
     keys, which = np.unique(np.asarray(users, np.int64) * stride + items, return_inverse=True)
@@ -67,7 +67,7 @@ def suspect_aucs(
     np.maximum.at(highest_count, which, counts)
     highest_margin = np.full(len(keys), -np.inf, np.float32)
     np.maximum.at(highest_margin, which, margins)
-    drawn_users, drawn_items = _unobserved(data, split, seed)
+    drawn_users, drawn_items = _unobserved_pairs(data, split, seed)
     drawn = drawn_users * stride + drawn_items
     place = np.minimum(np.searchsorted(keys, drawn), max(len(keys) - 1, 0))
     held = np.zeros(len(drawn), np.int64)
@@ -88,10 +88,10 @@ def suspect_aucs(
     }
 
 
-def _unobserved(data: PlantedData, split: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns users and items, int64 [K] each, of pairs drawn uniformly from the unobserved.
+def _unobserved_pairs(data: PlantedData, split: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns users and items, int64 [K] each, of unobserved pairs drawn uniformly.
 
-    Of users with train events: nothing is to be told of others.
+    Only of users with train events: the model knows nothing of the others.
     """
     log, rng = data.interactions, np.random.default_rng([seed, 11])
     users = rng.integers(0, log.num_users, NUM_PAIRS)
@@ -103,24 +103,19 @@ def _unobserved(data: PlantedData, split: Split, seed: int) -> tuple[np.ndarray,
 def _newest_margins(
     split: Split, backbone: Backbone, users: np.ndarray, items: np.ndarray
 ) -> np.ndarray:
-    """Returns float32 [K], logits less that of the positive at users' newest train transition."""
+    """Returns float32 [K], logits less the positive's at the users' newest train transition."""
     log = split.interactions
     known, rows = np.unique(users, return_inverse=True)
     last = np.maximum(split.train_ends[known] - 1, log.offsets[known])
     vectors = newest_vectors(backbone, log.items, log.offsets[known], last)
     table = backbone.item_embeddings().numpy()
-    scores = np.zeros(len(users), np.float32)
-    for begin in range(0, len(users), 1 << 16):
-        chunk = slice(begin, begin + (1 << 16))
-        difference = table[items[chunk]] - table[log.items[last[rows[chunk]]]]
-        scores[chunk] = np.einsum("kd,kd->k", vectors[rows[chunk]], difference)
-    return scores
+    return score_differences(vectors, rows, table, items, log.items[last[rows]])
 
 
 def auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
-    """Returns the chance that a positive scores above a negative, a tie for one half.
+    """Returns the chance that a positive scores above a negative, a tie counting one half.
 
-    NaN where there are not both.
+    NaN where positives or negatives are missing.
     """
     values, which = np.unique(scores, return_inverse=True)
     positives = np.bincount(which[is_positive], minlength=len(values))

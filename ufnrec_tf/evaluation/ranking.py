@@ -1,6 +1,6 @@
-"""Scoring the catalogue for chunks of users on the device: counts for ranks, and top-k.
+"""Scores of the whole catalogue for chunks of users, on the device: counts for ranks, and top-k.
 
-A column is an item id less 1: the padding row is cut off the table before anything is scored.
+A column is an item id less 1: the padding row is cut off the table before scoring.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 class CatalogueRanker:
     """Scores all items for M users, a chunk of users at a time, always in one static shape.
 
-    A backbone is traced once and kept; its weights are read as they are at each call.
+    A backbone is traced once and kept; each call reads its current weights.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class CatalogueRanker:
         max_length: int,
         batch_size: int,
     ) -> None:
-        """Puts on the device what the chunks read.
+        """Puts the arrays of all chunks on the device.
 
         Args:
             items: int32 [E], ids 1..num_items.
@@ -68,13 +68,13 @@ class CatalogueRanker:
         self._functions: dict[tuple[int, int], tuple[Any, Callable, Callable]] = {}
 
     def count(self, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns how many items score at least as each target does.
+        """Returns how many items score at least as high as each target.
 
         Args:
             backbone: A `Backbone`: `encode(histories, training)` and `item_embeddings()`.
 
         Returns:
-            int32 [M], other unmasked items (without meaning where the target is masked);
+            int32 [M], other unmasked items (undefined where the target is masked);
             int32 [M], sampled items; bool [M], True where scores are not finite.
         """
         return self._run(backbone, 0)
@@ -110,7 +110,7 @@ class CatalogueRanker:
 
     def _traced(self, backbone: Any, k: int) -> tuple[Callable, Callable]:
         """Returns the functions (item table, chunk) of this backbone and k."""
-        # The backbone is kept beside them: the id of a freed object could be given to another.
+        # The backbone is kept beside them: Python may give the id of a freed object to another.
         key = (id(backbone), k)
         if key not in self._functions:
 
@@ -172,14 +172,14 @@ def has_nan(vectors: tf.Tensor, scores: tf.Tensor, catalogue_norm: tf.Tensor) ->
     """Returns bool [B], True where a row of `scores` holds NaN.
 
     By Cauchy and Schwarz a score, and each partial sum of it, is at most the product of the
-    norms. Where that is finite no score can be NaN, and none is looked at.
+    norms. Where that is finite no score can be NaN, and none is checked.
 
     Args:
         vectors: float32 [B, D].
         scores: float32 [B, V], the dot products of vectors and catalogue.
         catalogue_norm: float32 [], Euclidean norm of the whole catalogue.
     """
-    # A norm sums, so that one NaN makes it NaN; the kernel of a maximum may pass NaN over.
+    # A norm is a sum, so that one NaN makes it NaN; the kernel of a maximum may ignore NaN.
     return tf.cond(
         tf.norm(vectors) * catalogue_norm < _FLOAT32_MAX,
         lambda: tf.zeros_like(scores[:, 0], tf.bool),
@@ -188,10 +188,10 @@ def has_nan(vectors: tf.Tensor, scores: tf.Tensor, catalogue_norm: tf.Tensor) ->
 
 
 def count_better(scores: tf.Tensor, targets: tf.Tensor, masked: tf.Tensor) -> tf.Tensor:
-    """Returns int32 [B], how many other unmasked columns score at least as the target does.
+    """Returns int32 [B], how many other unmasked columns score at least as high as the target.
 
-    Counts over all columns, then takes the masked ones away: no [B, V] mask is made. Without
-    meaning in a row whose target is masked.
+    Counts over all columns, then subtracts the masked ones: no [B, V] mask is made. Undefined in
+    a row whose target is masked.
 
     Args:
         scores: float32 [B, V].
@@ -206,7 +206,7 @@ def count_better(scores: tf.Tensor, targets: tf.Tensor, masked: tf.Tensor) -> tf
 
 
 def count_better_sampled(scores: tf.Tensor, targets: tf.Tensor, sampled: tf.Tensor) -> tf.Tensor:
-    """Returns int32 [B], how many sampled columns score at least as the target does.
+    """Returns int32 [B], how many sampled columns score at least as high as the target.
 
     Args:
         scores: float32 [B, V].
@@ -236,5 +236,5 @@ def best_items(scores: tf.Tensor, masked: tf.Tensor, *, k: int) -> tuple[tf.Tens
 
 def _count(is_counted: tf.Tensor) -> tf.Tensor:
     """Returns int32 [B], the number of True in each row."""
-    # tf.math.count_nonzero takes half as long again.
+    # tf.math.count_nonzero takes one and a half times as long.
     return tf.reduce_sum(tf.cast(is_counted, tf.int32), axis=1)

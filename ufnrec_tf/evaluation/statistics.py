@@ -1,17 +1,19 @@
-"""Paired statistics over users and seeds: intervals, tests, corrections; NumPy alone."""
+"""Paired statistics over users and seeds: intervals, tests, corrections, in NumPy only."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
+
 LEVEL = 0.05
+"""Significance level of a verdict."""
 
 CHUNK_VALUES = 1 << 22
-"""Numbers that are held at once while resampling (32 MB as float64)."""
+"""Numbers held at once while resampling (32 MB as float64)."""
 
 MAX_EXACT_USERS = 13
-"""So many users' signs are enumerated (8,192 cases) rather than drawn."""
+"""Up to this many users all signs are enumerated (8,192 cases) rather than drawn."""
 
 
 class Interval(NamedTuple):
@@ -23,7 +25,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far an arm is from the reference, paired over users and seeds."""
+    """The difference of an arm to the reference, paired over users and seeds."""
 
     absolute: Interval
     relative: Interval
@@ -60,10 +62,10 @@ def mean_intervals(values: np.ndarray, resampled: np.ndarray) -> list[Interval]:
 
     Args:
         values: float [M, C], a row a user.
-        resampled: float [R, C], what `resampled_user_means` made of them.
+        resampled: float [R, C], their `resampled_user_means`.
     """
     return [
-        _percentiles(mean, column)
+        _interval(mean, column)
         for mean, column in zip(np.mean(values, axis=0), resampled.T, strict=True)
     ]
 
@@ -72,7 +74,7 @@ def seed_weights(num_seeds: int, *, num_resamples: int, seed: int) -> np.ndarray
     """Returns the weights of seeds drawn with replacement; rows sum to 1.
 
     S - 1 of S seeds are drawn: drawing S of so few would understate their variance by the
-    factor (S - 1) / S. A single seed has weight 1: nothing is known of the spread over seeds.
+    factor (S - 1) / S. A single seed has weight 1: its spread over seeds is unknown.
 
     Args:
         num_seeds: S.
@@ -116,18 +118,19 @@ def paired_difference(
     of_reference = (weights * reference_means).sum(axis=1)
     estimate, base = arm.mean() - reference.mean(), reference.mean()
     return Difference(
-        _percentiles(estimate, of_arm - of_reference),
-        _percentiles(_ratio(estimate, base), _ratio(of_arm - of_reference, of_reference)),
+        _interval(estimate, of_arm - of_reference),
+        _interval(_ratio(estimate, base), _ratio(of_arm - of_reference, of_reference)),
     )
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Returns part / whole, NaN where there is no whole."""
+    """Returns part / whole, NaN where the whole is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.asarray(whole) > 0, np.divide(part, whole), np.nan)
 
 
-def _percentiles(estimate: np.ndarray, resampled: np.ndarray) -> Interval:
+def _interval(estimate: np.ndarray, resampled: np.ndarray) -> Interval:
+    """Returns the estimate with the 2.5% and 97.5% percentiles of its resamples."""
     if not np.isfinite(estimate):
         return Interval(np.nan, np.nan, np.nan)
     low, high = np.nanquantile(resampled, (0.025, 0.975))
@@ -135,11 +138,11 @@ def _percentiles(estimate: np.ndarray, resampled: np.ndarray) -> Interval:
 
 
 def sign_flip_p_values(differences: np.ndarray, *, num_resamples: int, seed: int) -> np.ndarray:
-    """Returns two-sided p-values of "the arm and the reference may be swapped, user by user".
+    """Returns two-sided p-values of the hypothesis that arm and reference may be swapped by user.
 
-    The signs of the users' differences are flipped; how often is the sum as far from zero as
-    it was? With few users all flips are counted; else some are drawn, the observed one among them,
-    so that no p-value is below 1 / (R + 1).
+    A p-value is the share of sign flips of the users' differences whose sum is at least as far
+    from zero as the observed sum. With few users all flips are enumerated; otherwise R are drawn
+    and the observed signs are added, so that no p-value is below 1 / (R + 1).
 
     Args:
         differences: float [M, C], arm minus reference, a row a user; the columns share the flips.
@@ -156,24 +159,24 @@ def sign_flip_p_values(differences: np.ndarray, *, num_resamples: int, seed: int
     if not len(moved):
         return np.ones(differences.shape[1])
     observed = np.abs(moved.sum(axis=0))
-    # Sums in another order differ in their last digits.
+    # Sums of another order differ in their last digits.
     least = observed - 1e-9 * np.abs(moved).sum(axis=0)
     if len(moved) <= MAX_EXACT_USERS:
         codes = np.arange(1 << len(moved))[:, None] >> np.arange(len(moved))
-        return _num_as_far(codes & 1, moved, least) / len(codes)
+        return _num_at_least(codes & 1, moved, least) / len(codes)
     generator, extreme = np.random.default_rng(seed), np.zeros(moved.shape[1])
-    # Eights of rows take whole words of the generator, so that chunks change nothing.
+    # Multiples of eight rows take whole words of the generator, so that chunks change nothing.
     chunk = max(8, CHUNK_VALUES // len(moved) // 8 * 8)
     num_bytes = -(-len(moved) // 8)
     for first in range(0, num_resamples, chunk):
         rows = min(chunk, num_resamples - first)
         random = np.frombuffer(generator.bytes(rows * num_bytes), np.uint8).reshape(rows, -1)
-        extreme += _num_as_far(np.unpackbits(random, axis=1, count=len(moved)), moved, least)
+        extreme += _num_at_least(np.unpackbits(random, axis=1, count=len(moved)), moved, least)
     return (1 + extreme) / (1 + num_resamples)
 
 
-def _num_as_far(is_flipped: np.ndarray, differences: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Returns how many rows of flips give sums of at least so much, either sign, [C]."""
+def _num_at_least(is_flipped: np.ndarray, differences: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Returns int [C], how many rows of flips give sums of at least `least`, of either sign."""
     sums = differences.sum(axis=0) - 2.0 * (is_flipped.astype(np.float64) @ differences)
     return (np.abs(sums) >= least).sum(axis=0)
 
@@ -202,8 +205,10 @@ def effect_size(differences: np.ndarray) -> float:
     """Returns Cohen's d_z: the mean difference over the differences' standard deviation.
 
     Args:
-        differences: float [M], a value a user; 0 where all are equal to zero, NaN where they do
-            not vary otherwise.
+        differences: float [M], a value a user.
+
+    Returns:
+        0 where all differences are 0, NaN where all are equal otherwise.
     """
     if not np.any(differences):
         return 0.0

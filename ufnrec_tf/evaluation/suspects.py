@@ -1,4 +1,4 @@
-"""What the memory holds of suspects, read after training, and how far they outscore positives."""
+"""Suspects of the memory, read after training, and their margins over the positives."""
 
 from typing import NamedTuple
 
@@ -19,15 +19,15 @@ _CHUNK_PAIRS = 65_536
 
 
 class Suspects(NamedTuple):
-    """Counted items of the memory's rows: flagged first, then the highest counts.
+    """Items with a count in the memory's rows, the highest counts first.
 
     Attributes:
-        rows: int64 [K], memory rows, one a training transition.
+        rows: int64 [K], memory rows, one a transition.
         items: int32 [K].
         counts: int32 [K], how often each was shown, 1 or more.
-        is_flagged: bool [K], the policy's word: counted more often than the patience.
-        num_suspects: How many the memory holds; K, or more where they were cut.
-        num_flagged: How many of those are flagged.
+        is_flagged: bool [K], True where the count is above the patience.
+        num_suspects: Items with a count that the memory holds; K, or more where they were cut.
+        num_flagged: Flagged ones among `num_suspects`.
     """
 
     rows: np.ndarray
@@ -39,10 +39,10 @@ class Suspects(NamedTuple):
 
 
 def read_suspects(memory: FalseNegativeMemory, *, most: int = 0) -> Suspects:
-    """Returns the counted items of all rows.
+    """Returns the items with a count of all rows.
 
     Args:
-        memory: Is read a chunk at a time and not changed.
+        memory: Read a chunk at a time, and not changed.
         most: Suspects returned at most, 0 for all; twice as many are held at a time.
     """
     parts = [np.zeros([3, 0], np.int64)]  # rows, items, counts
@@ -71,7 +71,7 @@ def read_suspects(memory: FalseNegativeMemory, *, most: int = 0) -> Suspects:
 
 
 def _highest(suspects: np.ndarray, most: int) -> np.ndarray:
-    """Returns the columns of int64 [3, K] with the highest counts, highest first, by row then."""
+    """Returns the columns of int64 [3, K] with the highest counts, ties in order of row."""
     return suspects[:, np.argsort(-suspects[2], kind="stable")[:most]]
 
 
@@ -88,10 +88,10 @@ def margins(
     rows: np.ndarray,
     items: np.ndarray,
 ) -> np.ndarray:
-    """Returns float32 [K], an item's logit less the positive's at a row, dropout off.
+    """Returns float32 [K], each item's logit less the positive's at its row, dropout off.
 
     Args:
-        backbone: Scores.
+        backbone: Scores the items.
         events: int32 [E], the items of all interactions.
         samples: The windows that were trained, whose inputs are encoded as they were.
         rows: int64 [K], memory rows.
@@ -121,25 +121,33 @@ def margins(
             step = rows[members] - samples.first_rows[windows[members]]
             place = (np.cumsum(lengths) - lengths)[which] + step
             positives = events[starts[which] + step + 1]
-            found[members] = _differences(vectors, place, table, items[members], positives)
+            found[members] = score_differences(vectors, place, table, items[members], positives)
             scored.advance(_CHUNK_HISTORIES)
     return found
 
 
-def _differences(
+def score_differences(
     vectors: np.ndarray,
     place: np.ndarray,
     table: np.ndarray,
     items: np.ndarray,
     positives: np.ndarray,
 ) -> np.ndarray:
-    """Returns float32 [K], score of `items` less that of `positives` by `vectors[place]`."""
+    """Returns float32 [K], the score of each item less that of the positive.
+
+    Args:
+        vectors: float [P, D].
+        place: int64 [K], the vector that scores each pair.
+        table: float [num_items + 1, D].
+        items: int [K].
+        positives: int [K].
+    """
     found = [np.zeros(0, np.float32)]
     for begin in range(0, len(place), _CHUNK_PAIRS):
         chunk = slice(begin, begin + _CHUNK_PAIRS)
         difference = table[items[chunk]] - table[positives[chunk]]
         found.append(np.einsum("kd,kd->k", vectors[place[chunk]], difference))
-    return np.concatenate(found)
+    return np.concatenate(found).astype(np.float32)
 
 
 def newest_vectors(

@@ -1,4 +1,4 @@
-"""Groups of evaluated users, or of their targets, that a comparison looks at one by one."""
+"""Groups of evaluated users, or of their targets, that a comparison reports one by one."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ NUM_GROUPS = 3
 
 
 class Slice(NamedTuple):
-    """A group of users: where each has several targets, of targets.
+    """A group of users; of targets, where each user has several.
 
     Attributes:
-        family: What the users were grouped by.
-        label: The values that the group has of it.
+        family: The quantity that the users were grouped by.
+        label: The values of that quantity in the group.
         is_member: bool [M], over the targets of the part.
         num_users: Different users in the group; one may be in several.
     """
@@ -29,11 +29,11 @@ def make_slices(split: Split, part: str = "test") -> list[Slice]:
     """Returns thirds of the targets by the length of their history and by their popularity.
 
     Args:
-        split: Its targets are grouped; where each user has one, its users.
-        part: Whose histories and targets are meant.
+        split: Its targets are grouped, which are its users where each has one.
+        part: "validation" or "test".
 
     Returns:
-        Up to three slices of each family, lowest values first, of about equal size; fewer where
+        Up to three groups of each family, lowest values first, of about equal size; fewer where
         many targets have the same value.
     """
     data = split.interactions
@@ -47,7 +47,7 @@ def make_slices(split: Split, part: str = "test") -> list[Slice]:
 
 
 def _thirds(family: str, values: np.ndarray, users: np.ndarray, unit: str) -> list[Slice]:
-    """Groups by value, so that targets of one value are never parted."""
+    """Returns the groups of one family; targets of equal value stay in one group."""
     inner = np.arange(1, NUM_GROUPS) / NUM_GROUPS
     bounds = np.quantile(values, inner, method="inverted_cdf")
     # A bound belongs to the group below it, so that the greatest value cannot be one.

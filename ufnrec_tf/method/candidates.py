@@ -1,4 +1,4 @@
-"""From what the memory says of a step's candidates to what each of them is to the loss."""
+"""The candidates of a step: from the memory's lookup to the role of each in the loss."""
 
 from typing import NamedTuple
 
@@ -13,13 +13,14 @@ from ufnrec_tf.objectives.base import Entries
 
 
 class Proposal(NamedTuple):
-    """Candidates and what a policy would do with them, all [C, K], column 0 the positive.
+    """Candidates and the policy's proposal for each, all [C, K], column 0 the positive.
 
     Attributes:
         candidates: int32, item ids.
-        is_flipped: bool, is to be labelled 1.
-        is_removed: bool, is to be left out.
-        is_eligible: bool, may take part in the loss; False throughout in fillers.
+        is_flipped: bool, True for a suspect that is to get label 1.
+        is_removed: bool, True for a suspect that is to be left out of the loss.
+        is_eligible: bool, True for a candidate that may take part in the loss; False in all of a
+            filler's columns.
     """
 
     candidates: tf.Tensor
@@ -29,12 +30,12 @@ class Proposal(NamedTuple):
 
 
 def propose(policy: Policy, positions: Positions, lookup: Lookup) -> Proposal:
-    """Returns the candidates of all positions; fillers have none that is eligible."""
+    """Returns the candidates of all positions with the policy's proposal for each."""
     nothing = tf.zeros_like(lookup.is_ripe)
     is_flipped = lookup.is_ripe if policy.flips else nothing
     is_removed = lookup.is_ripe if policy.removes else nothing
     if policy.is_random:
-        # Remembered entries fill the row from the left, so that the mirror's are fresh draws.
+        # Remembered items fill the columns from the left: their mirror images are fresh draws.
         is_fresh = ~(lookup.is_shown | lookup.is_excluded)
         is_flipped = tf.reverse(lookup.is_ripe, [1]) & is_fresh
     is_eligible = tf.pad(~(lookup.is_excluded | is_removed), [[0, 0], [1, 0]], constant_values=True)
@@ -48,13 +49,13 @@ def propose(policy: Policy, positions: Positions, lookup: Lookup) -> Proposal:
 
 
 def decide(proposal: Proposal, num_probes: int, is_approved: tf.Tensor | None = None) -> Entries:
-    """Returns what each candidate is to the loss.
+    """Returns the candidates with their role in the loss.
 
     Args:
-        proposal: See there.
-        num_probes: Columns after the positive's that hold candidates for the memory alone: they
-            are in the loss only where they are flipped.
-        is_approved: bool [C, K], flips that stand; None for all.
+        proposal: The policy's proposal.
+        num_probes: Columns after the positive's that hold probes: candidates drawn only for the
+            memory, which are in the loss only where they are flipped.
+        is_approved: bool [C, K], the flips that are made; None for all.
     """
     is_flipped = proposal.is_flipped
     if is_approved is not None:
@@ -72,17 +73,17 @@ def decide(proposal: Proposal, num_probes: int, is_approved: tf.Tensor | None = 
 def ask_teacher(
     teacher: EmaTeacher, positions: Positions, proposal: Proposal, agreement: str
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Lets the teacher score what is to be flipped; it reads the users concerned alone.
+    """Lets the teacher score the proposed flips; it reads only the users that have one.
 
     Args:
         teacher: The teacher.
         positions: Of the batch.
-        proposal: At least one entry is to be flipped.
+        proposal: Has at least one flip.
         agreement: See `agrees`.
 
     Returns:
-        The teacher's logits float32 [C, K] of entries to be flipped and, in column 0, of their
-        positives, else 0; bool [C, K], to which of them it agrees; int64 [], users it read.
+        The teacher's logits float32 [C, K] of the proposed flips and, in column 0, of their
+        positives, else 0; bool [C, K], the flips to which it agrees; int64 [], users it read.
     """
     at = tf.where(proposal.is_flipped)  # [F, 2]
     inputs = positions.inputs
@@ -93,14 +94,14 @@ def ask_teacher(
     pairs = teacher.score(vectors, tf.stack([positives, items], axis=1))  # [F, 2]
     shape = tf.shape(proposal.is_flipped, tf.int64)
     is_agreed = tf.scatter_nd(at, tf.cast(agrees(agreement, pairs), tf.int32), shape) > 0
-    # The positive's is the same however many suspects a row has.
+    # A positive has the same logit however many suspects stand beside it.
     own = tf.stack([at[:, 0], tf.zeros_like(at[:, 0])], axis=1)
     logits = tf.tensor_scatter_nd_update(tf.scatter_nd(at, pairs[:, 1], shape), own, pairs[:, 0])
     return logits, is_agreed, num_taught
 
 
 def agrees(agreement: str, pairs: tf.Tensor) -> tf.Tensor:
-    """Returns bool [F], whether the teacher agrees that a suspect is a false negative.
+    """Returns bool [F], True where the teacher agrees that a suspect is a false negative.
 
     Args:
         agreement: `outranks`, the suspect is above the positive; `half`, its probability is

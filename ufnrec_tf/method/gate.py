@@ -1,4 +1,4 @@
-"""The gate: when memory and teacher start."""
+"""The gate, which decides when memory and teacher start."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,19 +12,19 @@ class Gate(ABC):
     """Decides, after each epoch, whether the gate opens before the next step.
 
     Attributes:
-        state: What a checkpoint keeps; plain JSON values.
+        state: The values that a checkpoint stores; plain JSON.
     """
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
 
     def opens_at_start(self) -> bool:
-        """Whether the gate is open at the first step."""
+        """Returns True if the gate is open at the first step."""
         return False
 
     @abstractmethod
     def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
-        """Returns whether the gate opens now; called once an epoch until it has opened.
+        """Returns True if the gate opens now; called once an epoch until it has opened.
 
         Args:
             epoch: Epochs completed.
@@ -34,7 +34,7 @@ class Gate(ABC):
 
 
 class NeverGate(Gate):
-    """Stays shut."""
+    """A gate that never opens."""
 
     def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
         """Returns False."""
@@ -49,16 +49,16 @@ class EpochsGate(Gate):
         self.num_epochs = num_epochs
 
     def opens_at_start(self) -> bool:
-        """Whether no epoch has to pass."""
+        """Returns True if no epoch has to pass."""
         return self.num_epochs == 0
 
     def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
-        """Returns whether enough epochs have passed."""
+        """Returns True if enough epochs have passed."""
         return epoch >= self.num_epochs
 
 
 class PlateauGate(Gate):
-    """The authors': opens once an epoch's loss falls by less than a 200th of the first fall.
+    """The authors' gate: opens once an epoch's loss falls by less than a 200th of the first fall.
 
     With epoch loss sums L1, L2, ...: open from the first step of epoch e >= 9 once
     L[e-2] - L[e-1] < (L[1] - L[6]) / 200. Any rise of the loss opens it too.
@@ -71,7 +71,7 @@ class PlateauGate(Gate):
         self.state = {"loss_sums": []}
 
     def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
-        """Returns whether the loss has reached its plateau."""
+        """Returns True if the loss has reached its plateau."""
         sums = self.state["loss_sums"]
         sums.append(loss_sum)
         if len(sums) + 1 < FIRST_PLATEAU_EPOCH:
@@ -80,13 +80,13 @@ class PlateauGate(Gate):
 
 
 class ValidationGate(Gate):
-    """Opens when the validation metric has risen little, or not, over some evaluations.
+    """Opens when the best validation metric has hardly risen over some evaluations.
 
     Args:
-        patience: Evaluations over which the best metric has to have risen.
-        floor: The metric must have been above this first. A model learns what is popular
-            before anything else and rests there; opened then, the gate does harm.
-        least_rise: Relative rise of the best metric that keeps the gate shut; 0: any rise.
+        patience: Evaluations over which the best metric must rise to keep the gate shut.
+        floor: Evaluations below this metric do not count. A model first learns which items are
+            popular and pauses there; a gate that opens then does harm.
+        least_rise: Relative rise of the best metric that keeps the gate shut; 0 for any rise.
     """
 
     def __init__(self, patience: int, floor: float = 0.0, least_rise: float = 0.0) -> None:
@@ -97,7 +97,7 @@ class ValidationGate(Gate):
         self.state = {"bests": []}
 
     def opens_after(self, *, epoch: int, loss_sum: float, metric: float | None) -> bool:
-        """Returns whether the metric has all but stopped rising."""
+        """Returns True if the metric has hardly risen."""
         if metric is None:
             return False
         bests = self.state["bests"]
@@ -117,4 +117,5 @@ GATES: dict[str, Callable[[Any, float], Gate]] = {
         settings.patience, floor, settings.least_rise
     ),
 }
-"""Value of `gate.kind` to what makes the gate from the `gate` section and the metric's floor."""
+"""Value of `gate.kind` to a function that makes the gate, from the `gate` section and the metric's
+floor."""

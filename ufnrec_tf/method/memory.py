@@ -1,4 +1,4 @@
-"""The false-negative memory: which negatives keep outscoring the true next item, how often."""
+"""The false-negative memory: the negatives that keep outscoring the positive, and how often."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,14 +20,14 @@ from ufnrec_tf.method.memory_usage import MemoryUsage, measure, ripe_pairs
 
 
 class Lookup(NamedTuple):
-    """What the memory says of one step's positions; nothing is committed by it.
+    """The memory's content at one step's positions, before anything of the step is recorded.
 
     Attributes:
         negatives: int32 [P, N], the fresh negatives with remembered items in the first columns.
-        is_shown: bool [P, N], True where the entry came from memory.
-        is_ripe: bool [P, N], True where a shown entry's count is now above the patience.
-        is_excluded: bool [P, N], True where the entry takes no part in loss and record.
-        slot_items: int32 [P, S], the rows' counted items, ascending, zeros first.
+        is_shown: bool [P, N], True where the negative is a remembered item.
+        is_ripe: bool [P, N], True where a shown item's count is now above the patience.
+        is_excluded: bool [P, N], True where the negative takes no part in loss and record.
+        slot_items: int32 [P, S], the items of the rows' slots, ascending, zeros first.
         slot_states: int32 [P, S], their states if this visit is recorded; see
             `FalseNegativeMemory`.
     """
@@ -44,44 +44,44 @@ COUNTER_NAMES = ("shown", "ripe", "written", "evictions", "refusals")
 
 
 class FalseNegativeMemory:
-    """Remembers hard negatives for each (user, index of the interaction) and counts them.
+    """Remembers hard negatives of each transition and counts how often they are shown.
 
-    A row is a real transition, `row_offset[user] + index`, so that neither a crop nor another
-    window length moves it, and padding costs nothing. A row has `num_slots` slots, each an item
+    A row is a transition, `row_offset[user] + index`, so that neither a crop nor another window
+    length moves it, and padding costs nothing. A row has `num_slots` slots, each an item
     (int32) and a state (int32: twice the count, plus 1 while the item is remembered), sorted by
     item with the empty ones first: 8 bytes a slot. In faithful mode (`allows_duplicates`) the
     ordered list with its repeats stands beside it, 4 bytes an entry.
 
     Eviction: a row with more items than slots keeps the remembered ones first, in the order in
-    which they were written, then the highest counts, ties by the lower item id. A counted item
-    that loses its slot is an eviction, one never counted a refusal; as long as there was
-    neither, counts are exact.
+    which they were written, then the highest counts, ties by the lower item id. An item with a
+    count that loses its slot is an eviction, one without a refusal; while there are neither,
+    counts are exact.
 
     The tables are plain variables: make the memory outside any strategy's scope, on the host of
-    the worker that trains these users. `lookup` changes nothing, `record` commits.
+    the worker that trains these users. `lookup` reads the tables, only `record` changes them.
 
-    Source: arXiv 2208.04116, section 3.1 and 3.2; deviations behind options, each named below.
+    Source: arXiv 2208.04116, section 3.1 and 3.2. Deviations are options, each named below.
 
     Args:
         num_rows: Training transitions.
         num_items: Number of items.
-        num_slots: Counted items a row can hold.
+        num_slots: Slots of a row.
         num_negatives: N.
-        patience: m; an entry counted more than m times is ripe.
-        capacity: Entries remembered a row at most; 0 for `num_negatives`. The authors let replay
-            fill all negatives.
-        ripens: Whether entries ever become ripe.
-        max_ripe: Ripe entries of a row in a step at most, those with the highest counts; 0 for no
+        patience: m; a count above it is ripe.
+        capacity: Items remembered a row at most; 0 for `num_negatives`. The authors let remembered
+            items fill all negatives.
+        ripens: False for a memory in which no count is ever ripe.
+        max_ripe: Ripe items of a row in a step at most, those with the highest counts; 0 for no
             limit (the authors').
-        allows_duplicates: Whether a row's list may hold an item more than once, each entry
-            counting, and a fresh draw equal to a shown item stays in the loss (the authors').
-            False: the list is a set, and such a draw is excluded.
-        is_cumulative: Whether a count outlives the item's stay in the list (the authors').
-            False: it starts again, so that the patience is one of consecutive visits.
-        is_sticky: Whether a ripe entry that is still hard stays remembered. False (the
-            authors'): it leaves the list, so that a flip lasts one step.
-        is_lasting: Whether a draw is ripe wherever its count is above the patience, remembered
-            or not.
+        allows_duplicates: True lets a row's list hold an item more than once, each entry
+            counting, and keeps a fresh draw equal to a shown item in the loss (the authors').
+            False makes the list a set, and excludes such a draw.
+        is_cumulative: True keeps a count while its item is not remembered (the authors'). False
+            starts it again, so that only consecutive visits count.
+        is_sticky: True keeps a ripe item remembered while it is hard. False takes it out of the
+            list (the authors'), so that a flip lasts one step.
+        is_lasting: True makes a draw ripe wherever its count is above the patience, remembered or
+            not.
     """
 
     def __init__(
@@ -124,13 +124,13 @@ class FalseNegativeMemory:
 
     @property
     def tables(self) -> dict[str, tf.Variable]:
-        """Name to variable [rows, ...]; with the counters all that a checkpoint needs."""
+        """Name to variable [rows, ...]: the tables, which with the counters are the whole state."""
         tables = {"items": self.items, "states": self.states}
         return tables if self.lists is None else {**tables, "lists": self.lists}
 
     @property
     def variables(self) -> dict[str, tf.Variable]:
-        """Name to variable, tables and counters."""
+        """Name to variable: tables and counters."""
         return {**self.tables, "counters": self.counters}
 
     def read_counters(self, add_up: Callable[[np.ndarray], np.ndarray] | None = None) -> dict:
@@ -148,7 +148,7 @@ class FalseNegativeMemory:
         return ripe_pairs(self.items, self.states, self.patience, num_rows=self.num_rows)
 
     def lookup(self, rows: tf.Tensor, fresh: tf.Tensor) -> Lookup:
-        """Returns what the memory shows at these rows; changes nothing.
+        """Returns the memory's content at these rows; changes nothing.
 
         Args:
             rows: int64 [P], distinct.
@@ -179,14 +179,14 @@ class FalseNegativeMemory:
         is_hard: tf.Tensor,
         is_spent: tf.Tensor | None = None,
     ) -> None:
-        """Commits a lookup's counts and replaces what the rows remember.
+        """Writes a lookup's counts, and the items that the rows remember from now on.
 
         Args:
             rows: int64 [P], those of the lookup.
             lookup: What `lookup` returned in this step.
-            is_hard: bool [P, N], the student's logit is strictly above the positive's.
-            is_spent: bool [P, N], ripe entries that were flipped or removed in this step; None
-                for all ripe ones.
+            is_hard: bool [P, N], True where the negative's logit is strictly above the positive's.
+            is_spent: bool [P, N], ripe items that were flipped or removed in this step; None for
+                all ripe ones.
         """
         is_spent = lookup.is_ripe if is_spent is None else is_spent
         is_kept = ~lookup.is_excluded & (~is_spent | self.is_sticky)
@@ -215,7 +215,7 @@ class FalseNegativeMemory:
         self.counters.assign_add(tf.stack(counts))
 
     def _replace(self, items: tf.Tensor, states: tf.Tensor, entries: tf.Tensor) -> KeptRows:
-        """Returns the rows with their counts as they are and `entries` [P, N] remembered."""
+        """Returns the rows with their counts, and `entries` int32 [P, N] remembered."""
 
         def by_sorting() -> KeptRows:
             merged = merge(
@@ -231,7 +231,7 @@ class FalseNegativeMemory:
         can_cut = self.capacity < entries.shape[1] and not self.allows_duplicates
         if can_cut or not self.is_cumulative or self.num_slots <= entries.shape[1]:
             return by_sorting()
-        # Many slots: rows are seldom full, and sorting them would cost more than all the rest.
+        # Many slots: rows are seldom full, and sorting them would cost more than the whole rest.
         slots, is_found = flat_slots(items, entries)
         new = distinct_sorted(tf.where(is_found, 0, entries))
         room = tf.math.count_nonzero(items == 0, axis=1, dtype=tf.int32)
@@ -248,11 +248,11 @@ class FalseNegativeMemory:
         return tf.cond(tf.reduce_all(needed <= room), by_inserting, by_sorting)
 
     def usage(self) -> MemoryUsage:
-        """Returns how full the tables are; reads them once."""
+        """Returns how full the tables are, from one pass over them."""
         return measure(self.items, self.states, self.lists, num_rows=self.num_rows)
 
     def _is_ripe(self, counts: tf.Tensor) -> tf.Tensor:
-        """Returns bool [P, R] for the counts int32 [P, R] of the shown entries."""
+        """Returns bool [P, R], the ripe ones of the shown items with counts int32 [P, R]."""
         is_ripe = counts > self.patience
         if not self.ripens:
             return tf.zeros_like(is_ripe)
@@ -267,7 +267,7 @@ class FalseNegativeMemory:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns shown items [P, R] and their counts, highest id first, and the new states."""
         is_listed = states % 2
-        # Whatever is remembered is shown, so the count of each such slot grows by one.
+        # All remembered items are shown, so the count of each such slot grows by one.
         counted = states + 2 * is_listed
         shown, slot = tf.math.top_k(items * is_listed, self._num_shown)
         counts = tf.gather(counted, slot, batch_dims=1) // 2
@@ -287,7 +287,7 @@ class FalseNegativeMemory:
             tf.reshape(2 * tf.cast(is_entry, tf.int32), [-1]),
         )
         after = tf.gather(added, slots) // 2
-        # Of two equal entries the first is judged with one showing less than the second.
+        # Of two equal entries the first has a count of one less than the second.
         is_repeated = is_entry & (after > tf.gather(flat, slots) // 2 + 1)
         counts = tf.where(is_entry, after, 0) - later_repeats(shown, is_repeated)
         return shown, counts, tf.reshape(added, tf.shape(states))

@@ -1,4 +1,4 @@
-"""Rows of the memory as pure functions: finding items, merging a visit, choosing who stays."""
+"""Rows of the memory, as pure functions: find items, merge a visit, choose the items that stay."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,14 @@ class MergedRows(NamedTuple):
 
 
 class KeptRows(NamedTuple):
-    """Rows as they are stored: items and states int32 [P, S]; int64 [] of who was dropped."""
+    """Rows as they are stored.
+
+    Attributes:
+        items: int32 [P, S], ascending, zeros first.
+        states: int32 [P, S], twice the count, plus 1 while remembered.
+        num_evicted: int64 [], items with a count that lost their slot.
+        num_refused: int64 [], items without a count that got no slot.
+    """
 
     items: tf.Tensor
     states: tf.Tensor
@@ -34,7 +41,7 @@ class KeptRows(NamedTuple):
 
 
 def flat_slots(slot_items: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds items in their rows' slots.
+    """Returns the slots of items in their rows.
 
     Args:
         slot_items: int32 [P, S], ascending, zeros first.
@@ -60,18 +67,18 @@ def merge(
     capacity: int,
     is_cumulative: bool,
 ) -> MergedRows:
-    """Joins the rows' counted items with the entries that a visit writes.
+    """Returns the rows' slots merged with the entries that a visit writes.
 
-    One sort by (item, column) puts an item's slot before its entries, so that what has to be
-    known of an item stands in its first place and the one to the right of it.
+    One sort by (item, column) puts an item's slot before its entries, so that all facts about an
+    item stand in its first place and the place to the right of it.
 
     Args:
         slot_items: int32 [P, S], ascending, zeros first.
-        slot_states: int32 [P, S], the visit's showings counted.
+        slot_states: int32 [P, S], with the visit's counts.
         entries: int32 [P, N], items to remember in the order of their columns, 0 for none.
         num_items: Number of items.
         capacity: Distinct items remembered at most.
-        is_cumulative: Whether items that are not written keep their count.
+        is_cumulative: True keeps the count of items that are not written.
     """
     num_columns = entries.shape[1]
     base = num_columns + 1
@@ -97,7 +104,7 @@ def merge(
 
 
 def _cut(order: tf.Tensor, never: int, capacity: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Lets the first `capacity` written items of each row through; int64 [] cut ones."""
+    """Returns the order with only the first `capacity` items of each row; int64 [], cut ones."""
     if capacity >= never - 1:
         return order, tf.constant(0, tf.int64)
     last = -tf.math.top_k(-order, capacity).values[:, -1:]
@@ -106,7 +113,7 @@ def _cut(order: tf.Tensor, never: int, capacity: int) -> tuple[tf.Tensor, tf.Ten
 
 
 def keep_best(rows: MergedRows, *, num_slots: int, num_items: int) -> KeptRows:
-    """Shortens merged rows to their slots: remembered items first, then the highest counts."""
+    """Returns merged rows cut to their slots: remembered items first, then the highest counts."""
     is_used = rows.items > 0
     overflow = tf.reduce_max(tf.math.count_nonzero(is_used, axis=1)) > num_slots
     is_kept = tf.cond(overflow, lambda: _is_among_best(rows, num_slots, num_items), lambda: is_used)
@@ -128,7 +135,7 @@ def _is_among_best(rows: MergedRows, num_slots: int, num_items: int) -> tf.Tenso
     """Returns bool [P, M]: the `num_slots` first by (remembered, column | count, item id)."""
     span = num_items + 1
     by_count = tf.cast(rows.counts, tf.int64) * span + tf.cast(num_items - rows.items, tf.int64)
-    # Counts stay below 2**30, so whatever is remembered comes before whatever is only counted.
+    # Counts stay below 2**30, so that remembered items come before items with only a count.
     by_order = (2**31 + tf.cast(rows.never - rows.order, tf.int64)) * span
     priority = tf.where(rows.order < rows.never, by_order, by_count)
     priority = tf.where(rows.items > 0, priority, -1)
@@ -137,10 +144,10 @@ def _is_among_best(rows: MergedRows, num_slots: int, num_items: int) -> tf.Tenso
 
 
 def insert(slot_items: tf.Tensor, slot_states: tf.Tensor, new_items: tf.Tensor) -> KeptRows:
-    """Inserts new items into rows that have room, at the cost of a merge, not of a sort.
+    """Returns rows that have room with new items inserted, by a merge instead of a sort.
 
-    For rows with many slots: two sorted lists are merged by looking up in each how many of the
-    other come before.
+    For rows with many slots: two sorted lists are merged by searching, for each item of one, how
+    many items of the other come before it.
 
     Args:
         slot_items: int32 [P, S], ascending, zeros first.
@@ -177,8 +184,8 @@ def later_repeats(entries: tf.Tensor, is_repeated: tf.Tensor) -> tf.Tensor:
 
     Args:
         entries: int32 [P, N].
-        is_repeated: bool [P, N], entries that their row holds more than once; 0 is returned for
-            the others, and only rows that have some are compared.
+        is_repeated: bool [P, N], entries that their row holds more than once; the others get 0,
+            and rows without any are skipped.
     """
     rows = tf.where(tf.reduce_any(is_repeated, axis=1))  # [R, 1]
     some = tf.gather_nd(tf.where(is_repeated, entries, 0), rows)  # [R, N]
@@ -190,7 +197,7 @@ def later_repeats(entries: tf.Tensor, is_repeated: tf.Tensor) -> tf.Tensor:
 
 
 def compact(entries: tf.Tensor, capacity: int) -> tf.Tensor:
-    """Moves the non-zero entries of int32 [P, N] to the left, order kept; int32 [P, capacity]."""
+    """Returns int32 [P, capacity], the non-zero entries of int32 [P, N] in order, from the left."""
     num_columns = entries.shape[1]
     key = tf.where(entries > 0, tf.range(num_columns, 0, -1), 0)
     place = tf.math.top_k(key, capacity).indices

@@ -1,4 +1,4 @@
-"""Reading the memory's tables from outside a step: how full they are, what is ripe."""
+"""The use of the memory's tables, read between steps: how full they are, and the ripe items."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 BYTES_PER_SLOT = 8
-_CHUNK = 65_536
+_CHUNK_ROWS = 65_536
 _NUM_BINS = 64
 
 
@@ -15,10 +15,10 @@ class MemoryUsage(NamedTuple):
     """How full the tables are.
 
     Attributes:
-        num_rows: Rows, one a training transition.
-        num_slots: Counted items a row can hold.
+        num_rows: Rows, one a transition.
+        num_slots: Slots of a row.
         num_counted: Slots in use.
-        num_remembered: Items that would be shown at the next visit.
+        num_remembered: Remembered items, which the next visit shows.
         table_bytes: Bytes of all tables.
         bytes_per_slot: Bytes of one slot.
         count_histogram: int64 [64], how many slots hold each count, the last bin open.
@@ -47,14 +47,15 @@ def over_workers(usage: MemoryUsage, add_up: Callable[[np.ndarray], np.ndarray])
 
 
 def _chunks(num_rows: int) -> Iterator[slice]:
-    for begin in range(0, num_rows, _CHUNK):
-        yield slice(begin, min(begin + _CHUNK, num_rows))
+    """Yields the rows of a table, a chunk at a time."""
+    for begin in range(0, num_rows, _CHUNK_ROWS):
+        yield slice(begin, min(begin + _CHUNK_ROWS, num_rows))
 
 
 def read_rows(table: tf.Variable, chunk: slice) -> tf.Tensor:
     """Returns some rows of a table, [n, S].
 
-    By a gather: once a scatter has written to a variable, slicing it copies all of it first.
+    Gathers: once a scatter has written to a variable, slicing it copies the whole of it first.
     """
     return tf.gather(table, tf.range(chunk.start, chunk.stop))
 

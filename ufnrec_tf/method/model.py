@@ -1,4 +1,4 @@
-"""UFNRec's training step: the only file that knows the order in which things happen."""
+"""The model: UFNRec's training step, and the only file that knows the order of its parts."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -21,24 +21,23 @@ from ufnrec_tf.method.memory import FalseNegativeMemory, Lookup
 from ufnrec_tf.method.negatives import Sampler
 from ufnrec_tf.method.policies import Policy
 from ufnrec_tf.method.positions import PackedInputs, Positions, pack_batch
-from ufnrec_tf.method.safe_flips import SafeFlips
+from ufnrec_tf.method.safe_flips import LookResult, SafeFlips
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
-from ufnrec_tf.objectives import Objective
-from ufnrec_tf.objectives.base import Entries, LossTerms
+from ufnrec_tf.objectives.base import Entries, LossTerms, Objective
 
 
 class Student(NamedTuple):
-    """What the student made of a step's candidates.
+    """The student's results on a step's candidates.
 
     Attributes:
         terms: The loss, this replica's share.
-        gradients: As many as there are trainable variables, shaped as they are.
-        is_hard: bool [C, N], the negative's logit is strictly above the positive's.
+        gradients: One for each trainable variable, of its shape.
+        is_hard: bool [C, N], True where the negative's logit is strictly above the positive's.
         counts: int64 [4], negatives in the loss, flipped, removed, and hard ones of label 0.
     """
 
-    terms: "LossTerms"
+    terms: LossTerms
     gradients: list[tf.Tensor]
     is_hard: tf.Tensor
     counts: tf.Tensor
@@ -47,29 +46,29 @@ class Student(NamedTuple):
 class UFNRecModel(keras.Model):
     """A backbone trained with UFNRec by `keras.Model.fit`.
 
-    Make it inside the strategy's scope, memory and host state outside of it. Batches are those
-    of `data.pipeline.make_dataset`.
+    Make it inside the strategy's scope, but memory and host state outside of it. Batches are those
+    of `data.batches.make_dataset`.
 
     Args:
         backbone: The student.
         sampler: Draws the negatives.
-        objective: Logits to loss terms.
-        policy: What is done with suspects.
-        host: The worker's plain variables.
+        objective: Computes the loss terms from logits.
+        policy: The treatment of suspects.
+        host: The gate's opening and the sums of the steps, on the worker's host.
         memory: The false-negative memory; None for a policy that does not remember.
         teacher: The EMA teacher, or None.
-        has_teacher_always: Whether the teacher is made at the first step rather than in the
-            step after the one that follows the gate's opening.
-        agreement: What the teacher must say for a label to be flipped, which is then never
-            before it scores: `outranks`, that the suspect is above the positive; `half`, that its
-            probability is above 0.5; `none`, nothing (the authors'). Without effect where the
+        has_teacher_always: True starts the teacher in the first step, False in the step after the
+            first with an open gate.
+        agreement: The teacher's condition for a flip: `outranks`, the suspect scores above the
+            positive; `half`, its probability is above 0.5; `none`, no condition (the authors').
+            With a condition no flip is made before the teacher scores. Without effect where the
             policy has no teacher.
         capacities: Numbers of positions that batches are filled up to; see `pack_batch`.
-        compiles: Whether XLA compiles what lies between lookup and record, once for each of the
+        compiles: True lets XLA compile the parts between lookup and record, once for each of the
             capacities. The tables of memory and host stay outside: on a GPU a compiled program
-            cannot touch them.
-        num_probes: How many of the sampler's draws, the first, are for the memory alone.
-        safe_flips: Takes over memory and flips where the policy is `ufnrec_safe`.
+            cannot reach them.
+        num_probes: The sampler's first draws that are only for the memory.
+        safe_flips: Replaces memory and flips where the policy is `ufnrec_safe`.
     """
 
     def __init__(
@@ -112,18 +111,18 @@ class UFNRecModel(keras.Model):
         return self.backbone(histories, training=training)
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One step of UFNRec on one replica's share of a batch.
+        """Trains on one replica's share of a batch.
 
-        Exchange positives (`ufnrec_safe` alone), sample, look up, teach, score, descend, follow,
-        record. With a the step before which the gate opened: from a on hard negatives are
-        recorded; the teacher is made in a + 1, a copy of the weights before that step, and scores
-        from a + 2 on.
+        In this order: exchange positives (only `ufnrec_safe`), sample, look up, propose, teach,
+        judge, score, descend, follow, record. With a the step before which the gate opened: from a
+        on hard negatives are recorded; the teacher starts in a + 1, with a copy of the weights
+        before that step, and scores from a + 2 on.
 
         Returns:
             {"loss": float32 []}, the global loss, [1] with replicas, which Keras averages.
         """
         positions = pack_batch(batch, self.capacities)
-        positions, safe_counts = self._exchange(batch, positions)
+        positions, num_replaced, look = self._exchange(batch, positions)
         fresh = self._draw(
             users=batch["user"],
             visits=batch["visit"],
@@ -144,40 +143,29 @@ class UFNRecModel(keras.Model):
         else:
             on_each_replica(self._follow, gradients, num_updates)
         self._record(positions, lookup, student.is_hard, entries)
-        self._add_to_sums(batch["user"], positions, lookup, student, num_taught, safe_counts)
-        done = tf.cast(self.optimizer.iterations, tf.int64) - 1
-        self.host.note_bad_step(loss, done)
+        num_shown = tf.math.count_nonzero(lookup.is_shown) + look.num_shown
+        num_taught += look.num_users
+        self._add_to_sums(batch["user"], positions, student, num_shown, num_replaced, num_taught)
+        self.host.note_bad_step(loss, self._num_done() - 1)
         return {"loss": loss if num_replicas() == 1 else loss[None]}
-
-    def _is_active(self) -> tf.Tensor:
-        return tf.cast(self.optimizer.iterations, tf.int64) >= self.host.active_since
-
-    def _num_teacher_updates(self) -> tf.Tensor:
-        """The number, from 1, of the teacher's update in this step; 0 where there is no teacher."""
-        done = tf.cast(self.optimizer.iterations, tf.int64)
-        if self.has_teacher_always:
-            return done + 1
-        return tf.maximum(done - self.host.active_since, 0)
 
     def _exchange(
         self, batch: dict[str, tf.Tensor], positions: Positions
-    ) -> tuple[Positions, tuple[tf.Tensor, ...]]:
-        """Lets `safe_flips`, where there are, look and replace positives.
+    ) -> tuple[Positions, tf.Tensor, LookResult]:
+        """Lets `safe_flips`, where the policy has them, take a look and replace positives.
 
         Returns:
-            The positions; int64 [] each: replaced positives, remembered items shown, users read.
+            The positions; int64 [], how many positives were replaced; the look.
         """
         if self.safe_flips is None or self.teacher is None:
             nothing = tf.constant(0, tf.int64)
-            return positions, (nothing, nothing, nothing)
-        done = tf.cast(self.optimizer.iterations, tf.int64)
-        looked = self.safe_flips.look(batch, positions, self.teacher, done)
+            return positions, nothing, LookResult(nothing, nothing)
+        look = self.safe_flips.look(batch, positions, self.teacher, self._num_done())
         positions, is_replaced = self.safe_flips.substitute(batch, positions, self._is_active())
-        num_replaced = tf.math.count_nonzero(is_replaced)
-        return positions, (num_replaced, looked.num_shown, looked.num_users)
+        return positions, tf.math.count_nonzero(is_replaced), look
 
     def _lookup(self, positions: Positions, fresh: tf.Tensor) -> Lookup:
-        """Returns what the memory says of the real positions, int32 [P, N] negatives and so on."""
+        """Returns the memory's content at the real positions; `fresh` is int32 [C, N]."""
         memory = self.memory
         fresh = positions.drop_fillers(fresh)
         num_slots = 1 if memory is None else memory.num_slots
@@ -186,7 +174,7 @@ class UFNRecModel(keras.Model):
             nothing = tf.zeros_like(fresh, tf.bool)
             empty = tf.zeros([tf.shape(fresh)[0], num_slots], tf.int32)
             is_excluded = fresh == PAD
-            if self.safe_flips is not None:  # a positive that was put there may be drawn
+            if self.safe_flips is not None:  # a draw may equal a replaced positive
                 is_excluded |= fresh == positions.drop_fillers(positions.positives)[:, None]
             return Lookup(fresh, nothing, nothing, is_excluded, empty, empty)
 
@@ -195,19 +183,13 @@ class UFNRecModel(keras.Model):
         with on_host():
             return tf.cond(self._is_active(), lambda: memory.lookup(positions.rows, fresh), shut)
 
-    def _judge(self, proposal: Proposal, is_taught: tf.Tensor) -> Entries:
-        """Lets only those flips stand to which the teacher, where it has a say, agrees."""
-        if self.agreement == "none" or self.teacher is None or not self.policy.is_softened:
-            return decide(proposal, self.num_probes)
-        return decide(proposal, self.num_probes, is_taught)
-
     def _teach(
         self, positions: Positions, proposal: Proposal
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns teacher logits [C, K], where it agrees, and the users it ran for.
+        """Lets the teacher score the proposed flips, if there are any and it has started.
 
-        The teacher reads only the users that have a flipped entry, and is not run in a step
-        without one.
+        Returns:
+            Teacher logits [C, K]; bool [C, K], where it agrees; int64 [], users it read.
         """
         nothing = tf.zeros_like(proposal.is_flipped)
         no_logits = tf.zeros(tf.shape(nothing), self.backbone.score_dtype)
@@ -215,13 +197,19 @@ class UFNRecModel(keras.Model):
         if teacher is None or not self.policy.is_softened:
             return no_logits, nothing, tf.constant(0, tf.int64)
 
-        # Made in an earlier step, so that this is not its first update.
+        # Started in an earlier step, so that this is not its first update.
         is_there = self._num_teacher_updates() > 1
         return tf.cond(
             is_there & tf.reduce_any(proposal.is_flipped),
             lambda: ask_teacher(teacher, positions, proposal, self.agreement),
             lambda: (no_logits, nothing, tf.constant(0, tf.int64)),
         )
+
+    def _judge(self, proposal: Proposal, is_taught: tf.Tensor) -> Entries:
+        """Returns the candidates' role in the loss, with the flips that the teacher agrees to."""
+        if self.agreement == "none" or self.teacher is None or not self.policy.is_softened:
+            return decide(proposal, self.num_probes)
+        return decide(proposal, self.num_probes, is_taught)
 
     def _differentiate(
         self,
@@ -231,7 +219,7 @@ class UFNRecModel(keras.Model):
         teacher_logits: tf.Tensor,
         divisors: tf.Tensor,
     ) -> Student:
-        """Scores the candidates; returns the loss, its gradients and what is hard."""
+        """Scores the candidates, and returns the loss with its gradients."""
         with tf.GradientTape() as tape:
             vectors = inputs.choose(self.backbone.call_packed(inputs.packed, training=True))
             logits = self.backbone.score(vectors, entries.candidates)
@@ -259,7 +247,7 @@ class UFNRecModel(keras.Model):
     def _descend_and_follow(
         self, replica: int, gradients: list[tf.Tensor], num_updates: tf.Tensor
     ) -> None:
-        """Changes a local replica's copies of the student, then of the teacher."""
+        """Updates a local replica's copies of the student, then of the teacher."""
         own = partial(copy_on, replica=replica)
         self.optimizer.apply_on(gradients, self.backbone.trainable_variables, own)
         if self.teacher is not None:
@@ -268,15 +256,16 @@ class UFNRecModel(keras.Model):
     def _record(
         self, positions: Positions, lookup: Lookup, is_hard: tf.Tensor, entries: Entries
     ) -> None:
+        """Lets the memory record which negatives were hard, once the gate is open."""
         memory = self.memory
         if memory is None or self.safe_flips is not None:
             return
-        # The optimizer has counted this step already, hence "above".
-        is_active = tf.cast(self.optimizer.iterations, tf.int64) > self.host.active_since
+        # The optimizer has counted this step already, hence ">".
+        is_active = self._num_done() > self.host.active_since
 
         def commit() -> tf.Tensor:
             is_spent = positions.drop_fillers((entries.is_flipped | entries.is_removed)[:, 1:])
-            if self.policy.is_random:  # others were flipped in their place
+            if self.policy.is_random:  # fresh draws were flipped in their place
                 is_spent |= lookup.is_ripe
             memory.record(positions.rows, lookup, positions.drop_fillers(is_hard), is_spent)
             return tf.constant(True)
@@ -288,14 +277,14 @@ class UFNRecModel(keras.Model):
         self,
         users: tf.Tensor,
         positions: Positions,
-        lookup: Lookup,
         student: Student,
+        num_shown: tf.Tensor,
+        num_replaced: tf.Tensor,
         num_taught: tf.Tensor,
-        safe_counts: tuple[tf.Tensor, ...],
     ) -> None:
-        num_replaced, num_shown, num_read = safe_counts
+        """Adds the step's loss and counts to the sums on the host."""
         negatives, flips, removals, hard = tf.unstack(student.counts)
-        sums = {
+        values = {
             "steps": 1.0 / num_replicas(),
             "users": tf.math.count_nonzero(users >= 0),
             "positions": tf.size(positions.rows),
@@ -304,13 +293,27 @@ class UFNRecModel(keras.Model):
             "ranking": student.terms.ranking,
             "consistency": student.terms.consistency,
             "l2": student.terms.l2,
-            "shown": tf.math.count_nonzero(lookup.is_shown) + num_shown,
+            "shown": num_shown,
             "flips": flips + num_replaced,
             "removals": removals,
             "hard": hard,
-            "teacher_users": num_taught + num_read,
+            "teacher_users": num_taught,
         }
-        self.host.add(sums)
+        self.host.add(values)
+
+    def _num_done(self) -> tf.Tensor:
+        """Returns int64 [], the steps that the optimizer has done."""
+        return tf.cast(self.optimizer.iterations, tf.int64)
+
+    def _is_active(self) -> tf.Tensor:
+        """Returns bool [], True if the gate is open before the optimizer's next step."""
+        return self._num_done() >= self.host.active_since
+
+    def _num_teacher_updates(self) -> tf.Tensor:
+        """Returns int64 [], the number from 1 of the teacher's next update; 0 before it starts."""
+        if self.has_teacher_always:
+            return self._num_done() + 1
+        return tf.maximum(self._num_done() - self.host.active_since, 0)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Does nothing: the model is built, and Keras's way takes a batch from the data."""
+        """Does nothing: the model is built already, and Keras would take a batch to build it."""

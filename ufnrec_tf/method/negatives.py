@@ -1,4 +1,4 @@
-"""Negatives: exactly uniform over the items a user has not seen, drawn in the graph."""
+"""Negatives, drawn in the graph exactly uniformly over the items that a user has not seen."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +11,11 @@ class UniformNegativeSampler:
     """Draws items uniformly, with replacement, outside each user's train items.
 
     A draw is a function of (seed, visit, user, position in the user's history, column), so that
-    batching, placement and resuming change nothing. Nothing is rejected: r, uniform in
-    [0, items - seen), is shifted past the user's sorted seen items by one binary search. The
-    remainder that maps 63 random bits to [0, items - seen) prefers
-    no item by more than items / 2**63.
+    batching, placement and resuming change nothing. No draw is rejected: r, uniform in
+    [0, items - seen), is shifted past the user's sorted seen items by one binary search. r is the
+    remainder of 63 random bits, which prefers no item by more than items / 2**63.
 
-    Held-out items may be drawn: leaving them out would leak them.
+    Held-out items may be drawn: excluding them would leak them.
 
     Args:
         num_items: Number of items; internal ids 1..num_items.
@@ -57,7 +56,7 @@ class UniformNegativeSampler:
 
         Args:
             users: int32 [B], internal user ids; -1 for an empty row of the batch.
-            visits: int64 [B], a number that tells this visit to the user from every other.
+            visits: int64 [B], the number of this visit to the user, different from all others.
             batch_index: int64 [P], the row of the batch that each position belongs to.
             positions: int64 [P], index of the interaction in its user's history.
         """
@@ -75,9 +74,9 @@ class UniformNegativeSampler:
         return tf.where(num_unseen > 0, 1 + draw + skipped, 0)
 
     def _seen_below(self, draw: tf.Tensor, begin: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """Returns int32 [P, N], how many seen items each draw has to be shifted past.
+        """Returns int32 [P, N], how many seen items each draw is shifted past.
 
-        A bisection of as many gathers as the longest list needs: no shape depends on the data.
+        A bisection with as many gathers as the longest list needs: no shape depends on the data.
 
         Args:
             draw: int32 [P, N], how many unseen items lie below the drawn one.
@@ -97,7 +96,7 @@ class UniformNegativeSampler:
     def _random(
         self, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
     ) -> tf.Tensor:
-        """Returns non-negative int64 [P, N]."""
+        """Returns 63 random bits for each draw, non-negative int64 [P, N]."""
         stream = mix(visits + mix(tf.constant(self._seed) + GOLDEN))  # [B]
         stream = mix(stream + tf.cast(users, tf.int64) * GOLDEN)
         stream = mix(tf.gather(stream, batch_index) + positions * GOLDEN)  # [P]
@@ -106,7 +105,7 @@ class UniformNegativeSampler:
 
 
 class AmongItems:
-    """Draws from some items of the catalogue alone, where training must not know the others.
+    """Draws only some items of the catalogue, where training must not know the others.
 
     Args:
         sampler: Draws among 1..len(items), places in `items` from 1; its seen items are places too.
@@ -138,11 +137,16 @@ def make_sampler(
     num_negatives: int,
     seed: int,
 ) -> Sampler:
-    """Returns what draws negatives among some items, int32 [T], ascending; or among 1..T.
+    """Returns the sampler of negatives among some items.
 
-    The seen items are among them; for the other arguments see `UniformNegativeSampler`.
+    Args:
+        items: int32 [T], ascending, the items that may be drawn.
+        seen_offsets: See `UniformNegativeSampler`.
+        seen_items: See `UniformNegativeSampler`; all of them are among `items`.
+        num_negatives: N.
+        seed: The run's seed.
     """
-    # Ascending ids that end at their number are all ids up to it.
+    # Ascending ids of which the last is their number are all ids up to it.
     are_all = items[-1] == len(items)
     sampler = UniformNegativeSampler(
         num_items=len(items),

@@ -1,4 +1,4 @@
-"""Adam with its epsilon where the authors' optimizer has it; schedules of the learning rate."""
+"""The optimizer: Adam with epsilon where the authors' has it, and schedules of the rate."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 class TorchAdam(keras.optimizers.Adam):
-    """Keras's Adam, but epsilon is added after the bias correction.
+    """Keras's Adam with epsilon added after the bias correction.
 
     step = learning_rate * m_hat / (sqrt(v_hat) + epsilon). Keras adds its epsilon to sqrt(v)
     before the correction, so that early steps differ.
@@ -18,7 +18,7 @@ class TorchAdam(keras.optimizers.Adam):
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Keras clips here: each replica's share by itself, and sparse gradients before repeated
-        # rows are added up. Both give another norm than that of the gradient; see below.
+        # rows are added up. Neither norm is that of the gradient, which is clipped below instead.
         return grads
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
@@ -30,7 +30,7 @@ class TorchAdam(keras.optimizers.Adam):
         return [(g, variable) for g, (_, variable) in zip(clipped, pairs, strict=True)]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Changes one variable and its two moments; see `keras.optimizers.Optimizer`."""
+        """Updates one variable and its two moments; see `keras.optimizers.Optimizer`."""
         index = self._get_variable_index(variable)
         moments = self._momentums[index], self._velocities[index]
         self._move(gradient, variable, *moments, self.iterations + 1, learning_rate)
@@ -38,7 +38,7 @@ class TorchAdam(keras.optimizers.Adam):
     def _move(
         self, gradient: Any, variable: Any, momentum: Any, velocity: Any, step: Any, rate: Any
     ) -> None:
-        """Changes a variable and its moments, Keras's or TensorFlow's, in step number `step`."""
+        """Updates a variable and its moments, Keras's or TensorFlow's, in step number `step`."""
         gradient = tf.convert_to_tensor(gradient)
         step = tf.cast(step, variable.dtype)
         correction_1 = 1.0 - tf.pow(tf.constant(self.beta_1, variable.dtype), step)
@@ -55,10 +55,10 @@ class TorchAdam(keras.optimizers.Adam):
         variables: Sequence[Any],
         own: Callable[[Any], tf.Variable],
     ) -> None:
-        """Does on one replica's copies what `apply_gradients` does on one device.
+        """Applies gradients to one replica's copies, as `apply_gradients` does on one device.
 
-        For gradients that have been summed over replicas already: nothing is waited for, so that
-        XLA can compile it.
+        The gradients have been summed over replicas already: no collective is left, so that XLA
+        can compile this.
 
         Args:
             gradients: Whole gradients, none of them None.
@@ -117,7 +117,7 @@ def make_optimizer(
     schedule: str = "constant",
     num_steps: int = 0,
 ) -> TorchAdam:
-    """Makes the optimizer; make it inside the strategy's scope.
+    """Returns a new optimizer; call it inside the strategy's scope.
 
     Args:
         learning_rate: Peak rate.

@@ -1,4 +1,4 @@
-"""What is done with a negative that was remembered too often: the table of policies."""
+"""Policies: the treatment of suspects, and the table of their names."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,14 @@ class Policy(NamedTuple):
 
     Attributes:
         remembers: Hard negatives are remembered and shown again.
-        ripens: An entry counted more than `memory.patience` times becomes a suspect.
+        ripens: An item with a count above `memory.patience` becomes a suspect.
         flips: A suspect gets label 1 for the step.
         removes: A suspect is left out of the loss for the step.
         is_softened: A suspect's label is softened by the teacher (the consistency term).
         is_random: As many negatives are flipped as there are suspects, but fresh draws.
-        is_lasting: A suspect stays one: it is left out at every visit as long as its count
-            stands, drawn afresh or remembered, rather than for the step in which it ripens.
+        is_lasting: A suspect stays one: it is left out at every visit while its count is above the
+            patience, drawn afresh or remembered, rather than only in the step in which it ripens.
+        is_safe: Memory, teacher and flips are those of `safe_flips`.
     """
 
     remembers: bool
@@ -28,7 +29,7 @@ class Policy(NamedTuple):
 
     @property
     def has_teacher(self) -> bool:
-        """Whether the policy cannot do without a teacher."""
+        """True if the policy needs a teacher."""
         return self.is_softened or self.is_safe
 
 
@@ -43,5 +44,4 @@ POLICIES: dict[str, Policy] = {
     "ufnrec_safe": Policy(remembers=True, ripens=True, is_safe=True),
 }
 """`keep` is plain training; the others remember. `ufnrec` is the paper's (section 3); `random` is
-its control; `ufnrec_safe` is ours. What removing, flipping and softening mean to a loss stands with
-the losses."""
+its control; `ufnrec_safe` is ours. objectives/ defines how a loss removes, flips and softens."""

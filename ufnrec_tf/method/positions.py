@@ -1,4 +1,4 @@
-"""The scored positions of a batch, one after the other, filled up to a size that is compiled."""
+"""The scored positions of a batch, one after the other, filled up to a compiled size."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,31 +10,35 @@ from ufnrec_tf.backbones.packing import PackedHistories
 from ufnrec_tf.common.tensors import PAD
 
 _COMPILE_STEPS = 150
-"""What it costs to compile a step, in steps (Beauty, two cores: 3.5 CPU seconds, 0.02 a step)."""
+"""Cost of compiling a step, in steps (Beauty, two cores: 3.5 CPU seconds, 0.02 a step)."""
 
 _NUM_DRAWS = 2000
+"""Batches that are drawn to estimate the cost of capacities."""
+
 _GRAIN = 16
+"""Capacities are multiples of it."""
+
 _MOST_CAPACITIES = 3
-"""Each program also takes about 80 MB."""
+"""Capacities that are chosen at most: each compiled program takes about 80 MB."""
 
 
 class PackedInputs(NamedTuple):
-    """What the backbone reads, and where in it the C scored positions are.
+    """The input of the backbone, and the places of the C scored positions in it.
 
     Attributes:
         packed: The histories.
-        targets: int64 [C], places in them; None where they are the scored positions.
+        targets: int64 [C], the places; None where all positions of the histories are scored.
     """
 
     packed: PackedHistories
     targets: tf.Tensor | None
 
     def choose(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Returns of a tensor over the packed histories what is of the scored positions."""
+        """Returns the part [C, ...] of a tensor [P, ...] that belongs to the scored positions."""
         return tensor if self.targets is None else tf.gather(tensor, self.targets)
 
     def places(self, chosen: tf.Tensor) -> tf.Tensor:
-        """Returns int64 [F], where in the histories some scored positions, int64 [F], are."""
+        """Returns int64 [F], the places in the histories of some scored positions, int64 [F]."""
         return chosen if self.targets is None else tf.gather(self.targets, chosen)
 
 
@@ -42,10 +46,10 @@ class Positions(NamedTuple):
     """The scored positions of a batch, history by history; C of them, P real, fillers at the end.
 
     Attributes:
-        inputs: What the backbone reads.
+        inputs: The input of the backbone.
         positives: int32 [C], the next item, 0 in a filler.
         indices: int64 [C], the transition's index in its user's history.
-        rows: int64 [P], the transition's memory row; fillers have none.
+        rows: int64 [P], the transition's row of the memory; fillers have none.
     """
 
     inputs: PackedInputs
@@ -54,7 +58,7 @@ class Positions(NamedTuple):
     rows: tf.Tensor
 
     def batch_rows(self) -> tf.Tensor:
-        """Returns int32 [C], the row of the batch that each position is of."""
+        """Returns int32 [C], each position's row of the batch."""
         return self.inputs.choose(self.inputs.packed.rows)
 
     def is_real(self) -> tf.Tensor:
@@ -73,13 +77,13 @@ class Positions(NamedTuple):
 
 
 def pack_batch(batch: dict[str, tf.Tensor], capacities: Sequence[int] = ()) -> Positions:
-    """Returns the positions of a batch of `data.pipeline.make_dataset`.
+    """Returns the scored positions of a batch of `data.batches.make_dataset`.
 
     Args:
-        batch: See there.
+        batch: See `make_dataset`.
         capacities: Ascending; the histories are filled up to the first that is large enough.
-            Where they are not the scored positions themselves, those are filled up to one for
-            each cell of the positives. Empty: no fillers.
+            Where not all their positions are scored, the scored ones are filled up to one for
+            each cell of the positives. Empty for no fillers.
     """
     histories, positives = batch["history"], batch["positives"]
     lengths = tf.cast(batch["length"], tf.int64)
@@ -115,7 +119,7 @@ def _capacity(histories: tf.Tensor, capacities: Sequence[int]) -> tf.Tensor | No
 
 
 def _real_cells(items: tf.Tensor, size: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the cells int64 [size, 2] that hold an item, then zeros, and bool [size] which is."""
+    """Returns the cells int64 [size, 2] that hold an item, then zeros; bool [size], the former."""
     cells = tf.where(items != PAD)
     num_real = tf.shape(cells)[0]
     if size is not None:
@@ -128,10 +132,10 @@ def choose_capacities(
 ) -> tuple[int, ...]:
     """Returns numbers of positions that batches are filled up to, ascending.
 
-    A program is compiled for each that occurs, which costs about `_COMPILE_STEPS` steps; fillers
-    cost what positions do. The numbers are those for which both together cost least over the
-    run, for the sums of some batches drawn from the lengths; above the largest of them a few more
-    follow, so that every batch fits.
+    A program is compiled for each that occurs, which costs about `_COMPILE_STEPS` steps; a filler
+    costs as much as a position. The numbers are those for which both together cost least over the
+    run, estimated on batches drawn from the lengths; a few larger ones follow, so that every batch
+    fits.
 
     Args:
         lengths: int [W], input positions of each window.
@@ -173,7 +177,7 @@ def choose_capacities(
 def choose_rows(
     packed: PackedHistories, chosen: tf.Tensor
 ) -> tuple[PackedHistories, tf.Tensor, tf.Tensor]:
-    """Returns the histories, whole, to which some of their positions belong.
+    """Returns the whole histories to which some positions belong.
 
     Args:
         packed: C positions.
@@ -181,7 +185,7 @@ def choose_rows(
 
     Returns:
         The packed histories of all rows that have a chosen position, without fillers; int64 [F],
-        where in them each chosen position is; int64 [], how many rows they are.
+        the place of each chosen position in them; int64 [], the number of rows.
     """
     num_rows = tf.shape(packed.lengths)[0]
     rows = tf.gather(packed.rows, chosen)

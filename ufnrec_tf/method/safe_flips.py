@@ -1,23 +1,23 @@
-"""`ufnrec_safe`: false negatives used at a bounded share of positives, whatever the loss.
+"""Safe flips, the policy `ufnrec_safe`: a bounded share of positives is replaced by suspects.
 
-What is kept of UFNRec: random candidates, a memory of those that keep outscoring the true next
-item, a flip for what came back more than m times, an EMA teacher that says how sure it is. What
-is changed, because of what each did to accuracy (docs/evaluation-and-comparison.md):
+Kept from UFNRec: random candidates, a memory of those that keep outscoring the positive, a flip of
+those whose count is above m, an EMA teacher. Changed, because of its effect on accuracy
+(docs/evaluation-and-comparison.md):
 
-- the loss never sees a remembered item with label 0: candidates for the memory are drawn beside
-  the loss's own negatives, so that nothing is replayed;
-- the teacher, without dropout, is the judge, and it looks at the users of one step in
-  `period`. A look shows it a row's remembered items and `num_probes` fresh draws; the best
-  `num_slots` of those above the positive are remembered. Dropping out of them once ends an
-  item's count, so that more than m looks in a row say: high, and stable;
-- a flip takes the place of the positive, rather than standing beside it. At each look the
-  teacher's softmax over the positive and the row's suspects is drawn from once, and the row keeps
-  the outcome until its next look: a suspect, or the positive itself;
-- of the rows that hold a suspect a share of at most `budget`, drawn anew at each visit, is trained
-  towards it, once the gate is open. In expectation that is cross-entropy (of whatever form the
-  loss has) against (1 - budget) * positive + budget * the teacher's sampled softmax: the flips
-  are at most that share of positives, one has the weight of any positive, and a loss, a
-  backbone or the number of negatives needs no rule of its own.
+- The loss never reads a remembered item with label 0: candidates for the memory are drawn beside
+  the loss's own negatives.
+- The teacher, without dropout, decides, and it takes a look every `period` steps. In a look it
+  scores a row's remembered items and `num_probes` fresh draws; the best `num_slots` of those above
+  the positive are remembered. An item that is not among them loses its count, so that a count above
+  m means more than m looks one after the other: a high and stable score.
+- A flip replaces the positive, rather than standing beside it. Each look draws once from the
+  teacher's softmax over the positive and the row's suspects, and the row keeps the outcome until
+  its next look: a suspect, or the positive itself.
+- Of the rows that hold a suspect a share of at most `budget`, drawn anew at each visit, is trained
+  towards it, once the gate is open. In expectation that is cross-entropy (in the form of any loss)
+  against (1 - budget) * positive + budget * the teacher's sampled softmax: the flips are at most
+  that share of positives, each has the weight of a positive, and no loss, backbone or number of
+  negatives needs a rule of its own.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ _COIN_STREAM, _CHOICE_STREAM = np.int64(0x5AFE), np.int64(0xC401CE)
 
 
 class LookResult(NamedTuple):
-    """What a look at some positions found; P of them.
+    """The size of a look, zeros in a step without one.
 
     Attributes:
         num_users: int64 [], users that the teacher read.
@@ -48,7 +48,7 @@ class LookResult(NamedTuple):
 
 
 class SafeFlips:
-    """Keeps for each row a suspect to train towards, and hands out a bounded share of them.
+    """Keeps for each row a suspect to train towards, and replaces a bounded share of positives.
 
     Make it outside the strategy's scope, on the worker's host, like the memory.
 
@@ -57,9 +57,9 @@ class SafeFlips:
 
     Args:
         memory: Made with `is_cumulative` False and `is_sticky` True; its patience is m, its
-            `capacity` how many items of a row are remembered.
+            `capacity` the number of remembered items of a row.
         sampler: Draws the probes.
-        period: A look is taken every so many steps.
+        period: The teacher takes a look every this many steps.
         budget: Largest share of positives that are replaced, in [0, 1].
         seed: The run's seed.
     """
@@ -83,18 +83,18 @@ class SafeFlips:
 
     @property
     def tables(self) -> dict[str, tf.Variable]:
-        """Name to variable [rows, ...], the memory's too; see `FalseNegativeMemory.tables`."""
+        """Name to variable [rows, ...], with the memory's; see `FalseNegativeMemory.tables`."""
         return {**self.memory.tables, "substitutes": self.substitutes}
 
     def substitute(
         self, batch: dict[str, tf.Tensor], positions: Positions, is_open: tf.Tensor
     ) -> tuple[Positions, tf.Tensor]:
-        """Returns the positions with some positives replaced, and which, bool [C].
+        """Returns the positions with some positives replaced, and bool [C], True for those.
 
         Args:
-            batch: See `data.pipeline.make_dataset`.
+            batch: See `data.batches.make_dataset`.
             positions: Of the batch.
-            is_open: bool [], the gate's.
+            is_open: bool [], True once the gate is open.
         """
         with on_host():
             items = tf.gather(self.substitutes, positions.rows)
@@ -111,24 +111,25 @@ class SafeFlips:
         teacher: EmaTeacher,
         num_done: tf.Tensor,
     ) -> LookResult:
-        """Shows candidates to the teacher if this step is one for it; changes the memory.
+        """Takes a look if this step is one of every `period`; changes memory and substitutes.
 
         Args:
             batch: See `substitute`.
             positions: Of the batch, with their own positives.
-            teacher: The judge.
+            teacher: Scores the candidates.
             num_done: int64 [], steps done before this one.
         """
         nothing = tf.constant(0, tf.int64)
         return tf.cond(
             tf.equal(num_done % self.period, self.period - 1),
-            lambda: self._look(batch, positions, teacher),
+            lambda: self._take_look(batch, positions, teacher),
             lambda: LookResult(nothing, nothing),
         )
 
-    def _look(
+    def _take_look(
         self, batch: dict[str, tf.Tensor], positions: Positions, teacher: EmaTeacher
     ) -> LookResult:
+        """Scores the candidates of all positions, and records the best and one suspect a row."""
         real = tf.range(tf.size(positions.rows, tf.int64), dtype=tf.int64)
         inputs = positions.inputs
         packed, place, num_users = choose_rows(inputs.packed, inputs.places(real))
@@ -148,7 +149,7 @@ class SafeFlips:
         is_barred = found.is_excluded | repeats_earlier(found.negatives)
         margins = logits[:, 1:] - logits[:, :1]
         margins = tf.where(is_barred, margins.dtype.min, margins)
-        # The best first: a row keeps the columns that come first.
+        # The best first: a row remembers the first columns.
         margins, order = tf.math.top_k(margins, self.memory.capacity)
         best = found._replace(
             negatives=tf.gather(found.negatives, order, batch_dims=1),
@@ -184,7 +185,7 @@ class SafeFlips:
 
 
 def repeats_earlier(items: tf.Tensor) -> tf.Tensor:
-    """Returns bool [P, K], True where an item stands in an earlier column of its row too."""
+    """Returns bool [P, K], True where an earlier column of the same row holds the item too."""
     column = tf.range(items.shape[1])
     is_earlier = (column[None, :] < column[:, None])[None]
     return tf.reduce_any((items[:, :, None] == items[:, None, :]) & is_earlier, axis=2)
@@ -194,10 +195,10 @@ def draw_from_softmax(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """Returns int32 [P], a column of each row drawn with the softmax of its logits.
 
     Args:
-        logits: float32 [P, K]; the least finite number for a column that cannot be drawn.
+        logits: float32 [P, K]; the least finite number in a column that must not be drawn.
         uniform: float32 [P] in [0, 1).
     """
     reached = tf.cumsum(tf.nn.softmax(logits, axis=1), axis=1)
-    # Against the sum as it was rounded, so that the last column reached is one that can be drawn.
+    # Compared with the rounded sum, so that the last column reached is one that may be drawn.
     is_below = reached <= tf.cast(uniform, reached.dtype)[:, None] * reached[:, -1:]
     return tf.reduce_sum(tf.cast(is_below, tf.int32), axis=1)

@@ -1,4 +1,4 @@
-"""Plain variables of a worker: when the gate opened, what the steps add up, what went wrong."""
+"""The state of a worker's steps: sums, the gate's opening, the first loss that is not finite."""
 
 import numpy as np
 import tensorflow as tf
@@ -20,19 +20,19 @@ SUM_NAMES = (
     "hard",
     "teacher_users",
 )
-"""What the steps add up in `HostState.sums`."""
+"""The columns of `StepState.sums`."""
 
 TOTALS = ["users", "positions", "negatives", "shown", "hard", "flips", "removals", "teacher_users"]
-"""What of these sums a run adds up from its first step to its last."""
+"""The sums that a run adds up from its first step to its last."""
 
 NEVER = 2**62
-"""Value of `HostState.active_since` while the gate is shut."""
+"""Value of `StepState.active_since` while the gate is shut."""
 
 
 class StepState:
     """Plain variables of a worker, which its replicas read and add to.
 
-    Make it outside the strategy's scope, like the memory.
+    Make it outside the strategy's scope, on the worker's host, like the memory.
 
     Attributes:
         active_since: int64 [], the number of steps done when the gate opened, or `NEVER`.
@@ -42,7 +42,7 @@ class StepState:
 
     Args:
         num_replicas: R, replicas of this worker.
-        workers: Those that train together.
+        workers: The workers that train together.
     """
 
     def __init__(self, *, num_replicas: int = 1, workers: Workers = ALONE) -> None:
@@ -54,16 +54,16 @@ class StepState:
 
     @property
     def variables(self) -> dict[str, tf.Variable]:
-        """Name to variable, what is equal on all workers."""
+        """Name to variable: those that are equal on all workers."""
         return {"active_since": self.active_since}
 
     @property
     def is_active(self) -> bool:
-        """Whether the gate is open."""
+        """True if the gate is open."""
         return int(self.active_since) != NEVER
 
     def open_gate(self, num_steps: int) -> None:
-        """Opens the gate; `num_steps` have been done, the next step is the activating one."""
+        """Opens the gate after `num_steps` steps, before the next one."""
         self.active_since.assign(num_steps)
 
     def add(self, values: dict[str, tf.Tensor]) -> None:
@@ -77,7 +77,7 @@ class StepState:
         self.first_bad_step.assign(tf.minimum(self.first_bad_step, bad))
 
     def read_sums(self, *, clear: bool = False) -> dict[str, float]:
-        """Returns this worker's sums by name and, if asked, starts them again from zero."""
+        """Returns this worker's sums by name; `clear` then sets them to zero."""
         sums = self.sums.numpy().sum(axis=0)
         if clear:
             self.sums.assign(tf.zeros_like(self.sums))

@@ -18,22 +18,18 @@ def warm_up_decay(decay: float, num_updates: tf.Tensor) -> tf.Tensor:
     return tf.minimum(tf.constant(decay, tf.float32), (1.0 + count) / (10.0 + count))
 
 
-def _itself(variable: tf.Variable) -> tf.Variable:
-    return variable
-
-
 class EmaTeacher:
-    """A copy of the student whose weights follow the student's, slowly.
+    """A copy of the student whose weights are a moving average of the student's.
 
-    Until it is made it is a plain copy of the student after each step, so that making it costs
-    nothing: the copy is then the weights before that step.
+    Before the average starts, each step copies the student's weights, so that the average starts
+    from the weights before its first update.
 
     Make it inside the strategy's scope.
 
     Args:
         student: The backbone that is trained.
         decay: d in [0, 1), the share of the old average kept by an update. Paper: 0.999.
-        uses_dropout: Whether the teacher scores with dropout on, as the authors' code does.
+        uses_dropout: True scores with dropout, as the authors' code does.
     """
 
     def __init__(self, student: Backbone, *, decay: float, uses_dropout: bool) -> None:
@@ -41,8 +37,8 @@ class EmaTeacher:
         self.backbone.trainable = False
         self.decay = decay
         self.uses_dropout = uses_dropout
-        self._student_weights = _raw(student.trainable_variables)
-        self._weights = _raw(self.backbone.variables, like=len(self._student_weights))
+        self._student_weights = _float_weights(student.trainable_variables)
+        self._weights = _float_weights(self.backbone.variables)[: len(self._student_weights)]
 
     def encode_all(self, packed: PackedHistories) -> tf.Tensor:
         """Returns float32 [P, D] vectors of packed histories, without gradient."""
@@ -52,7 +48,9 @@ class EmaTeacher:
         """Returns logits float32 [P, C] for float32 [P, D], int32 [P, C], without gradient."""
         return tf.stop_gradient(self.backbone.score(vectors, candidates))
 
-    def update(self, num_updates: tf.Tensor, own: Callable[[Any], tf.Variable] = _itself) -> None:
+    def update(
+        self, num_updates: tf.Tensor, own: Callable[[Any], tf.Variable] = lambda variable: variable
+    ) -> None:
         """Moves one replica's copy of the average towards its copy of the student.
 
         Args:
@@ -66,12 +64,12 @@ class EmaTeacher:
 
 
 def _move(average: tf.Variable, student: tf.Variable, rate: tf.Tensor) -> None:
-    # As shadow - (1 - decay) * (shadow - parameter); exact for rate 1 only when written so.
+    # average - (1 - decay) * (average - student), the authors' form, does not give exactly the
+    # student's weights for rate 1.
     rate = tf.cast(rate, average.dtype)
     average.assign(tf.where(rate < 1.0, average - rate * (average - student), student))
 
 
-def _raw(variables: list[Any], like: int | None = None) -> list[tf.Variable]:
-    """TensorFlow's own variables behind Keras's; the first `like` weights that are floats."""
-    raw = [variable.value for variable in variables if "float" in str(variable.dtype)]
-    return raw if like is None else raw[:like]
+def _float_weights(variables: list[Any]) -> list[tf.Variable]:
+    """Returns TensorFlow's variables behind Keras's, those of floats."""
+    return [variable.value for variable in variables if "float" in str(variable.dtype)]

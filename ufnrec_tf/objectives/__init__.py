@@ -1,6 +1,6 @@
-"""Losses by name."""
+"""Objectives: the losses of a step, and the table of their names."""
 
-from ufnrec_tf.objectives.base import LossSettings, Objective
+from ufnrec_tf.objectives.base import Objective
 from ufnrec_tf.objectives.binary import NCE, CalibratedBCE, OneNegativeBCE, PooledBCE
 from ufnrec_tf.objectives.softmax import (
     CrossEntropy,
@@ -8,8 +8,6 @@ from ufnrec_tf.objectives.softmax import (
     SampledSoftmaxLogQ,
     ScaledCrossEntropy,
 )
-
-__all__ = ["OBJECTIVES", "LossSettings", "Objective"]
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "pooled_bce": PooledBCE,
@@ -21,4 +19,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "scaled_cross_entropy": ScaledCrossEntropy,
     "cross_entropy": CrossEntropy,
 }
-"""Loss name to the objective that computes it."""
+"""Name of a loss to the objective that computes it."""

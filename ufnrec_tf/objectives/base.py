@@ -1,4 +1,4 @@
-"""What every loss shares: what it may read, the consistency term, divisors over all replicas."""
+"""The contract of a loss: the inputs of its terms, and their sum over all replicas."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -10,95 +10,29 @@ from ufnrec_tf.common.distribution import num_replicas
 
 
 class Entries(NamedTuple):
-    """What each candidate is to the loss, all [C, 1 + N], column 0 the positive.
+    """The candidates of a step and their role in the loss, all [C, 1 + N], column 0 the positive.
 
     Attributes:
         candidates: int32, item ids.
-        is_flipped: bool, a negative that is labelled 1 in this step.
-        is_removed: bool, a negative that is left out of the loss in this step.
-        is_counted: bool, takes part in the loss.
+        is_flipped: bool, True for a suspect that gets label 1 in this step.
+        is_removed: bool, True for a suspect that is left out of the loss in this step.
+        is_counted: bool, True for a candidate that takes part in the loss.
     """
 
     candidates: tf.Tensor
     is_flipped: tf.Tensor
     is_removed: tf.Tensor
     is_counted: tf.Tensor
-
-
-class LossTerms(NamedTuple):
-    """Scalar loss terms of a step, float32 []; `total` is what is minimised.
-
-    With replicas each holds this replica's share: their sum over replicas is the global value.
-    """
-
-    total: tf.Tensor
-    ranking: tf.Tensor
-    consistency: tf.Tensor
-    l2: tf.Tensor
-
-
-class LossSettings(NamedTuple):
-    """What losses need to know beside logits; each reads its own.
-
-    Attributes:
-        num_items: Number of items of the catalogue.
-        num_negatives: Negatives that the loss draws a position.
-        calibration: t of gBCE, in [0, 1].
-        scale: alpha of the scaled cross-entropy.
-        is_candidate: bool [num_items], items that a loss over the catalogue reads, where training
-            must not know every item; None: all.
-    """
-
-    num_items: int
-    num_negatives: int
-    calibration: float = 0.75
-    scale: float = 100.0
-    is_candidate: np.ndarray | None = None
-
-
-class Scored(NamedTuple):
-    """What a loss may read; P positions, K = 1 + probes + negatives, column 0 the positive.
-
-    Attributes:
-        logits: float32 [P, K], the student's.
-        candidates: int32 [P, K], item ids.
-        is_counted: bool [P, K], entries that take part; False throughout in fillers.
-        is_flipped: bool [P, K], suspects whose label is 1.
-        is_removed: bool [P, K], suspects that are to be left out.
-        is_softened: bool [P, K], flipped entries that the teacher has scored.
-        is_hard_flip: bool [P, K], flipped entries with a hard label: all, or, where the soft
-            label stands alone, those that are not softened.
-        teacher_logits: float32 [P, K], read only where `is_softened`, and in column 0 of the rows
-            that have such an entry.
-        vectors: float32 [P, D], the positions' vectors.
-        item_table: float32 [num_items + 1, D].
-        counts: `LossCounts` over all replicas, float32, at least 1 each.
-    """
-
-    logits: tf.Tensor
-    candidates: tf.Tensor
-    is_counted: tf.Tensor
-    is_flipped: tf.Tensor
-    is_removed: tf.Tensor
-    is_softened: tf.Tensor
-    is_hard_flip: tf.Tensor
-    teacher_logits: tf.Tensor
-    vectors: tf.Tensor
-    item_table: tf.Tensor
-    counts: "LossCounts"
-
-    def labels(self) -> tf.Tensor:
-        """Returns float32 [P, K], 1 for the positive and for flipped entries, else 0."""
-        positive = tf.one_hot(0, self.logits.shape[1], dtype=self.logits.dtype)[None, :]
-        return tf.where(self.is_flipped, tf.ones_like(positive), positive)
 
 
 class LossCounts(NamedTuple):
-    """How many there are, over all replicas.
+    """Numbers of entries and positions in the loss, over all replicas.
+
+    An entry is a candidate of one position.
 
     Attributes:
         labels: Entries with a hard label.
-        entries: Counted entries.
+        entries: Entries that take part.
         softened: Softened entries.
         positions: Real positions.
         softened_positions: Positions with a softened entry.
@@ -111,12 +45,84 @@ class LossCounts(NamedTuple):
     softened_positions: tf.Tensor
 
 
+class Scored(NamedTuple):
+    """The inputs of a loss; P positions, K = 1 + probes + negatives, column 0 the positive.
+
+    Attributes:
+        logits: float32 [P, K], the student's.
+        candidates: int32 [P, K], item ids.
+        is_counted: bool [P, K], entries that take part; False in all of a filler's columns.
+        is_flipped: bool [P, K], suspects whose label is 1.
+        is_removed: bool [P, K], suspects that are left out.
+        is_softened: bool [P, K], flipped entries that the teacher has scored.
+        is_hard_flip: bool [P, K], flipped entries with a hard label: all, or, under
+            `uses_soft_label_only`, those that are not softened.
+        teacher_logits: float32 [P, K], read only where `is_softened`, and in column 0 of the
+            positions that have such an entry.
+        vectors: float32 [P, D], the positions' vectors.
+        item_table: float32 [num_items + 1, D].
+        counts: Over all replicas, float32 [] each, at least 1.
+    """
+
+    logits: tf.Tensor
+    candidates: tf.Tensor
+    is_counted: tf.Tensor
+    is_flipped: tf.Tensor
+    is_removed: tf.Tensor
+    is_softened: tf.Tensor
+    is_hard_flip: tf.Tensor
+    teacher_logits: tf.Tensor
+    vectors: tf.Tensor
+    item_table: tf.Tensor
+    counts: LossCounts
+
+    def is_positive(self) -> tf.Tensor:
+        """Returns bool [1, K], True in column 0."""
+        return tf.one_hot(0, self.logits.shape[1])[None, :] > 0
+
+    def labels(self) -> tf.Tensor:
+        """Returns float32 [P, K], 1 for the positive and for flipped entries, else 0."""
+        positive = tf.one_hot(0, self.logits.shape[1], dtype=self.logits.dtype)[None, :]
+        return tf.where(self.is_flipped, tf.ones_like(positive), positive)
+
+
+class LossTerms(NamedTuple):
+    """The loss of a step and its terms, float32 [] each; `total` is minimised.
+
+    With replicas each is this replica's share, and the sum over replicas is the global value.
+    """
+
+    total: tf.Tensor
+    ranking: tf.Tensor
+    consistency: tf.Tensor
+    l2: tf.Tensor
+
+
+class LossSettings(NamedTuple):
+    """The settings of all losses; each reads its own.
+
+    Attributes:
+        num_items: Number of items of the catalogue.
+        num_negatives: Negatives that are drawn for the loss at each position.
+        calibration: t of gBCE, in [0, 1].
+        scale: alpha of the scaled cross-entropy.
+        is_candidate: bool [num_items], items that a loss over the catalogue reads, where training
+            must not know every item; None for all.
+    """
+
+    num_items: int
+    num_negatives: int
+    calibration: float = 0.75
+    scale: float = 100.0
+    is_candidate: np.ndarray | None = None
+
+
 class Objective(ABC):
     """Ranking loss, consistency with the teacher, and the norm of the item table.
 
     total = ranking term + alpha * consistency term + l2 * ||item table||
 
-    A subclass gives the first two. Means are over all replicas, whose counts are given; each
+    A subclass computes the first two. Means are over all replicas, by the global counts; each
     replica returns its share, since the gradients are summed.
 
     Source: arXiv 2208.04116, section 3.3, and the released code.
@@ -124,19 +130,19 @@ class Objective(ABC):
     Args:
         settings: See `LossSettings`.
         consistency_weight: alpha. Paper: 0.3.
-        averages_over_flipped: Whether alpha's mean is over what is flipped alone (the authors'),
-            so that one of F flipped entries weighs alpha * entries / (2 F) times an ordinary
-            one; False divides by the number of all.
-        uses_soft_label_only: Whether a flipped entry that the teacher scores leaves the ranking
-            term, so that a teacher who says less than 0.5 does not contradict a hard 1. False:
-            both (the authors').
+        averages_over_flipped: True takes the consistency term's mean only over flipped entries
+            (the authors'), so that one of F of them weighs alpha * entries / (2 F) times an
+            ordinary entry; False divides by the number of all entries.
+        uses_soft_label_only: True takes a flipped entry that the teacher scores out of the ranking
+            term, so that a probability below 0.5 of the teacher does not contradict a hard label
+            1. False leaves it in both terms (the authors').
         l2: Weight of the item table's norm (not squared).
     """
 
     most_negatives: int | None = None
-    """Negatives that the ranking term reads at most; None for as many as are asked for. Where it
-    is 0 or 1 the memory lives on probes: candidates drawn for it alone, which the loss does not
-    see before they are flipped."""
+    """Negatives that the ranking term reads at most; None for no limit. Where it is 0 or 1 the
+    memory reads probes: candidates that are drawn only for it, and enter the loss only once they
+    are flipped."""
 
     def __init__(
         self,
@@ -154,11 +160,16 @@ class Objective(ABC):
         self.l2 = l2
 
     def count(self, entries: Entries, is_softened: tf.Tensor) -> tf.Tensor:
-        """Returns what this replica adds to `LossCounts`, int64 [5]; arguments: see the call."""
+        """Returns this replica's part of `LossCounts`, int64 [5].
+
+        Args:
+            entries: See `__call__`.
+            is_softened: See `__call__`.
+        """
         counted = entries.is_counted
         has_label = counted & ~is_softened if self.uses_soft_label_only else counted
-        of_rows = [counted[:, 0], tf.reduce_any(is_softened, axis=1)]
-        flags = [has_label, counted, is_softened, *of_rows]
+        of_positions = [counted[:, 0], tf.reduce_any(is_softened, axis=1)]
+        flags = [has_label, counted, is_softened, *of_positions]
         return tf.stack([tf.math.count_nonzero(flag) for flag in flags])
 
     @abstractmethod
@@ -184,7 +195,7 @@ class Objective(ABC):
 
         Args:
             logits: float32 [P, K], the student's.
-            entries: What each candidate is to the loss, each [P, K].
+            entries: The candidates and their role, each [P, K].
             is_softened: bool [P, K], flipped entries that the teacher has scored.
             teacher_logits: float32 [P, K]; see `Scored`.
             vectors: float32 [P, D], the student's vectors of the positions.

@@ -1,8 +1,8 @@
-"""Losses that ask of each candidate alone whether it is a positive.
+"""Binary losses, which classify each candidate by itself as positive or negative.
 
-What the policies mean to them: a removed suspect is no part of the sums; a flipped one has label 1
-and the weight of any other entry; a softened one has the teacher's probability as its label. A
-probe enters the sums once it is flipped.
+A removed suspect is left out of the sums; a flipped one has label 1 and the weight of any other
+entry; a softened one has the teacher's probability as its label. A probe enters the sums once it is
+flipped.
 """
 
 import math
@@ -17,11 +17,11 @@ class BinaryObjective(Objective):
     """Sum over entries of weighted BCE of shifted logits, over positions.
 
     Consistency: mean of KL(Bernoulli(teacher) || Bernoulli(student)) of softened entries, over
-    those entries, or (`averages_over_flipped` False) over what the ranking term divides by.
+    those entries, or (`averages_over_flipped` False) by the ranking term's divisor.
     """
 
     def shift(self) -> float:
-        """Returns what is added to every logit before the sigmoid."""
+        """Returns the number that is added to every logit before the sigmoid."""
         return 0.0
 
     def positive_weight(self) -> float:
@@ -33,11 +33,11 @@ class BinaryObjective(Objective):
         return 1.0
 
     def divisor(self, scored: Scored) -> tf.Tensor:
-        """Returns what the sum over entries is divided by, float32 []."""
+        """Returns the divisor of the sum over entries, float32 []."""
         return scored.counts.positions
 
     def ranking_term(self, scored: Scored) -> tf.Tensor:
-        """Returns the term; see the class."""
+        """Returns this replica's share, float32 []; the formula stands at the class."""
         labels = scored.labels()
         losses = bce(scored.logits + self.shift(), labels)
         positive = tf.constant(self.positive_weight(), losses.dtype)
@@ -46,7 +46,7 @@ class BinaryObjective(Objective):
         return tf.reduce_sum(tf.where(has_label, weights * losses, 0.0)) / self.divisor(scored)
 
     def consistency_term(self, scored: Scored) -> tf.Tensor:
-        """Returns the term; see the class."""
+        """Returns this replica's share, float32 []; the formula stands at the class."""
         divergence = bernoulli_kl(
             scored.logits + self.shift(), scored.teacher_logits + self.shift()
         )

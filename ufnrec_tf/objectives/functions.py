@@ -6,7 +6,7 @@ import tensorflow as tf
 CHUNK_ITEMS = 16384
 """Items of a catalogue that are scored at once in the full softmax."""
 
-_MINUS_INFINITY = -1e30
+MINUS_INFINITY = -1e30
 """Stands for minus infinity, whose difference from itself is not a number."""
 
 
@@ -46,7 +46,7 @@ def masked_softmax_kl(
 
 
 def _masked_log_softmax(logits: tf.Tensor, is_inside: tf.Tensor) -> tf.Tensor:
-    inside = tf.where(is_inside, logits, _MINUS_INFINITY)
+    inside = tf.where(is_inside, logits, MINUS_INFINITY)
     return tf.where(is_inside, tf.nn.log_softmax(inside, axis=1), 0.0)
 
 
@@ -72,20 +72,20 @@ def catalogue_logsumexp(
 ) -> tf.Tensor:
     """Returns log sum exp of each vector's dot products with all items, float32 [P].
 
-    Where the catalogue is larger than `chunk_items` it is taken in pieces, in the gradient too,
-    which computes them again: [P, chunk_items] logits are held at once.
+    A catalogue larger than `chunk_items` is scored in pieces, and again in pieces for the gradient:
+    only [P, chunk_items] logits are held at once.
 
     Args:
         vectors: float32 [P, D].
         catalogue: float32 [V, D], all items.
-        is_candidate: bool [V], items that are in the sum; None: all.
+        is_candidate: bool [V], items that are in the sum; None for all.
         chunk_items: Items of a piece.
     """
     num_items = catalogue.shape[0]
     if num_items <= chunk_items:
         logits = tf.matmul(vectors, catalogue, transpose_b=True)  # [P, V]
         if is_candidate is not None:
-            logits = tf.where(is_candidate, logits, _MINUS_INFINITY)
+            logits = tf.where(is_candidate, logits, MINUS_INFINITY)
         return tf.reduce_logsumexp(logits, axis=1)
     if is_candidate is None:
         is_candidate = np.ones(num_items, bool)
@@ -95,7 +95,7 @@ def catalogue_logsumexp(
 def _chunked_logsumexp(
     vectors: tf.Tensor, catalogue: tf.Tensor, is_candidate: np.ndarray, chunk_items: int
 ) -> tf.Tensor:
-    """Returns what `catalogue_logsumexp` does, piece by piece."""
+    """Returns float32 [P], `catalogue_logsumexp` piece by piece."""
     num_items, width = catalogue.shape
     num_chunks = -(-num_items // chunk_items)
     missing = num_chunks * chunk_items - num_items
@@ -103,7 +103,7 @@ def _chunked_logsumexp(
 
     def logits_of(number: tf.Tensor, vectors: tf.Tensor, chunks: tf.Tensor) -> tf.Tensor:
         logits = tf.matmul(vectors, chunks[number], transpose_b=True)  # [P, chunk_items]
-        return tf.where(tf.constant(is_inside)[number][None, :], logits, _MINUS_INFINITY)
+        return tf.where(tf.constant(is_inside)[number][None, :], logits, MINUS_INFINITY)
 
     def add(total: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         part = tf.reduce_logsumexp(logits, axis=1)

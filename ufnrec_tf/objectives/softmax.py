@@ -1,4 +1,4 @@
-"""Losses that ask which of the candidates is the positive.
+"""Softmax losses, which choose the positive among the candidates.
 
 Let p be the softmax of the adjusted logits over the denominator's candidates C, F the flipped
 suspects of a position and R the removed ones. The ranking term is the mean over positions of
@@ -10,11 +10,11 @@ positive, `ufnrec` adds alpha times the consistency term, the mean over position
 
     KL(softmax of the teacher's || of the student's logits over {positive} and F).
 
-An item that stands in several columns of a row is several entries, as often drawn or flipped; the
-whole catalogue's denominator holds each item once, and loses a removed one once.
+An item in several columns of a position is several entries, each drawn or flipped by itself; the
+whole catalogue's denominator holds each item once, and a removed item is subtracted once.
 
-With the soft label alone (`uses_soft_label_only`) softened suspects get no target mass; the
-teacher then says how the mass of positive and suspects is shared among them.
+With `uses_soft_label_only` softened suspects get no target mass; the teacher then decides how the
+mass of positive and suspects is divided among them.
 """
 
 import math
@@ -23,13 +23,15 @@ import tensorflow as tf
 
 from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.objectives.base import Objective, Scored
-from ufnrec_tf.objectives.functions import catalogue_logsumexp, first_of_each, masked_softmax_kl
-
-_EXCLUDED = -1e30
-"""Stands for minus infinity, whose difference from itself is not a number."""
+from ufnrec_tf.objectives.functions import (
+    MINUS_INFINITY,
+    catalogue_logsumexp,
+    first_of_each,
+    masked_softmax_kl,
+)
 
 _LEAST_SHARE = 1e-6
-"""What removed suspects leave of the denominator at least; the positive is never removed."""
+"""The least share of the denominator that removed suspects leave; the positive is never removed."""
 
 
 class SoftmaxObjective(Objective):
@@ -43,25 +45,23 @@ class SoftmaxObjective(Objective):
         """Returns float32 [P], the log of the denominator; see the module."""
         adjusted = scored.logits + self.adjustment(scored)
         is_inside = scored.is_counted & ~scored.is_removed
-        return tf.reduce_logsumexp(tf.where(is_inside, adjusted, _EXCLUDED), axis=1)
+        return tf.reduce_logsumexp(tf.where(is_inside, adjusted, MINUS_INFINITY), axis=1)
 
     def adjustment(self, scored: Scored) -> tf.Tensor:
-        """Returns float32 [P, K], what is added to the logits of drawn negatives of label 0."""
-        is_positive = tf.one_hot(0, scored.logits.shape[1])[None, :] > 0
+        """Returns float32 [P, K], the numbers added to the logits of negatives with label 0."""
         return tf.where(
-            is_positive | scored.is_flipped,
+            scored.is_positive() | scored.is_flipped,
             tf.zeros([], scored.logits.dtype),
             self.negative_shift(),
         )
 
     def negative_shift(self) -> float:
-        """Returns what is added to every negative's logit."""
+        """Returns the number that is added to every negative's logit."""
         return 0.0
 
     def ranking_term(self, scored: Scored) -> tf.Tensor:
-        """Returns the term; see the module."""
-        is_positive = tf.one_hot(0, scored.logits.shape[1])[None, :] > 0
-        is_target = (is_positive | scored.is_hard_flip) & scored.is_counted
+        """Returns this replica's share, float32 []; the formula stands at the module."""
+        is_target = (scored.is_positive() | scored.is_hard_flip) & scored.is_counted
         mass = tf.cast(is_target, scored.logits.dtype)
         num_targets = tf.maximum(tf.reduce_sum(mass, axis=1), 1.0)
         targets = tf.reduce_sum(mass * scored.logits, axis=1) / num_targets
@@ -70,11 +70,10 @@ class SoftmaxObjective(Objective):
         return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
 
     def consistency_term(self, scored: Scored) -> tf.Tensor:
-        """Returns the term; see the module."""
-        is_positive = tf.one_hot(0, scored.logits.shape[1])[None, :] > 0
+        """Returns this replica's share, float32 []; the formula stands at the module."""
         has_suspect = tf.reduce_any(scored.is_softened, axis=1)
         divergence = masked_softmax_kl(
-            scored.logits, scored.teacher_logits, is_positive | scored.is_softened
+            scored.logits, scored.teacher_logits, scored.is_positive() | scored.is_softened
         )
         counts = scored.counts
         divisor = counts.softened_positions if self.averages_over_flipped else counts.positions
@@ -118,9 +117,9 @@ class ScaledCrossEntropy(SoftmaxObjective):
 class CrossEntropy(SoftmaxObjective):
     """Mean over positions of -log softmax(positive) in the whole catalogue.
 
-    Items that the user has seen are in the softmax too, as is usual. It
-    draws no negatives: what is remembered, removed and flipped are probes. The catalogue is taken
-    in pieces, so that memory is bounded by positions times `losses.CHUNK_ITEMS`.
+    Items that the user has seen are in the softmax too, as is usual. It draws no negatives: only
+    probes are remembered, removed and flipped. The catalogue is scored in pieces, so that memory is
+    bounded by positions times `functions.CHUNK_ITEMS`.
 
     Source: Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023.
     """

@@ -36,7 +36,8 @@ from ufnrec_tf.method.positions import choose_capacities
 from ufnrec_tf.method.safe_flips import SafeFlips
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
-from ufnrec_tf.objectives import OBJECTIVES, LossSettings, Objective
+from ufnrec_tf.objectives import OBJECTIVES
+from ufnrec_tf.objectives.base import LossSettings, Objective
 from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
 from ufnrec_tf.runs.worker_state import WorkerState
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.files import read_json
-from ufnrec_tf.evaluation.metrics import SHOWN_METRICS
-from ufnrec_tf.evaluation.protocol import _target_text, masked_targets_lines, newcomers_lines
+from ufnrec_tf.evaluation.metrics import COMPARED
+from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines, target_rule_text
 from ufnrec_tf.export.versions import versions
 
 
@@ -16,13 +16,10 @@ def show_finished(path: Path, display: Display) -> None:
     """Shows the table, sample recommendations, the files written and the next commands."""
     result = read_json(path / "result.json")
     protocol = result["protocol"]
-    display.heading(f"Test, full ranking, {_target_text(result)}")
+    display.heading(f"Test, full ranking, {target_rule_text(result)}")
     display.table(
-        ["", *(name.upper() for name in SHOWN_METRICS)],
-        [
-            [row["label"], *(f"{row[name]:.4f}" for name in SHOWN_METRICS)]
-            for row in result["table"]
-        ],
+        ["", *(name.upper() for name in COMPARED)],
+        [[row["label"], *(f"{row[name]:.4f}" for name in COMPARED)] for row in result["table"]],
     )
     display.block(
         [
@@ -46,9 +43,7 @@ def show_finished(path: Path, display: Display) -> None:
 
 def _show_ceiling(result: dict[str, Any], display: Display) -> None:
     if result["ceiling"]:
-        values = ", ".join(
-            f"{name.upper()} {result['ceiling'][name]:.4f}" for name in SHOWN_METRICS
-        )
+        values = ", ".join(f"{name.upper()} {result['ceiling'][name]:.4f}" for name in COMPARED)
         display.line(f"  ceiling, by the true probabilities: {values}")
 
 

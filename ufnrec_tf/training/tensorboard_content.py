@@ -15,7 +15,7 @@ from ufnrec_tf.common.text import one_line
 from ufnrec_tf.config import as_json, default_config, option_table
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import Split, train_counts
-from ufnrec_tf.evaluation.metrics import SHOWN_METRICS
+from ufnrec_tf.evaluation.metrics import COMPARED
 from ufnrec_tf.method.memory_usage import over_workers
 from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.teacher import warm_up_decay
@@ -198,7 +198,7 @@ def _metrics(result: dict[str, Any]) -> dict[str, float]:
     scores = {
         f"result/{part}_{name}": result[part][name]
         for part in ("test", "validation")
-        for name in SHOWN_METRICS
+        for name in COMPARED
     }
     return {
         **scores,

@@ -232,7 +232,7 @@ OPTIONS = {
     "memory": {
         "policy": Option(
             "ufnrec",
-            "keep: plain training; replay: remember, never flip; remove: leave ripe negatives out "
+            "plain: no memory; replay: remember, never flip; remove: leave ripe negatives out "
             "for the step; neutral: for good; flip: label them 1; ufnrec: flip and let the teacher "
             "soften it; random: as many flips as flip, of random negatives, a control; "
             "ufnrec_safe: a bounded share of positives gives way to proven suspects (safe_*).",
@@ -510,7 +510,7 @@ OPTIONS = {
         ),
         "arms": Option(
             (),
-            "Arms: names of the table ARMS (base, ema, replay, ...), of policies (keep, ...), or "
+            "Arms: names of the table ARMS (base, ema, replay, ...), of policies (plain, ...), or "
             "NAME:SECTION.KEY=VALUE,SECTION.KEY=VALUE. --mode=train trains them as baselines into "
             "WORKDIR/baselines; --mode=compare compares them.",
         ),

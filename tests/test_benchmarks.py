@@ -97,7 +97,7 @@ def test_detection_sweeps_settings_that_exist(tmp_path):
     pairs = [o.removeprefix("--config.").split("=", 1) for o in options if "--config." in o]
     config = load_config("configs/demo.py", [(key, value) for key, value in pairs])
     assert config.data.planted_false_negative_rate == 0.0
-    assert config.training.num_epochs == 2 and config.memory.policy == "keep"
+    assert config.training.num_epochs == 2 and config.memory.policy == "plain"
 
 
 def test_detection_table_means_over_seeds_and_leaves_out_what_is_not_there(tmp_path):

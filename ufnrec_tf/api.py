@@ -157,7 +157,7 @@ class Run:
         """What the memory holds: user, item (raw ids), position, count, margin, flagged.
 
         Raises:
-            UserError: If the run remembered nothing (`memory.policy=keep`).
+            UserError: If the run remembered nothing (`memory.policy=plain`).
         """
         return _table(self.path / "false_negatives.parquet")
 
@@ -246,6 +246,6 @@ def _table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(
             f"{path}: not found. Expected a finished run that writes it: train to the end, and for "
-            "false negatives with a memory.policy other than keep."
+            "false negatives with a memory.policy other than plain."
         )
     return pd.read_parquet(path)

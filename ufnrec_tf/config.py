@@ -44,6 +44,9 @@ class Option:
 
 Table = dict[str, dict[str, Option]]
 
+OLDER_VALUES = {"memory.policy": {"keep": "plain"}}
+"""Key to the names that its values once had and the names that they have now."""
+
 _LOCKED = re.compile(r"\W*(?:Key \W+)?(\w+)\W+(?:does not exist|n?Did you mean|$)")
 """ml_collections' words, quoted once or twice, of a key that is not there."""
 
@@ -153,8 +156,16 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
         section, _, name = key.partition(".")
         value = parse_value(table, key, text)
         config[section][name] = value
+    for key in OLDER_VALUES:
+        section, _, name = key.partition(".")
+        config[section][name] = current_value(key, config[section][name])
     check_config(config, table)
     return config
+
+
+def current_value(key: str, value: Any) -> Any:
+    """Returns a key's value under its present name; see `OLDER_VALUES`."""
+    return OLDER_VALUES.get(key, {}).get(value, value) if isinstance(value, str) else value
 
 
 def parse_value(table: Table, key: str, text: str) -> Any:

@@ -107,6 +107,14 @@ def test_a_shipped_configuration_is_found_from_any_folder(tmp_path, monkeypatch)
     assert load_config("configs/paper.py", []).gate.kind == "plateau"
 
 
+def test_an_older_name_of_a_value_is_the_present_one(tmp_path):
+    path = config_file(tmp_path, "def configure(c):\n    c.memory.policy = 'keep'\n")
+    assert load_config(str(path), []).memory.policy == "plain"
+    config = load_config("", [("memory.policy", "keep"), ("data.repeats", "keep")])
+    assert config == load_config("", [("memory.policy", "plain")])
+    assert config.data.repeats == "keep"
+
+
 def test_order_is_base_then_file_then_flags(tmp_path):
     path = config_file(
         tmp_path, "def configure(c):\n    c.backbone.width = 7\n    c.backbone.dropout = 0\n"
@@ -195,8 +203,8 @@ def test_missing_file_lists_the_shipped_ones_and_the_nearest():
         ("def configure(c):\n    c.backbone.width = None\n", ["backbone.width", "int"], 1),
         ("def configure(c):\n    c.memory = 1\n", ["line 2", "memory"], 1),
         ("def configure(c):\n    c.training.batch_size = 0\n", ["at least 1"], 1),
-        ("def configure(c):\n    c.memory.polcy = 'keep'\n", ["line 2", "'policy'"], 2),
-        ("def configure(c):\n    c.memry.policy = 'keep'\n", ["line 2", "'memory'"], 2),
+        ("def configure(c):\n    c.memory.polcy = 'plain'\n", ["line 2", "'policy'"], 2),
+        ("def configure(c):\n    c.memry.policy = 'plain'\n", ["line 2", "'memory'"], 2),
         ("def configure(c):\n    print(c.gate.kid)\n", ["line 2", "'kind'"], 2),
         ("def configure(c):\n    c['gate']['kid'] = 1\n", ["line 2", "'kind'"], 2),
     ],

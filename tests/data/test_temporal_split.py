@@ -312,7 +312,7 @@ def test_a_run_from_the_command_line(tmp_path, monkeypatch, capfd, loss):
         "--config.split.test_time=80",
         "--config.training.num_epochs=2",
         f"--config.loss.name={loss}",
-        f"--config.memory.policy={'ufnrec' if loss == 'pooled_bce' else 'keep'}",
+        f"--config.memory.policy={'ufnrec' if loss == 'pooled_bce' else 'plain'}",
     ]
     data = [f"--data={write_log(tmp_path / 'log.csv')}"]
     assert train("w", *settings, data=data) == 0

@@ -56,12 +56,12 @@ RUNS = {
         num_steps=6,
     ),
     "shut": RunSettings(open_at=None, num_steps=6),
-    "keep": RunSettings(policy="keep", has_teacher_always=True, num_steps=12),
+    "plain": RunSettings(policy="plain", has_teacher_always=True, num_steps=12),
 }
 RUNS |= {f"compiled {name}": replace(RUNS[name], compiles=True) for name in ("default", "prefixes")}
 RUNS |= {  # a program fewer to compile
     f"compiled {name}": replace(RUNS[name], compiles=True, smaller_capacities=(8,))
-    for name in ("faithful", "remove", "keep")
+    for name in ("faithful", "remove", "plain")
 }
 
 
@@ -75,7 +75,7 @@ def test_run_equals_the_oracles(name):
     seen = OracleRun(trained(name)).compare()
     name = name.removeprefix("compiled ")
     policy = RUNS[name].policy
-    is_open = policy != "keep" and RUNS[name].open_at is not None
+    is_open = policy != "plain" and RUNS[name].open_at is not None
     assert (seen["shown"] > 100) == is_open
     assert (seen["flips"] > 20) == (is_open and policy in ("flip", "ufnrec"))
     assert (seen["removals"] > 20) == (policy == "remove")
@@ -127,13 +127,13 @@ def test_teacher_is_made_of_the_weights_before_the_step_after_the_activating_one
 
 
 def test_shut_gate_is_plain_training():
-    """Bit for bit what `keep` does: nothing is shown, recorded, flipped or taught."""
-    shut, keep = trained("shut"), trained("keep")
-    for mine, theirs in zip(shut.steps, keep.steps, strict=False):
+    """Bit for bit what `plain` does: nothing is shown, recorded, flipped or taught."""
+    shut, plain = trained("shut"), trained("plain")
+    for mine, theirs in zip(shut.steps, plain.steps, strict=False):
         assert is_empty(mine)
         assert_equal_weights(mine.weights_after, theirs.weights_after)
         assert_equal_weights(mine.teacher_after, mine.weights_after)
-    assert keep.memory is None and shut.memory is not None
+    assert plain.memory is None and shut.memory is not None
 
 
 def test_remove_leaves_the_ripe_out_and_replay_never_ripens():
@@ -157,7 +157,7 @@ def test_every_user_is_counted_once_an_epoch_and_no_step_repeats_another():
 
 
 def test_first_step_that_is_not_finite_is_noted():
-    settings = replace(RUNS["keep"], has_teacher_always=False, num_steps=3)
+    settings = replace(RUNS["plain"], has_teacher_always=False, num_steps=3)
     run = make_run(settings, split_of(tiny_histories(), NUM_ITEMS))
     train(run)
     assert int(run.host.first_bad_step) == NEVER

@@ -16,7 +16,7 @@ SHIFTS = {
     "scaled_cross_entropy": np.log(100.0),
 }
 BINARY = ("pooled_bce", "bce", "nce", "gbce")
-POLICIES = ("keep", "remove", "flip", "ufnrec", "ufnrec_soft", "ufnrec_over_flipped")
+POLICIES = ("plain", "remove", "flip", "ufnrec", "ufnrec_soft", "ufnrec_over_flipped")
 
 
 def softplus(x):
@@ -48,7 +48,7 @@ class Case:
             suspect[:, 1 + self.num_probes :] = False
         nothing = np.zeros_like(suspect)
         self.removed = suspect if policy == "remove" else nothing
-        self.flipped = nothing if policy in ("keep", "remove") else suspect
+        self.flipped = nothing if policy in ("plain", "remove") else suspect
         self.softened = self.flipped & policy.startswith("ufnrec")
         if policy == "ufnrec":  # one that the teacher has not scored
             self.softened[3] = False
@@ -187,21 +187,21 @@ def test_a_loss_under_a_policy_equals_numpy(loss, policy):
 
 
 @pytest.mark.parametrize("loss", sorted(OBJECTIVES))
-def test_policies_differ_from_keep_and_an_unflipped_probe_does_not(loss):
-    keep = Case(loss, "keep")
-    values = {"keep": keep.expected()[0]}
+def test_policies_differ_from_plain_and_an_unflipped_probe_does_not(loss):
+    plain = Case(loss, "plain")
+    values = {"plain": plain.expected()[0]}
     for policy in ("remove", "flip"):
         case = Case(loss, policy)
         for name in ("candidates", "vectors", "table"):
-            setattr(case, name, getattr(keep, name))
+            setattr(case, name, getattr(plain, name))
         values[policy] = float(case.found()[0].ranking)
     if loss != "bce":  # one negative that is no suspect: there is nothing to remove
-        assert abs(values["remove"] - values["keep"]) > 1e-3
-    assert abs(values["flip"] - values["keep"]) > 1e-3
-    if keep.num_probes:
-        before = float(keep.found()[0].ranking)
-        keep.candidates[:, 1 : 1 + keep.num_probes] = 1
-        assert float(keep.found()[0].ranking) == pytest.approx(before, rel=1e-6)
+        assert abs(values["remove"] - values["plain"]) > 1e-3
+    assert abs(values["flip"] - values["plain"]) > 1e-3
+    if plain.num_probes:
+        before = float(plain.found()[0].ranking)
+        plain.candidates[:, 1 : 1 + plain.num_probes] = 1
+        assert float(plain.found()[0].ranking) == pytest.approx(before, rel=1e-6)
 
 
 def test_removing_nearly_all_of_the_catalogue_stays_finite():
@@ -316,7 +316,7 @@ def operations_of(function: tf.types.experimental.GenericFunction) -> tuple[set[
 
 def test_cross_entropy_looks_for_repeats_only_where_something_was_removed():
     """Plain training has no candidate but the positive; otherwise the search is a branch."""
-    plain = Case("cross_entropy", "keep")
+    plain = Case("cross_entropy", "plain")
     for name in ("candidates", "teacher", "removed", "flipped", "softened", "counted"):
         setattr(plain, name, getattr(plain, name)[:, :1])
     sorts = {"TopKV2", "ScatterNd"}

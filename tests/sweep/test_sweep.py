@@ -29,7 +29,7 @@ def test_space_is_read_with_the_types_of_the_keys():
             "optimizer.learning_rate=log:1e-4:1e-2",
             "backbone.width=16:64:16",
             "backbone.dropout=0.1:0.5:0.2",
-            "memory.policy=keep|ufnrec_safe",
+            "memory.policy=plain|ufnrec_safe",
             "teacher.always=true|false",
             "backbone.num_heads=1|2",
             "memory.slots=4:8",
@@ -39,7 +39,7 @@ def test_space_is_read_with_the_types_of_the_keys():
         Axis("optimizer.learning_rate", 0.0001, 0.01, 0, True),
         Axis("backbone.width", 16, 64, 16),
         Axis("backbone.dropout", 0.1, 0.5, 0.2),
-        Axis("memory.policy", choices=("keep", "ufnrec_safe")),
+        Axis("memory.policy", choices=("plain", "ufnrec_safe")),
         Axis("teacher.always", choices=(True, False)),
         Axis("backbone.num_heads", choices=(1, 2)),
         Axis("memory.slots", 4, 8, 1),
@@ -214,7 +214,7 @@ def test_no_trial_is_told_to_look_at_the_test_set(search):
 
 
 def test_best_file_repeats_the_best_trial(search):
-    sweep = search(Trainer(), TRIALS, ("backbone.width", "24"), ("comparison.arms", "keep"))
+    sweep = search(Trainer(), TRIALS, ("backbone.width", "24"), ("comparison.arms", "plain"))
     best = ranked(sweep.study.outcomes())[0]
     config = load_config(str(sweep.plan.path / "best.py"), [])
     expected = as_json(load_config("", [("backbone.width", "24"), ("comparison.arms", "")]))

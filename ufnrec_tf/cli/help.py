@@ -96,7 +96,7 @@ MOST_USED = {
     "backbone.max_length": "Newest items of a history that are read.",
     "loss.name": "pooled_bce (authors), cross_entropy and others.",
     "negatives.count": "Negatives a position.",
-    "memory.policy": "keep (plain training), ufnrec, ufnrec_safe and others.",
+    "memory.policy": "plain (without a memory), ufnrec, ufnrec_safe and others.",
     "memory.patience": "A negative shown more often than this is ripe.",
     "optimizer.learning_rate": "Adam's rate.",
     "training.num_epochs": "Epochs at most.",

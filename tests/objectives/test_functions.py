@@ -77,9 +77,7 @@ class Case:
             tf.constant(self.candidates),
             *(tf.constant(flags) for flags in (self.flipped, self.removed, self.counted)),
         )
-        vectors, table = (
-            tf.constant(part, tf.float32) for part in (self.vectors, self.table)
-        )
+        vectors, table = (tf.constant(part, tf.float32) for part in (self.vectors, self.table))
         softened = tf.constant(self.softened)
         with tf.GradientTape() as tape:
             tape.watch([vectors, table])

@@ -8,7 +8,6 @@ import pytest
 from tests.helpers.runs import LIGHT, read, rename_back, run, train
 from ufnrec_tf.common.files import write_json
 
-
 EPOCHS = "--config.training.num_epochs="
 
 

@@ -19,7 +19,7 @@ def test_cost_of_a_process_is_its_own():
     assert cost.output == "done\n"
     assert 0.3 <= cost.cpu_seconds < 3.0
     idle = measure([sys.executable, "-c", "x = bytearray(200_000_000)"])
-    assert idle.cpu_seconds < cost.cpu_seconds + 1.0  # not the sum over all children
+    assert idle.cpu_seconds < cost.cpu_seconds  # the sum over all children would be larger
     assert idle.peak_rss_bytes > 200_000_000
 
 

@@ -97,14 +97,20 @@ def test_help_names_every_key_with_its_default():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configurations_load(name):
     config = load_config(f"configs/{name}", [])
-    check_config(config, TABLE)
+    assert config.to_dict() != default_config(TABLE).to_dict()
     module_text = (configs_folder() / name).read_text(encoding="utf-8")
     assert f"--config=configs/{name}" in module_text or name == "demo.py"
 
 
 def test_a_shipped_configuration_is_found_from_any_folder(tmp_path, monkeypatch):
+    shipped = load_config(str(configs_folder() / "paper.py"), [])
+    assert shipped.gate.kind == "plateau" != TABLE["gate"]["kind"].default
     monkeypatch.chdir(tmp_path)
-    assert load_config("configs/paper.py", []).gate.kind == "plateau"
+    assert load_config("configs/paper.py", []).to_dict() == shipped.to_dict()
+    (tmp_path / "configs").mkdir()
+    own = "def configure(c):\n    c.backbone.width = 7\n"
+    (tmp_path / "configs" / "paper.py").write_text(own, encoding="utf-8")
+    assert load_config("configs/paper.py", []).backbone.width == 7  # the user's comes first
 
 
 def test_an_older_name_of_a_value_is_the_present_one(tmp_path):

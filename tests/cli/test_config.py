@@ -5,7 +5,6 @@ import pytest
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import (
     as_json,
-    check_config,
     configs_folder,
     default_config,
     help_lines,

@@ -48,7 +48,7 @@ SELECTED = (
 )
 UFNREC = ("--config.memory.policy=ufnrec",)
 PLAIN = ("--config.memory.policy=plain",)
-CROSS_ENTROPY = (*KEEP, "--config.loss.name=cross_entropy")
+CROSS_ENTROPY = (*PLAIN, "--config.loss.name=cross_entropy")
 
 FIXED_RUNS = {"ufnrec": UFNREC, "plain": PLAIN, "cross_entropy": CROSS_ENTROPY}
 """With a fixed number of epochs, where nothing held out may reach the weights."""

@@ -42,6 +42,6 @@ POLICIES: dict[str, Policy] = {
     "neutral": Policy(remembers=True, ripens=True, removes=True, is_lasting=True),
     "ufnrec_safe": Policy(remembers=True, ripens=True, is_safe=True),
 }
-"""`plain` is training without a memory; the others remember. `ufnrec` is the paper's (section 3); `random` is
-its control; `ufnrec_safe` is ours. What removing, flipping and softening mean to a loss stands with
-the losses."""
+"""`plain` is training without a memory; the others remember. `ufnrec` is the paper's (section 3);
+`random` is its control; `ufnrec_safe` is ours. What removing, flipping and softening mean to a loss
+stands with the losses. `plain` was once called `keep`; see `config.OLDER_VALUES`."""

@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.common import ROOT, machine, measure
 
 Json = dict[str, Any]
-POLICIES = ("keep", "replay", "remove", "flip", "ufnrec", "ufnrec_safe")
+POLICIES = ("plain", "replay", "remove", "flip", "ufnrec", "ufnrec_safe")
 AXES = {
     "generators": "factors,attributes",
     "rates": "0,0.05,0.1,0.2",

@@ -56,14 +56,14 @@ class Case(NamedTuple):
     our_steps: int
 
 
-ONE_NEGATIVE: Settings = {"memory.policy": "keep", "negatives.count": 1}
-CROSS_ENTROPY: Settings = {"memory.policy": "keep", "loss.name": "cross_entropy"}
+ONE_NEGATIVE: Settings = {"memory.policy": "plain", "negatives.count": 1}
+CROSS_ENTROPY: Settings = {"memory.policy": "plain", "loss.name": "cross_entropy"}
 UFNREC: Settings = {"gate.kind": "epochs", "gate.epochs": 0, "memory.slots": 128}
 # Settings of ours that answer each peer.
 CASES: dict[str, tuple[Case, ...]] = {
     "authors": (
         Case("memory and teacher on, 100 negatives", (), "configs/paper.py", UFNREC, 60, 600),
-        Case("off, 100 negatives", ("--off",), "", {"memory.policy": "keep"}, 60, 800),
+        Case("off, 100 negatives", ("--off",), "", {"memory.policy": "plain"}, 60, 800),
     ),
     "pmixer": (Case("1 negative", (), "", ONE_NEGATIVE, 300, 900),),
     "recbole": (Case("full cross-entropy", (), "", CROSS_ENTROPY, 300, 500),),

@@ -35,7 +35,7 @@ SETTINGS = (
     "--config.comparison.arms=",
     "--config.comparison.sample_users=0",
     "--config.gate.kind=never",
-    "--config.memory.policy=keep",
+    "--config.memory.policy=plain",
     "--config.training.checkpoint_minutes=0",
 )
 

@@ -48,7 +48,7 @@ def make_workdir(folder: Path, *, num_items: int, width: int) -> Path:
         "training.max_steps": 2,
         "training.jit_compile": "false",
         "gate.kind": "never",
-        "memory.policy": "keep",
+        "memory.policy": "plain",
         "comparison.baselines": "",
     }
     command = [sys.executable, str(ROOT / "main.py"), f"--data={log}", f"--workdir={workdir}"]

@@ -275,8 +275,8 @@ OPTIONS = {
     "memory": {
         "policy": Option(
             "ufnrec",
-            "Treatment of false negatives: keep, ufnrec or another. keep: plain training. replay: "
-            "hard negatives are remembered and shown again. remove: ripe negatives are left out "
+            "Treatment of false negatives: plain, ufnrec or another. plain: no memory. replay: "
+            "hard negatives are remembered and shown again. remove: suspects are left out "
             "of the step. neutral: they are left out for good. flip: they get label 1. ufnrec: "
             "they get label 1, softened by the teacher. random: as many labels are flipped as "
             "with flip, but of random negatives, as a control. ufnrec_safe: a bounded share of "
@@ -304,7 +304,7 @@ OPTIONS = {
             0.1, "ufnrec_safe: largest share of positives that is replaced.", minimum=0, maximum=1
         ),
         "patience": Option(
-            5, "A negative shown more often than this is ripe. Paper: m.", minimum=0
+            5, "A negative shown more often than this is a suspect. Paper: m.", minimum=0
         ),
         "slots": Option(
             16,
@@ -607,7 +607,7 @@ OPTIONS = {
         "arms": Option(
             (),
             "Arms of a comparison. Each is a name of the table ARMS (base, ema, replay, ...), a "
-            "policy (keep, ...), or NAME:SECTION.KEY=VALUE,SECTION.KEY=VALUE. --mode=train trains "
+            "policy (plain, ...), or NAME:SECTION.KEY=VALUE,SECTION.KEY=VALUE. --mode=train trains "
             "them as baselines into WORKDIR/baselines. --mode=compare compares them.",
         ),
         "seeds": Option((0, 1, 2), "Seeds with which --mode=compare trains every arm."),

@@ -29,7 +29,7 @@ def configure(config: Any) -> None:
     config.backbone.frequency_share = 0.7
     config.backbone.low_frequencies = 5
     config.loss.name = "cross_entropy"
-    config.memory.policy = "keep"
+    config.memory.policy = "plain"
     config.gate.kind = "never"
     config.evaluation.every = 2
     config.comparison.baselines = ("popularity", "markov", "itemknn")

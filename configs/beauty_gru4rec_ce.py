@@ -19,7 +19,7 @@ def configure(config: Any) -> None:
     config.backbone.num_blocks = 1
     config.backbone.dropout = 0.3
     config.loss.name = "cross_entropy"
-    config.memory.policy = "keep"
+    config.memory.policy = "plain"
     config.gate.kind = "never"
     config.evaluation.every = 2
     config.comparison.baselines = ("popularity", "markov", "itemknn")

@@ -18,7 +18,7 @@ def configure(config: Any) -> None:
     config.backbone.width = 64
     config.backbone.dropout = 0.6
     config.loss.name = "cross_entropy"
-    config.memory.policy = "keep"
+    config.memory.policy = "plain"
     config.teacher.always = True
     config.gate.patience = 3
     config.training.batch_size = 256

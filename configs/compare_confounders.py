@@ -5,7 +5,7 @@
 base: plain SASRec.
 ema: averaged weights, as in all arms below.
 replay: hard negatives are remembered and shown again.
-remove: those that are ripe are left out of the step.
+remove: suspects are left out of the step.
 flip: they get label 1 instead.
 ufnrec: they get label 1, softened by the teacher.
 random: as many labels are flipped, but of random negatives.

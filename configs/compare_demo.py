@@ -23,5 +23,5 @@ def configure(config: Any) -> None:
     config.teacher.decay = 0.9
     config.gate.kind = "epochs"
     config.gate.epochs = 12
-    config.comparison.arms = ("keep", "ema", "ufnrec_safe")
+    config.comparison.arms = ("plain", "ema", "ufnrec_safe")
     config.comparison.seeds = (0, 1, 2)

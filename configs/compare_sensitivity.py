@@ -2,7 +2,7 @@
 
     python main.py --mode=compare --config=configs/compare_sensitivity.py --data=FILE
 
-m: how often a negative is shown before it is ripe.
+m: how often a negative is shown before it is a suspect.
 alpha: weight of the consistency term.
 d: decay of the teacher's average.
 N: negatives for each position.

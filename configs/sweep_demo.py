@@ -15,7 +15,7 @@ def configure(config: Any) -> None:
     config.data.name = "planted"
     config.backbone.num_blocks = 1
     config.backbone.variant = "corrected"
-    config.memory.policy = "keep"
+    config.memory.policy = "plain"
     config.training.num_epochs = 24
     config.training.patience = 3
     config.evaluation.every = 3

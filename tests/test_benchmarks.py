@@ -19,7 +19,7 @@ def test_cost_of_a_process_is_its_own():
     assert cost.output == "done\n"
     assert 0.3 <= cost.cpu_seconds < 3.0
     idle = measure([sys.executable, "-c", "x = bytearray(200_000_000)"])
-    assert idle.cpu_seconds < cost.cpu_seconds + 1.0  # not the sum over all children
+    assert idle.cpu_seconds < cost.cpu_seconds  # the sum over all children would be larger
     assert idle.peak_rss_bytes > 200_000_000
 
 
@@ -97,7 +97,7 @@ def test_detection_sweeps_settings_that_exist(tmp_path):
     pairs = [o.removeprefix("--config.").split("=", 1) for o in options if "--config." in o]
     config = load_config("configs/demo.py", [(key, value) for key, value in pairs])
     assert config.data.planted_false_negative_rate == 0.0
-    assert config.training.num_epochs == 2 and config.memory.policy == "keep"
+    assert config.training.num_epochs == 2 and config.memory.policy == "plain"
 
 
 def test_detection_table_means_over_seeds_and_leaves_out_what_is_not_there(tmp_path):

@@ -166,7 +166,7 @@ class Run:
         """The remembered items: user, item (raw ids), position, count, margin, flagged.
 
         Raises:
-            UserError: If the run has no memory (`memory.policy=keep`).
+            UserError: If the run has no memory (`memory.policy=plain`).
         """
         return _read_table(self.path / "false_negatives.parquet")
 
@@ -265,6 +265,6 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(
             f"{path}: not found. Only a finished run has it, and false negatives only a run with "
-            "a memory. Train to the end, with a memory.policy other than keep."
+            "a memory. Train to the end, with a memory.policy other than plain."
         )
     return pd.read_parquet(path)

@@ -43,6 +43,9 @@ class Option:
 
 Table = dict[str, dict[str, Option]]
 
+OLDER_VALUES = {"memory.policy": {"keep": "plain"}}
+"""Key to the names that its values once had and the names that they have now."""
+
 _LOCKED = re.compile(r"\W*(?:Key \W+)?(\w+)\W+(?:does not exist|n?Did you mean|$)")
 """What ml_collections says of a key that does not exist, quoted once or twice."""
 
@@ -121,8 +124,16 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
     for key, text in overrides:
         section, _, name = key.partition(".")
         config[section][name] = parse_value(table, key, text)
+    for key in OLDER_VALUES:
+        section, _, name = key.partition(".")
+        config[section][name] = current_value(key, config[section][name])
     check_config(config, table)
     return config
+
+
+def current_value(key: str, value: Any) -> Any:
+    """Returns a key's value under its present name; see `OLDER_VALUES`."""
+    return OLDER_VALUES.get(key, {}).get(value, value) if isinstance(value, str) else value
 
 
 def _apply_file(path: str, config: ml_collections.ConfigDict, table: Table) -> None:

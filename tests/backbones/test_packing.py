@@ -236,7 +236,7 @@ def test_bfloat16_is_near_float32_and_keeps_float32_weights(variant):
 
 
 def test_a_run_in_bfloat16_learns_as_one_in_float32_does():
-    settings = RunSettings(policy="keep", num_steps=36, compiles=True, smaller_capacities=())
+    settings = RunSettings(policy="plain", num_steps=36, compiles=True, smaller_capacities=())
     losses = [
         train(
             make_run(replace(settings, precision=name), split_of(tiny_histories(), NUM_ITEMS))

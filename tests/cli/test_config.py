@@ -5,7 +5,6 @@ import pytest
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import (
     as_json,
-    check_config,
     configs_folder,
     default_config,
     load_config,
@@ -88,14 +87,28 @@ def test_defaults_of_the_paper():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configurations_load(name):
     config = load_config(f"configs/{name}", [])
-    check_config(config, TABLE)
+    assert config.to_dict() != default_config(TABLE).to_dict()
     module_text = (configs_folder() / name).read_text(encoding="utf-8")
     assert f"--config=configs/{name}" in module_text or name == "demo.py"
 
 
 def test_a_shipped_configuration_is_found_from_any_folder(tmp_path, monkeypatch):
+    shipped = load_config(str(configs_folder() / "paper.py"), [])
+    assert shipped.gate.kind == "plateau" != TABLE["gate"]["kind"].default
     monkeypatch.chdir(tmp_path)
-    assert load_config("configs/paper.py", []).gate.kind == "plateau"
+    assert load_config("configs/paper.py", []).to_dict() == shipped.to_dict()
+    (tmp_path / "configs").mkdir()
+    own = "def configure(c):\n    c.backbone.width = 7\n"
+    (tmp_path / "configs" / "paper.py").write_text(own, encoding="utf-8")
+    assert load_config("configs/paper.py", []).backbone.width == 7  # the user's comes first
+
+
+def test_an_older_name_of_a_value_is_the_present_one(tmp_path):
+    path = config_file(tmp_path, "def configure(c):\n    c.memory.policy = 'keep'\n")
+    assert load_config(str(path), []).memory.policy == "plain"
+    config = load_config("", [("memory.policy", "keep"), ("data.repeats", "keep")])
+    assert config == load_config("", [("memory.policy", "plain")])
+    assert config.data.repeats == "keep"
 
 
 def test_order_is_base_then_file_then_flags(tmp_path):
@@ -186,8 +199,8 @@ def test_missing_file_lists_the_shipped_ones_and_the_nearest():
         ("def configure(c):\n    c.backbone.width = None\n", ["backbone.width", "int"], 1),
         ("def configure(c):\n    c.memory = 1\n", ["line 2", "memory"], 1),
         ("def configure(c):\n    c.training.batch_size = 0\n", ["at least 1"], 1),
-        ("def configure(c):\n    c.memory.polcy = 'keep'\n", ["line 2", "'policy'"], 2),
-        ("def configure(c):\n    c.memry.policy = 'keep'\n", ["line 2", "'memory'"], 2),
+        ("def configure(c):\n    c.memory.polcy = 'plain'\n", ["line 2", "'policy'"], 2),
+        ("def configure(c):\n    c.memry.policy = 'plain'\n", ["line 2", "'memory'"], 2),
         ("def configure(c):\n    print(c.gate.kid)\n", ["line 2", "'kind'"], 2),
         ("def configure(c):\n    c['gate']['kid'] = 1\n", ["line 2", "'kind'"], 2),
     ],

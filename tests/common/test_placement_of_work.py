@@ -12,7 +12,7 @@ HOST_OPS = {"ResourceScatterNdUpdate", "ResourceScatterNdAdd"}
 COMPILED = ("_draw", "_learn", "_follow")
 
 
-@pytest.fixture(scope="module", params=["ufnrec", "keep"])
+@pytest.fixture(scope="module", params=["ufnrec", "plain"])
 def traced(request):
     """A compiled run, and the graph of its step."""
     run = make_run(

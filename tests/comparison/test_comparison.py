@@ -23,6 +23,7 @@ from tests.helpers.runs import (
     environment,
     metric_lines,
     read,
+    rename_back,
     run,
 )
 from ufnrec_tf.comparison import compare as comparison
@@ -97,7 +98,7 @@ def test_each_run_is_an_ordinary_work_directory(compared):
             path = compared / "runs" / arm / f"seed_{seed}"
             record, result = read(path / "config.json"), read(path / "result.json")
             assert (record["seed"], result["seed"]) == (seed, seed)
-            assert record["config"]["memory"]["policy"] == ("keep" if arm == "base" else "ufnrec")
+            assert record["config"]["memory"]["policy"] == ("plain" if arm == "base" else "ufnrec")
             assert record["config"]["memory"]["patience"] == (1 if arm == "base" else 0)
             for name in ("metrics.jsonl", "ranks.parquet", "ranks_validation.parquet"):
                 assert (path / name).is_file()
@@ -333,6 +334,18 @@ def test_one_run_alone(children, capfd):
     assert sorted(path.name for path in Path("w/runs").iterdir()) == ["late"]
 
 
+def test_a_comparison_of_earlier_names_is_gone_on_with(workdir, children):
+    for path in (workdir, *(workdir / "runs" / "base").iterdir()):
+        if '"plain"' in (path / "config.json").read_text(encoding="utf-8"):
+            rename_back(path)
+    assert read(workdir / "runs/base/seed_0/config.json")["config"]["memory"]["policy"] == "keep"
+    shutil.rmtree(workdir / "runs" / "base" / "seed_1")
+    assert compare() == 0
+    assert children.started == ["base/1"]
+    new = read(workdir / "runs/base/seed_1/config.json")
+    assert new["config"]["memory"]["policy"] == "plain"
+
+
 # What is refused, before anything is made.
 
 
@@ -341,8 +354,8 @@ def test_one_run_alone(children, capfd):
     [
         (["--config.comparison.arms=base"], 1, ["at least two arms", "has 1"]),
         (["--config.comparison.arms=base,bse"], 1, ["'bse'", "'base'"]),
-        (["--config.comparison.arms=base,x:memory.polcy=keep"], 2, ["'x'", "memory.policy"]),
-        (["--config.comparison.arms=base,x:memory.policy=kep"], 1, ["'x'", "'kep'", "'keep'"]),
+        (["--config.comparison.arms=base,x:memory.polcy=plain"], 2, ["'x'", "memory.policy"]),
+        (["--config.comparison.arms=base,x:memory.policy=plan"], 1, ["'x'", "'plan'", "'plain'"]),
         (["--config.comparison.arms=base,x:backbone.num_heads=3"], 1, ["'x'", "divide"]),
         (["--config.comparison.reference=bace"], 1, ["comparison.reference", "'base'"]),
         (["--config.comparison.seeds=0,0"], 1, ["comparison.seeds", "0,0"]),

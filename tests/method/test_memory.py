@@ -192,3 +192,23 @@ def test_usage_counts_the_content_of_the_tables():
     assert usage.table_bytes == NUM_TABLE_ROWS * case.settings["num_slots"] * 8 + (
         NUM_TABLE_ROWS * memory.capacity * 4 if memory.lists is not None else 0
     )
+
+
+def test_a_lasting_suspect_is_one_from_the_first_count_above_the_patience():
+    """Drawn afresh, when it is no longer remembered: at count 2, not at 1, with patience 1."""
+    memory = FalseNegativeMemory(
+        num_rows=1,
+        num_items=9,
+        num_slots=4,
+        num_negatives=2,
+        patience=1,
+        is_sticky=True,
+        is_lasting=True,
+    )
+    rows, draw = tf.constant([0], tf.int64), tf.constant([[5, 7]])
+    for is_hard, is_ripe in ((True, False), (False, False), (True, False), (False, True)):
+        found = memory.lookup(rows, draw)
+        assert found.is_ripe.numpy()[found.negatives == 5].any() == is_ripe
+        memory.record(rows, found, (found.negatives == 5) & is_hard)
+    assert row_content(memory, 0) == ([], {5: 2})
+    assert memory.lookup(rows, draw).is_ripe.numpy().tolist() == [[True, False]]

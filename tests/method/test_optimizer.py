@@ -137,6 +137,29 @@ def test_clipping_of_an_index_that_stands_twice():
     np.testing.assert_allclose(variable, [[-0.6], [-0.8]], rtol=1e-3)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_steps_on_a_replicas_own_copies_are_those_of_keras(schedule):
+    """With weight decay and clipping, on a schedule that reads the number of the step."""
+    starts = [np.array([[1.0, -2.0], [0.5, 3.0], [0.0, 1.0]]), np.array([4.0])]
+    settings = {**PAPER, "learning_rate": 0.1, "weight_decay": 0.5, "clip_norm": 0.7}
+    results = []
+    for is_own in (False, True):
+        variables = [keras.Variable(start, dtype="float32") for start in starts]
+        optimizer = make_optimizer(**settings, schedule=schedule, num_steps=4)
+        optimizer.build(variables)
+        for gradient in gradients_of(3):
+            gradients = [tf.constant(gradient), tf.constant([0.3])]
+            if is_own:
+                optimizer.apply_on(gradients, variables, lambda variable: variable.value)
+            else:
+                optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        assert int(optimizer.iterations) == 3
+        results.append([variable.numpy() for variable in variables])
+    for start, keras_way, own_way in zip(starts, *results, strict=True):
+        np.testing.assert_allclose(own_way, keras_way, rtol=1e-6)
+        assert np.abs(own_way - start).max() > 0.1
+
+
 def test_weight_decay_is_decoupled():
     start = np.array([2.0, -4.0], np.float32)
     plain, decayed = tf.Variable(start), tf.Variable(start)

@@ -12,10 +12,15 @@ from ufnrec_tf.data.batches import make_dataset
 from ufnrec_tf.data.splits import seen_train_items
 from ufnrec_tf.data.windows import make_samples
 from ufnrec_tf.method.memory import FalseNegativeMemory
+from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.negatives import UniformNegativeSampler
+from ufnrec_tf.method.optimizer import make_optimizer
+from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.method.positions import pack_batch
 from ufnrec_tf.method.safe_flips import SafeFlips, draw_from_softmax
+from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
+from ufnrec_tf.objectives import OBJECTIVES, LossSettings
 
 SLOTS, PROBES = 3, 12
 
@@ -142,6 +147,57 @@ def test_only_survivors_become_substitutes_and_they_outscore_the_positive():
                 assert world.flips.memory.states[row].numpy()[place] // 2 > 1
                 seen += 1
     assert seen > 100
+
+
+def test_what_the_teacher_no_longer_ranks_above_the_positive_is_no_substitute():
+    world = World(patience=0)
+    batches = world.batches(3)
+    for batch in batches[:2]:
+        world.look(batch)
+    assert world.flips.substitutes.numpy().any()
+    table = world.teacher.backbone.item_table
+    table.assign(tf.zeros_like(table))  # every item scores alike, the positive too
+    world.look(batches[2])
+    assert not world.flips.substitutes.numpy().any()
+
+
+def test_a_positive_that_was_put_in_place_is_no_negative_of_its_row():
+    world = World(period=1000, budget=1.0)
+    world.flips.substitutes.assign(tf.fill(world.flips.substitutes.shape, 3))
+
+    class Sampler:
+        def __call__(self, *, positions, **_):
+            return tf.tile(tf.constant([[3, 4, 5]]), [tf.size(positions), 1])
+
+    host = StepState()
+    model = UFNRecModel(
+        backbone=world.teacher.backbone.clone(),
+        sampler=Sampler(),
+        objective=OBJECTIVES["pooled_bce"](
+            LossSettings(num_items=NUM_ITEMS, num_negatives=3),
+            consistency_weight=0.0,
+            averages_over_flipped=False,
+            uses_soft_label_only=False,
+            l2=0.0,
+        ),
+        policy=POLICIES["ufnrec_safe"],
+        host=host,
+        memory=world.flips.memory,
+        teacher=world.teacher,
+        safe_flips=world.flips,
+    )
+    model.compile(optimizer=make_optimizer(learning_rate=0.1, beta_1=0.9, beta_2=0.9, epsilon=1e-3))
+    model.optimizer.build(model.backbone.trainable_variables)
+    host.open_gate(0)
+    batch = world.batches(1)[0]
+    tf.config.run_functions_eagerly(True)  # tracing costs more than one step does
+    try:
+        model.train_step(batch)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    sums = host.read_sums()
+    assert sums["flips"] == sums["positions"] > 0  # each positive is item 3 now
+    assert sums["negatives"] == 2 * sums["positions"]  # items 4 and 5
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.25, 1.0])

@@ -47,10 +47,10 @@ SELECTED = (
     "--config.evaluation.test_every=1",
 )
 UFNREC = ("--config.memory.policy=ufnrec",)
-KEEP = ("--config.memory.policy=keep",)
-CROSS_ENTROPY = (*KEEP, "--config.loss.name=cross_entropy")
+PLAIN = ("--config.memory.policy=plain",)
+CROSS_ENTROPY = (*PLAIN, "--config.loss.name=cross_entropy")
 
-FIXED_RUNS = {"ufnrec": UFNREC, "keep": KEEP, "cross_entropy": CROSS_ENTROPY}
+FIXED_RUNS = {"ufnrec": UFNREC, "plain": PLAIN, "cross_entropy": CROSS_ENTROPY}
 """With a fixed number of epochs, where nothing held out may reach the weights."""
 
 

@@ -401,13 +401,13 @@ def test_policies_run(policy, capfd):
     found = read("w/result.json")["false_negatives"]
     assert (found["flips"] > 0) == (policy in ("flip", "random", "ufnrec_safe"))
     assert (found["removals"] > 0) == (policy in ("remove", "neutral"))
-    assert (found["shown"] > 0) == (policy != "keep")
-    assert bool(read("w/result.json")["memory"]["slots"]) == (policy != "keep")
-    assert Path("w/false_negatives.parquet").exists() == (policy != "keep")
+    assert (found["shown"] > 0) == (policy != "plain")
+    assert bool(read("w/result.json")["memory"]["slots"]) == (policy != "plain")
+    assert Path("w/false_negatives.parquet").exists() == (policy != "plain")
 
 
 def test_the_better_of_student_and_average_is_selected():
-    settings = ["--config.memory.policy=keep", "--config.teacher.always=true"]
+    settings = ["--config.memory.policy=plain", "--config.teacher.always=true"]
     settings += ["--config.evaluation.weights=better", "--config.training.num_epochs=4"]
     assert train("w", *LIGHT, *settings) == 0
     lines = [json.loads(line) for line in Path("w/metrics.jsonl").read_text().splitlines()]
@@ -454,21 +454,21 @@ def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
 
 
 def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
-    arms = [*LIGHT, "--config.memory.policy=replay", "--config.comparison.arms=keep"]
+    arms = [*LIGHT, "--config.memory.policy=replay", "--config.comparison.arms=plain"]
     assert train("w", *arms, "--config.training.num_epochs=1") == 0
     assert capfd.readouterr().out.count("Test, full ranking") == 1
-    own, arm = read("w/result.json"), read("w/baselines/keep/result.json")
+    own, arm = read("w/result.json"), read("w/baselines/plain/result.json")
     assert [row["label"] for row in own["table"]] == ["SASRec", "SASRec+replay"]
     assert own["table"][0]["hr@10"] == arm["test"]["hr@10"]
     assert train("w", *arms, "--config.training.num_epochs=2") == 0
     assert read("w/result.json")["epochs"] == 2
-    assert read("w/baselines/keep/result.json")["epochs"] == 2
+    assert read("w/baselines/plain/result.json")["epochs"] == 2
 
 
 def test_early_stopping_and_more_patience(capfd):
     settings = [
         "--config.optimizer.learning_rate=0",  # nothing gets better
-        "--config.memory.policy=keep",
+        "--config.memory.policy=plain",
         "--config.gate.kind=never",
         "--config.gate.popularity_lift=0",
         "--config.training.num_epochs=20",
@@ -484,7 +484,7 @@ def test_early_stopping_and_more_patience(capfd):
 
 
 def test_several_steps_a_call_train_the_same(capfd):
-    arguments = [*LIGHT, "--config.memory.policy=keep", "--config.training.num_epochs=2"]
+    arguments = [*LIGHT, "--config.memory.policy=plain", "--config.training.num_epochs=2"]
     for name, steps in (("one", 1), ("two", 2)):
         assert train(name, *arguments, f"--config.training.steps_per_execution={steps}") == 0
     one, two = metric_lines("one"), metric_lines("two")

@@ -79,7 +79,7 @@ class OracleRun:
             duplicates=settings.duplicates,
             counting="cumulative" if settings.is_cumulative else "consecutive",
             flip="sticky" if settings.is_sticky else "once",
-            policy="replay" if settings.policy == "keep" else settings.policy,
+            policy="replay" if settings.policy == "plain" else settings.policy,
         )
         self.teacher: OracleTeacher | None = None
         self.adams: list[OracleAdam] = []
@@ -120,7 +120,7 @@ class OracleRun:
             )
         self._compare_weights(number, batch, trace, cells, candidates, loss.gradient)
         self._compare_teacher(number, trace, opened)
-        if number >= opened and settings.policy != "keep":
+        if number >= opened and settings.policy != "plain":
             for key, found, row in zip(keys, lookups, logits, strict=True):
                 self.memory.record(key, found, hard_flags(row))
         self._compare_memory(number, trace)

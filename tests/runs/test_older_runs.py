@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
-from tests.helpers.runs import read, run, train
+from tests.helpers.runs import LIGHT, read, rename_back, run, train
 from ufnrec_tf.common.files import write_json
+
+EPOCHS = "--config.training.num_epochs="
 
 
 @pytest.fixture(params=[{}, {"has_forgotten": True}], ids=["plain", "forgotten"])
@@ -45,3 +47,25 @@ def test_an_older_run_goes_on(older, capsys):
     steps = read(older / "result.json")["steps"]
     assert train(older, "--config.training.num_epochs=4") == 0, capsys.readouterr().err
     assert read(older / "result.json")["steps"] > steps
+
+
+def test_a_run_whose_policy_has_its_older_name_is_evaluated_and_goes_on(tmp_path, capsys):
+    path, arms = tmp_path / "run", "--config.comparison.arms=keep"
+    assert train(path, *LIGHT, arms, "--config.memory.policy=keep", EPOCHS + "1") == 0
+    arm = path / "baselines" / "keep"
+    for record in (read(path / "config.json"), read(arm / "config.json")):
+        assert record["config"]["memory"]["policy"] == "plain"  # whatever the flag said
+        assert record["identity"]["memory.policy"] == "plain"
+    rename_back(path)
+    assert run("--mode=evaluate", f"--workdir={path}") == 0
+    assert run("--mode=report", f"--workdir={path}") == 0
+    assert "SASRec, keep</" in (path / "report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    for epochs, policy in ((2, "plain"), (3, "keep")):
+        flags = (f"--config.memory.policy={policy}", f"{EPOCHS}{epochs}")
+        assert train(path, *LIGHT, arms, *flags) == 0, capsys.readouterr().err
+        assert capsys.readouterr().out.count("going on from") == 2  # the run and its arm
+        assert read(path / "result.json")["epochs"] == epochs
+        assert read(path / "config.json")["config"]["memory"]["policy"] == "plain"
+        rename_back(path)
+    assert [row["label"] for row in read(path / "result.json")["table"]] == ["SASRec", "SASRec"]

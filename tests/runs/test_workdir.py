@@ -11,7 +11,7 @@ import pytest
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import held_folder, read_json, write_json, write_text
-from ufnrec_tf.runs.workdir import JsonLines, Workdir
+from ufnrec_tf.runs.workdir import JsonLines, Workdir, read_record
 
 RECORD = {"config": {}, "identity": {}, "seed": 0, "data_path": ""}
 
@@ -130,6 +130,19 @@ def test_a_difference_to_what_ran_before_is_named(tmp_path):
     directory.check_same({"seed": 1, "backbone.width": 8, "a later key": 3})
     with pytest.raises(UserError, match=r"backbone\.width 8, now 9\. Give another --workdir"):
         directory.check_same({"seed": 1, "backbone.width": 9})
+
+
+def test_older_names_of_values_are_read_as_the_present_ones(tmp_path):
+    """Of the policy alone: events that are repeated are still kept by that name."""
+    config = {"memory": {"policy": "keep"}, "data": {"repeats": "keep"}, "split": 3}
+    identity = {"memory.policy": "keep", "data.repeats": "keep", "seed": 1}
+    write_json(tmp_path / "config.json", {**RECORD, "config": config, "identity": identity})
+    found = read_record(tmp_path / "config.json")
+    assert found["config"] == {**config, "memory": {"policy": "plain"}}
+    assert found["identity"] == {**identity, "memory.policy": "plain"}
+    Workdir(tmp_path).check_same({"memory.policy": "plain", "data.repeats": "keep"})
+    with pytest.raises(UserError, match=r"memory\.policy 'plain', now 'replay'"):
+        Workdir(tmp_path).check_same({"memory.policy": "replay"})
 
 
 def line(step, **more):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.helpers.runs import LIGHT, PLANTED, TINY, command, environment, read
 
-SPACE = "optimizer.learning_rate=log:1e-3:1e-1,backbone.dropout=0.0:0.5,memory.policy=keep|ufnrec"
+SPACE = "optimizer.learning_rate=log:1e-3:1e-1,backbone.dropout=0.0:0.5,memory.policy=plain|ufnrec"
 SETTINGS = (
     f"--config.sweep.space={SPACE}",
     "--config.sweep.trials=5",

@@ -35,7 +35,7 @@ def test_space_is_read_with_the_types_of_the_keys():
             "optimizer.learning_rate=log:1e-4:1e-2",
             "backbone.width=16:64:16",
             "backbone.dropout=0.1:0.5:0.2",
-            "memory.policy=keep|ufnrec_safe",
+            "memory.policy=plain|ufnrec_safe",
             "teacher.always=true|false",
             "backbone.num_heads=1|2",
             "memory.slots=4:8",
@@ -45,7 +45,7 @@ def test_space_is_read_with_the_types_of_the_keys():
         "optimizer.learning_rate": FloatDistribution(0.0001, 0.01, log=True),
         "backbone.width": IntDistribution(16, 64, step=16),
         "backbone.dropout": FloatDistribution(0.1, 0.5, step=0.2),
-        "memory.policy": CategoricalDistribution(("keep", "ufnrec_safe")),
+        "memory.policy": CategoricalDistribution(("plain", "ufnrec_safe")),
         "teacher.always": CategoricalDistribution((True, False)),
         "backbone.num_heads": CategoricalDistribution((1, 2)),
         "memory.slots": IntDistribution(4, 8),
@@ -229,7 +229,7 @@ def test_no_trial_is_told_to_look_at_the_test_set(search):
 
 
 def test_best_file_repeats_the_best_trial(search):
-    sweep = search(Trainer(), TRIALS, ("backbone.width", "24"), ("comparison.arms", "keep"))
+    sweep = search(Trainer(), TRIALS, ("backbone.width", "24"), ("comparison.arms", "plain"))
     best = ranked(sweep.trials.outcomes())[0]
     config = load_config(str(sweep.plan.path / "best.py"), [])
     expected = as_json(load_config("", [("backbone.width", "24"), ("comparison.arms", "")]))

@@ -5,7 +5,7 @@ import pytest
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import load_config, option_table
 from ufnrec_tf.method.policies import POLICIES
-from ufnrec_tf.training.arms import ARM_SECTIONS, ARMS, configure_arm, parse_arms
+from ufnrec_tf.training.arms import ARM_SECTIONS, ARMS, Arm, configure_arm, label_of, parse_arms
 
 
 def refuse(*texts, words, code=1):
@@ -18,13 +18,24 @@ def refuse(*texts, words, code=1):
 
 
 def test_names_and_texts():
-    arms = parse_arms(("base", "keep", "m2:memory.patience=2,teacher.weight=1", "default:"))
-    assert [arm.name for arm in arms] == ["base", "keep", "m2", "default"]
-    assert arms[0].overrides == {"memory.policy": "keep", "teacher.always": False}
-    assert arms[1].overrides == {"memory.policy": "keep"}
+    arms = parse_arms(("base", "plain", "m2:memory.patience=2,teacher.weight=1", "default:"))
+    assert [arm.name for arm in arms] == ["base", "plain", "m2", "default"]
+    assert arms[0].overrides == {"memory.policy": "plain", "teacher.always": False}
+    assert arms[1].overrides == {"memory.policy": "plain"}
     assert arms[2].overrides == {"memory.patience": 2, "teacher.weight": 1.0}
     assert type(arms[2].overrides["teacher.weight"]) is float
     assert arms[3].overrides == {}
+
+
+def test_the_older_name_of_a_policy_is_one_of_an_arm_and_of_a_value():
+    arms = parse_arms(("keep", "x:memory.policy=keep"))
+    assert [arm.name for arm in arms] == ["keep", "x"]  # folders keep their names
+    config = load_config("", [])
+    for arm in (*arms, Arm("y", {"memory.policy": "keep"})):
+        own = configure_arm(config, arm)
+        assert own.memory.policy == "plain" and own.data.repeats == "keep"
+        assert label_of(own) == "SASRec"
+    assert all(arm.overrides == {"memory.policy": "plain"} for arm in arms)
 
 
 def test_the_command_line_splits_at_commas_and_arms_are_joined_again():

@@ -161,7 +161,7 @@ def test_cut_files_say_so_and_plain_training_has_none(tmp_path, monkeypatch, cap
     counts = read("w/result.json")["false_negatives"]["suspects"]
     assert counts["kept"] == 5 < counts["flagged"] < counts["counted"]
     untrained = [*LIGHT, "--config.training.num_epochs=0"]
-    assert train("k", *untrained, "--config.memory.policy=keep") == 0
+    assert train("k", *untrained, "--config.memory.policy=plain") == 0
     assert not (tmp_path / "k" / "false_negatives.parquet").exists()
     found = read("k/result.json")["false_negatives"]
     assert set(found["auc"]) == {"margin", "num_pairs"} and "future" not in found

@@ -34,7 +34,7 @@ class Policy(NamedTuple):
 
 
 POLICIES: dict[str, Policy] = {
-    "keep": Policy(remembers=False),
+    "plain": Policy(remembers=False),
     "replay": Policy(remembers=True),
     "remove": Policy(remembers=True, ripens=True, removes=True),
     "flip": Policy(remembers=True, ripens=True, flips=True),
@@ -43,5 +43,6 @@ POLICIES: dict[str, Policy] = {
     "neutral": Policy(remembers=True, ripens=True, removes=True, is_lasting=True),
     "ufnrec_safe": Policy(remembers=True, ripens=True, is_safe=True),
 }
-"""`keep` is plain training; the others remember. `ufnrec` is the paper's (section 3); `random` is
-its control; `ufnrec_safe` is ours. objectives/ defines how a loss removes, flips and softens."""
+"""`plain` is training without a memory; the others remember. `ufnrec` is the paper's (section 3);
+`random` is its control; `ufnrec_safe` is ours. What removing, flipping and softening mean to a loss
+stands with the losses. `plain` was once called `keep`; see `config.OLDER_VALUES`."""

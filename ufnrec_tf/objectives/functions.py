@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.common.tensors import PAD
+
 CHUNK_ITEMS = 16384
 """Items of a catalogue that are scored at once in the full softmax."""
 
@@ -57,11 +59,16 @@ def first_of_each(items: tf.Tensor, is_marked: tf.Tensor) -> tf.Tensor:
         items: int32 [P, K], item ids from 1.
         is_marked: bool [P, K].
     """
-    marked = tf.where(is_marked, items, 0)
-    order = tf.argsort(marked, axis=1, stable=True)
-    ascending = tf.gather(marked, order, batch_dims=1)
+    num_columns = items.shape[1]
+    # Item and column in one number: a single sort of plain values, which XLA does cheapest.
+    marked = tf.cast(tf.where(is_marked, items, PAD), tf.int64)
+    keys = tf.sort(marked * num_columns + tf.range(num_columns, dtype=tf.int64), axis=1)
+    ascending = keys // num_columns
     is_new = ascending > tf.pad(ascending[:, :-1], [[0, 0], [1, 0]])
-    return tf.gather(is_new, tf.argsort(order, axis=1), batch_dims=1)
+    columns = keys % num_columns
+    rows = tf.broadcast_to(tf.range(tf.shape(keys, tf.int64)[0])[:, None], tf.shape(keys))
+    places = tf.stack([rows, columns], axis=2)
+    return tf.scatter_nd(places, tf.cast(is_new, tf.int32), tf.shape(items, tf.int64)) > 0
 
 
 def catalogue_logsumexp(

@@ -131,9 +131,15 @@ class CrossEntropy(SoftmaxObjective):
         everything = catalogue_logsumexp(
             scored.vectors, scored.item_table[PAD + 1 :], self.settings.is_candidate
         )
+        if scored.candidates.shape[1] == 1:  # the positive alone, which is never removed
+            return everything
         # Exactly as if they were not in the sum, its gradient too: an item is in it once, in
         # however many columns of the row it was removed.
-        is_gone = first_of_each(scored.candidates, scored.is_removed)
+        is_gone = tf.cond(
+            tf.reduce_any(scored.is_removed),  # in most configurations never
+            lambda: first_of_each(scored.candidates, scored.is_removed),
+            lambda: scored.is_removed,
+        )
         shares = tf.exp(tf.minimum(scored.logits - everything[:, None], 0.0))
         removed = tf.reduce_sum(tf.where(is_gone, shares, 0.0), axis=1)
         return everything + tf.math.log1p(-tf.minimum(removed, 1.0 - _LEAST_SHARE))

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import read_json
+from ufnrec_tf.config import current_value
 from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.summary import Summary, summary
 from ufnrec_tf.evaluation.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
@@ -124,7 +125,7 @@ def _read_arm(path: Path, name: str) -> ArmFacts:
     is_done = (path / "result.json").is_file()
     result = read_json(path / "result.json") if is_done else None
     label = result["label"] if result else name or "this run"
-    if result and name and name not in POLICIES:
+    if result and name and current_value("memory.policy", name) not in POLICIES:
         label = f"{label}, {name}"
     scalars = read_scalars(path / "tensorboard" / "train")
     ranks_path = path / RANKS_FILES["test"]

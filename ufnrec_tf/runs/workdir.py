@@ -9,6 +9,7 @@ from typing import Any
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import held_workdir, read_json, write_error, write_text
+from ufnrec_tf.config import current_value
 
 RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
 """Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
@@ -130,7 +131,7 @@ class JsonLines:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Reads the config.json of a work directory.
+    """Reads the config.json of a work directory, with today's names of values.
 
     Raises:
         UserError: If it is missing, damaged, or not what a run writes.
@@ -139,4 +140,9 @@ def read_record(path: Path) -> dict[str, Any]:
     for key, kind in {"config": dict, "identity": dict, "seed": int, "data_path": str}.items():
         if not isinstance(record, dict) or not isinstance(record.get(key), kind):
             raise UserError(f"{path}: has no {key!r} of a run. Give another --workdir.")
-    return record
+    for section, values in record["config"].items():
+        if isinstance(values, dict):
+            for key, value in values.items():
+                values[key] = current_value(f"{section}.{key}", value)
+    identity = record["identity"].items()
+    return {**record, "identity": {key: current_value(key, value) for key, value in identity}}

@@ -18,6 +18,7 @@ from ufnrec_tf.config import (
     as_json,
     check_config,
     check_value,
+    current_value,
     default_config,
     option_table,
     parse_value,
@@ -179,7 +180,7 @@ class SweepPlan(NamedTuple):
         own = ConfigDict(self.config.to_dict())
         for key, value in settings.items():
             section, _, name = key.partition(".")
-            own[section][name] = value
+            own[section][name] = current_value(key, value)
         own.comparison.arms = ()
         own.evaluation.test_every = 0
         return own

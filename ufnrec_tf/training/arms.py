@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import nearest
-from ufnrec_tf.config import check_config, option_table, parse_value
+from ufnrec_tf.config import check_config, current_value, option_table, parse_value
 from ufnrec_tf.method.policies import POLICIES
 
 BACKBONE_LABELS = {
@@ -21,8 +21,8 @@ BACKBONE_LABELS = {
 }
 
 ARMS: dict[str, dict[str, Any]] = {
-    "base": {"memory.policy": "keep", "teacher.always": False},
-    "ema": {"memory.policy": "keep", "teacher.always": True},
+    "base": {"memory.policy": "plain", "teacher.always": False},
+    "ema": {"memory.policy": "plain", "teacher.always": True},
     "replay": {"memory.policy": "replay", "teacher.always": True},
     "remove": {"memory.policy": "remove", "teacher.always": True},
     "flip": {"memory.policy": "flip", "teacher.always": True},
@@ -103,15 +103,16 @@ def _parse_arm(text: str) -> Arm:
                 f"arm. An arm may set keys of {', '.join(ARM_SECTIONS)}."
             )
         with of_arm(name):
-            overrides[key] = parse_value(table, key, value)
+            overrides[key] = current_value(key, parse_value(table, key, value))
     return Arm(name, overrides)
 
 
 def _known_arm(name: str) -> Arm:
     if name in ARMS:
         return Arm(name, dict(ARMS[name]))
-    if name in POLICIES:
-        return Arm(name, {"memory.policy": name})
+    policy = current_value("memory.policy", name)
+    if policy in POLICIES:
+        return Arm(name, {"memory.policy": policy})
     known = sorted({*ARMS, *POLICIES})
     raise UserError(
         f"`comparison.arms` must be of {', '.join(known)}, or NAME:SECTION.KEY=VALUE. "
@@ -138,7 +139,7 @@ def configure_arm(config: ConfigDict, arm: Arm) -> ConfigDict:
     own = ConfigDict(config.to_dict())
     for key, value in arm.overrides.items():
         section, _, name = key.partition(".")
-        own[section][name] = value
+        own[section][name] = current_value(key, value)
     own.comparison.arms = ()
     with of_arm(arm.name):
         check_config(own, option_table())
@@ -150,5 +151,5 @@ def label_of(config: ConfigDict) -> str:
     name = config.backbone.name
     backbone = BACKBONE_LABELS.get(name, name.rpartition(":")[2])
     policy = config.memory.policy
-    suffix = {"keep": "", "ufnrec": "+UFNRec"}.get(policy, f"+{policy}")
+    suffix = {"plain": "", "ufnrec": "+UFNRec"}.get(policy, f"+{policy}")
     return backbone + suffix

@@ -12,6 +12,7 @@ from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.files import read_json, write_json, write_parquet
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import give_back
+from ufnrec_tf.config import current_value
 from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.summary import leakage, leaks
 from ufnrec_tf.evaluation.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
@@ -171,9 +172,8 @@ def _table(
         rows.append({"label": BASELINE_LABELS.get(name, name), **metrics_from_ranks(ranks)})
     for arm in parse_arms(config.comparison.arms):
         arm_result = read_json(path / "baselines" / arm.name / "result.json")
-        shown = (
-            arm_result["label"] if arm.name in POLICIES else f"{arm_result['label']}, {arm.name}"
-        )
+        is_policy = current_value("memory.policy", arm.name) in POLICIES
+        shown = arm_result["label"] if is_policy else f"{arm_result['label']}, {arm.name}"
         rows.append({"label": shown, **arm_result["test"]})
     rows.append({"label": label, **metrics})
     return rows

@@ -96,13 +96,15 @@ def refused(capsys, *parts, got):
         ("rated.csv", "user,item,rating\nu,a,4.5\nv,b,1\n"),
     ],
 )
-def test_folder_holds_what_the_log_does(write, tmp_path, small, name, text, repeats):
+def test_folder_holds_what_the_log_does(write, tmp_path, monkeypatch, name, text, repeats):
     log, folder = write(text, name), tmp_path / "folder"
     if name.endswith(".inter"):
         write("item_id:token\titem_title:token_seq\ni3\tThree\n", "log.item")
     setting = f"--config.data.repeats={repeats}"
+    expected = read_interactions(log, repeats=repeats)
+    make_small(monkeypatch.setattr)  # only now: the whole log was one block
     assert prepare(log, folder, setting) == 0
-    assert_same_data(read_prepared(folder), read_interactions(log, repeats=repeats))
+    assert_same_data(read_prepared(folder), expected)
     assert (len(list(folder.glob("shard-*"))) > 1) == (len(text) > 2048)
 
 

@@ -35,7 +35,7 @@ from ufnrec_tf.reading.filters import read_users
 from ufnrec_tf.reading.inspection.inspect_log import inspect
 from ufnrec_tf.reading.prepare.prepare import prepare
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
-from ufnrec_tf.reading.readers import read_log
+from ufnrec_tf.reading.readers import LogSettings, read_log
 from ufnrec_tf.reading.sources import large_log, load
 from ufnrec_tf.recommend.histories import open_histories
 
@@ -382,7 +382,7 @@ def others_case(folder, rng, counts):
         return
     (folder / "log").write_bytes("user,item\nu,a\nu,b\nv,é\nv,a\n".encode())
     (folder / "items").write_bytes(maybe_damaged(items_of(rng), rng))
-    taken(counts, "item table", lambda: read_log(folder / "log", titles_path=folder / "items"))
+    taken(counts, "item table", lambda: read_log(folder / "log", LogSettings(titles_path=folder / "items")))
 
 
 def case(folder, rng, counts):

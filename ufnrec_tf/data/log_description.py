@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from ufnrec_tf.common.text import plain
+from ufnrec_tf.data.times import TimeUnit
 
 
 class FilterStep(NamedTuple):
@@ -37,6 +38,18 @@ class LogDescription(NamedTuple):
     time_unit: str = ""
     is_epoch: bool = False
     steps: tuple[FilterStep, ...] = ()
+
+    @classmethod
+    def of_times(
+        cls,
+        format: str,
+        columns: dict[str, str],
+        unit: TimeUnit | None,
+        steps: tuple[FilterStep, ...] = (),
+    ) -> "LogDescription":
+        """Returns the description of a log whose times have a unit, None for a log without."""
+        words, is_epoch = ("", False) if unit is None else (unit.words, unit.is_epoch)
+        return cls(format, columns, words, is_epoch, steps)
 
     def as_json(self) -> dict[str, Any]:
         """Returns what JSON can hold of it; `of_json` reads it."""

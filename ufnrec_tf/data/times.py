@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.lookup import pick
 
 TIME_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """Name of a unit -> how many of it a second has."""
@@ -111,6 +112,71 @@ def tell_unit(low: float, high: float, *, asked: str = AUTO) -> TimeUnit:
         if low / per_second >= _EARLIEST and high / per_second <= _LATEST:
             return TimeUnit(per_second, f"{_WORDS[name]} since 1970", True)
     return ORDER_ONLY
+
+
+class BatchTimes:
+    """The times of one batch after another in seconds, where the first batch shows their unit.
+
+    That the unit is that of all is checked at the end.
+
+    Args:
+        asked: See `tell_unit`.
+        source: What to call the log.
+
+    Raises:
+        UserError: If no such unit is known.
+
+    Attributes:
+        unit: Of the times, once the first batch was taken; None where there are none.
+    """
+
+    def __init__(self, asked: str, *, source: str) -> None:
+        pick({AUTO: AUTO, **dict.fromkeys(TIME_UNITS, "")}, asked, key="data.time_unit")
+        self.unit: TimeUnit | None = None
+        self._asked = asked
+        self._source = source
+        self._low, self._high = np.inf, -np.inf
+
+    @property
+    def is_epoch(self) -> bool:
+        """True if the times are seconds since 1970."""
+        return self.unit is not None and self.unit.is_epoch
+
+    def seconds(self, times: np.ndarray | None, *, dates: TimeUnit | None) -> np.ndarray | None:
+        """Returns the times of the next batch, float64 [n], in seconds where the unit is known.
+
+        Args:
+            times: The numbers of the log; None where it has no times.
+            dates: The unit of times that were dates and are seconds already; None for numbers.
+        """
+        if times is None:
+            return None
+        self._low = min(self._low, float(times.min(initial=np.inf)))
+        self._high = max(self._high, float(times.max(initial=-np.inf)))
+        self.unit = self.unit or dates or tell_unit(self._low, self._high, asked=self._asked)
+        return times if self.unit.per_second == 1 else times / self.unit.per_second
+
+    def check_end(self, *, has_window: bool) -> None:
+        """Checks that all batches had the unit of the first one.
+
+        Args:
+            has_window: True if events were kept by their dates.
+
+        Raises:
+            UserError: If they had not.
+        """
+        if self.unit is None or self.unit in (DATES, TYPED_DATES):
+            return
+        found = tell_unit(self._low, self._high, asked=self._asked)
+        if found.per_second != self.unit.per_second or (
+            has_window and found.is_epoch != self.unit.is_epoch
+        ):
+            raise UserError(
+                f"{self._source}: its times seemed to be {self.unit.words}, but they run from "
+                f"{self._low:.15g} to {self._high:.15g}: expected one unit; say which with "
+                "--config.data.time_unit=s|ms|us|ns, or mend the file."
+            )
+        self.unit = found
 
 
 def lie_in(times: np.ndarray, unit: TimeUnit) -> np.ndarray:

@@ -16,9 +16,8 @@ from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic.planted import PlantedData, planted
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.filters import Filters
-from ufnrec_tf.reading.prepare.event_stream import LogSettings
 from ufnrec_tf.reading.prepare.prepared_folder import read_manifest, read_prepared
-from ufnrec_tf.reading.readers import Log, interactions_of, read_log, separator_of
+from ufnrec_tf.reading.readers import Log, LogSettings, interactions_of, read_log
 
 PLANTED = "planted"
 MOST_TIMES = 5_000_000
@@ -143,19 +142,23 @@ def read_source_log(
     if isinstance(path, str) and not path:
         name, path, own_titles = _obtained(config)
         titles = data.titles or own_titles
-    log = read_log(
-        path,
-        format=data.format,
-        user_column=data.user_column,
-        item_column=data.item_column,
-        time_column=data.time_column,
-        rating_column=data.rating_column,
-        separator=data.separator,
-        titles_path=titles,
-        time_unit=data.time_unit,
-        with_ratings=with_ratings or data.min_rating != 0,
-    )
+    settings = settings_of(config)._replace(titles_path=titles)
+    log = read_log(path, settings, with_ratings=with_ratings or data.min_rating != 0)
     return log._replace(source=name) if name else log
+
+
+def settings_of(config: ConfigDict) -> LogSettings:
+    """Returns how the configuration's `data` section reads a log.
+
+    Raises:
+        UserError: If the separator is no character.
+    """
+    data = config.data
+    names = (data.user_column, data.item_column, data.time_column, data.rating_column)
+    columns = Columns(*names, data.separator)
+    return LogSettings(
+        data.format, columns, data.repeats, data.titles, data.time_unit, filters_of(config)
+    )
 
 
 def _obtained(config: ConfigDict) -> tuple[str, str, str]:
@@ -210,13 +213,12 @@ def large_log(config: ConfigDict, path: str) -> tuple[str, LogSettings]:
     Raises:
         UserError: If both name data, none can be had, or the separator is no character.
     """
-    data, titles = config.data, config.data.titles
-    names = (data.user_column, data.item_column, data.time_column, data.rating_column)
-    columns = Columns(*names, separator_of(data.separator))
-    if not _is_given(config, path):
-        if data.name == PLANTED:
-            raise UserError("--config.data.name=planted: is made anew by each run. Give a log.")
-        _, path, own_titles = _obtained(config)
-        titles = titles or own_titles
-    filters = filters_of(config)
-    return path, LogSettings(data.format, columns, data.repeats, titles, data.time_unit, filters)
+    settings = settings_of(config)
+    if _is_given(config, path):
+        return path, settings
+    if config.data.name == PLANTED:
+        raise UserError(
+            f"--config.data.name={PLANTED}: each run draws it anew. Give a log to prepare."
+        )
+    _, path, own_titles = _obtained(config)
+    return path, settings._replace(titles_path=settings.titles_path or own_titles)

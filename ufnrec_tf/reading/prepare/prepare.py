@@ -16,9 +16,10 @@ import numpy as np
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import write_error
+from ufnrec_tf.data.events import RawIds
 from ufnrec_tf.data.items import items_of
 from ufnrec_tf.data.log_description import of_json, reading_lines
-from ufnrec_tf.reading.prepare.event_stream import LargeLog, LogSettings
+from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.prepare.prepared_folder import (
     AGAIN,
     ITEMS,
@@ -32,6 +33,7 @@ from ufnrec_tf.reading.prepare.prepared_folder import (
     write_shard,
 )
 from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, shard_of
+from ufnrec_tf.reading.readers import LogSettings
 from ufnrec_tf.runs.workdir import Workdir
 
 SHARD_BYTES = 64 << 20
@@ -165,19 +167,18 @@ def _write(log: LargeLog, hidden: Path, display: Display) -> Manifest:
 
 def _fill(log: LargeLog, buckets: UserBuckets, display: Display) -> tuple[list[str], bool]:
     """Puts every event into its bucket; returns raw ids by internal id, and if there are times."""
-    numbers: dict[str, int] = {}
+    items = RawIds()
     has_times = False
     bar = ProgressBar(display, label="reading", total=log.size, done=0)
     try:
         for batch in log:
-            internal = [numbers.setdefault(item, len(numbers) + 1) for item in batch.item_ids]
-            buckets.add(batch, np.array(internal, np.int32)[batch.items])
+            buckets.add(batch, items.numbers_of(batch.item_ids)[batch.items] + 1)
             has_times = batch.times is not None
-            bar.update(log.done, f"{log.num_events:,} events, {len(numbers):,} items")
+            bar.update(log.done, f"{log.num_events:,} events, {len(items):,} items")
     finally:
         buckets.close()
         bar.close(log.done)
-    return list(numbers), has_times
+    return items.as_array().tolist(), has_times
 
 
 def _show(folder: Path, display: Display) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import is_first_of_pair, order_events
 from ufnrec_tf.data.user_hash import owners_of
-from ufnrec_tf.reading.event_batches import EventBatch
 from ufnrec_tf.reading.prepare.prepared_folder import Shard
 
 

@@ -5,9 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.readers import LogSettings, read_interactions, read_log
-from ufnrec_tf.recommend.histories import open_histories
 
 GOOD = pa.array(["u", "v"])
 NO_UTF8 = pa.array([b"u", b"v\xff"]).view(pa.string())
@@ -21,7 +21,7 @@ def log_with(folder, **columns):
 
 
 def of_histories(path):
-    return list(open_histories(path).read(path.parent))
+    return list(HistoryFile(path).read(path.parent))
 
 
 def streamed(path):

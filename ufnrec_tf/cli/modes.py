@@ -19,6 +19,11 @@ Overrides = list[tuple[str, str]]
 TRAIN_HISTORIES = "train"
 """Value of --histories: every user of the data that the work directory was trained with."""
 
+HISTORY_KEYS = tuple(
+    f"data.{key}" for key in ("format", "user_column", "item_column", "time_column", "separator")
+)
+"""Keys by which --mode=recommend reads --histories, as other modes read --data."""
+
 
 def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Trains; with neither --config nor --data on the embedded data set."""
@@ -186,17 +191,19 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Recommends for the histories of a file, by the exported model."""
     _need(flags, "workdir", "histories", "output")
-    _refuse(overrides, flags.mode)
-    log = None
-    if flags.histories == TRAIN_HISTORIES:
-        config, record = trained_config(flags.workdir, [])
-        from ufnrec_tf.reading.sources import load
+    is_train = flags.histories == TRAIN_HISTORIES
+    read = () if is_train else HISTORY_KEYS
+    _refuse([(key, value) for key, value in overrides if key not in read], flags.mode)
+    from ufnrec_tf.reading.sources import load, settings_of
 
+    settings, log = settings_of(load_config("", overrides)), None
+    if is_train:
+        config, record = trained_config(flags.workdir, [])
         log = load(config, flags.data or record["data_path"]).interactions
     import_tensorflow()
     from ufnrec_tf.cli.recommend import recommend_workdir
 
-    recommend_workdir(flags, log, Display())
+    recommend_workdir(flags, log, settings, Display())
 
 
 def forget(flags: Any, overrides: Overrides, argv: list[str]) -> None:

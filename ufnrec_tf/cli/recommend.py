@@ -12,20 +12,24 @@ from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.faiss_scorer import FaissScorer
+from ufnrec_tf.reading.histories import HistoryFile
+from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
 from ufnrec_tf.recommend.batch import recommend
-from ufnrec_tf.recommend.histories import Histories
-from ufnrec_tf.recommend.history_groups import History
+from ufnrec_tf.recommend.histories import Histories, History
 from ufnrec_tf.recommend.scoring import load_model
 
 INDEXES = ("exact", "faiss")
 
 
-def recommend_workdir(flags: Any, log: Interactions | None, display: Display) -> None:
+def recommend_workdir(
+    flags: Any, log: Interactions | None, settings: LogSettings, display: Display
+) -> None:
     """Writes --output, and shows what was read and written.
 
     Args:
         flags: workdir, histories, output, top_k, index.
         log: The data whose users are recommended for, or None for the file --histories.
+        settings: How that file is read.
         display: The screen.
 
     Raises:
@@ -35,7 +39,7 @@ def recommend_workdir(flags: Any, log: Interactions | None, display: Display) ->
     scorer = _scorer(flags.index, export_dir)
     summary = recommend(
         export_dir,
-        flags.histories if log is None else log_histories(log),
+        file_histories(Path(flags.histories), settings) if log is None else log_histories(log),
         flags.output,
         top_k=flags.top_k,
         scorer=scorer,
@@ -61,6 +65,25 @@ def _scorer(index: str, export_dir: Path) -> FaissScorer | None:
     return FaissScorer(export_dir, load_model(export_dir)) if index == "faiss" else None
 
 
+def file_histories(path: Path, settings: LogSettings = AS_IT_IS) -> Histories:
+    """Returns the histories of a file.
+
+    Raises:
+        UserError: If it cannot be read, or is not as expected.
+    """
+    file = HistoryFile(path, settings)
+    return Histories(
+        name=str(path),
+        kind=file.kind,
+        column=file.column,
+        total=file.total,
+        sha256=file.sha256,
+        read=file.read,
+        path=path,
+        odd_line=file.odd_line,
+    )
+
+
 def log_histories(log: Interactions) -> Histories:
     """Returns the whole histories of a log's users: what a split holds out is part of them."""
 
@@ -69,12 +92,4 @@ def log_histories(log: Interactions) -> Histories:
             items = log.items[log.offsets[user] : log.offsets[user + 1]]
             yield str(raw), log.item_ids[items].tolist()
 
-    return Histories(
-        name=log.source,
-        kind="train",
-        column="user",
-        total=log.num_users,
-        sha256=log.sha256,
-        odd_line=0,
-        read=read,
-    )
+    return Histories(log.source, "train", "user", log.num_users, log.sha256, read)

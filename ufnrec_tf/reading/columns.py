@@ -169,14 +169,14 @@ def events_of_rows(
         UserError: If a row is not as expected, with its line.
     """
     _check_widths(file, rows, table)
-    ids = (_ids(file, rows, chosen[role], role=role) for role in REQUIRED)
+    users, items = (_ids(file, rows, chosen[role], role=role) for role in REQUIRED)
     time, rating = (
         _numbers(file, rows, chosen[role], name=table.names[chosen[role]], times=own)
         if role in chosen
         else None
         for role, own in (("time", times), ("rating", None))
     )
-    return batch_of(*ids, time, rating)
+    return batch_of(users, items, time, rating)
 
 
 def _check_widths(file: TextFile, rows: list[Row], table: Table) -> None:

@@ -12,7 +12,7 @@ from pyarrow import csv as arrow_csv
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.times import DATES, TimeTexts, TimeUnit, as_numbers
 from ufnrec_tf.reading.columns import REQUIRED, Columns, choose_columns, events_of_rows
-from ufnrec_tf.reading.formats import READERS, detect_format, table_format
+from ufnrec_tf.reading.formats import READERS, Form, detect_format, table_format
 from ufnrec_tf.reading.rows import Row, Table, header_line, rows_of, split_lines
 from ufnrec_tf.reading.text_files import BOM, Block, TextBlocks, TextFile
 
@@ -27,16 +27,25 @@ class TextLog:
         format: A key of `READERS`, or "auto": the file itself shows which.
         columns: The columns and separator that the user named.
         is_streamed: True if the file must not be held as a whole: only tables are read then.
+        forms: The forms that there are.
 
     Attributes:
+        size: Bytes of the file.
         format: The form, known once the first batch was taken.
         chosen: Role -> name of the column that is read, known then too.
         names: The names of all columns, known then too.
     """
 
     def __init__(
-        self, blocks: TextBlocks, *, format: str, columns: Columns, is_streamed: bool = False
+        self,
+        blocks: TextBlocks,
+        *,
+        format: str,
+        columns: Columns,
+        is_streamed: bool = False,
+        forms: dict[str, Form] = READERS,
     ) -> None:
+        self.size = blocks.size
         self.format = format
         self.chosen: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
@@ -44,6 +53,7 @@ class TextLog:
         self._blocks = blocks
         self._columns = columns
         self._is_streamed = is_streamed
+        self._forms = forms
 
     @property
     def dates(self) -> TimeUnit | None:
@@ -51,8 +61,8 @@ class TextLog:
         return DATES if self._times.are_dates else None
 
     @property
-    def num_bytes(self) -> int:
-        """Bytes read so far."""
+    def done(self) -> int:
+        """How much of `size` has been read."""
         return self._blocks.num_bytes
 
     @property
@@ -71,7 +81,7 @@ class TextLog:
         file = TextFile(self._blocks.name, head.data, "")
         if self.format == "auto":
             self.format = table_format(file, self._columns)
-        form = READERS.get(self.format)
+        form = self._forms.get(self.format)
         if form is not None and form.layout is not None:
             yield from self._table(file, form.layout(file, self._columns), head, blocks)
             return
@@ -85,7 +95,7 @@ class TextLog:
         whole = b"".join([head.data, *(block.data for block in blocks)])
         file = TextFile(self._blocks.name, whole, "")
         self.format = self.format or detect_format(file, self._columns)
-        read = READERS[self.format].read
+        read = self._forms[self.format].read
         assert read is not None
         yield read(file, self._columns)
 
@@ -107,8 +117,9 @@ class TextLog:
         has_events = False
         for block in itertools.chain(rest, blocks):
             for batch in parser.batches(block, lines):
-                has_events = True
-                yield batch
+                if batch.num_events:  # a block may be blank lines only
+                    has_events = True
+                    yield batch
         if not has_events:
             raise head.error("a header and no events: expected one event a line below it.")
 

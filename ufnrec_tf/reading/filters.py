@@ -198,10 +198,11 @@ class EventFilters:
                     f"{self._source}: no rating column, which --config.data.min_rating needs: name "
                     "it with --config.data.rating_column=NAME, or leave the filter out."
                 )
-            words = f"rating of at least {filters.min_rating:g}"
-            rules.append(_Rule("min_rating", words, lambda b: b.ratings >= filters.min_rating))
+            least = filters.min_rating
+            words = f"rating of at least {least:g}"
+            rules.append(_Rule("min_rating", words, lambda b: _column(b.ratings) >= least))
         if window is not None:
-            rules.append(_Rule("window", window.words, lambda b: window.holds(b.times)))
+            rules.append(_Rule("window", window.words, lambda b: window.holds(_column(b.times))))
         return rules
 
     def steps(self) -> tuple[FilterStep, ...]:
@@ -214,6 +215,13 @@ class EventFilters:
             _step(rule.name, rule.words, before, after, self._source)
             for rule, (before, after) in zip(self._rules or [], self._counts, strict=True)
         )
+
+
+def _column(values: np.ndarray | None) -> np.ndarray:
+    """Returns a column of a batch, which is there in each one or in none."""
+    if values is None:
+        raise ValueError("A batch lacks a column that the first one had.")
+    return values
 
 
 def _step(

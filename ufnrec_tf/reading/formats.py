@@ -208,12 +208,8 @@ def detect_format(file: TextFile | str | os.PathLike[str], columns: Columns | No
 
 
 def table_format(file: TextFile, columns: Columns) -> str:
-    """Returns the form of a table by its first line, or "" where there are fields only.
-
-    Raises:
-        UserError: If there are commas and no header.
-    """
-    line, header = file.first_line()
+    """Returns the form of a table by its first line, or "" where that is of no table."""
+    header = file.first_line()[1]
     if inter_table(file, columns) is not None:
         return "inter"
     if looks_like_json(header):
@@ -226,16 +222,21 @@ def table_format(file: TextFile, columns: Columns) -> str:
         names = csv_table(file, columns).names
         if any(find_role(names, role) is not None for role in REQUIRED):
             return "csv"
-        if "\t" not in header:
-            raise file.error(
-                f"commas, but no header that names a user or an item column: {EXPECTED_HEADER}.",
-                line=line,
-            )
     return ""
 
 
 def _bare_format(file: TextFile) -> str:
-    """Returns pairs or sequences, by the numbers of fields of all lines."""
+    """Returns pairs or sequences, by the numbers of fields of all lines.
+
+    Raises:
+        UserError: If there are commas and no header.
+    """
+    line, header = file.first_line()
+    if "," in header and "\t" not in header:
+        raise file.error(
+            f"commas, but no header that names a user or an item column: {EXPECTED_HEADER}.",
+            line=line,
+        )
     counts = file.field_counts[file.field_counts > 0]
     is_two = counts == 2
     if is_two.all():

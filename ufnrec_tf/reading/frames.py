@@ -30,6 +30,8 @@ class FrameLog:
 
     Attributes:
         format: "dataframe".
+        size: Number of rows.
+        done: How much of `size` has been read.
         chosen: Role -> name of the column that is read, known once the batch was taken.
         names: The names of all columns.
         dates: The unit of times that are dates, known then too; None for numbers.
@@ -45,6 +47,7 @@ class FrameLog:
     def __init__(
         self, frame: pd.DataFrame, columns: Columns, *, with_ratings: bool = False
     ) -> None:
+        self.size, self.done = len(frame), 0
         self.names = tuple(str(name) for name in frame.columns)
         self.chosen: dict[str, str] = {}
         self.dates: TimeUnit | None = None
@@ -84,6 +87,7 @@ class FrameLog:
             ratings, _ = _numbers(columns["rating"], "rating", self.chosen["rating"])
         events = EventBatch(user_ids, users, item_ids, items, times, ratings)
         self.sha256 = _sha256(events)
+        self.done = self.size
         return events
 
 

@@ -129,6 +129,7 @@ BATCH_ROWS = 1 << 18
 """Events of a batch at most."""
 
 MAGIC = b"PAR1"
+_ROW_BYTES = 32
 
 
 class ParquetLog:
@@ -145,7 +146,9 @@ class ParquetLog:
     Attributes:
         files: What is read.
         chosen: Role -> name of the column that is read, known once the first batch was taken.
-        num_bytes: Of all files.
+        num_bytes: Bytes of all files.
+        size: Bytes that a text log of as many rows has, about.
+        done: How much of `size` has been read.
         names: The names of all columns, known then too.
     """
 
@@ -166,6 +169,8 @@ class ParquetLog:
             self.num_bytes = sum(file.stat().st_size for file in self.files)
         except OSError as error:
             raise read_error(name, error) from None
+        self.size = self._num_rows() * _ROW_BYTES
+        self.done = 0
         self.chosen: dict[str, str] = {}
         self._is_folder = os.path.isdir(name)
         self._columns = columns
@@ -189,12 +194,8 @@ class ParquetLog:
         lines = (f"{sha256}  {name}\n" for name, sha256 in zip(names, hashes, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def num_rows(self) -> int:
-        """Returns the number of events of all files.
-
-        Raises:
-            UserError: If one is no Parquet file.
-        """
+    def _num_rows(self) -> int:
+        """Returns the number of events of all files."""
         total = 0
         for path in self.files:
             with _open(path) as file:
@@ -235,6 +236,7 @@ class ParquetLog:
             while (batch := _next(batches, path)) is not None:
                 columns = EventColumns(path, batch, first_row, self._texts)
                 events = _event_batch(columns, own)
+                self.done += events.num_events * _ROW_BYTES
                 self._check_dates(path, columns.are_dates)
                 yield events
                 first_row += batch.num_rows

@@ -5,6 +5,7 @@ into shards by --mode=prepare, and grouped into histories by --mode=recommend.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,12 +124,19 @@ def read_log(source: Table, settings: LogSettings = AS_IT_IS, *, with_ratings: b
     name = "DataFrame" if isinstance(source, pd.DataFrame) else Path(source).name
     times = BatchTimes(settings.time_unit, source=name)
     log = open_log(source, settings, with_ratings=with_ratings)
-    with working_on("reading rows"):
-        events = collect(log)
+    events = collect(_shown(log))
     events = events._replace(times=times.seconds(events.times, dates=log.dates))
     reading = LogDescription.of_times(log.format, log.chosen, times.unit)
     items = item_table_of(source, settings.titles_path, log.format, set(events.item_ids))
     return Log(events, reading, log.sha256, name, items, log.names)
+
+
+def _shown(log: RawLog) -> Iterator[EventBatch]:
+    """Yields the batches, and says how far reading is where it takes long."""
+    with working_on("reading rows", log.size, "bytes") as reading:
+        for batch in log:
+            reading.advance(log.done - reading.done)
+            yield batch
 
 
 def item_table_of(

@@ -24,7 +24,8 @@ _MAGIC = {
     b"PK\x05\x06": "an empty zip archive: expected a text file",
     b"\xfd7zXZ\x00": "xz-compressed: decompress it first (unxz FILE)",
     b"(\xb5/\xfd": "zstd-compressed: decompress it first (unzstd FILE)",
-    b"PAR1": "a parquet file: give --config.data.format=auto or parquet, where it is the log",
+    b"PAR1": "a parquet file: give --config.data.format=auto or parquet, where it is the log; "
+    "if that was given, it is cut short: copy it again",
 }
 BOM = b"\xef\xbb\xbf"
 """Byte order mark of UTF-8."""
@@ -128,11 +129,19 @@ class TextBlocks:
 
     Attributes:
         name: The path.
+        size: Bytes of the file; 0 where it has no size.
         num_bytes: Bytes read so far.
+
+    Raises:
+        UserError: If there is no such file.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, flag: str = "--data") -> None:
         self.name = os.fspath(path)
+        try:
+            self.size = os.stat(self.name).st_size
+        except (OSError, ValueError) as error:
+            raise read_error(self.name, error, flag=flag) from None
         self.num_bytes = 0
         self._flag = flag
         self._digest = hashlib.sha256()

@@ -14,10 +14,7 @@ from ufnrec_tf.reading.filters import EventFilters
 from ufnrec_tf.reading.parquet import ParquetLog
 from ufnrec_tf.reading.prepare.prepared_folder import MANIFEST
 from ufnrec_tf.reading.readers import AS_IT_IS, PARQUET, LogSettings, item_table_of, open_log
-from ufnrec_tf.reading.text_files import TextBlocks, read_error
-
-_ROW_BYTES = 32
-"""Of a row of text, about: a Parquet log is as large as a text log of as many rows."""
+from ufnrec_tf.reading.text_files import TextBlocks
 
 
 class LargeLog:
@@ -62,13 +59,8 @@ class LargeLog:
         self._log = open_log(
             path, settings, with_ratings=settings.filters.min_rating != 0, is_streamed=True
         )
-        if isinstance(self._log, ParquetLog):
-            self.num_bytes, self.size = self._log.num_bytes, self._log.num_rows() * _ROW_BYTES
-            return
-        try:
-            self.num_bytes = self.size = os.stat(path).st_size
-        except (OSError, ValueError) as error:
-            raise read_error(path, error) from None
+        self.size = self._log.size
+        self.num_bytes = self._log.num_bytes if isinstance(self._log, ParquetLog) else self.size
 
     def __iter__(self) -> Iterator[EventBatch]:
         """Yields what filters leave of the batches, times in seconds where the unit is known.
@@ -87,8 +79,7 @@ class LargeLog:
     @property
     def done(self) -> int:
         """How much of `size` has been read."""
-        is_parquet = isinstance(self._log, ParquetLog)
-        return self.num_events * _ROW_BYTES if is_parquet else self._log.num_bytes
+        return self._log.done
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -110,7 +101,7 @@ class LargeLog:
 
     def sha256(self) -> str:
         """Returns the hash of the log: of text that was read the one of what was read."""
-        if isinstance(self._log, ParquetLog) or self._log.num_bytes:
+        if isinstance(self._log, ParquetLog) or self._log.done:
             return self._log.sha256
         blocks = TextBlocks(self.path)
         for _ in blocks:

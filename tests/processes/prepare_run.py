@@ -6,8 +6,8 @@ import sys
 
 from tests.helpers.runs import run
 from ufnrec_tf.reading import parquet, text_files
-from ufnrec_tf.reading.prepare import user_buckets
 from ufnrec_tf.reading.prepare import prepare as preparation
+from ufnrec_tf.reading.prepare import user_buckets
 
 POINTS = {
     "bucket": (user_buckets.UserBuckets, "add"),

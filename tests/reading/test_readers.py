@@ -103,7 +103,9 @@ def test_columns_and_separator_by_flag(write):
 
 def test_a_named_column_makes_a_header_of_any_first_line(write):
     path = write("who,what\nu,a\nu,b\n")
-    assert raw(read_interactions(path, columns=Columns(user="who", item="what"))) == {"u": ["a", "b"]}
+    assert raw(read_interactions(path, columns=Columns(user="who", item="what"))) == {
+        "u": ["a", "b"]
+    }
 
 
 @pytest.mark.parametrize("separator", ["tab", "\\t", "\t"])

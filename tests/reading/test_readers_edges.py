@@ -7,9 +7,9 @@ import pytest
 
 from tests.reading.test_readers import message, raw
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.formats import detect_format
+from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.readers import LogSettings, read_interactions
 
 # What CSV, pandas or a careless reader might change in an id.

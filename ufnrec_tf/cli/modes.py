@@ -20,7 +20,11 @@ TRAIN_HISTORIES = "train"
 """Value of --histories: every user of the data that the work directory was trained with."""
 
 HISTORY_KEYS = tuple(
-    f"data.{key}" for key in ("format", "user_column", "item_column", "time_column", "separator")
+    f"data.{key}"
+    for key in (
+        *("format", "user_column", "item_column", "time_column", "rating_column", "separator"),
+        *("time_unit", "min_rating", "start", "end"),
+    )
 )
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""
 

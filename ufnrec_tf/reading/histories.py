@@ -11,7 +11,14 @@ from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.formats import Form, csv_table, table_format
 from ufnrec_tf.reading.history_groups import History, UserRuns, group_neighbours, group_scattered
 from ufnrec_tf.reading.parquet import is_parquet
-from ufnrec_tf.reading.readers import AS_IT_IS, PARQUET, LogSettings, RawLog, open_log
+from ufnrec_tf.reading.readers import (
+    AS_IT_IS,
+    PARQUET,
+    EventStream,
+    LogSettings,
+    RawLog,
+    open_log,
+)
 from ufnrec_tf.reading.rows import Table, rows_of, split_lines
 from ufnrec_tf.reading.text_files import LineError, TextBlocks, TextFile
 
@@ -29,11 +36,12 @@ class HistoryFile:
     """A file of histories, read through once; to be read again by `read`.
 
     A file whose first line is a log's (see `history_format`) is read as --data would be: by the
-    same forms, columns and times. Users come by first appearance, their items oldest first.
+    same forms, columns, times and filters. Users come by first appearance, their items oldest
+    first.
 
     Args:
         path: The file.
-        settings: Format and columns are read.
+        settings: How a log is read; repeats, titles, and filters by numbers of events are not.
 
     Attributes:
         path: The file.
@@ -74,9 +82,12 @@ class HistoryFile:
     def _look_at_events(self) -> str:
         """Counts the users; returns the hash of the file."""
         log = self._log()
-        for batch in log:
+        for batch in self._events(log):
             self._runs.add(batch)
         return log.sha256
+
+    def _events(self, log: RawLog) -> EventStream:
+        return EventStream(log, self._settings, source=self.path.name)
 
     def _log(self) -> RawLog:
         """Returns the file's events, to be gone through once."""
@@ -101,9 +112,11 @@ class HistoryFile:
                 (str(number), _FIELDS.findall(line)) for number, line in enumerate(lines, 1)
             )
         elif self._runs.is_grouped:
-            yield from group_neighbours(self._log())
+            yield from group_neighbours(self._events(self._log()))
         else:
-            yield from group_scattered(self._log(), num_events=self._runs.num_events, folder=folder)
+            yield from group_scattered(
+                self._events(self._log()), num_events=self._runs.num_events, folder=folder
+            )
 
 
 def history_format(path: Path, settings: LogSettings = AS_IT_IS) -> str:

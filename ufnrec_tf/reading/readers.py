@@ -20,7 +20,7 @@ from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.data.times import AUTO, BatchTimes
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.event_batches import TextLog
-from ufnrec_tf.reading.filters import Filters, apply_filters
+from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
 from ufnrec_tf.reading.formats import READERS
 from ufnrec_tf.reading.frames import FrameLog
 from ufnrec_tf.reading.item_tables import read_item_table
@@ -84,7 +84,7 @@ def open_log(
     source: Table,
     settings: LogSettings,
     *,
-    with_ratings: bool = False,
+    with_ratings: bool | None = None,
     is_streamed: bool = False,
     flag: str = "--data",
 ) -> RawLog:
@@ -93,7 +93,8 @@ def open_log(
     Args:
         source: The file, a folder of Parquet files, or a DataFrame.
         settings: Format and columns are read.
-        with_ratings: True if ratings are needed; text always has them checked.
+        with_ratings: True if ratings are needed, None if `settings.filters` says whether; text
+            always has them checked.
         is_streamed: True if no file must be held as a whole: only tables are read then.
         flag: Where the user gave the file, for the messages.
 
@@ -101,6 +102,8 @@ def open_log(
         UserError: If the format is unknown, or there is no such file.
     """
     format = settings.format
+    if with_ratings is None:
+        with_ratings = settings.filters.min_rating != 0
     pick({name: name for name in ("auto", PARQUET, *READERS)}, format, key="data.format")
     if isinstance(source, pd.DataFrame):
         return FrameLog(source, settings.columns, with_ratings=with_ratings)
@@ -110,13 +113,56 @@ def open_log(
     return TextLog(blocks, format=format, columns=settings.columns, is_streamed=is_streamed)
 
 
-def read_log(source: Table, settings: LogSettings = AS_IT_IS, *, with_ratings: bool = False) -> Log:
+class EventStream:
+    """What filters leave of a log, a batch at a time; times in seconds where the unit is known.
+
+    Only filters that look at one event by itself are applied.
+
+    Args:
+        log: What `open_log` returned; with ratings where `min_rating` needs them.
+        settings: Time unit and filters are read.
+        source: What to call the log.
+
+    Raises:
+        UserError: If the filters contradict each other, or the unit is unknown.
+    """
+
+    def __init__(self, log: RawLog, settings: LogSettings, *, source: str) -> None:
+        self._log = log
+        self._times = BatchTimes(settings.time_unit, source=source)
+        self._filters = EventFilters(settings.filters, source=source)
+
+    def __iter__(self) -> Iterator[EventBatch]:
+        """Yields the batches.
+
+        Raises:
+            UserError: If the log is not as expected, a filter leaves nothing, or the times are in
+                another unit than they seemed to be.
+        """
+        for batch in self._log:
+            seconds = self._times.seconds(batch.times, dates=self._log.dates)
+            batch = batch._replace(times=seconds)
+            yield self._filters.kept(batch, is_epoch=self._times.is_epoch)
+        self._filters.steps()
+        self._times.check_end(has_window=self._filters.has_window)
+
+    @property
+    def reading(self) -> LogDescription:
+        """How the log was read, once all of it was."""
+        return LogDescription.of_times(
+            self._log.format, self._log.chosen, self._times.unit, self._filters.steps()
+        )
+
+
+def read_log(
+    source: Table, settings: LogSettings = AS_IT_IS, *, with_ratings: bool | None = None
+) -> Log:
     """Reads a log as it is, all events in the file's order.
 
     Args:
         source: The file, or a DataFrame.
-        settings: Repeats and filters are not read.
-        with_ratings: True if ratings are needed; text always has them checked.
+        settings: Repeats are not read, and no filter is applied.
+        with_ratings: See `open_log`.
 
     Raises:
         UserError: For anything wrong with the file or the settings, naming file and line.
@@ -178,7 +224,7 @@ def read_interactions(
     """
     pick({name: name for name in REPEATS}, repeats, key="data.repeats")
     settings = LogSettings(format, columns, repeats, titles_path, time_unit, filters)
-    log = read_log(source, settings, with_ratings=filters.min_rating != 0)
+    log = read_log(source, settings)
     return interactions_of(log, filters, repeats=repeats)
 
 

@@ -8,12 +8,16 @@ from typing import Any
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.items import ItemTable
-from ufnrec_tf.data.log_description import LogDescription
-from ufnrec_tf.data.times import BatchTimes
-from ufnrec_tf.reading.filters import EventFilters
 from ufnrec_tf.reading.parquet import ParquetLog
 from ufnrec_tf.reading.prepare.prepared_folder import MANIFEST
-from ufnrec_tf.reading.readers import AS_IT_IS, PARQUET, LogSettings, item_table_of, open_log
+from ufnrec_tf.reading.readers import (
+    AS_IT_IS,
+    PARQUET,
+    EventStream,
+    LogSettings,
+    item_table_of,
+    open_log,
+)
 from ufnrec_tf.reading.text_files import TextBlocks
 
 
@@ -29,7 +33,6 @@ class LargeLog:
         settings: The settings as given.
         num_bytes: Bytes on the disk.
         size: Bytes that it has as text, about.
-        num_events: Events read so far.
 
     Raises:
         UserError: If it cannot be opened, or a filter needs all of it at once.
@@ -38,10 +41,6 @@ class LargeLog:
     def __init__(self, path: str, settings: LogSettings) -> None:
         self.path = path
         self.settings = settings
-        self.num_events = 0
-        source = Path(path).name
-        self._filters = EventFilters(settings.filters, source=source)
-        self._times = BatchTimes(settings.time_unit, source=source)
         if settings.filters.needs_all:
             raise UserError(
                 f"{path}: --mode=prepare reads a log once, from its beginning, and takes only "
@@ -56,25 +55,14 @@ class LargeLog:
                 )
             if settings.format == "auto":
                 settings = settings._replace(format=PARQUET)
-        self._log = open_log(
-            path, settings, with_ratings=settings.filters.min_rating != 0, is_streamed=True
-        )
+        self._log = open_log(path, settings, is_streamed=True)
+        self._events = EventStream(self._log, settings, source=Path(path).name)
         self.size = self._log.size
         self.num_bytes = self._log.num_bytes if isinstance(self._log, ParquetLog) else self.size
 
     def __iter__(self) -> Iterator[EventBatch]:
-        """Yields what filters leave of the batches, times in seconds where the unit is known.
-
-        Raises:
-            UserError: If the log is not as expected, or a filter leaves nothing.
-        """
-        for batch in self._log:
-            self.num_events += batch.num_events
-            seconds = self._times.seconds(batch.times, dates=self._log.dates)
-            batch = batch._replace(times=seconds)
-            yield self._filters.kept(batch, is_epoch=self._times.is_epoch)
-        self._filters.steps()
-        self._times.check_end(has_window=self._filters.has_window)
+        """Yields the batches; see `EventStream`."""
+        return iter(self._events)
 
     @property
     def done(self) -> int:
@@ -95,9 +83,7 @@ class LargeLog:
     @property
     def found(self) -> dict[str, Any]:
         """How the log was read, once all of it was; fit for JSON."""
-        return LogDescription.of_times(
-            self._log.format, self._log.chosen, self._times.unit, self._filters.steps()
-        ).as_json()
+        return self._events.reading.as_json()
 
     def sha256(self) -> str:
         """Returns the hash of the log: of text that was read the one of what was read."""

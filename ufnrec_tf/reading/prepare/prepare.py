@@ -168,13 +168,14 @@ def _write(log: LargeLog, hidden: Path, display: Display) -> Manifest:
 def _fill(log: LargeLog, buckets: UserBuckets, display: Display) -> tuple[list[str], bool]:
     """Puts every event into its bucket; returns raw ids by internal id, and if there are times."""
     items = RawIds()
-    has_times = False
+    has_times, num_events = False, 0
     bar = ProgressBar(display, label="reading", total=log.size, done=0)
     try:
         for batch in log:
             buckets.add(batch, items.numbers_of(batch.item_ids)[batch.items] + 1)
             has_times = batch.times is not None
-            bar.update(log.done, f"{log.num_events:,} events, {len(items):,} items")
+            num_events += batch.num_events
+            bar.update(log.done, f"{num_events:,} events, {len(items):,} items")
     finally:
         buckets.close()
         bar.close(log.done)

@@ -18,7 +18,7 @@ from ufnrec_tf.reading import sources
 from ufnrec_tf.reading.prepare import prepare as preparation
 from ufnrec_tf.reading.prepare import prepared_folder, user_buckets
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
-from ufnrec_tf.reading.readers import read_interactions
+from ufnrec_tf.reading.readers import read_interactions, read_log
 from ufnrec_tf.reading.sources import load
 
 SIMPLE = "user,item,time\nu,a,2\nv,b,1\nu,b,1\n"
@@ -151,6 +151,18 @@ def test_dates_of_parquet_are_seconds(tmp_path):
     log = tmp_path / "log.parquet"
     pd.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "date": days}).to_parquet(log)
     assert by_user(read_interactions(log)) == {"u": (["b", "a"], [1.5, 86400.0])}
+
+
+def test_prepared_dates_of_parquet_are_dates(tmp_path):
+    """Those before 1980 too, which as numbers would be of no known unit."""
+    log, folder = tmp_path / "log.parquet", tmp_path / "folder"
+    days = pd.to_datetime(["1970-01-02", "2019-01-01"])
+    pd.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "date": days}).to_parquet(log)
+    assert prepare(log, folder, "--config.data.end=2019-01-01") == 0
+    data = read_prepared(folder)
+    assert by_user(data) == {"u": (["a"], [86400.0])}
+    assert data.reading is not None
+    assert data.reading._replace(steps=()) == read_log(log).reading
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ufnrec_tf.data.times import TimeTexts, as_numbers
 from ufnrec_tf.reading.rows import Header, Row, Table
 from ufnrec_tf.reading.text_files import TextFile
 
-# The usual names, the first that a header has is taken. Compared in lower case, letters and
+# The usual names; the first one that a header has is taken. Compared in lower case, letters and
 # digits only, so that user_id, UserID and "User Id" are one name.
 GUESSES: dict[str, tuple[str, ...]] = {
     "user": (
@@ -46,13 +46,13 @@ EXPECTED_HEADER = (
 
 @dataclass(frozen=True)
 class Columns:
-    """The user's own names of the columns; "" guesses, "none" leaves time or rating unread.
+    """The user's own names of the columns; "" is guessed, "none" leaves time or rating unread.
 
     Attributes:
         user: Column of the raw user ids.
         item: Column of the raw item ids.
         time: Column of the times, numbers or ISO dates.
-        rating: Column of the ratings, numbers; checked, and used by a filter alone.
+        rating: Column of the ratings, numbers; checked, and used only by a filter.
         separator: One character, or "tab"; "" detects (tab where the header has one, else comma).
 
     Raises:

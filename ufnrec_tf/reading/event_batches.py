@@ -67,7 +67,7 @@ class TextLog:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes read so far: of the file, once all batches were taken."""
+        """The hash of the bytes read so far: of the file, once all batches were taken."""
         return self._blocks.sha256
 
     def __iter__(self) -> Iterator[EventBatch]:

@@ -19,12 +19,12 @@ from ufnrec_tf.data.times import moment_among, moment_text, parse_moment
 
 
 class Filters(NamedTuple):
-    """What a log is to be reduced to; see the configuration's keys of the same names.
+    """The settings that reduce a log; see the configuration's keys of the same names.
 
     Attributes:
         min_rating: Lowest rating that is kept; 0: all.
         start: First moment that is kept, an ISO 8601 date or a number; empty: all.
-        end: First moment that is no longer kept, likewise.
+        end: First moment that is no longer kept, a date or a number; empty: all.
         k_core: Sets both of the next two; 0: neither.
         min_user_events: Fewest events of a user in the core; 0 or 1: any.
         min_item_events: Fewest events of an item in the core.
@@ -46,7 +46,7 @@ class Filters(NamedTuple):
 
     @property
     def needs_all(self) -> bool:
-        """Whether all events must be known at once, which a streamed log's are not."""
+        """True if all events must be known at once, which those of a streamed log are not."""
         return max(*self.least, self.min_length) > 1
 
 
@@ -58,16 +58,16 @@ class Window(NamedTuple):
     words: str
 
     def holds(self, times: np.ndarray) -> np.ndarray:
-        """Whether each time lies within, bool [n]."""
+        """Returns which times lie within, bool [n]."""
         return (self.start <= times) & (times < self.end)
 
 
 class Filtered(NamedTuple):
-    """What filters have left of a whole log.
+    """The events of a whole log that filters have left.
 
     Attributes:
         events: The events that are kept, in file order.
-        steps: What each filter did.
+        steps: The counts before and after each filter.
         num_repeats_dropped: Events that `repeats=drop` took out.
         repeats: "drop" where the events still hold the repeats that are to go, and nothing else
             is: items are numbered by their first event, repeats among them.
@@ -107,8 +107,8 @@ def window_of(filters: Filters, *, has_times: bool, is_epoch: bool, source: str)
 
     Args:
         filters: The filters.
-        has_times: Whether the log has times.
-        is_epoch: Whether these are seconds since 1970.
+        has_times: True if the log has times.
+        is_epoch: True if these are seconds since 1970.
         source: What to call the log.
 
     Raises:
@@ -167,7 +167,7 @@ class EventFilters:
         return bool(self._filters.start or self._filters.end)
 
     def kept(self, batch: EventBatch, *, is_epoch: bool) -> EventBatch:
-        """Returns what is left of a batch.
+        """Returns the events of a batch that are kept.
 
         Args:
             batch: The next events.
@@ -187,7 +187,7 @@ class EventFilters:
         return batch
 
     def _rules_for(self, batch: EventBatch, is_epoch: bool) -> list[_Rule]:
-        """Returns the rules in the order in which they are applied, by the first batch."""
+        """Returns the rules by the first batch, in the order in which they are applied."""
         filters, rules = self._filters, []
         window = window_of(
             filters, has_times=batch.times is not None, is_epoch=is_epoch, source=self._source
@@ -206,7 +206,7 @@ class EventFilters:
         return rules
 
     def steps(self) -> tuple[FilterStep, ...]:
-        """Returns what each filter did.
+        """Returns the counts before and after each filter.
 
         Raises:
             UserError: If one has left nothing.
@@ -227,7 +227,7 @@ def _column(values: np.ndarray | None) -> np.ndarray:
 def _step(
     name: str, words: str, before: Mapping[str, int], after: Mapping[str, int], source: str
 ) -> FilterStep:
-    """Returns what a filter did.
+    """Returns the counts before and after a filter.
 
     Raises:
         UserError: If it has left nothing.

@@ -35,11 +35,11 @@ class FrameLog:
         chosen: Role -> name of the column that is read, known once the batch was taken.
         names: The names of all columns.
         dates: The unit of times that are dates, known then too; None for numbers.
-        sha256: Of the values that were read, known then too: of each column in the order user,
-            item, time, rating: the role and ";"; of ids the numbers of bytes that each has in
-            UTF-8 (little-endian int64), then these bytes; of times (seconds since 1970 of dates,
-            else the numbers as they are) and ratings little-endian float64. So it depends on
-            neither index, dtypes nor other columns.
+        sha256: The hash of the values that were read, known then too: of each column in the order
+            user, item, time, rating: the role and ";"; of ids the numbers of bytes that each has
+            in UTF-8 (little-endian int64), then these bytes; of times (seconds since 1970 of
+            dates, else the numbers as they are) and ratings little-endian float64. So it depends
+            on neither index, dtypes nor other columns.
     """
 
     format = "dataframe"

@@ -141,10 +141,10 @@ class ParquetLog:
     Args:
         path: The file or folder.
         columns: The columns that the user named.
-        with_ratings: Whether to read ratings.
+        with_ratings: True to read ratings.
 
     Attributes:
-        files: What is read.
+        files: The files that are read.
         chosen: Role -> name of the column that is read, known once the first batch was taken.
         num_bytes: Bytes of all files.
         size: Bytes that a text log of as many rows has, about.
@@ -186,7 +186,7 @@ class ParquetLog:
 
     @property
     def sha256(self) -> str:
-        """Of the file's bytes; of a folder, of names and hashes of its files. Reads them all."""
+        """The hash of the file, or of the names and hashes of a folder's files. Reads them all."""
         hashes = [_sha256(path) for path in self.files]
         if not self._is_folder:
             return hashes[0]
@@ -259,7 +259,7 @@ def _event_batch(columns: EventColumns, names: dict[str, str]) -> EventBatch:
 
 
 def is_parquet(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins and ends as Parquet does."""
+    """Returns True if a file begins and ends as Parquet does."""
     try:
         with open(path, "rb") as file:
             start = file.read(len(MAGIC))

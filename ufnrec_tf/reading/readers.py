@@ -66,7 +66,7 @@ class Log(NamedTuple):
     Attributes:
         events: All events in file order; times in seconds since 1970 where `reading.is_epoch`.
         reading: How it was read; no filter yet.
-        sha256: Of the file's bytes; of a DataFrame, see `frames.FrameLog`.
+        sha256: The hash of the file; of a DataFrame, see `frames.FrameLog`.
         source: What to call it.
         items: The item table, or None.
         names: The names of all its columns, the unread ones too.
@@ -114,7 +114,7 @@ def open_log(
 
 
 class EventStream:
-    """What filters leave of a log, a batch at a time; times in seconds where the unit is known.
+    """The events of a log that filters leave, by batches; times in seconds where the unit is known.
 
     Only filters that look at one event by itself are applied.
 
@@ -178,7 +178,7 @@ def read_log(
 
 
 def _shown(log: RawLog) -> Iterator[EventBatch]:
-    """Yields the batches, and says how far reading is where it takes long."""
+    """Yields the batches; the screen shows how far reading is where it takes long."""
     with working_on("reading rows", log.size, "bytes") as reading:
         for batch in log:
             reading.advance(log.done - reading.done)
@@ -188,7 +188,7 @@ def _shown(log: RawLog) -> Iterator[EventBatch]:
 def item_table_of(
     source: Table, titles_path: Table, format: str, item_ids: set[str]
 ) -> ItemTable | None:
-    """Returns what is known of a log's items, or None where there is no table of them.
+    """Returns the table of a log's items, or None where there is none.
 
     Args:
         source: The log.

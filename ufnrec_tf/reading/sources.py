@@ -93,7 +93,7 @@ def load(
 
 
 def is_raw(config: ConfigDict, path: str) -> bool:
-    """Whether the configuration and `--data` name a log, so no planted one and no prepared folder.
+    """Returns True if the data are a log: not a planted one, and no prepared folder.
 
     Raises:
         UserError: If both name data, or a published log is of no known name.
@@ -104,7 +104,7 @@ def is_raw(config: ConfigDict, path: str) -> bool:
 
 
 def _is_given(config: ConfigDict, path: str | pd.DataFrame) -> bool:
-    """Whether there is a path or a frame, rather than a name, of data."""
+    """Returns True if the data are a path or a frame rather than a name."""
     name = config.data.name
     if name and name != PLANTED:
         find_dataset(name, others=(PLANTED,))
@@ -126,16 +126,16 @@ def read_source_log(
 ) -> Log:
     """Returns a log before it is filtered, read as the `data` section says.
 
-    A published one that `data.name` names is had from its publisher the first time.
+    A published one that `data.name` names is downloaded the first time.
 
     Args:
         config: The `data` section is read.
         path: The file, or a frame; empty where `data.name` names a published log.
-        with_ratings: Whether ratings are wanted though no filter needs them.
+        with_ratings: True if ratings are needed though no filter reads them.
         items: The item table; None: `data.titles` names its file.
 
     Raises:
-        UserError: If the file is at fault, or cannot be had.
+        UserError: If the file is at fault, or cannot be downloaded.
     """
     data = config.data
     name, titles = "", data.titles if items is None else items
@@ -208,10 +208,10 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
 def large_log(config: ConfigDict, path: str) -> tuple[str, LogSettings]:
     """Returns the log that `--data` or `data.name` names, and how the `data` section reads it.
 
-    A published one is had from its publisher the first time.
+    A published one is downloaded the first time.
 
     Raises:
-        UserError: If both name data, none can be had, or the separator is no character.
+        UserError: If both name data, none can be downloaded, or the separator is no character.
     """
     settings = settings_of(config)
     if _is_given(config, path):

@@ -60,7 +60,7 @@ class TextFile:
     Attributes:
         path: The path as the user gave it.
         data: The bytes, valid UTF-8 without NUL, byte order mark removed.
-        sha256: Of the bytes on disk, byte order mark included.
+        sha256: The hash of the bytes on disk, byte order mark included.
     """
 
     path: str
@@ -148,7 +148,7 @@ class TextBlocks:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes read so far: of the file, once all blocks were taken."""
+        """The hash of the bytes read so far: of the file, once all blocks were taken."""
         return self._digest.hexdigest()
 
     def __iter__(self) -> Iterator[Block]:

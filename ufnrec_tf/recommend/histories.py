@@ -16,7 +16,7 @@ class Histories(NamedTuple):
         kind: "histories" (one a line), "rows" (events), or "train", the data of a run.
         column: "user", or "row" where a history's name is the number of its line.
         total: How many there are, for progress; it may be one less.
-        sha256: Of the data.
+        sha256: The hash of the data.
         read: Yields the histories; an empty folder takes what memory should not hold.
         path: The file, or None.
         odd_line: The first line that is no row where those before it were; 0 for none.

@@ -1,4 +1,4 @@
-"""--mode=inspect: what would be read of a log, problems first, with what mends them."""
+"""--mode=inspect: how a log would be read; its problems, and the flags that mend them."""
 
 import shlex
 from pathlib import Path
@@ -35,13 +35,13 @@ _WEIGHT_BYTES = 16
 def inspect(
     config: ConfigDict, path: str, *, output: str, arguments: list[str], display: Display
 ) -> None:
-    """Shows what a run with these settings would read.
+    """Shows how a run with these settings would read its log.
 
     Args:
         config: The configuration.
         path: What --data names: a file, a prepared folder, or empty.
         output: File to write all of it to as JSON; empty: none.
-        arguments: Of the command line, for the command to train with.
+        arguments: The command line's arguments, for the command to train with.
         display: The screen.
 
     Raises:
@@ -121,7 +121,7 @@ def _first_rows(log: Log) -> list[dict[str, Any]]:
 
 
 def _memory(config: ConfigDict, data: Interactions) -> dict[str, int]:
-    """Returns what a run would hold in memory beside TensorFlow itself, in bytes, about."""
+    """Returns the bytes that a run would hold in memory beside TensorFlow itself, about."""
     settings = config.memory
     rows = transitions(
         data,

@@ -14,7 +14,7 @@ K_CORE = 5
 
 
 class WhatIf(NamedTuple):
-    """What a filter would leave.
+    """The events that a filter would leave.
 
     Attributes:
         flag: The filter.
@@ -28,7 +28,7 @@ class WhatIf(NamedTuple):
 
 
 def profile(data: Interactions) -> dict[str, Any]:
-    """Returns what a log is in numbers that JSON can hold.
+    """Returns the numbers of a log, fit for JSON.
 
     `lengths` and `item_events` are the quantiles of `QUANTILES`; `density` is the share of user x
     item cells with an event; `gini` is that of the items' events, 0 where all have as many.
@@ -62,7 +62,7 @@ def gini(counts: np.ndarray) -> float:
 
 
 def what_ifs(data: Interactions, *, log: EventBatch | None = None) -> list[WhatIf]:
-    """Returns what some filters, each by itself, would leave of the events.
+    """Returns the counts that some filters, each by itself, would leave.
 
     Args:
         data: The events.
@@ -94,7 +94,7 @@ def transitions(data: Interactions, *, max_length: int, takes_last: bool) -> int
     Args:
         data: The events, of which each user's last two are held out.
         max_length: Transitions of a window.
-        takes_last: Whether a user has one window, the newest, or all.
+        takes_last: True if a user has only one window, the newest.
     """
     lengths = np.maximum(data.lengths - 2 * (data.lengths >= 3) - 1, 0)
     return int((np.minimum(lengths, max_length) if takes_last else lengths).sum())

@@ -25,10 +25,10 @@ class Problem(NamedTuple):
     """Something odd.
 
     Attributes:
-        name: Of its kind, for programs.
-        words: What it is, and what it does.
-        share: How much of what is looked at is concerned, 0..1.
-        remedies: What mends it: flags, or advice where there is none.
+        name: Name of its kind, for programs.
+        words: The problem and its effect.
+        share: Share of the rows, events, users or ids concerned, 0..1.
+        remedies: Flags that mend it, or advice where there is none.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Problem(NamedTuple):
 
 
 def problems_of_log(log: Log) -> list[Problem]:
-    """Returns what is odd about a file as it is, before any filter."""
+    """Returns the problems of a file as it is, before any filter."""
     return [*_mixed_units(log), *_rows_twice(log.events), *_order_of_file(log)]
 
 
 def unused_of(log: Log) -> list[Problem]:
-    """Returns what a file holds that its reading makes no use of."""
+    """Returns the columns that could be used and are not."""
     return [*_unused_ratings(log)]
 
 
 def problems_of(data: Interactions) -> list[Problem]:
-    """Returns what is odd about the events that are left."""
+    """Returns the problems of the events that are left."""
     return [
         *_ties(data),
         *_repeats(data),
@@ -176,7 +176,7 @@ def _repeats(data: Interactions) -> Iterator[Problem]:
             if step.name == "repeats"
         )
         if before:
-            return  # dropped, and told among the filters
+            return  # dropped, and shown among the filters
         share = data.num_repeats / data.num_events
         yield Problem(
             "repeats",

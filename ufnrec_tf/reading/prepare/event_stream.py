@@ -1,4 +1,4 @@
-"""A log read once from its beginning, filtered on the way."""
+"""The log of --mode=prepare: read once from its beginning, filtered on the way."""
 
 import os
 from collections.abc import Iterator
@@ -95,5 +95,5 @@ class LargeLog:
         return blocks.sha256
 
     def item_table(self, item_ids: list[str]) -> ItemTable | None:
-        """Returns what is known of items, or None where there is no table of them."""
+        """Returns the table of the items, or None where there is none."""
         return item_table_of(self.path, self.settings.titles_path, self._log.format, set(item_ids))

@@ -37,7 +37,7 @@ from ufnrec_tf.reading.readers import LogSettings
 from ufnrec_tf.runs.workdir import Workdir
 
 SHARD_BYTES = 64 << 20
-"""Of the log, about, that go into one shard; sorting it takes some four times as much memory."""
+"""Bytes of the log, about, that go into one shard; sorting takes four times as much memory."""
 
 MOST_SHARDS = 512
 """Files that pass 1 holds open; a log above 32 GB has larger shards."""
@@ -47,7 +47,7 @@ _OWN = (".lock", HIDDEN, ITEMS, f".{MANIFEST}.new")
 
 
 def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display) -> None:
-    """Turns a log into a prepared folder; one that is finished is told to be so.
+    """Turns a log into a prepared folder; says so where the folder is finished already.
 
     Args:
         path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of Parquet files.
@@ -124,7 +124,7 @@ def _clear(folder: Path) -> bool:
         return False
     for path in [*folder.glob("shard-*.parquet"), *(folder / name for name in _OWN[2:])]:
         path.unlink(missing_ok=True)
-    # Last, since it is what tells whose the other files are.
+    # Last, since it shows whose the other files are.
     shutil.rmtree(folder / HIDDEN)
     return True
 

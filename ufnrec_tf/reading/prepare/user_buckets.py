@@ -1,4 +1,4 @@
-"""Events told apart by their users' hash, in files, so that each part fits into memory."""
+"""Buckets of events by their users' hash: files, each of which fits into memory."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def shard_of(events: pa.Table | None, *, has_times: bool, repeats: str) -> Shard
 
     Args:
         events: What `UserBuckets.take` returned.
-        has_times: Whether the log has times.
+        has_times: True if the log has times.
         repeats: keep, or drop all but a user's oldest event with an item.
     """
     if events is None:

@@ -91,7 +91,7 @@ def test_page_of_a_key(shown):
 
 def test_page_of_a_mode_has_its_flags_and_sections(shown):
     text = shown("--mode=recommend", "--help")
-    assert "--histories=        a file of one history a line, or of user,item rows" in text
+    assert "--histories=        a log in any form that --data takes" in text
     assert "--top_k=10          items a history." in text
     assert "--split" not in text
     assert "--config." not in text

@@ -11,10 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.config import load_config
 from ufnrec_tf.data.events import batch_of
 from ufnrec_tf.reading import history_groups
+from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.history_groups import UserRuns, group_neighbours, group_scattered
+from ufnrec_tf.reading.readers import LogSettings
+from ufnrec_tf.reading.sources import settings_of
 
 ODD_IDS = ["=1+1", "007", "NA", "null", 'q"', "a,b", "line\nend", "cr\r", " blank ", "naïve", "1e5"]
 
@@ -127,6 +132,23 @@ def test_malformed_parquet(tmp_path, columns, message):
     pq.write_table(pa.table(columns), tmp_path / "in")
     with pytest.raises(UserError, match=re.escape(message)):
         HistoryFile(tmp_path / "in")
+
+
+def test_settings_of_a_log_hold(tmp_path):
+    path = tmp_path / "in"
+    path.write_text("who;what;rating;time\nu;a;5;2\nu;b;1;1\nu;c;5;1\n")
+    columns = Columns(user="who", item="what", separator=";")
+    found = list(HistoryFile(path, LogSettings(columns=columns)).read(tmp_path))
+    assert found == [("u", ["b", "c", "a"])]
+    settings = LogSettings(columns=columns, filters=Filters(min_rating=2))
+    assert list(HistoryFile(path, settings).read(tmp_path)) == [("u", ["c", "a"])]
+    assert (
+        HistoryFile(path, settings).sha256 != HistoryFile(path, LogSettings(columns=columns)).sha256
+    )
+    path.write_text("u a\nv b\nu c\n")
+    found = list(HistoryFile(path, LogSettings("pairs")).read(tmp_path))
+    assert found == [("u", ["a", "c"]), ("v", ["b"])]
+    assert settings_of(load_config("", [])) == LogSettings()
 
 
 def test_damaged_parquet(tmp_path):

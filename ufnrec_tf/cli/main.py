@@ -58,7 +58,7 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "histories",
         "",
-        "recommend: a file of one history a line, or of user,item rows, text or Parquet; `train`: "
+        "recommend: a log in any form that --data takes, or a file of one history a line; `train`: "
         "every user of the data that was trained with.",
         flag_values=values,
     )

@@ -28,7 +28,7 @@ from ufnrec_tf.reading.parquet import ParquetLog, is_parquet
 from ufnrec_tf.reading.text_files import TextBlocks
 
 PARQUET = "parquet"
-Table = str | os.PathLike[str] | pd.DataFrame
+FileOrFrame = str | os.PathLike[str] | pd.DataFrame
 """A file or a DataFrame."""
 
 
@@ -48,7 +48,7 @@ class LogSettings(NamedTuple):
     format: str = "auto"
     columns: Columns = Columns()
     repeats: str = "keep"
-    titles_path: Table = ""
+    titles_path: FileOrFrame = ""
     time_unit: str = AUTO
     filters: Filters = Filters()
 
@@ -81,7 +81,7 @@ class Log(NamedTuple):
 
 
 def open_log(
-    source: Table,
+    source: FileOrFrame,
     settings: LogSettings,
     *,
     with_ratings: bool | None = None,
@@ -155,7 +155,7 @@ class EventStream:
 
 
 def read_log(
-    source: Table, settings: LogSettings = AS_IT_IS, *, with_ratings: bool | None = None
+    source: FileOrFrame, settings: LogSettings = AS_IT_IS, *, with_ratings: bool | None = None
 ) -> Log:
     """Reads a log as it is, all events in the file's order.
 
@@ -186,7 +186,7 @@ def _shown(log: RawLog) -> Iterator[EventBatch]:
 
 
 def item_table_of(
-    source: Table, titles_path: Table, format: str, item_ids: set[str]
+    source: FileOrFrame, titles_path: FileOrFrame, format: str, item_ids: set[str]
 ) -> ItemTable | None:
     """Returns the table of a log's items, or None where there is none.
 
@@ -208,12 +208,12 @@ def item_table_of(
 
 
 def read_interactions(
-    source: Table,
+    source: FileOrFrame,
     *,
     format: str = "auto",
     columns: Columns = AS_IT_IS.columns,
     repeats: str = "keep",
-    titles_path: Table = "",
+    titles_path: FileOrFrame = "",
     time_unit: str = AUTO,
     filters: Filters = AS_IT_IS.filters,
 ) -> Interactions:

@@ -108,7 +108,7 @@ def test_data_frame():
 
 
 def test_hash_of_a_data_frame_is_of_the_values():
-    # By the words of `of_frame`: roles; ids as lengths and bytes; times.
+    # By the words of `FrameLog`: roles; ids as lengths and bytes; times.
     expected = hashlib.sha256(
         b"user;"
         + np.array([1, 1, 1], "<i8").tobytes()

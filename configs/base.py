@@ -303,9 +303,7 @@ OPTIONS = {
         "safe_budget": Option(
             0.1, "ufnrec_safe: largest share of positives that is replaced.", minimum=0, maximum=1
         ),
-        "patience": Option(
-            5, "A negative shown more often than this is a suspect. Paper: m.", minimum=0
-        ),
+        "patience": Option(5, "A negative shown more often is a suspect. Paper: m.", minimum=0),
         "slots": Option(
             16,
             "Counted items that a row can hold. Each takes 8 bytes, and each training transition "

@@ -88,7 +88,7 @@ def test_page_of_a_section_has_its_keys_alone(shown):
 def test_page_of_a_key(shown):
     assert shown("--help=memory.patience") == (
         "--config.memory.patience=5\n"
-        "    A negative shown more often than this is ripe. Paper: m.\n"
+        "    A negative shown more often is a suspect. Paper: m.\n"
         "    whole number, at least 0\n"
     )
     assert shown("--help=--config.memory.patience") == shown("--help=memory.patience")
@@ -99,11 +99,12 @@ def test_page_of_a_key(shown):
 
 def test_page_of_a_mode_has_its_flags_and_sections(shown):
     text = shown("--mode=recommend", "--help")
-    assert "  --histories=  File with one history a line, or with user,item rows" in text
+    assert "  --histories=  Log in any form that --data takes, or file with one history a" in text
     assert "  --top_k=10    Recommended items for each history." in text
     assert "Needed." in text
     assert "--split" not in text
-    assert "--config." not in text
+    assert "--config.data.min_rating" in text
+    assert "--config.data.titles" not in text
     assert shown("--help=recommend") == text
     assert "--config.evaluation.mask=seen" in shown("--mode=evaluate", "-h")
 

@@ -14,10 +14,9 @@ from tests.test_architecture import ROOT
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import read_json
-from ufnrec_tf.reading.columns import Columns
-from ufnrec_tf.reading.prepare.event_stream import LogSettings
 from ufnrec_tf.reading.prepare.prepare import prepare
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
+from ufnrec_tf.reading.readers import LogSettings
 
 OURS = [
     path
@@ -148,7 +147,7 @@ def test_addresses_are_asked_in_one_module():
                 path.relative_to(ROOT / "ufnrec_tf").as_posix() for n in names if n in modules
             }
     assert {name for name in askers if not name.startswith("serving/")} - LISTENERS == {
-        "data/web.py"
+        "reading/published/download.py"
     }
 
 
@@ -161,7 +160,7 @@ def folder(tmp_path):
     """A prepared folder of two users."""
     log, made = tmp_path / "log.csv", tmp_path / "made"
     log.write_text("user,item\nu,a\nu,b\nv,a\nv,c\n", encoding="utf-8")
-    prepare(str(log), LogSettings("auto", Columns(), "keep", ""), workdir=made, display=Display())
+    prepare(str(log), LogSettings(), workdir=made, display=Display())
     return made
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ufnrec_tf.data.interactions import Interactions, build_interactions
+from tests.helpers.logs import build_interactions
+from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.items import ItemTable
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.helpers.logs import build_interactions
 from ufnrec_tf.data import summary as leakage_module
-from ufnrec_tf.data.interactions import build_interactions
 from ufnrec_tf.data.splits import SplitSettings, leave_one_out, temporal
 from ufnrec_tf.data.summary import leakage, leaks
 from ufnrec_tf.reading.readers import read_interactions

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.helpers.logs import build_interactions
 from tests.helpers.runs import run
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import check_config, default_config, load_config, option_table
-from ufnrec_tf.data.interactions import build_interactions
 from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.data.splits import (
     SplitSettings,

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.helpers.logs import build_interactions
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.data.interactions import Interactions, build_interactions
+from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import SPLITS, Split, leave_one_out, seen_train_items
 from ufnrec_tf.data.summary import leaks, summary, summary_lines
 from ufnrec_tf.reading.readers import read_interactions

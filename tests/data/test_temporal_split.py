@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
+from tests.helpers.logs import build_interactions
 from tests.helpers.runs import LIGHT, metric_lines, read, run, train
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.data.interactions import Interactions, build_interactions
+from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split, SplitSettings, leave_one_out, temporal
 from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.data.windows import make_samples

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ufnrec_tf.data.interactions import build_interactions
+from tests.helpers.logs import build_interactions
 from ufnrec_tf.data.splits import Split, leave_one_out
 from ufnrec_tf.data.synthetic.planted import planted
 from ufnrec_tf.evaluation.baselines import (

@@ -11,7 +11,8 @@ import tensorflow as tf
 from ir_measures import RR, Success, nDCG
 from scipy import stats
 
-from ufnrec_tf.data.interactions import Interactions, build_interactions
+from tests.helpers.logs import build_interactions
+from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.item_sets import distinct_items, draw_outside
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.evaluation import evaluator as evaluation

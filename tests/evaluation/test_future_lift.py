@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.helpers.logs import build_interactions
 from tests.helpers.tiny import interactions_of
-from ufnrec_tf.data.interactions import build_interactions
 from ufnrec_tf.data.splits import Split, SplitSettings, leave_one_out, temporal
 from ufnrec_tf.evaluation.future_lift import future_lift, popularity_bins
 from ufnrec_tf.evaluation.planted_detection import auc

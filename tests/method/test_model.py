@@ -179,6 +179,7 @@ def test_random_flips_spend_the_suspects_in_whose_place_others_were_flipped():
     rows, num_rows = positions.rows, len(positions.rows)
     is_hard = tf.ones([num_rows, 4], tf.bool)
     four = tf.tile([[1, 2, 3, 4]], [num_rows, 1])
+    assert run.memory is not None
     run.memory.record(rows, run.memory.lookup(rows, four), is_hard)
     found = run.memory.lookup(rows, tf.fill([num_rows, 4], 5))
     assert found.is_ripe.numpy().sum(axis=1).tolist() == [1] * num_rows

@@ -20,7 +20,8 @@ from ufnrec_tf.method.positions import pack_batch
 from ufnrec_tf.method.safe_flips import SafeFlips, draw_from_softmax
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
-from ufnrec_tf.objectives import OBJECTIVES, LossSettings
+from ufnrec_tf.objectives import OBJECTIVES
+from ufnrec_tf.objectives.base import LossSettings
 
 SLOTS, PROBES = 3, 12
 
@@ -165,7 +166,10 @@ def test_a_positive_that_was_put_in_place_is_no_negative_of_its_row():
     world = World(period=1000, budget=1.0)
     world.flips.substitutes.assign(tf.fill(world.flips.substitutes.shape, 3))
 
-    class Sampler:
+    class Sampler(UniformNegativeSampler):
+        def __init__(self):
+            """Has no table of items."""
+
         def __call__(self, *, positions, **_):
             return tf.tile(tf.constant([[3, 4, 5]]), [tf.size(positions), 1])
 

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from tests.helpers.logs import build_interactions
 from tests.helpers.runs import LIGHT, TINY
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.config import load_config
-from ufnrec_tf.data.interactions import Interactions, build_interactions
+from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.reading.sources import Source, make_split
 from ufnrec_tf.training import finish, train

@@ -5,8 +5,9 @@ import signal
 import sys
 
 from tests.helpers.runs import run
-from ufnrec_tf.reading.prepare import event_stream, user_buckets
+from ufnrec_tf.reading import parquet, text_files
 from ufnrec_tf.reading.prepare import prepare as preparation
+from ufnrec_tf.reading.prepare import user_buckets
 
 POINTS = {
     "bucket": (user_buckets.UserBuckets, "add"),
@@ -20,8 +21,8 @@ POINTS = {
 
 def make_small(patch):
     """Makes batches and shards so small that a tiny log has many of each."""
-    patch(event_stream, "BLOCK_BYTES", 512)
-    patch(event_stream, "BATCH_ROWS", 16)
+    patch(text_files, "BLOCK_BYTES", 512)
+    patch(parquet, "BATCH_ROWS", 16)
     patch(preparation, "SHARD_BYTES", 2048)
 
 

@@ -11,6 +11,7 @@ from tests.reading.test_readers import assert_parts, message, raw
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import write_json
 from ufnrec_tf.config import load_config
+from ufnrec_tf.data.events import batch_of
 from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.reading.filters import Filters, apply_filters, core
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
@@ -175,9 +176,9 @@ def test_date_where_times_are_ranks(write):
 
 
 def test_nothing_asked_changes_nothing():
-    frame = pd.DataFrame({"user": ["u"], "item": ["a"]})
-    left = apply_filters(frame, Filters(), repeats="keep", is_epoch=False, source="x")
-    assert left.frame is frame and left.steps == ()
+    events = batch_of(np.array(["u"], object), np.array(["a"], object))
+    left = apply_filters(events, Filters(), repeats="keep", is_epoch=False, source="x")
+    assert left.events is events and left.steps == ()
 
 
 # ---- users that a file names
@@ -277,9 +278,7 @@ def test_inspection_counts_excluded_users(write, listed, tmp_path, capsys):
 
 
 def test_prepared_folder_without_excluded_users(write, listed, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "ufnrec_tf.reading.prepare.event_stream.BLOCK_BYTES", 500
-    )  # several batches
+    monkeypatch.setattr("ufnrec_tf.reading.text_files.BLOCK_BYTES", 500)  # several batches
     log, folder = write(RATED), tmp_path / "folder"
     flags = (f"--config.data.exclude_users={listed('u2', 'u5', 'x')}", "--config.data.min_rating=2")
     prepare = ("--mode=prepare", f"--data={log}", f"--workdir={folder}")
@@ -429,7 +428,7 @@ def test_what_prepare_refuses(write, tmp_path, capsys, flag, part):
 
 
 def test_unit_that_changes_in_a_streamed_log(write, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ufnrec_tf.reading.prepare.event_stream.BLOCK_BYTES", 2000)
+    monkeypatch.setattr("ufnrec_tf.reading.text_files.BLOCK_BYTES", 2000)
     log = write(RATED + "u0,i0,3,5\n")
     assert run("--mode=prepare", f"--data={log}", f"--workdir={tmp_path / 'f'}") == 1
     text = capsys.readouterr().err

@@ -9,7 +9,9 @@ import pytest
 
 from tests.reading.test_readers import assert_parts, message, raw
 from ufnrec_tf.data.times import tell_unit
-from ufnrec_tf.reading.readers import detect_format, read_interactions
+from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.formats import detect_format
+from ufnrec_tf.reading.readers import read_interactions
 
 DAY_2019 = 1_546_300_800  # 2019-01-01T00:00:00Z, `date -u -d 2019-01-01 +%s`
 
@@ -44,7 +46,7 @@ def test_json_lines(write):
 def test_column_missing_in_the_first_object_is_found(write):
     path = write('{"user": 1, "item": 2}\n{"user": 1, "item": 3, "time": 5}\n')
     assert_parts(message(path), "log.txt, line 1", "time '' is not a number", "time_column=none")
-    assert raw(read_interactions(path, time_column="none")) == {"1": ["2", "3"]}
+    assert raw(read_interactions(path, columns=Columns(time="none"))) == {"1": ["2", "3"]}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_bad_line_of_json(write, line, parts):
 def test_json_of_other_columns(write):
     path = write('{"who": 1, "what": 2}\n{"who": 1, "what": 3}\n')
     assert_parts(message(path), "log.txt, line 1", "no user column among 'who', 'what'")
-    data = read_interactions(path, user_column="who", item_column="what")
+    data = read_interactions(path, columns=Columns(user="who", item="what"))
     assert raw(data) == {"1": ["2", "3"]}
 
 
@@ -106,7 +108,7 @@ def test_data_frame():
 
 
 def test_hash_of_a_data_frame_is_of_the_values():
-    # By the words of `of_frame`: roles; ids as lengths and bytes; times.
+    # By the words of `FrameLog`: roles; ids as lengths and bytes; times.
     expected = hashlib.sha256(
         b"user;"
         + np.array([1, 1, 1], "<i8").tobytes()
@@ -137,7 +139,7 @@ def test_hash_of_a_data_frame_is_of_the_values():
     ],
 )
 def test_ids_of_any_type_become_text(values, ids):
-    data = read_interactions(frame(item_id=values), time_column="none")
+    data = read_interactions(frame(item_id=values), columns=Columns(time="none"))
     assert raw(data) == {"u": [ids[0], ids[2]], "v": [ids[1]]}
 
 

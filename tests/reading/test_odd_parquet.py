@@ -5,10 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.reading.columns import Columns
-from ufnrec_tf.reading.prepare.event_stream import LargeLog, LogSettings
-from ufnrec_tf.reading.readers import read_interactions, read_log
-from ufnrec_tf.recommend.histories import open_histories
+from ufnrec_tf.reading.histories import HistoryFile
+from ufnrec_tf.reading.prepare.event_stream import LargeLog
+from ufnrec_tf.reading.readers import LogSettings, read_interactions, read_log
 
 GOOD = pa.array(["u", "v"])
 NO_UTF8 = pa.array([b"u", b"v\xff"]).view(pa.string())
@@ -22,11 +21,11 @@ def log_with(folder, **columns):
 
 
 def of_histories(path):
-    return list(open_histories(path).read(path.parent))
+    return list(HistoryFile(path).read(path.parent))
 
 
 def streamed(path):
-    return list(LargeLog(str(path), LogSettings("auto", Columns(), "keep", "")))
+    return list(LargeLog(str(path), LogSettings()))
 
 
 READERS = {"log": read_interactions, "streamed": streamed, "histories": of_histories}
@@ -68,4 +67,4 @@ def test_titles_that_python_cannot_hold_are_refused(tmp_path, titles):
     items = tmp_path / "items.parquet"
     pq.write_table(pa.table({"item_id": GOOD, "title": titles}), items)
     with pytest.raises(UserError, match=r"items\.parquet: cannot be read as Parquet"):
-        read_log(log_with(tmp_path), titles_path=items)
+        read_log(log_with(tmp_path), LogSettings(titles_path=items))

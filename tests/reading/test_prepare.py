@@ -13,12 +13,12 @@ import pytest
 from tests.helpers.runs import LIGHT, ROOT, contents, environment, read, run, train
 from tests.processes.prepare_run import make_small
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import held_workdir
 from ufnrec_tf.config import load_config
 from ufnrec_tf.reading import sources
-from ufnrec_tf.reading.prepare import prepare as preparation
 from ufnrec_tf.reading.prepare import prepared_folder, user_buckets
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
-from ufnrec_tf.reading.readers import read_interactions
+from ufnrec_tf.reading.readers import read_interactions, read_log
 from ufnrec_tf.reading.sources import load
 
 SIMPLE = "user,item,time\nu,a,2\nv,b,1\nu,b,1\n"
@@ -96,13 +96,15 @@ def refused(capsys, *parts, got):
         ("rated.csv", "user,item,rating\nu,a,4.5\nv,b,1\n"),
     ],
 )
-def test_folder_holds_what_the_log_does(write, tmp_path, small, name, text, repeats):
+def test_folder_holds_what_the_log_does(write, tmp_path, monkeypatch, name, text, repeats):
     log, folder = write(text, name), tmp_path / "folder"
     if name.endswith(".inter"):
         write("item_id:token\titem_title:token_seq\ni3\tThree\n", "log.item")
     setting = f"--config.data.repeats={repeats}"
+    expected = read_interactions(log, repeats=repeats)
+    make_small(monkeypatch.setattr)  # only now: the whole log was one block
     assert prepare(log, folder, setting) == 0
-    assert_same_data(read_prepared(folder), read_interactions(log, repeats=repeats))
+    assert_same_data(read_prepared(folder), expected)
     assert (len(list(folder.glob("shard-*"))) > 1) == (len(text) > 2048)
 
 
@@ -149,6 +151,18 @@ def test_dates_of_parquet_are_seconds(tmp_path):
     log = tmp_path / "log.parquet"
     pd.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "date": days}).to_parquet(log)
     assert by_user(read_interactions(log)) == {"u": (["b", "a"], [1.5, 86400.0])}
+
+
+def test_prepared_dates_of_parquet_are_dates(tmp_path):
+    """Those before 1980 too, which as numbers would be of no known unit."""
+    log, folder = tmp_path / "log.parquet", tmp_path / "folder"
+    days = pd.to_datetime(["1970-01-02", "2019-01-01"])
+    pd.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "date": days}).to_parquet(log)
+    assert prepare(log, folder, "--config.data.end=2019-01-01") == 0
+    data = read_prepared(folder)
+    assert by_user(data) == {"u": (["a"], [86400.0])}
+    assert data.reading is not None
+    assert data.reading._replace(steps=()) == read_log(log).reading
 
 
 @pytest.mark.parametrize(
@@ -382,7 +396,7 @@ def test_content_hash_is_of_values_alone(folder, monkeypatch):
 
 
 def test_two_preparations_at_once_are_refused(write, tmp_path, capsys):
-    with preparation.Workdir(tmp_path / "folder"):
+    with held_workdir(tmp_path / "folder"):
         got = prepare(write(SIMPLE), tmp_path / "folder")
     refused(capsys, "another run is using it", got=got)
 

@@ -12,7 +12,9 @@ import pytest
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.reading.readers import READERS, detect_format, read_interactions
+from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.formats import READERS, detect_format
+from ufnrec_tf.reading.readers import read_interactions
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -94,20 +96,22 @@ def test_tsv_is_separated_by_tabs_though_it_has_commas(write):
 def test_columns_and_separator_by_flag(write):
     path = write("who;what;when;user\nu;a;2;no\nu;b;1;no\n")
     data = read_interactions(
-        path, separator=";", user_column="who", item_column="WHAT", time_column="when"
+        path, columns=Columns(separator=";", user="who", item="WHAT", time="when")
     )
     assert raw(data) == {"u": ["b", "a"]}
 
 
 def test_a_named_column_makes_a_header_of_any_first_line(write):
     path = write("who,what\nu,a\nu,b\n")
-    assert raw(read_interactions(path, user_column="who", item_column="what")) == {"u": ["a", "b"]}
+    assert raw(read_interactions(path, columns=Columns(user="who", item="what"))) == {
+        "u": ["a", "b"]
+    }
 
 
 @pytest.mark.parametrize("separator", ["tab", "\\t", "\t"])
 def test_tab_can_be_named_on_a_command_line(write, separator):
     path = write("user\titem\nu\ta\n")
-    assert raw(read_interactions(path, separator=separator)) == {"u": ["a"]}
+    assert raw(read_interactions(path, columns=Columns(separator=separator))) == {"u": ["a"]}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_guessed_time_columns(write, time, order):
 
 def test_text_in_a_time_column_can_be_left_unread(write):
     path = write("user,item,date,rating\nu,b,Tuesday,good\nu,a,Monday,bad\n")
-    data = read_interactions(path, time_column="none", rating_column="none")
+    data = read_interactions(path, columns=Columns(time="none", rating="none"))
     assert raw(data) == {"u": ["b", "a"]} and data.timestamps is None
 
 
@@ -278,9 +282,10 @@ def test_unknown_repeats(write):
 
 
 @pytest.mark.parametrize("separator", ["::", '"', "\n"])
-def test_separator_is_one_character(write, separator):
-    text = message(write("user,item\n1,2\n"), separator=separator)
-    assert_parts(text, "`data.separator` must be one character", repr(separator))
+def test_separator_is_one_character(separator):
+    with pytest.raises(UserError) as caught:
+        Columns(separator=separator)
+    assert_parts(str(caught.value), "`data.separator` must be one character", repr(separator))
 
 
 # ---- bad input: pairs and sequences
@@ -325,7 +330,7 @@ def test_header_of_spaces_is_no_event(write, header):
 
 @pytest.mark.parametrize("format", ["pairs", "sequences"])
 def test_columns_named_for_a_form_that_has_none(write, format):
-    text = message(write("u a\n"), format=format, user_column="user")
+    text = message(write("u a\n"), format=format, columns=Columns(user="user"))
     assert_parts(text, "log.txt", format, "no columns", "leave them out")
 
 
@@ -367,8 +372,8 @@ def test_forced_inter_of_a_file_that_is_none(write):
 
 @pytest.mark.parametrize("role", ["user", "item", "time", "rating"])
 def test_named_column_that_is_not_there(write, role):
-    settings = {f"{role}_column": "customers"}
-    text = message(write("user,item,customer,time\n1,2,3,4\n"), **settings)
+    path = write("user,item,customer,time\n1,2,3,4\n")
+    text = message(path, columns=Columns(**{role: "customers"}))
     assert_parts(text, "log.txt, line 1", f"no column 'customers' (--config.data.{role}_column)")
     assert_parts(text, "'user', 'item', 'customer', 'time'", "Did you mean 'customer'?")
 
@@ -376,7 +381,7 @@ def test_named_column_that_is_not_there(write, role):
 def test_ambiguous_columns(write):
     text = message(write("user,item,item\n1,2,3\n"))
     assert_parts(text, "log.txt, line 1", "item column 'item'", "twice", "rename it")
-    text = message(write("user,item\n1,2\n"), user_column="item")
+    text = message(write("user,item\n1,2\n"), columns=Columns(user="item"))
     assert_parts(text, "log.txt, line 1", "'item'", "--config.data.user_column=NAME")
 
 

@@ -8,8 +8,9 @@ import pytest
 from tests.reading.test_readers import message, raw
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.reading.columns import Columns
-from ufnrec_tf.reading.prepare.event_stream import LargeLog, LogSettings
-from ufnrec_tf.reading.readers import detect_format, read_interactions
+from ufnrec_tf.reading.formats import detect_format
+from ufnrec_tf.reading.prepare.event_stream import LargeLog
+from ufnrec_tf.reading.readers import LogSettings, read_interactions
 
 # What CSV, pandas or a careless reader might change in an id.
 ALPHABET = [
@@ -110,7 +111,7 @@ def test_a_long_name_fills_no_screen(write):
     name = "x" * 20_000
     path = write(f"user,item,{name}\nu,a,soon\n")
     with pytest.raises(UserError) as raised:
-        read_interactions(path, time_column=name)
+        read_interactions(path, columns=Columns(time=name))
     text = str(raised.value)
     assert len(text) < 2500
     assert text.startswith(f"{path}, line 2: xxx") and " [...] xxx" in text
@@ -123,7 +124,7 @@ def test_a_file_of_unicode_spaces_alone_is_refused(write, form):
     with pytest.raises(UserError):
         read_interactions(path, format=form)
     with pytest.raises(UserError):
-        list(LargeLog(str(path), LogSettings(form, Columns(), "keep", "")))
+        list(LargeLog(str(path), LogSettings(form)))
     log = write("user,item\nu,a\n", "log.csv")
     with pytest.raises(UserError):
         read_interactions(log, titles_path=path)

@@ -16,11 +16,12 @@ from tests.helpers.serving import (
     brute_force,
     write_export,
 )
+from ufnrec_tf.cli.recommend import file_histories
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.recommend import batch as module
 from ufnrec_tf.recommend import scoring
 from ufnrec_tf.recommend.batch import recommend
-from ufnrec_tf.recommend.histories import Form, detect_form, read_histories
 
 BACKBONE = FakeBackbone()
 
@@ -39,9 +40,8 @@ def run(export_dir, tmp_path):
     def call(content, *, top_k=3, **settings):
         data = content.encode() if isinstance(content, str) else content
         (tmp_path / "in").write_bytes(data)
-        summary = recommend(
-            export_dir, tmp_path / "in", tmp_path / "out.csv", top_k=top_k, **settings
-        )
+        histories = file_histories(tmp_path / "in")
+        summary = recommend(export_dir, histories, tmp_path / "out.csv", top_k=top_k, **settings)
         assert sorted(os.listdir(tmp_path)) == ["in", "out.csv"]
         with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
             return summary, list(csv.reader(file))
@@ -146,51 +146,76 @@ def test_all_unknown_is_answered_and_counted(run):
 
 
 @pytest.mark.parametrize(
-    "content, form",
+    ("content", "form", "odd_line"),
     [
-        ("a b\nc\n", Form(is_rows=False)),
-        ("\n\na b\n", Form(is_rows=False)),
-        ("a,b\nc,d\n", Form(is_rows=True)),
-        ("a,b\nc,d\na,e\n", Form(is_rows=True, is_grouped=False)),
-        ("user,item\na,b\n", Form(is_rows=True, has_header=True)),
-        ("a,b\nc,d,e\n", Form(is_rows=False, odd_line=2)),
-        ("a,b\nc,\n", Form(is_rows=False, odd_line=2)),
-        ('a,b\n"c\nd\n', Form(is_rows=False, odd_line=2)),
-        ('"c d\ne\n', Form(is_rows=False)),
-        ("a,b,c d\n", Form(is_rows=False)),
+        ("a b\nc\n", "lines", 0),
+        ("\n\na b\n", "lines", 0),
+        ("a\tb\nc\td\n", "lines", 0),
+        ("book\tpen\n", "lines", 0),  # items, though a column may be called book
+        ("a,b\nc,d\n", "rows", 0),
+        ("a,b\nc,d\na,e\n", "rows", 0),
+        ("user,item\na,b\n", "csv", 0),
+        ("user_id,timestamp,item_id\na,1,b\n", "csv", 0),
+        ("user\titem\na\tb\n", "csv", 0),
+        ("user_id:token\titem_id:token\na\tb\n", "inter", 0),
+        ('{"user": "a", "item": "b"}\n', "jsonl", 0),
+        ("a::b::5::1\n", "dat", 0),
+        ("a,b\nc,d,e\n", "lines", 2),
+        ("a,b\nc,\n", "lines", 2),
+        ('a,b\n"c\nd\n', "lines", 2),
+        ('"c d\ne\n', "lines", 0),
+        ("a,b,c d\n", "lines", 0),
     ],
 )
-def test_form_is_detected(tmp_path, content, form):
+def test_form_is_detected(tmp_path, content, form, odd_line):
     (tmp_path / "in").write_text(content)
-    assert detect_form(tmp_path / "in") == form
+    file = HistoryFile(tmp_path / "in")
+    assert (file.format, file.odd_line) == (form, odd_line)
 
 
 def test_quoted_line_ends_stay_in_an_id(tmp_path):
     (tmp_path / "in").write_bytes(b'user,item\nu,"a\nb"\nu,c\n')
-    form = detect_form(tmp_path / "in")
-    assert list(read_histories(tmp_path / "in", form)) == [("u", ["a\nb", "c"])]
+    assert list(HistoryFile(tmp_path / "in").read(tmp_path)) == [("u", ["a\nb", "c"])]
+
+
+def test_lines_of_old_spreadsheets_are_histories(tmp_path):
+    (tmp_path / "in").write_bytes(b"i7\ri8 i9\r")
+    file = HistoryFile(tmp_path / "in")
+    assert (file.total, list(file.read(tmp_path))) == (2, [("1", ["i7"]), ("2", ["i8", "i9"])])
+
+
+def test_columns_and_order_of_a_log(run):
+    """Like the log of a run: any names, any order, oldest first by time."""
+    _, expected = run("u1,i7\nu1,i8\n")
+    for text in (
+        "user,item,time\nu1,i8,5\nu1,i7,3\n",
+        "item,user\ni7,u1\ni8,u1\n",
+        "timestamp\tproduct_id\tcustomer_id\n2024-01-02\ti8\tu1\n2024-01-01\ti7\tu1\n",
+    ):
+        summary, rows = run(text)
+        assert (summary.form, rows) == ("rows", expected)
 
 
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"", "in: is empty"),
-        (b"\n \n\n", "in: is empty"),
-        (b"user,item\n\n", "in: has a header and no rows"),
-        (b"user,item\nu1,i7\nu1\n", "in, line 3: expected `user,item`, found 1 fields"),
-        (b"user,item\nu1,i7,5\n", "in, line 2: expected `user,item`, found 3 fields"),
-        (b"user,item\nu1,i7\n,i8\n", "in, line 3: expected `user,item`, found an empty field"),
-        (b"user,item\nu1,\n", "in, line 2: expected `user,item`, found an empty field"),
-        (b'user,item\nu1,i7\nu1,"i8\n', "in, line 3: not valid CSV"),
-        (b"user,item,time\nu1,i7,5\n", "in, line 1: the header is `user,item,time`"),
-        (b"item,user\ni7,u1\n", "in, line 1: the header is `item,user`"),
+        (b"", "in: the file is empty: expected histories, one a line"),
+        (b"\n \n\n", "in: the file is empty: expected histories, one a line"),
+        (b"user,item\n\n", "in: a header and no events"),
+        (b"user,item\nu1,i7\nu1\n", "in, line 3: 1 field(s) where the header has 2"),
+        (b"user,item\nu1,i7,5\n", "in, line 2: 3 field(s) where the header has 2"),
+        (b"user,item\nu1,i7\n,i8\n", "in, line 3: an empty user id"),
+        (b"user,item\nu1,\n", "in, line 2: an empty item id"),
+        (b'user,item\nu1,i7\nu1,"i8\n', "in, line 3: the row that begins here is not readable"),
+        (b"user,thing\nu1,i7\n", "in, line 1: no item column among 'user', 'thing'"),
+        (b"user,item,time\nu1,i7,noon\n", "in, line 2: time 'noon' is not a number"),
         (b"u1,i7\nu1,i8,9\nu1,i9\n", "in, line 2: expected `user,item` as in the lines before"),
-        (b"i7 i8\ncaf\xe9 i9\n", "in, line 2: is not UTF-8"),
-        (b"u1,i7\nu1,\xff\n", "in, line 2: is not UTF-8"),
-        (b"i7\ni\x008\n", "in, line 2: has a zero byte"),
-        (b"i7\ri8\ri9\r", "in, line 1: has a carriage return inside"),
-        (b"\x1f\x8b\x08\x00abc", "in: is compressed"),
-        (b"PK\x03\x04abc", "in: is compressed"),
+        (b"i7 i8\ncaf\xe9 i9\n", "in, line 2: byte 0xe9 at byte offset 9"),
+        (b"u1,i7\nu1,\xff\n", "in, line 2: byte 0xff at byte offset 9"),
+        (b"i7\ni\x008\n", "in, line 2: a NUL byte"),
+        (b"i7\ri8\ni9\r\n", "in, line 1: has a carriage return inside"),
+        (b"\x1f\x8b\x08\x00abc", "in: expected text, but it is gzip-compressed"),
+        (b"PK\x03\x04abc", "in: expected text, but it is a zip archive"),
     ],
 )
 def test_malformed_input_is_one_line_with_its_place(run, tmp_path, content, message):
@@ -200,10 +225,13 @@ def test_malformed_input_is_one_line_with_its_place(run, tmp_path, content, mess
     assert os.listdir(tmp_path) == ["in"]
 
 
-@pytest.mark.parametrize("name, message", [("none", "does not exist"), (".", "not a regular file")])
+@pytest.mark.parametrize(
+    "name, message",
+    [("none", "no such file: check the path given as --histories"), (".", "not a regular file")],
+)
 def test_missing_input(export_dir, tmp_path, name, message):
     with pytest.raises(UserError, match=message):
-        recommend(export_dir, tmp_path / name, tmp_path / "out.csv", top_k=3)
+        recommend(export_dir, file_histories(tmp_path / name), tmp_path / "out.csv", top_k=3)
 
 
 @pytest.mark.parametrize("settings", [{"top_k": 0}, {"top_k": -4}, {"top_k": 3, "batch_size": 0}])
@@ -224,14 +252,14 @@ def test_numbers_below_one(run, settings):
 def test_output_that_cannot_be(export_dir, tmp_path, output, message):
     (tmp_path / "in").write_text("i7\n")
     with pytest.raises(UserError, match=message):
-        recommend(export_dir, tmp_path / "in", tmp_path / output, top_k=3)
+        recommend(export_dir, file_histories(tmp_path / "in"), tmp_path / output, top_k=3)
     assert os.listdir(tmp_path) == ["in"]
 
 
 def test_output_through_a_link_keeps_the_link(export_dir, tmp_path):
     (tmp_path / "in").write_text("i7\n")
     (tmp_path / "link.csv").symlink_to("real.csv")
-    recommend(export_dir, tmp_path / "in", tmp_path / "link.csv", top_k=3)
+    recommend(export_dir, file_histories(tmp_path / "in"), tmp_path / "link.csv", top_k=3)
     assert (tmp_path / "link.csv").is_symlink()
     assert len((tmp_path / "real.csv").read_text().splitlines()) == 4
 
@@ -253,7 +281,12 @@ def test_failure_keeps_the_old_output(run, tmp_path, monkeypatch):
 def test_no_export(tmp_path):
     (tmp_path / "in").write_text("i7\n")
     with pytest.raises(UserError, match="Run --mode=train or --mode=export"):
-        recommend(tmp_path / "export" / "1", tmp_path / "in", tmp_path / "out.csv", top_k=3)
+        recommend(
+            tmp_path / "export" / "1",
+            file_histories(tmp_path / "in"),
+            tmp_path / "out.csv",
+            top_k=3,
+        )
 
 
 @pytest.mark.parametrize(
@@ -273,6 +306,6 @@ def test_damaged_export(tmp_path, file, damage):
         broken.write_bytes(b"\xfe" * broken.stat().st_size)
     (tmp_path / "in").write_text("i7\n")
     with pytest.raises(UserError, match="the exported model is damaged") as caught:
-        recommend(path, tmp_path / "in", tmp_path / "out.csv", top_k=3)
+        recommend(path, file_histories(tmp_path / "in"), tmp_path / "out.csv", top_k=3)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out.csv").exists()

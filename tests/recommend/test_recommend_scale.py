@@ -1,10 +1,8 @@
 """Recommendations for many: forms of output, grouping on the disk, killed runs that go on."""
 
 import csv
-import datetime
 import gzip
 import os
-import re
 import shutil
 
 import numpy as np
@@ -15,13 +13,12 @@ import pytest
 
 from tests.helpers.runs import run as run_command
 from tests.helpers.serving import ITEM_IDS, FakeBackbone, random_histories, write_export
+from ufnrec_tf.cli.recommend import file_histories
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.recommend import batch as module
-from ufnrec_tf.recommend import finished_parts, history_groups
+from ufnrec_tf.recommend import finished_parts
 from ufnrec_tf.recommend.batch import recommend
-from ufnrec_tf.recommend.histories import open_histories
-from ufnrec_tf.recommend.history_groups import UserRuns
 from ufnrec_tf.recommend.scoring import ExactScorer, load_model
 
 ODD_IDS = ["=1+1", "007", "NA", "null", 'q"', "a,b", "line\nend", "cr\r", " blank ", "naïve", "1e5"]
@@ -75,7 +72,7 @@ def test_odd_ids_survive_in_and_out_in_every_form(export_dir, tmp_path):
         csv.writer(file, lineterminator="\n").writerows([("user", "item"), *rows])
     outputs = [tmp_path / f"out.{end}" for end in ("csv", "csv.gz", "parquet")]
     for output in outputs:
-        recommend(export_dir, tmp_path / "in.csv", output, top_k=30)
+        recommend(export_dir, file_histories(tmp_path / "in.csv"), output, top_k=30)
     rows = read_csv(outputs[0])
     assert gzip.decompress(outputs[1].read_bytes()) == outputs[0].read_bytes()
     table = pq.read_table(outputs[2])
@@ -92,7 +89,7 @@ def test_odd_ids_survive_in_and_out_in_every_form(export_dir, tmp_path):
 
 def test_lines_are_numbers_in_parquet(export_dir, tmp_path):
     (tmp_path / "in").write_text("007\n\nNA null\n")
-    recommend(export_dir, tmp_path / "in", tmp_path / "out.parquet", top_k=2)
+    recommend(export_dir, file_histories(tmp_path / "in"), tmp_path / "out.parquet", top_k=2)
     table = pq.read_table(tmp_path / "out.parquet")
     assert table["row"].to_pylist() == [1, 1, 2, 2, 3, 3]
     assert table["row"].type == pa.int64()
@@ -107,111 +104,13 @@ def test_titles_of_the_export_are_a_column(export_dir, tmp_path):
         folder / "items.parquet"
     )
     (tmp_path / "in").write_text("null\n")
-    recommend(folder, tmp_path / "in", tmp_path / "out.csv", top_k=30)
+    recommend(folder, file_histories(tmp_path / "in"), tmp_path / "out.csv", top_k=30)
     rows = read_csv(tmp_path / "out.csv")
     assert rows[0] == ["row", "rank", "item", "score", "title"]
     assert {row[2]: row[4] for row in rows[1:] if row[4]} == {"007": 'Bond, "James"'}
     (folder / "items.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="the exported model is damaged"):
-        recommend(folder, tmp_path / "in", tmp_path / "out.csv", top_k=30)
-
-
-def expected_groups(rows):
-    """Users by first appearance, items by time, stably, told in the plainest way."""
-    users = list(dict.fromkeys(user for user, _, _ in rows))
-    return [
-        (
-            user,
-            [
-                item
-                for _, item in sorted(((t, i) for u, i, t in rows if u == user), key=lambda e: e[0])
-            ],
-        )
-        for user in users
-    ]
-
-
-@pytest.mark.parametrize("times", ["none", "whole", "real"])
-def test_grouping_on_the_disk(tmp_path, monkeypatch, times):
-    monkeypatch.setattr(history_groups, "_ROWS_IN_MEMORY", 50)
-    monkeypatch.setattr(history_groups, "_ROWS_OF_BUCKET", 40)
-    rng = np.random.default_rng(1)
-    make = {
-        "none": lambda: 0,
-        "whole": lambda: 2**62 + int(rng.integers(-2, 2)),
-        "real": lambda: float(rng.integers(-3, 3)) / 3,
-    }
-    rows = [
-        (
-            rng.choice(["u,1", 'u"', "u\n2", *map(str, range(20))]),
-            rng.choice(ODD_IDS),
-            make[times](),
-        )
-        for _ in range(300)
-    ]
-    found = list(history_groups.group_scattered(rows, num_rows=300, folder=tmp_path))
-    assert found == expected_groups(rows)
-    assert len(os.listdir(tmp_path)) == 8
-    assert list(history_groups.group_scattered(rows, num_rows=300)) == found
-
-
-def test_users_are_counted_and_seen_apart(monkeypatch):
-    monkeypatch.setattr(history_groups, "_BUFFERED_RUNS", 4)
-    runs = UserRuns()
-    for user in "aabbcdefghij":
-        runs.add(user)
-    assert (runs.num_rows, runs.num_users, runs.is_grouped) == (12, 10, True)
-    runs.add("a")
-    assert (runs.num_users, runs.is_grouped) == (10, False)
-
-
-@pytest.mark.parametrize("scattered", [False, True])
-def test_parquet_histories_by_time(tmp_path, scattered):
-    order = [0, 2, 1, 3] if scattered else [0, 1, 2, 3]
-    day = datetime.datetime(2024, 1, 1)
-    frame = pd.DataFrame(
-        {
-            "rating": 5,
-            "item": [7, 8, 9, 10],
-            "user": ["a", "a", "b", "b"],
-            "timestamp": [day + datetime.timedelta(n) for n in (2, 1, 1, 1)],
-        }
-    ).iloc[order]
-    for times in (
-        frame["timestamp"],
-        frame["timestamp"].astype("int64"),
-        frame["timestamp"].dt.date,
-    ):
-        frame.assign(timestamp=times).to_parquet(tmp_path / "in")
-        histories = open_histories(tmp_path / "in")
-        assert (histories.kind, histories.column, histories.total) == ("rows", "user", 2)
-        assert list(histories.read(tmp_path)) == [("a", ["8", "7"]), ("b", ["9", "10"])]
-    frame.drop(columns="timestamp").to_parquet(tmp_path / "in")
-    assert next(open_histories(tmp_path / "in").read(tmp_path)) == ("a", ["7", "8"])
-
-
-@pytest.mark.parametrize(
-    "columns, message",
-    [
-        ({"user": ["a"], "thing": ["b"]}, "has no column `item`; found: 'user', 'thing'"),
-        ({"user": ["a", None], "item": ["b", "c"]}, "row 2: no `user`"),
-        ({"user": ["a", "b"], "item": ["b", ""]}, "row 2: no `item`"),
-        ({"user": ["a"], "item": [1.5]}, "the column `item` holds double"),
-        ({"user": ["a"], "item": ["b"], "timestamp": ["x"]}, "`timestamp` holds"),
-        ({"user": ["a"], "item": ["b"], "timestamp": [np.nan]}, "row 1: no"),
-        ({"user": [], "item": []}, "has no rows"),
-    ],
-)
-def test_malformed_parquet(tmp_path, columns, message):
-    pq.write_table(pa.table(columns), tmp_path / "in")
-    with pytest.raises(UserError, match=re.escape(message)):
-        open_histories(tmp_path / "in")
-
-
-def test_damaged_parquet(tmp_path):
-    (tmp_path / "in").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(UserError, match="cannot be read as Parquet"):
-        open_histories(tmp_path / "in")
+        recommend(folder, file_histories(tmp_path / "in"), tmp_path / "out.csv", top_k=30)
 
 
 @pytest.fixture
@@ -233,7 +132,7 @@ def killed(export_dir, model, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             recommend(
                 export_dir,
-                tmp_path / "in",
+                file_histories(tmp_path / "in"),
                 tmp_path / output,
                 top_k=3,
                 batch_size=2,
@@ -251,7 +150,7 @@ def again(export_dir, model, tmp_path, output, top_k=3):
     screen, scorer = Screen(), Watched(model)
     summary = recommend(
         export_dir,
-        tmp_path / "in",
+        file_histories(tmp_path / "in"),
         tmp_path / output,
         top_k=top_k,
         batch_size=2,

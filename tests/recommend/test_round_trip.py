@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from ufnrec_tf.common.files import write_parquet
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.reading.columns import Columns
-from ufnrec_tf.reading.prepare.event_stream import LargeLog, LogSettings
-from ufnrec_tf.reading.readers import read_interactions
+from ufnrec_tf.reading.prepare.event_stream import LargeLog
+from ufnrec_tf.reading.readers import LogSettings, read_interactions
 
 # Any text that UTF-8 holds, NUL left out; and what CSV, spreadsheets or a screen act on.
 ANY = st.characters(codec="utf-8", exclude_characters="\0")
@@ -92,7 +91,7 @@ def test_ids_survive_a_streamed_log(tmp_path, form, pairs):
     rows = [(user, item, float(time)) for time, (user, item) in enumerate(pairs)]
     FORMS[form](path, rows)
     found = []
-    for batch in LargeLog(str(path), LogSettings("auto", Columns(), "keep", "")):
+    for batch in LargeLog(str(path), LogSettings()):
         assert batch.times is not None
         users, items = batch.user_ids[batch.users], batch.item_ids[batch.items]
         found += list(zip(users, items, batch.times.tolist(), strict=True))

@@ -31,12 +31,12 @@ from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import load_config
 from ufnrec_tf.reading.filters import read_users
+from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.inspection.inspect_log import inspect
 from ufnrec_tf.reading.prepare.prepare import prepare
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
-from ufnrec_tf.reading.readers import read_log
+from ufnrec_tf.reading.readers import LogSettings, read_log
 from ufnrec_tf.reading.sources import large_log, load
-from ufnrec_tf.recommend.histories import open_histories
 
 MOST_SECONDS = 20
 MOST_GROWTH = 64 << 20
@@ -354,7 +354,7 @@ def histories_case(folder, rng, counts):
     path.write_bytes(maybe_damaged(body, rng))
 
     def read():
-        histories = open_histories(path)
+        histories = HistoryFile(path)
         found = list(histories.read(folder))
         assert len(found) == histories.total, (len(found), histories.total)
         assert all(isinstance(item, str) for _, items in found for item in items)
@@ -371,7 +371,11 @@ def others_case(folder, rng, counts):
         return
     (folder / "log").write_bytes("user,item\nu,a\nu,b\nv,é\nv,a\n".encode())
     (folder / "items").write_bytes(maybe_damaged(items_of(rng), rng))
-    taken(counts, "item table", lambda: read_log(folder / "log", titles_path=folder / "items"))
+    taken(
+        counts,
+        "item table",
+        lambda: read_log(folder / "log", LogSettings(titles_path=folder / "items")),
+    )
 
 
 def case(folder, rng, counts):

@@ -15,9 +15,9 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
+from tests.helpers.logs import build_interactions
 from tests.helpers.runs import read
 from ufnrec_tf.common.text import one_line
-from ufnrec_tf.data.interactions import build_interactions
 from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.training.tensorboard_content import item_columns, settings_card

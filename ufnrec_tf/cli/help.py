@@ -156,6 +156,11 @@ class Pages:
             return [*lines, "", *self._wrapped(text)]
         for section in mode.sections:
             lines += ["", *self._section(section)]
+        if mode.keys:
+            lines += ["", "configuration"]
+            for key in mode.keys:
+                section, _, name = key.partition(".")
+                lines += self._option(f"config.{key}", self.table[section][name], indent=2)
         return lines
 
     def _flag(self, name: str) -> list[str]:

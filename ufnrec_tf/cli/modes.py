@@ -42,8 +42,8 @@ FLAGS = {
     ),
     "histories": Option(
         "",
-        "File with one history a line, or with user,item rows, as text or Parquet. train: the "
-        "histories of all users of the data that the run was trained with.",
+        "Log in any form that --data takes, or file with one history a line. train: the histories "
+        "of all users of the data that the run was trained with.",
     ),
     "top_k": Option(10, "Recommended items for each history."),
     "output": Option(
@@ -61,6 +61,14 @@ FLAGS = {
 }
 """The flags, in the order in which --help lists them."""
 
+HISTORY_KEYS = tuple(
+    f"data.{key}"
+    for key in (
+        *("format", "user_column", "item_column", "time_column", "rating_column", "separator"),
+        *("time_unit", "exclude_users", "min_rating", "start", "end"),
+    )
+)
+"""Keys by which --mode=recommend reads --histories, as other modes read --data."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
 """Flags that every mode accepts, also where it does not read them."""
 ALL_SECTIONS = ("*",)
@@ -77,6 +85,7 @@ class Mode(NamedTuple):
         needs: Flags that it cannot do without.
         takes: Further flags that it reads.
         sections: Sections of the configuration that it reads, or `ALL_SECTIONS`.
+        keys: Further keys that it reads, of other sections.
     """
 
     text: str
@@ -85,6 +94,7 @@ class Mode(NamedTuple):
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -229,16 +239,19 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Recommends items for the histories of a file, by the exported model."""
-    log = None
-    if flags.histories == TRAIN_HISTORIES:
-        config, record = trained_config(flags.workdir, [])
-        from ufnrec_tf.reading.sources import load
+    is_train = flags.histories == TRAIN_HISTORIES
+    if is_train and overrides:
+        raise _no_effect(f"--config.{overrides[0][0]}", f"{flags.mode} --histories=train")
+    from ufnrec_tf.reading.sources import load, settings_of
 
+    settings, log = settings_of(load_config("", overrides)), None
+    if is_train:
+        config, record = trained_config(flags.workdir, [])
         log = load(config, flags.data or record["data_path"]).interactions
     import_tensorflow()
     from ufnrec_tf.cli.recommend import recommend_workdir
 
-    recommend_workdir(flags, log, Display())
+    recommend_workdir(flags, log, settings, Display())
 
 
 def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -320,6 +333,7 @@ MODES = {
         example="--workdir=runs/mine --histories=histories.txt --output=out.csv",
         needs=("workdir", "histories", "output"),
         takes=("data", "top_k"),
+        keys=HISTORY_KEYS,
     ),
     "export": Mode(
         "Write the SavedModel as a new version. --config.export.path names another folder than "
@@ -356,8 +370,10 @@ def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
         is_known = name in (*COMMON_FLAGS, *MODES[mode].needs, *MODES[mode].takes)
         if flags[name].present and not is_known:
             raise _no_effect(f"--{name}", mode)
-    if overrides and not MODES[mode].sections:
-        raise _no_effect(f"--config.{overrides[0][0]}", mode)
+    if not MODES[mode].sections:
+        for key, _ in overrides:
+            if key not in MODES[mode].keys:
+                raise _no_effect(f"--config.{key}", mode)
 
 
 def _missing_flag(name: str, mode: str) -> UserError:

@@ -9,17 +9,21 @@ from typing import Any
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
+from ufnrec_tf.reading.histories import HistoryFile
+from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
 from ufnrec_tf.recommend.batch import recommend
-from ufnrec_tf.recommend.histories import Histories
-from ufnrec_tf.recommend.history_groups import History
+from ufnrec_tf.recommend.histories import Histories, History
 
 
-def recommend_workdir(flags: Any, log: Interactions | None, display: Display) -> None:
+def recommend_workdir(
+    flags: Any, log: Interactions | None, settings: LogSettings, display: Display
+) -> None:
     """Writes --output, and shows the counts of what was read and written.
 
     Args:
         flags: workdir, histories, output, top_k.
         log: The data whose users get recommendations, or None for the file --histories.
+        settings: How that file is read.
         display: The screen.
 
     Raises:
@@ -28,7 +32,7 @@ def recommend_workdir(flags: Any, log: Interactions | None, display: Display) ->
     export_dir = newest_version(Path(flags.workdir) / "export")
     summary = recommend(
         export_dir,
-        flags.histories if log is None else log_histories(log),
+        file_histories(Path(flags.histories), settings) if log is None else log_histories(log),
         flags.output,
         top_k=flags.top_k,
         display=display,
@@ -41,6 +45,25 @@ def recommend_workdir(flags: Any, log: Interactions | None, display: Display) ->
     )
 
 
+def file_histories(path: Path, settings: LogSettings = AS_IT_IS) -> Histories:
+    """Returns the histories of a file.
+
+    Raises:
+        UserError: If it cannot be read, or is not as expected.
+    """
+    file = HistoryFile(path, settings)
+    return Histories(
+        name=str(path),
+        kind=file.kind,
+        column=file.column,
+        total=file.total,
+        sha256=file.sha256,
+        read=file.read,
+        path=path,
+        odd_line=file.odd_line,
+    )
+
+
 def log_histories(log: Interactions) -> Histories:
     """Returns the whole histories of a log's users, with the events that a split holds out."""
 
@@ -49,12 +72,4 @@ def log_histories(log: Interactions) -> Histories:
             items = log.items[log.offsets[user] : log.offsets[user + 1]]
             yield str(raw), log.item_ids[items].tolist()
 
-    return Histories(
-        name=log.source,
-        kind="train",
-        column="user",
-        total=log.num_users,
-        sha256=log.sha256,
-        odd_line=0,
-        read=read,
-    )
+    return Histories(log.source, "train", "user", log.num_users, log.sha256, read)

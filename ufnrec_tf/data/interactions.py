@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.text import plain
+from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.data.times import moment_text
@@ -105,7 +106,7 @@ class Interactions:
 
 
 def build_interactions(
-    frame: pd.DataFrame,
+    events: EventBatch,
     *,
     sha256: str,
     source: str,
@@ -114,41 +115,41 @@ def build_interactions(
     reading: LogDescription | None = None,
     num_repeats_dropped: int = 0,
 ) -> Interactions:
-    """Maps raw ids to internal ones and sorts the events by user, then time, stably.
+    """Numbers users and items and sorts the events by user, then time, stably.
 
     Args:
-        frame: Events in file order: `user` (str), `item` (str), optional `time` (float64, finite);
-            other columns are not read.
+        events: All events in file order; ratings are not read.
         sha256: Of the data's bytes.
         source: What to call the data.
         repeats: "keep", or "drop" all but a user's oldest event with an item.
         items: The item table.
         reading: How the log was read.
-        num_repeats_dropped: Events that are not in the frame since they repeated others.
+        num_repeats_dropped: Events that were left out before because they repeated others.
 
     Raises:
         ValueError: If `repeats` is unknown, or an id or a time is missing.
     """
     if repeats not in REPEATS:
         raise ValueError(f"`repeats` must be one of {REPEATS}. Received: {repeats!r}.")
-    users, user_ids = _dense_ids(frame["user"])
-    item_codes, item_ids = _dense_ids(frame["item"])
-    times = frame["time"].to_numpy(np.float64) if "time" in frame else None
+    users, times = events.users, events.times
+    for noun, codes in (("user", users), ("item", events.items)):
+        if len(codes) and codes.min() < 0:
+            raise ValueError(f"`{noun}` must have no missing id.")
     if times is not None and not np.isfinite(times).all():
         raise ValueError("`time` must be finite.")
     order = order_events(users, times)
-    is_first = is_first_of_pair(users[order], item_codes[order])
+    is_first = is_first_of_pair(users[order], events.items[order])
     num_repeats = int(np.count_nonzero(~is_first))
     if repeats == "drop":
         order = order[is_first]
-    counts = np.bincount(users[order], minlength=len(user_ids))
-    item_ids = np.concatenate([np.array([""], dtype=object), item_ids])
+    counts = np.bincount(users[order], minlength=len(events.user_ids))
+    item_ids = np.concatenate([np.array([""], dtype=object), events.item_ids])
     table = items or ItemTable()
     return Interactions(
-        items=(item_codes[order] + 1).astype(np.int32),
+        items=(events.items[order] + 1).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         timestamps=None if times is None else times[order],
-        user_ids=user_ids,
+        user_ids=events.user_ids,
         item_ids=item_ids,
         sha256=sha256,
         source=source,
@@ -158,15 +159,6 @@ def build_interactions(
         item_prices=table.price_of(item_ids),
         reading=reading,
     )
-
-
-def _dense_ids(raw: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    codes, uniques = pd.factorize(raw.astype(object))
-    if len(codes) and codes.min() < 0:
-        raise ValueError(f"`{raw.name}` must have no missing id.")
-    ids = np.empty(len(uniques), dtype=object)
-    ids[:] = [str(value) for value in uniques]
-    return codes.astype(np.int64), ids
 
 
 def order_events(users: np.ndarray, times: np.ndarray | None) -> np.ndarray:

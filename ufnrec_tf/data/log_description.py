@@ -3,16 +3,17 @@
 from typing import Any, NamedTuple
 
 from ufnrec_tf.common.text import plain
+from ufnrec_tf.data.times import TimeUnit
 
 
 class FilterStep(NamedTuple):
-    """What one filter did.
+    """The counts before and after one filter.
 
     Attributes:
-        name: The setting it is of: exclude_users, min_rating, window, repeats, k_core, min_length.
-        words: What it keeps, for people.
-        before: Counts of events, users and items; of events alone where a log was streamed.
-        after: Likewise.
+        name: The setting: exclude_users, min_rating, window, repeats, k_core, min_length.
+        words: The events that it keeps, for people.
+        before: Counts of events, users and items before it; of a streamed log only of events.
+        after: The same counts after it.
     """
 
     name: str
@@ -27,9 +28,9 @@ class LogDescription(NamedTuple):
     Attributes:
         format: pairs, sequences, dat, inter, csv, jsonl, parquet or dataframe.
         columns: Role (user, item, time, rating) -> name of the column; empty where there are none.
-        time_unit: What the time column holds, for people; empty where it has none.
-        is_epoch: Whether the times of the `Interactions` are seconds since 1970.
-        steps: What each filter did, in order.
+        time_unit: The unit of the time column, for people; empty where there is none.
+        is_epoch: True if the times of the `Interactions` are seconds since 1970.
+        steps: The filters, in order.
     """
 
     format: str
@@ -38,8 +39,20 @@ class LogDescription(NamedTuple):
     is_epoch: bool = False
     steps: tuple[FilterStep, ...] = ()
 
+    @classmethod
+    def of_times(
+        cls,
+        format: str,
+        columns: dict[str, str],
+        unit: TimeUnit | None,
+        steps: tuple[FilterStep, ...] = (),
+    ) -> "LogDescription":
+        """Returns the description of a log whose times have a unit, None for a log without."""
+        words, is_epoch = ("", False) if unit is None else (unit.words, unit.is_epoch)
+        return cls(format, columns, words, is_epoch, steps)
+
     def as_json(self) -> dict[str, Any]:
-        """Returns what JSON can hold of it; `of_json` reads it."""
+        """Returns the description as JSON holds it; `of_json` reads it."""
         return {
             "format": self.format,
             "columns": self.columns,
@@ -50,7 +63,7 @@ class LogDescription(NamedTuple):
 
 
 def of_json(values: dict[str, Any]) -> LogDescription:
-    """Returns the reading that `Reading.as_json` wrote; keys that are missing have defaults."""
+    """Returns the description that `as_json` wrote; keys that are missing have defaults."""
     return LogDescription(
         format=values.get("format", ""),
         columns=dict(values.get("columns", {})),
@@ -77,7 +90,7 @@ def checked_settings(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def reading_lines(reading: dict[str, Any]) -> list[str]:
-    """Returns the text of a `Reading.as_json` for the screen: its columns, and a line a filter."""
+    """Returns the lines of an `as_json` for the screen: the columns, and a line a filter."""
     columns, unit = reading["columns"], reading["time_unit"]
     parts = [
         f"{role}={plain(name)}" + (f" ({unit})" if role == "time" and unit else "")

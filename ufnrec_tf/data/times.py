@@ -1,4 +1,4 @@
-"""Times of a log: numbers or ISO 8601 dates -> seconds since 1970, where they are told to be that.
+"""Times of a log: numbers or ISO 8601 dates -> seconds since 1970, where the unit is known.
 
 Numbers are taken for seconds, milliseconds, microseconds or nanoseconds since 1970 only where the
 whole column lies between 1980 and 2100 in that unit. All others (1, 2, 3, ...; years; 20190131)
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.lookup import pick
 
 TIME_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """Name of a unit -> how many of it a second has."""
@@ -27,12 +28,12 @@ _ISO = (
 
 
 class TimeUnit(NamedTuple):
-    """What the numbers of a time column are.
+    """The unit of the numbers of a time column.
 
     Attributes:
-        per_second: What they are divided by to be seconds.
+        per_second: How many of it a second has.
         words: For people: "milliseconds", "ISO dates, UTC where they name no zone", ...
-        is_epoch: Whether they are seconds since 1970 then; else only their order means something.
+        is_epoch: True if they are seconds since 1970 then; else only their order means something.
     """
 
     per_second: float
@@ -53,7 +54,7 @@ class TimeTexts:
     """Reads the texts of one column, all numbers or all dates, as the first of them says.
 
     Attributes:
-        are_dates: Whether they are dates; None before the first text.
+        are_dates: True if they are dates; None before the first text.
     """
 
     def __init__(self) -> None:
@@ -80,7 +81,7 @@ def as_numbers(texts: pd.Series) -> np.ndarray:
 def as_dates(texts: pd.Series) -> np.ndarray:
     """Returns the seconds since 1970 of ISO 8601 texts, float64 [n], NaN for what is none.
 
-    A date alone is its first moment. UTC where no zone is named.
+    A date without a time is its first moment. UTC where no zone is named.
     """
     # By the distinct ones, since dates without a time of day repeat.
     codes, distinct = pd.factorize(texts)
@@ -113,8 +114,73 @@ def tell_unit(low: float, high: float, *, asked: str = AUTO) -> TimeUnit:
     return ORDER_ONLY
 
 
+class BatchTimes:
+    """The times of one batch after another in seconds, where the first batch shows their unit.
+
+    That the unit is that of all is checked at the end.
+
+    Args:
+        asked: See `tell_unit`.
+        source: What to call the log.
+
+    Raises:
+        UserError: If no such unit is known.
+
+    Attributes:
+        unit: The unit, once the first batch was taken; None where there are no times.
+    """
+
+    def __init__(self, asked: str, *, source: str) -> None:
+        pick({AUTO: AUTO, **dict.fromkeys(TIME_UNITS, "")}, asked, key="data.time_unit")
+        self.unit: TimeUnit | None = None
+        self._asked = asked
+        self._source = source
+        self._low, self._high = np.inf, -np.inf
+
+    @property
+    def is_epoch(self) -> bool:
+        """True if the times are seconds since 1970."""
+        return self.unit is not None and self.unit.is_epoch
+
+    def seconds(self, times: np.ndarray | None, *, dates: TimeUnit | None) -> np.ndarray | None:
+        """Returns the times of the next batch, float64 [n], in seconds where the unit is known.
+
+        Args:
+            times: The numbers of the log; None where it has no times.
+            dates: The unit of times that were dates and are seconds already; None for numbers.
+        """
+        if times is None:
+            return None
+        self._low = min(self._low, float(times.min(initial=np.inf)))
+        self._high = max(self._high, float(times.max(initial=-np.inf)))
+        self.unit = self.unit or dates or tell_unit(self._low, self._high, asked=self._asked)
+        return times if self.unit.per_second == 1 else times / self.unit.per_second
+
+    def check_end(self, *, has_window: bool) -> None:
+        """Checks that all batches had the unit of the first one.
+
+        Args:
+            has_window: True if events were kept by their dates.
+
+        Raises:
+            UserError: If one had another.
+        """
+        if self.unit is None or self.unit in (DATES, TYPED_DATES):
+            return
+        found = tell_unit(self._low, self._high, asked=self._asked)
+        if found.per_second != self.unit.per_second or (
+            has_window and found.is_epoch != self.unit.is_epoch
+        ):
+            raise UserError(
+                f"{self._source}: its times seemed to be {self.unit.words}, but they run from "
+                f"{self._low:.15g} to {self._high:.15g}: expected one unit; say which with "
+                "--config.data.time_unit=s|ms|us|ns, or mend the file."
+            )
+        self.unit = found
+
+
 def lie_in(times: np.ndarray, unit: TimeUnit) -> np.ndarray:
-    """Whether each time, in a unit, lies between 1980 and 2100, bool [n]."""
+    """Returns which times, in a unit, lie between 1980 and 2100, bool [n]."""
     seconds = times / unit.per_second
     return (seconds >= _EARLIEST) & (seconds <= _LATEST)
 
@@ -124,7 +190,7 @@ class Moment(NamedTuple):
 
     Attributes:
         value: Seconds since 1970, or a number in the log's own unit.
-        is_date: Whether it was written as a date.
+        is_date: True if it was written as a date.
         text: As it was written.
     """
 
@@ -134,12 +200,12 @@ class Moment(NamedTuple):
 
 
 def moment_among(text: str, *, key: str, is_epoch: bool, source: str) -> float:
-    """Returns what a setting says as a number among a log's times.
+    """Returns the moment of a setting as a number among a log's times.
 
     Args:
         text: An ISO 8601 date, or a number: seconds since 1970 where `is_epoch`.
         key: The setting's name, for messages.
-        is_epoch: Whether the log's times are seconds since 1970, else the file's own numbers.
+        is_epoch: True if the log's times are seconds since 1970, else the file's own numbers.
         source: What to call the log.
 
     Raises:
@@ -149,7 +215,7 @@ def moment_among(text: str, *, key: str, is_epoch: bool, source: str) -> float:
 
 
 def parse_moment(text: str, *, key: str) -> Moment:
-    """Returns what an ISO 8601 date or a number says.
+    """Returns the moment that an ISO 8601 date or a number names.
 
     Args:
         text: The setting.

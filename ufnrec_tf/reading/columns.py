@@ -1,19 +1,19 @@
-"""Tables (.inter, CSV, TSV, .dat, JSON lines): which column is what, their values, checked."""
+"""Which column of a log is what; the values of rows of text, checked."""
 
-import itertools
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import nearest
+from ufnrec_tf.data.events import EventBatch, batch_of
 from ufnrec_tf.data.times import TimeTexts, as_numbers
-from ufnrec_tf.reading.rows import Header, Row, Table, header_line, rows
+from ufnrec_tf.reading.rows import Header, Row, Table
 from ufnrec_tf.reading.text_files import TextFile
 
-# The usual names, the first that a header has is taken. Compared in lower case, letters and
+# The usual names; the first one that a header has is taken. Compared in lower case, letters and
 # digits only, so that user_id, UserID and "User Id" are one name.
 GUESSES: dict[str, tuple[str, ...]] = {
     "user": (
@@ -42,19 +42,21 @@ EXPECTED_HEADER = (
     "with --config.data.user_column=NAME --config.data.item_column=NAME, or say what the file is "
     "with --config.data.format=pairs|sequences|inter|csv|jsonl"
 )
-_CHUNK = 1 << 18  # rows held as Python objects at a time
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The user's own names of the columns; "" guesses, "none" leaves time or rating unread.
+    """The user's own names of the columns; "" is guessed, "none" leaves time or rating unread.
 
     Attributes:
         user: Column of the raw user ids.
         item: Column of the raw item ids.
         time: Column of the times, numbers or ISO dates.
-        rating: Column of the ratings, numbers; checked, and used by a filter alone.
-        separator: One character; "" detects (tab where the header has one, else comma).
+        rating: Column of the ratings, numbers; checked, and used only by a filter.
+        separator: One character, or "tab"; "" detects (tab where the header has one, else comma).
+
+    Raises:
+        UserError: If the separator is no character.
     """
 
     user: str = ""
@@ -63,28 +65,29 @@ class Columns:
     rating: str = ""
     separator: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "separator", _separator_of(self.separator))
+
     @property
     def is_named(self) -> bool:
-        """Whether the user named a column to read, or the separator."""
+        """True if the user named a column to read, or the separator."""
         names = {self.user, self.item, self.time, self.rating, self.separator}
         return bool(names - {"", IGNORED})
 
 
-class RawLog(NamedTuple):
-    """A log as its file holds it.
+def _separator_of(text: str) -> str:
+    """Returns the character that `data.separator` names.
 
-    Attributes:
-        frame: Events in file order: `user` and `item`, object(str); where they exist `time` and
-            `rating`, float64.
-        columns: Role -> name of the column it was read from; empty for files without names.
-        are_dates: Whether the times were dates, and are seconds since 1970 now.
-        names: Of all its columns, the unread ones too.
+    Raises:
+        UserError: If it names none.
     """
-
-    frame: pd.DataFrame
-    columns: dict[str, str]
-    are_dates: bool = False
-    names: tuple[str, ...] = ()
+    character = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(character) > 1 or character in ('"', "\n", "\r"):
+        raise UserError(
+            "`data.separator` must be one character other than a quote, or tab. "
+            f"Received: {text!r}."
+        )
+    return character
 
 
 def find_role(names: list[str], role: str, flag: str = "") -> int | None:
@@ -107,76 +110,6 @@ def find_role(names: list[str], role: str, flag: str = "") -> int | None:
 def candidates(names: tuple[str, ...], role: str) -> list[str]:
     """Returns all columns whose names are usual for a role, in the order of the file."""
     return [name for name in names if find_role([name], role) is not None]
-
-
-def read_table(file: TextFile, table: Table, columns: Columns) -> RawLog:
-    """Reads the chosen columns in file order.
-
-    Raises:
-        UserError: If a column is missing or a row is not as expected, with its line.
-    """
-    lines = rows(file, table)
-    line = header_line(file, lines) if table.has_header else file.first_line()[0]
-    chosen = choose_columns(file, (line, table.names), columns)
-    pieces: dict[str, list[np.ndarray]] = {role: [] for role in chosen}
-    known: dict[str, str] = {}  # one object an id, however often it occurs
-    times = TimeTexts()
-    while chunk := list(itertools.islice(lines, _CHUNK)):
-        values = chunk_values(file, chunk, table, chosen, known=known, times=times)
-        for role, own in values.items():
-            pieces[role].append(own)
-    if not pieces["user"]:
-        raise file.error("a header and no events: expected one event a line below it.")
-    # The dtypes are told, or pandas would turn the ids into its own strings, at a cost.
-    whole = {role: np.concatenate(parts) for role, parts in pieces.items()}
-    return RawLog(
-        frame_of(whole),
-        {role: table.names[index] for role, index in chosen.items()},
-        bool(times.are_dates),
-        tuple(table.names),
-    )
-
-
-def frame_of(columns: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Returns a frame of some arrays, each with the dtype it has."""
-    return pd.DataFrame(
-        {role: pd.Series(array, dtype=array.dtype) for role, array in columns.items()}
-    )
-
-
-def chunk_values(
-    file: TextFile,
-    chunk: list[Row],
-    table: Table,
-    chosen: dict[str, int],
-    *,
-    known: dict[str, str],
-    times: TimeTexts,
-) -> dict[str, np.ndarray]:
-    """Returns role -> values of some rows, checked: object(str) ids, float64 numbers.
-
-    Dates are seconds since 1970; times that are numbers stay as they are.
-
-    Args:
-        file: Named in errors.
-        chunk: The rows.
-        table: Their layout.
-        chosen: Role -> index of the column; see `choose_columns`.
-        known: Id -> the one object that stands for it; new ids are added.
-        times: What the time column holds; told by the first rows.
-
-    Raises:
-        UserError: If a row is not as expected, with its line.
-    """
-    _check_widths(file, chunk, table)
-    values = {}
-    for role, index in chosen.items():
-        if role in REQUIRED:
-            values[role] = _ids(file, chunk, index, role=role, known=known)
-        else:
-            own = times if role == "time" else None
-            values[role] = _numbers(file, chunk, index, name=table.names[index], times=own)
-    return values
 
 
 def choose_columns(file: TextFile, header: Header, columns: Columns) -> dict[str, int]:
@@ -213,9 +146,42 @@ def choose_columns(file: TextFile, header: Header, columns: Columns) -> dict[str
     return chosen
 
 
-def _check_widths(file: TextFile, chunk: list[Row], table: Table) -> None:
+def events_of_rows(
+    file: TextFile,
+    rows: list[Row],
+    table: Table,
+    chosen: dict[str, int],
+    *,
+    times: TimeTexts,
+) -> EventBatch:
+    """Returns the events of some rows of text, checked.
+
+    Dates are seconds since 1970; times that are numbers stay as they are.
+
+    Args:
+        file: Named in errors.
+        rows: The rows.
+        table: Their layout.
+        chosen: Role -> index of the column; see `choose_columns`.
+        times: Reads the time column; the first rows decide what it holds.
+
+    Raises:
+        UserError: If a row is not as expected, with its line.
+    """
+    _check_widths(file, rows, table)
+    users, items = (_ids(file, rows, chosen[role], role=role) for role in REQUIRED)
+    time, rating = (
+        _numbers(file, rows, chosen[role], name=table.names[chosen[role]], times=own)
+        if role in chosen
+        else None
+        for role, own in (("time", times), ("rating", None))
+    )
+    return batch_of(users, items, time, rating)
+
+
+def _check_widths(file: TextFile, rows: list[Row], table: Table) -> None:
     width, first = len(table.names), "header" if table.has_header else "first line"
-    for line, row in chunk:
+    for line, row in rows:
         if len(row) != width:
             remedy = "put a field that holds a separator in double quotes" * table.is_quoted
             raise file.error(
@@ -225,12 +191,10 @@ def _check_widths(file: TextFile, chunk: list[Row], table: Table) -> None:
             )
 
 
-def _ids(
-    file: TextFile, chunk: list[Row], index: int, *, role: str, known: dict[str, str]
-) -> np.ndarray:
-    ids = [known.setdefault(row[index], row[index]) for _, row in chunk]
+def _ids(file: TextFile, rows: list[Row], index: int, *, role: str) -> np.ndarray:
+    ids = [row[index] for _, row in rows]
     if not all(map(str.strip, set(ids))):
-        line = next(line for line, row in chunk if not row[index].strip())
+        line = next(line for line, row in rows if not row[index].strip())
         raise file.error(
             f"an empty {role} id: expected any text; fill it in or delete the line.", line=line
         )
@@ -238,10 +202,10 @@ def _ids(
 
 
 def _numbers(
-    file: TextFile, chunk: list[Row], index: int, *, name: str, times: TimeTexts | None = None
+    file: TextFile, rows: list[Row], index: int, *, name: str, times: TimeTexts | None = None
 ) -> np.ndarray:
     """Returns the numbers of a column, of a time column where `times` is given."""
-    texts = pd.Series([row[index] for _, row in chunk], dtype=object)
+    texts = pd.Series([row[index] for _, row in rows], dtype=object)
     numbers = times.read(texts) if times else as_numbers(texts)
     is_finite = np.isfinite(numbers)
     if is_finite.all():
@@ -261,5 +225,5 @@ def _numbers(
     raise file.error(
         f"{name} {text[:40]!r} is {what}: expected {expected}; mend the line, convert the column, "
         f"or leave it unread with --config.data.{'time' if times else 'rating'}_column={IGNORED}.",
-        line=chunk[at][0],
+        line=rows[at][0],
     )

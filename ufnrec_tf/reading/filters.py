@@ -1,14 +1,19 @@
-"""Which events are kept, in one fixed order."""
+"""Which events of a log are kept, in one fixed order.
+
+First what looks at one event by itself (`EventFilters`), which a log of any size allows, then
+what needs all events at once (`apply_filters`): repeats, core, length.
+"""
 
 import hashlib
-from collections.abc import Callable, Set
+from collections import Counter
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import is_first_of_pair, order_events
 from ufnrec_tf.data.log_description import FilterStep
 from ufnrec_tf.data.times import moment_among, moment_text, parse_moment
@@ -35,26 +40,27 @@ def read_users(path: str) -> frozenset[str]:
 
 
 def identity_of(users: Set[str]) -> str:
-    """Returns what tells one list of users from another, whatever the order of its lines."""
+    """Returns a text that is the same for two lists of users only if they hold the same users."""
     # An id has no line feed, so that the joined text stands for one set only.
     digest = hashlib.sha256("\n".join(sorted(users)).encode()).hexdigest()
     return f"{len(users)} users of sha256 {digest}"
 
 
 class Filters(NamedTuple):
-    """What a log is to be reduced to; see the configuration's keys of the same names.
+    """The settings that reduce a log; see the configuration's keys of the same names.
 
     Attributes:
+        exclude_users: File of the raw ids of users to leave out, one a line; empty: none.
         min_rating: Lowest rating that is kept; 0: all.
         start: First moment that is kept, an ISO 8601 date or a number; empty: all.
-        end: First moment that is no longer kept, likewise.
+        end: First moment that is no longer kept, a date or a number; empty: all.
         k_core: Sets both of the next two; 0: neither.
         min_user_events: Fewest events of a user in the core; 0 or 1: any.
         min_item_events: Fewest events of an item in the core.
         min_length: Fewest events of a user at the end.
-        exclude_users: File of the raw ids of users that are left out, one a line; empty: none is.
     """
 
+    exclude_users: str = ""
     min_rating: float = 0.0
     start: str = ""
     end: str = ""
@@ -62,7 +68,6 @@ class Filters(NamedTuple):
     min_user_events: int = 0
     min_item_events: int = 0
     min_length: int = 0
-    exclude_users: str = ""
 
     @property
     def least(self) -> tuple[int, int]:
@@ -71,14 +76,14 @@ class Filters(NamedTuple):
 
     @property
     def needs_all(self) -> bool:
-        """Whether all events must be known at once, which a streamed log's are not."""
+        """True if all events must be known at once, which those of a streamed log are not."""
         return max(*self.least, self.min_length) > 1
 
     def described(self) -> dict[str, Any]:
         """Returns setting -> value, fit for JSON, by which two readings of a log are compared.
 
-        Of `exclude_users` it is what the file holds, so that a changed file is noticed and a moved
-        one is not.
+        The value of `exclude_users` stands for the content of the file: a changed file is noticed,
+        and a moved one is not.
 
         Raises:
             UserError: If that file cannot be read.
@@ -96,22 +101,22 @@ class Window(NamedTuple):
     words: str
 
     def holds(self, times: np.ndarray) -> np.ndarray:
-        """Whether each time lies within, bool [n]."""
+        """Returns which times lie within, bool [n]."""
         return (self.start <= times) & (times < self.end)
 
 
 class Filtered(NamedTuple):
-    """What filters have left.
+    """The events of a whole log that filters have left.
 
     Attributes:
-        frame: The events that are kept, in file order.
-        steps: What each filter did.
+        events: The events that are kept, in file order.
+        steps: The counts before and after each filter.
         num_repeats_dropped: Events that `repeats=drop` took out.
-        repeats: "drop" where the frame still has the repeats that are to go, and nothing else is:
-            items are numbered by their first event, repeats among them.
+        repeats: "drop" where the events still hold the repeats that are to go, and nothing else
+            is: items are numbered by their first event, repeats among them.
     """
 
-    frame: pd.DataFrame
+    events: EventBatch
     steps: tuple[FilterStep, ...]
     num_repeats_dropped: int = 0
     repeats: str = "keep"
@@ -145,8 +150,8 @@ def window_of(filters: Filters, *, has_times: bool, is_epoch: bool, source: str)
 
     Args:
         filters: The filters.
-        has_times: Whether the log has times.
-        is_epoch: Whether these are seconds since 1970.
+        has_times: True if the log has times.
+        is_epoch: True if these are seconds since 1970.
         source: What to call the log.
 
     Raises:
@@ -168,98 +173,203 @@ def window_of(filters: Filters, *, has_times: bool, is_epoch: bool, source: str)
     return Window(bounds[0], bounds[1], "time " + " and ".join(words)) if words else None
 
 
-def excluded_words(num_listed: int, num_found: int, num_events: int) -> str:
-    """Returns the text on the filter `exclude_users`.
+class _Rule(NamedTuple):
+    """A filter that looks at one event by itself.
+
+    Attributes:
+        name: See `FilterStep.name`.
+        words: Returns what it keeps, for people, given the number of events left out.
+        keeps: Returns which events of a batch are kept, bool [n].
+    """
+
+    name: str
+    words: Callable[[int], str]
+    keeps: Callable[[EventBatch], np.ndarray]
+
+
+class _ExcludedUsers:
+    """The rule that leaves out the users of a list, and counts those that the log has."""
+
+    def __init__(self, users: Set[str]) -> None:
+        self._users = users
+        self._found: set[str] = set()
+
+    def words(self, num_events: int) -> str:
+        """Returns the numbers of users and events left out, and of ids that the log lacks."""
+        words = f"excluded users: {len(self._found):,} users, {num_events:,} events"
+        num_missing = len(self._users) - len(self._found)
+        return words + f"; {num_missing:,} ids of the list are not in the log" * (num_missing > 0)
+
+    def keeps(self, batch: EventBatch) -> np.ndarray:
+        """Returns bool [n], True for events of other users."""
+        is_excluded = np.array([user in self._users for user in batch.user_ids], bool)
+        self._found.update(batch.user_ids[is_excluded])
+        return ~is_excluded[batch.users]
+
+
+class EventFilters:
+    """The filters that look at one event by itself, applied to one batch after another.
 
     Args:
-        num_listed: Users that the file names.
-        num_found: Those of them that the log has.
-        num_events: Their events.
+        filters: The filters; those by numbers of events are not read.
+        source: What to call the log.
+        is_whole: True if one batch is the whole log: users and items are counted then, too.
     """
-    words = f"excluded users: {num_found:,} users, {num_events:,} events"
-    num_missing = num_listed - num_found
-    return words + f"; {num_missing:,} ids of the list are not in the log" * (num_missing > 0)
+
+    def __init__(self, filters: Filters, *, source: str, is_whole: bool = False) -> None:
+        check_filters(filters)
+        self._filters = filters
+        self._source = source
+        self._nouns = ("events", "users", "items") if is_whole else ("events",)
+        self._rules: list[_Rule] | None = None
+        self._counts: list[tuple[Counter[str], Counter[str]]] = []
+
+    @property
+    def has_window(self) -> bool:
+        """True if events are kept by their times."""
+        return bool(self._filters.start or self._filters.end)
+
+    def kept(self, batch: EventBatch, *, is_epoch: bool) -> EventBatch:
+        """Returns the events of a batch that are kept.
+
+        Args:
+            batch: The next events.
+            is_epoch: True if their times are seconds since 1970.
+
+        Raises:
+            UserError: If a filter needs a column that is not there.
+        """
+        if self._rules is None:
+            self._rules = self._rules_for(batch, is_epoch)
+            self._counts = [(Counter(), Counter()) for _ in self._rules]
+        for rule, (before, after) in zip(self._rules, self._counts, strict=True):
+            left = batch.kept(rule.keeps(batch))
+            before.update({noun: batch.counts[noun] for noun in self._nouns})
+            after.update({noun: left.counts[noun] for noun in self._nouns})
+            batch = left
+        return batch
+
+    def _rules_for(self, batch: EventBatch, is_epoch: bool) -> list[_Rule]:
+        """Returns the rules by the first batch, in the order in which they are applied."""
+        filters, rules = self._filters, []
+        if filters.exclude_users:
+            excluded = _ExcludedUsers(read_users(filters.exclude_users))
+            rules.append(_Rule("exclude_users", excluded.words, excluded.keeps))
+        window = window_of(
+            filters, has_times=batch.times is not None, is_epoch=is_epoch, source=self._source
+        )
+        if filters.min_rating:
+            if batch.ratings is None:
+                raise UserError(
+                    f"{self._source}: no rating column, which --config.data.min_rating needs: name "
+                    "it with --config.data.rating_column=NAME, or leave the filter out."
+                )
+            least = filters.min_rating
+            words = f"rating of at least {least:g}"
+            rules.append(
+                _Rule("min_rating", lambda _: words, lambda b: _column(b.ratings) >= least)
+            )
+        if window is not None:
+            rules.append(
+                _Rule("window", lambda _: window.words, lambda b: window.holds(_column(b.times)))
+            )
+        return rules
+
+    def steps(self) -> tuple[FilterStep, ...]:
+        """Returns the counts before and after each filter.
+
+        Raises:
+            UserError: If one has left nothing.
+        """
+        return tuple(
+            _step(
+                rule.name,
+                rule.words(before["events"] - after["events"]),
+                before,
+                after,
+                self._source,
+            )
+            for rule, (before, after) in zip(self._rules or [], self._counts, strict=True)
+        )
 
 
-def no_rating_error(source: str) -> UserError:
-    """Returns, for the caller to raise, what to tell where a rating is needed and there is none."""
-    return UserError(
-        f"{source}: no rating column, which --config.data.min_rating needs: name it with "
-        "--config.data.rating_column=NAME, or leave the filter out."
-    )
+def _column(values: np.ndarray | None) -> np.ndarray:
+    """Returns a column of a batch, which is there in each one or in none."""
+    if values is None:
+        raise ValueError("A batch lacks a column that the first one had.")
+    return values
 
 
-def refuse_nothing_left(source: str, words: str, num_events: int) -> UserError:
-    """Returns, for the caller to raise, what to tell where a filter leaves nothing."""
-    return UserError(
-        f"{source}: no event is left after the filter {words!r}, of {num_events:,} before it: "
-        "expected some; loosen it, or see with --mode=inspect what each filter leaves."
-    )
+def _step(
+    name: str, words: str, before: Mapping[str, int], after: Mapping[str, int], source: str
+) -> FilterStep:
+    """Returns the counts before and after a filter.
+
+    Raises:
+        UserError: If it has left nothing.
+    """
+    if not after["events"]:
+        raise UserError(
+            f"{source}: no event is left after the filter {words!r}, of {before['events']:,} "
+            "before it: expected some; loosen it, or see with --mode=inspect what each filter "
+            "leaves."
+        )
+    return FilterStep(name, words, dict(before), dict(after))
 
 
 def apply_filters(
-    frame: pd.DataFrame, filters: Filters, *, repeats: str, is_epoch: bool, source: str
+    events: EventBatch, filters: Filters, *, repeats: str, is_epoch: bool, source: str
 ) -> Filtered:
-    """Applies all filters.
+    """Applies all filters to a whole log: event by event, then repeats, core and length.
 
     Args:
-        frame: `user`, `item` and where there are `time` (seconds where `is_epoch`) and `rating`.
+        events: The log; times in seconds where `is_epoch`.
         filters: The filters.
         repeats: "keep" or "drop".
-        is_epoch: Whether times are seconds since 1970.
+        is_epoch: True if times are seconds since 1970.
         source: What to call the log.
 
     Raises:
         UserError: If a filter leaves nothing, or needs a column that is not there.
     """
-    check_filters(filters)
-    window = window_of(filters, has_times="time" in frame, is_epoch=is_epoch, source=source)
-    if filters.min_rating and "rating" not in frame:
-        raise no_rating_error(source)
-    is_asked = filters.exclude_users or filters.min_rating or window or filters.needs_all
-    if not is_asked and repeats != "drop":
-        return Filtered(frame, ())
-    kept = _Kept(frame, source)
-    if filters.exclude_users:
-        excluded = read_users(filters.exclude_users)
-        is_excluded = frame["user"].isin(list(excluded)).to_numpy()
-        num_found = frame["user"][is_excluded].nunique()
-        words = excluded_words(len(excluded), num_found, int(is_excluded.sum()))
-        kept.keep("exclude_users", lambda at: ~is_excluded[at], words)
-    if filters.min_rating:
-        rating = frame["rating"].to_numpy()
-        words = f"rating of at least {filters.min_rating:g}"
-        kept.keep("min_rating", lambda at: rating[at] >= filters.min_rating, words)
-    if window is not None:
-        times = frame["time"].to_numpy()
-        kept.keep("window", lambda at: window.holds(times[at]), window.words)
-    left = kept.at
+    by_event = EventFilters(filters, source=source, is_whole=True)
+    events = by_event.kept(events, is_epoch=is_epoch)
+    steps = list(by_event.steps())
+    with_repeats = events
+
+    def keep(is_kept: np.ndarray, name: str, words: str) -> EventBatch:
+        left = events.kept(is_kept)
+        steps.append(_step(name, words, events.counts, left.counts, source))
+        return left
+
     if repeats == "drop":
-        kept.keep("repeats", kept.is_oldest, "each item once a user")
-    num_repeats = len(left) - len(kept.at)
-    if filters.needs_all:
-        _keep_long(kept, filters)
-        left, repeats = kept.at, "keep"
-    else:
-        num_repeats = 0
-    whole = frame.iloc[left].reset_index(drop=True)
-    return Filtered(whole, tuple(kept.steps), num_repeats, repeats)
-
-
-def _keep_long(kept: "_Kept", filters: Filters) -> None:
-    """Applies the filters by numbers of events."""
+        events = keep(_is_oldest(events), "repeats", "each item once a user")
+    if not filters.needs_all:
+        return Filtered(with_repeats, tuple(steps), repeats=repeats)
+    num_repeats = with_repeats.num_events - events.num_events
     least_user, least_item = filters.least
     if max(least_user, least_item) > 1:
-        users, items = kept.users[kept.at], kept.items[kept.at]
-        is_core, rounds = core(users, items, least_user=least_user, least_item=least_item)
+        is_core, rounds = core(
+            events.users, events.items, least_user=least_user, least_item=least_item
+        )
         words = (
             f"core of at least {least_user} events a user and {least_item} an item "
             f"({rounds} round{'s' * (rounds != 1)})"
         )
-        kept.keep("k_core", lambda at: is_core, words)
+        events = keep(is_core, "k_core", words)
     if filters.min_length > 1:
+        lengths = np.bincount(events.users)[events.users]
         words = f"users of at least {filters.min_length} events"
-        kept.keep("min_length", lambda at: kept.lengths() >= filters.min_length, words)
+        events = keep(lengths >= filters.min_length, "min_length", words)
+    return Filtered(events, tuple(steps), num_repeats)
+
+
+def _is_oldest(events: EventBatch) -> np.ndarray:
+    """Returns which events are their user's first with the item, bool [n]."""
+    order = order_events(events.users, events.times)
+    is_first = np.empty(len(order), bool)
+    is_first[order] = is_first_of_pair(events.users[order], events.items[order])
+    return is_first
 
 
 def core(
@@ -286,46 +396,3 @@ def core(
     is_core = np.zeros(len(users), bool)
     is_core[at] = True
     return is_core, rounds
-
-
-class _Kept:
-    """The events that are left so far.
-
-    Attributes:
-        users: int64 [E], a number a user, of all events.
-        items: int64 [E], likewise.
-        at: int64, places of the events that are left, ascending.
-        steps: What was done.
-    """
-
-    def __init__(self, frame: pd.DataFrame, source: str) -> None:
-        self.users, self.items = (pd.factorize(frame[role])[0] for role in ("user", "item"))
-        self.at = np.arange(len(frame))
-        self.steps: list[FilterStep] = []
-        self._times = frame["time"].to_numpy() if "time" in frame else None
-        self._source = source
-
-    def keep(self, name: str, rule: Callable[[np.ndarray], np.ndarray], words: str) -> None:
-        """Keeps the events that a rule says, which is given their places; see `FilterStep`."""
-        before = self._counts()
-        self.at = self.at[rule(self.at)]
-        if not len(self.at):
-            raise refuse_nothing_left(self._source, words, before["events"])
-        self.steps.append(FilterStep(name, words, before, self._counts()))
-
-    def lengths(self) -> np.ndarray:
-        """Returns how many events the user of each event that is left has, int64."""
-        users = self.users[self.at]
-        return np.bincount(users)[users]
-
-    def is_oldest(self, at: np.ndarray) -> np.ndarray:
-        """Whether each event at some places is its user's first with the item, bool."""
-        users, items = self.users[at], self.items[at]
-        order = order_events(users, None if self._times is None else self._times[at])
-        is_first = np.empty(len(at), bool)
-        is_first[order] = is_first_of_pair(users[order], items[order])
-        return is_first
-
-    def _counts(self) -> dict[str, int]:
-        distinct = (len(np.unique(codes[self.at])) for codes in (self.users, self.items))
-        return dict(zip(("events", "users", "items"), (len(self.at), *distinct), strict=True))

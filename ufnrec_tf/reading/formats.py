@@ -1,22 +1,17 @@
-"""Which form a file has; the table of readers."""
+"""Which form a text log has; the table of forms, `READERS`."""
 
 import csv
 import io
 import os
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ufnrec_tf.reading.columns import (
-    EXPECTED_HEADER,
-    REQUIRED,
-    Columns,
-    RawLog,
-    find_role,
-    read_table,
-)
+from ufnrec_tf.data.events import EventBatch, batch_of
+from ufnrec_tf.reading.columns import EXPECTED_HEADER, REQUIRED, Columns, find_role
 from ufnrec_tf.reading.rows import Table, looks_like_json, names_of
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
@@ -37,8 +32,28 @@ def inter_table(file: TextFile, columns: Columns) -> Table | None:
     return Table(names, separator, is_quoted=False) if is_typed else None
 
 
+def typed_table(file: TextFile, columns: Columns) -> Table:
+    """Returns the layout of a RecBole atomic file: a typed header, tabs, no quoting.
+
+    Raises:
+        UserError: If the header is not typed.
+    """
+    table = inter_table(file, columns)
+    if table is None:
+        raise file.error(
+            "no typed header: expected tab-separated name:type fields (types token, token_seq, "
+            "float, float_seq) such as user_id:token<TAB>item_id:token<TAB>timestamp:float; for "
+            f"an untyped header give {_AS}csv.",
+            line=file.first_line()[0],
+        )
+    return table
+
+
 def csv_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout that the first line gives if it is the header of a CSV or TSV."""
+    """Returns the layout of a CSV or TSV with a header, whose names are in the first line.
+
+    Quoted fields may hold separators and line ends.
+    """
     header = file.first_line()[1]
     separator = columns.separator or ("\t" if "\t" in header else ",")
     # Cut, because csv refuses a field of 128 KiB, and a long first line may be no header at all.
@@ -49,13 +64,13 @@ def csv_table(file: TextFile, columns: Columns) -> Table:
 
 
 def dat_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout of `user::item[::rating[::timestamp]]` without a header."""
+    """Returns the layout of `user::item[::rating[::timestamp]]`, as MovieLens has it; no header."""
     fields = file.first_line()[1].split("::")
     return Table(list(DAT_NAMES[: max(len(fields), 2)]), "::", is_quoted=False, has_header=False)
 
 
 def json_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout of JSON lines.
+    """Returns the layout of JSON lines, one object each; nested values are not read.
 
     Raises:
         UserError: If one of the first lines is no object.
@@ -66,7 +81,7 @@ def json_table(file: TextFile, columns: Columns) -> Table:
 _AS = "--config.data.format="
 
 
-def read_pairs(file: TextFile, columns: Columns) -> RawLog:
+def read_pairs(file: TextFile, columns: Columns) -> EventBatch:
     """Reads `user item` lines, in order; spaces or tabs between.
 
     Raises:
@@ -85,10 +100,10 @@ def read_pairs(file: TextFile, columns: Columns) -> RawLog:
             line=int(wrong[0]) + 1,
         )
     fields = file.fields()
-    return RawLog(pd.DataFrame({"user": fields[0::2], "item": fields[1::2]}, dtype=object), {})
+    return batch_of(fields[0::2], fields[1::2])
 
 
-def read_sequences(file: TextFile, columns: Columns) -> RawLog:
+def read_sequences(file: TextFile, columns: Columns) -> EventBatch:
     """Reads `user item item ...` lines, oldest first.
 
     Raises:
@@ -97,13 +112,13 @@ def read_sequences(file: TextFile, columns: Columns) -> RawLog:
     _refuse_columns(file, columns, "sequences")
     _refuse_header(file)
     counts = file.field_counts
-    alone = np.flatnonzero(counts == 1)
-    if len(alone):
+    lone = np.flatnonzero(counts == 1)
+    if len(lone):
         raise file.error(
             "1 field where a sequences file has a user and at least one item (`user item item "
             f"...`): add the items or delete the line; for another form of file give {_AS}pairs "
             "or csv (and --config.data.separator=CHARACTER).",
-            line=int(alone[0]) + 1,
+            line=int(lone[0]) + 1,
         )
     users = line_users(file)
     again = np.flatnonzero(users.duplicated())
@@ -122,7 +137,7 @@ def read_sequences(file: TextFile, columns: Columns) -> RawLog:
     is_item[np.cumsum(counts) - counts] = False
     items = file.fields()[is_item]
     repeated = np.repeat(users.to_numpy(), counts - 1)
-    return RawLog(pd.DataFrame({"user": repeated, "item": items}, dtype=object), {})
+    return batch_of(repeated, items)
 
 
 def _refuse_columns(file: TextFile, columns: Columns, format: str) -> None:
@@ -134,7 +149,7 @@ def _refuse_columns(file: TextFile, columns: Columns, format: str) -> None:
 
 
 def _refuse_header(file: TextFile) -> None:
-    """An untold header would become an event: `user_id item_id` looks like a pair."""
+    """Refuses a header, which would become an event: `user_id item_id` looks like a pair."""
     line, text = file.first_line()
     fields = text.split()
     counts = file.field_counts[file.field_counts > 0]
@@ -154,73 +169,32 @@ def line_users(file: TextFile) -> pd.Series:
     return pd.Series(file.fields()[np.cumsum(counts) - counts], dtype=object)
 
 
-def read_inter(file: TextFile, columns: Columns) -> RawLog:
-    """Reads a RecBole atomic file: a typed header, tabs, no quoting.
+class Form(NamedTuple):
+    """How the text of one form is read: one of the two functions is given.
 
-    Raises:
-        UserError: If the header is not typed, or as `columns.read_table`.
+    Attributes:
+        layout: Returns the layout of a table, a row an event, by the start of the file. Such a
+            form can be read a block at a time.
+        read: Returns the events of a whole file.
     """
-    return read_table(file, typed_table(file, columns), columns)
+
+    layout: Callable[[TextFile, Columns], Table] | None = None
+    read: Callable[[TextFile, Columns], EventBatch] | None = None
 
 
-def typed_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout that a typed header gives.
-
-    Raises:
-        UserError: If the header is not typed.
-    """
-    table = inter_table(file, columns)
-    if table is None:
-        raise file.error(
-            "no typed header: expected tab-separated name:type fields (types token, token_seq, "
-            "float, float_seq) such as user_id:token<TAB>item_id:token<TAB>timestamp:float; for "
-            f"an untyped header give {_AS}csv.",
-            line=file.first_line()[0],
-        )
-    return table
-
-
-def read_csv(file: TextFile, columns: Columns) -> RawLog:
-    """Reads a CSV or TSV with a header; quoted fields may hold separators and line ends.
-
-    Raises:
-        UserError: As `columns.read_table`.
-    """
-    return read_table(file, csv_table(file, columns), columns)
-
-
-def read_jsonl(file: TextFile, columns: Columns) -> RawLog:
-    """Reads one JSON object a line; nested values are not read.
-
-    Raises:
-        UserError: If a line is no object, or as `columns.read_table`.
-    """
-    return read_table(file, json_table(file, columns), columns)
-
-
-def read_dat(file: TextFile, columns: Columns) -> RawLog:
-    """Reads `user::item[::rating[::timestamp]]` lines, as MovieLens has them; no header.
-
-    Raises:
-        UserError: As `columns.read_table`.
-    """
-    return read_table(file, dat_table(file, columns), columns)
-
-
-Reader = Callable[[TextFile, Columns], RawLog]
-READERS: dict[str, Reader] = {
-    "pairs": read_pairs,
-    "sequences": read_sequences,
-    "inter": read_inter,
-    "csv": read_csv,
-    "jsonl": read_jsonl,
-    "dat": read_dat,
+READERS: dict[str, Form] = {
+    "pairs": Form(read=read_pairs),
+    "sequences": Form(read=read_sequences),
+    "inter": Form(layout=typed_table),
+    "csv": Form(layout=csv_table),
+    "jsonl": Form(layout=json_table),
+    "dat": Form(layout=dat_table),
 }
-"""Format -> reader; each returns `user`, `item` and where there is one `time`, in file order."""
+"""Name of a form -> how it is read."""
 
 
 def detect_format(file: TextFile | str | os.PathLike[str], columns: Columns | None = None) -> str:
-    """Returns the key of `READERS` that a file looks like, by the rule at the top of this module.
+    """Returns the key of `READERS` that a file looks like.
 
     Args:
         file: The file, or its path.
@@ -230,8 +204,12 @@ def detect_format(file: TextFile | str | os.PathLike[str], columns: Columns | No
         UserError: If the file is no text, or has commas and no header.
     """
     file = file if isinstance(file, TextFile) else load_text(file)
-    columns = columns or Columns()
-    line, header = file.first_line()
+    return table_format(file, columns or Columns()) or _bare_format(file)
+
+
+def table_format(file: TextFile, columns: Columns) -> str:
+    """Returns the form of a table by its first line, or "" where that is of no table."""
+    header = file.first_line()[1]
     if inter_table(file, columns) is not None:
         return "inter"
     if looks_like_json(header):
@@ -244,11 +222,21 @@ def detect_format(file: TextFile | str | os.PathLike[str], columns: Columns | No
         names = csv_table(file, columns).names
         if any(find_role(names, role) is not None for role in REQUIRED):
             return "csv"
-        if "\t" not in header:
-            raise file.error(
-                f"commas, but no header that names a user or an item column: {EXPECTED_HEADER}.",
-                line=line,
-            )
+    return ""
+
+
+def _bare_format(file: TextFile) -> str:
+    """Returns pairs or sequences, by the numbers of fields of all lines.
+
+    Raises:
+        UserError: If there are commas and no header.
+    """
+    line, header = file.first_line()
+    if "," in header and "\t" not in header:
+        raise file.error(
+            f"commas, but no header that names a user or an item column: {EXPECTED_HEADER}.",
+            line=line,
+        )
     counts = file.field_counts[file.field_counts > 0]
     is_two = counts == 2
     if is_two.all():

@@ -1,23 +1,23 @@
 """pandas DataFrames as logs."""
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.data.times import TimeTexts, seconds_of
-from ufnrec_tf.reading.columns import IGNORED, REQUIRED, Columns, RawLog, choose_columns, frame_of
+from ufnrec_tf.data.events import EventBatch
+from ufnrec_tf.data.times import TYPED_DATES, TimeTexts, TimeUnit, seconds_of
+from ufnrec_tf.reading.columns import IGNORED, Columns, choose_columns
 from ufnrec_tf.reading.text_files import TextFile
 
 NAME = "the DataFrame"
 
 
-def of_frame(
-    frame: pd.DataFrame, columns: Columns, *, with_ratings: bool = False
-) -> tuple[RawLog, str]:
-    """Reads a DataFrame as a log, one event a row; the frame stays as it is.
+class FrameLog:
+    """A DataFrame as a log, one event a row; the frame stays as it is.
 
     Ids of any type become the text that `str` gives: 12 is "12", and 12.0, as pandas has it where
     ids are missing, stays "12.0". Times are numbers, datetime64 or datetimes (UTC where they have
@@ -26,42 +26,69 @@ def of_frame(
     Args:
         frame: The events.
         columns: The columns that the caller named; the usual names are tried for the others.
-        with_ratings: Whether to read ratings.
+        with_ratings: True to read ratings.
 
-    Returns:
-        The log, and a sha256 of what was read of it: of each column in the order user, item, time,
-        rating: the role and ";"; of ids the numbers of bytes that each has in UTF-8 (little-endian
-        int64), then these bytes; of times (seconds since 1970 of dates, else the numbers as they
-        are) and ratings little-endian float64. So it depends on neither index, dtypes nor other
-        columns.
-
-    Raises:
-        UserError: If a column is not there or a value not as expected, naming the row's index.
+    Attributes:
+        format: "dataframe".
+        size: Number of rows.
+        done: How much of `size` has been read.
+        chosen: Role -> name of the column that is read, known once the batch was taken.
+        names: The names of all columns.
+        dates: The unit of times that are dates, known then too; None for numbers.
+        sha256: The hash of the values that were read, known then too: of each column in the order
+            user, item, time, rating: the role and ";"; of ids the numbers of bytes that each has
+            in UTF-8 (little-endian int64), then these bytes; of times (seconds since 1970 of
+            dates, else the numbers as they are) and ratings little-endian float64. So it depends
+            on neither index, dtypes nor other columns.
     """
-    try:
-        return _of_frame(frame, columns, with_ratings)
-    except UserError as error:
-        # Where there is no command line, its keys are the arguments' names.
-        raise UserError(str(error).replace("--config.data.", "")) from None
 
+    format = "dataframe"
 
-def _of_frame(frame: pd.DataFrame, columns: Columns, with_ratings: bool) -> tuple[RawLog, str]:
-    names = [str(name) for name in frame.columns]
-    chosen = choose_columns(TextFile(NAME, b"", ""), (None, names), columns)
-    if not with_ratings:
-        chosen.pop("rating", None)
-    if not len(frame):
-        raise UserError(f"{NAME}: no events: expected one event a row.")
-    values, are_dates = {}, False
-    for role, index in chosen.items():
-        column = frame.iloc[:, index]
-        if role in REQUIRED:
-            values[role] = _ids(column, role)
-        else:
-            values[role], own = _numbers(column, role, names[index])
-            are_dates |= own
-    own_names = {role: names[index] for role, index in chosen.items()}
-    return RawLog(frame_of(values), own_names, are_dates, tuple(names)), _sha256(values)
+    def __init__(
+        self, frame: pd.DataFrame, columns: Columns, *, with_ratings: bool = False
+    ) -> None:
+        self.size, self.done = len(frame), 0
+        self.names = tuple(str(name) for name in frame.columns)
+        self.chosen: dict[str, str] = {}
+        self.dates: TimeUnit | None = None
+        self.sha256 = ""
+        self._frame = frame
+        self._columns = columns
+        self._with_ratings = with_ratings
+
+    def __iter__(self) -> Iterator[EventBatch]:
+        """Yields all events as one batch.
+
+        Raises:
+            UserError: If a column is not there or a value not as expected, naming the row's index.
+        """
+        try:
+            yield self._events()
+        except UserError as error:
+            # Where there is no command line, its keys are the arguments' names.
+            raise UserError(str(error).replace("--config.data.", "")) from None
+
+    def _events(self) -> EventBatch:
+        frame, names = self._frame, list(self.names)
+        chosen = choose_columns(TextFile(NAME, b"", ""), (None, names), self._columns)
+        if not self._with_ratings:
+            chosen.pop("rating", None)
+        if not len(frame):
+            raise UserError(f"{NAME}: no events: expected one event a row.")
+        columns = {role: frame.iloc[:, index] for role, index in chosen.items()}
+        self.chosen = {role: names[index] for role, index in chosen.items()}
+        user_ids, users = _ids(columns["user"], "user")
+        item_ids, items = _ids(columns["item"], "item")
+        times = ratings = None
+        if "time" in columns:
+            times, are_dates = _numbers(columns["time"], "time", self.chosen["time"])
+            self.dates = TYPED_DATES if are_dates else None
+        if "rating" in columns:
+            ratings, _ = _numbers(columns["rating"], "rating", self.chosen["rating"])
+        events = EventBatch(user_ids, users, item_ids, items, times, ratings)
+        self.sha256 = _sha256(events)
+        self.done = self.size
+        return events
 
 
 def _refuse(column: pd.Series, is_wrong: np.ndarray, what: str) -> None:
@@ -80,8 +107,8 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or value != value
 
 
-def _ids(column: pd.Series, role: str) -> np.ndarray:
-    """Returns the ids of a column as texts, object(str) [n]."""
+def _ids(column: pd.Series, role: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the distinct ids of a column as texts, object(str), and int32 [n] places in them."""
     _refuse(column, column.isna().to_numpy(bool), f"no {role} id: expected any value; fill it in")
     if column.dtype == object:
         # One by one: among objects 1, 1.0 and True are equal, and their texts are not.
@@ -89,18 +116,15 @@ def _ids(column: pd.Series, role: str) -> np.ndarray:
         is_odd = np.array([isinstance(value, bytes | list | dict | set) for value in values])
         what = f"the {role} id VALUE is bytes or a collection: expected text or a number; mend it"
         _refuse(column, is_odd, what)
-        known: dict[str, str] = {}
-        texts = np.array([known.setdefault(t, t) for t in map(str, values)], dtype=object)
-        distinct = list(known)
+        texts = np.array([str(value) for value in values], dtype=object)
     else:
         codes, uniques = pd.factorize(column)
-        distinct = [str(value) for value in uniques.tolist()]
-        texts = np.array(distinct, dtype=object)[codes]
-    bad = {text for text in distinct if not text.strip() or not _is_utf8(text)}
-    if bad:
-        what = f"an empty {role} id, or one that is no UTF-8 text: expected text; mend it"
-        _refuse(column, np.array([text in bad for text in texts], bool), what)
-    return texts
+        texts = np.array([str(value) for value in uniques.tolist()], dtype=object)[codes]
+    codes, distinct = pd.factorize(texts)
+    is_bad = np.array([not text.strip() or not _is_utf8(text) for text in distinct], bool)
+    what = f"an empty {role} id, or one that is no UTF-8 text: expected text; mend it"
+    _refuse(column, is_bad[codes], what)
+    return distinct, codes.astype(np.int32)
 
 
 def _is_utf8(text: str) -> bool:
@@ -144,14 +168,18 @@ def _utc(column: pd.Series) -> pd.Series:
     return column.dt.tz_convert("UTC") if is_aware else column.dt.tz_localize("UTC")
 
 
-def _sha256(values: dict[str, np.ndarray]) -> str:
+def _sha256(events: EventBatch) -> str:
+    """Returns the hash that `FrameLog.sha256` describes."""
     digest = hashlib.sha256()
-    for role, column in values.items():
-        digest.update(f"{role};".encode())
-        if role in REQUIRED:
-            encoded = [text.encode() for text in column]
-            digest.update(np.array([len(text) for text in encoded], "<i8").tobytes())
-            digest.update(b"".join(encoded))
-        else:
-            digest.update(column.astype("<f8").tobytes())
+    for role, ids, codes in (
+        ("user", events.user_ids, events.users),
+        ("item", events.item_ids, events.items),
+    ):
+        encoded = [text.encode() for text in ids]
+        lengths = np.array([len(text) for text in encoded], "<i8")
+        digest.update(f"{role};".encode() + lengths[codes].tobytes())
+        digest.update(b"".join([encoded[code] for code in codes.tolist()]))
+    for role, numbers in (("time", events.times), ("rating", events.ratings)):
+        if numbers is not None:
+            digest.update(f"{role};".encode() + numbers.astype("<f8").tobytes())
     return digest.hexdigest()

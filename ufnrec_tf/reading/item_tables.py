@@ -21,7 +21,7 @@ from ufnrec_tf.reading.rows import header_line, looks_like_json, objects, rows
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
 _FLAG = "--config.data.titles"
-_TOLD_BY = 1000  # objects at the start of JSON lines whose keys are the columns
+_FIRST_OBJECTS = 1000  # of JSON lines; their keys are the columns
 # Compared as `columns.GUESSES` are. "id" alone is an item's only in a table of items.
 _CATEGORIES = ("category", "categories", "maincategory", "maincat", "genre", "genres", "class")
 _PRICES = ("price", "listprice", "itemprice", "unitprice")
@@ -38,7 +38,7 @@ class _Names(NamedTuple):
 
     @property
     def is_table(self) -> bool:
-        """Whether there is something to read."""
+        """True if there is something to read."""
         return self.item is not None and any(index is not None for index in self[1:])
 
 
@@ -60,7 +60,7 @@ def read_item_table(
         the table has no column to read.
 
     Raises:
-        UserError: If the table is not readable or a row too short, or as told at `item_ids`.
+        UserError: If the table is not readable, a row is too short, or no row is one of `item_ids`.
     """
     file = _named(path)
     table = _open(path, file)
@@ -76,7 +76,7 @@ def read_item_table(
     kept: dict[str, tuple[Any, Any, Any]] = {}
     for row in table.rows:
         item, *values = (None if index is None else row[index] for index in names)
-        key = _text(item)
+        key = _value_text(item)
         if item_ids is None or key in item_ids:
             kept.setdefault(key, (values[0], values[1], values[2]))
     if item_ids is not None and not kept:
@@ -89,9 +89,12 @@ def read_item_table(
 
 def _of_rows(kept: dict[str, tuple[Any, Any, Any]], names: _Names) -> ItemTable:
     prices = {item: price_of(row[2]) for item, row in kept.items()}
+    titles, categories = (
+        {item: _value_text(row[place]) for item, row in kept.items()} for place in (0, 1)
+    )
     return ItemTable(
-        titles=None if names.title is None else {i: _text(row[0]) for i, row in kept.items()},
-        categories=None if names.category is None else {i: _text(r[1]) for i, r in kept.items()},
+        titles=None if names.title is None else titles,
+        categories=None if names.category is None else categories,
         prices=None
         if names.price is None
         else {item: price for item, price in prices.items() if np.isfinite(price)},
@@ -115,7 +118,7 @@ def _names(names: list[str]) -> _Names:
 
 
 def price_of(value: Any) -> float:
-    """Returns the price that a value says, NaN where it says none for certain.
+    """Returns the price that a value names, NaN where it names none for certain.
 
     A number, or a text with a currency before or after: "$1,299.00". Ranges, and a comma that may
     be a decimal one ("12,99"), are no price.
@@ -124,7 +127,7 @@ def price_of(value: Any) -> float:
         return np.nan
     if isinstance(value, int | float | np.number):
         return float(value)
-    found = _PRICE.fullmatch(_text(value))
+    found = _PRICE.fullmatch(_value_text(value))
     return float(found[1].replace(",", "") + (found[2] or "")) if found else np.nan
 
 
@@ -158,7 +161,7 @@ def _open(path: str | os.PathLike[str] | pd.DataFrame, file: TextFile) -> _Table
     line, header = file.first_line()
     if looks_like_json(header):
         texts = file.data.decode().split("\n")
-        start = islice(objects(file, texts), _TOLD_BY)
+        start = islice(objects(file, texts), _FIRST_OBJECTS)
         names = list(dict.fromkeys(key for _, row in start for key in row))
         found = ([row.get(name) for name in names] for _, row in objects(file, texts))
         return _Table(file, None, names, found)
@@ -198,7 +201,7 @@ def _parquet(path: str | os.PathLike[str], file: TextFile) -> _Table:
     return _Table(file, None, table.column_names, zip(*columns, strict=True))
 
 
-def _text(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """Returns a value's text: "" for what is missing, | between the distinct ones of a list."""
     if isinstance(value, str):
         return value
@@ -213,4 +216,4 @@ def _leaves(values: Any) -> Iterator[str]:
         if isinstance(value, list | tuple | np.ndarray):
             yield from _leaves(value)
         else:
-            yield _text(value)
+            yield _value_text(value)

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import sha256_of
-from ufnrec_tf.data.times import TimeTexts
-from ufnrec_tf.reading.columns import IGNORED, REQUIRED, Columns, RawLog, choose_columns, frame_of
-from ufnrec_tf.reading.event_batches import EventBatch, arrow_batch
+from ufnrec_tf.data.events import EventBatch
+from ufnrec_tf.data.times import TYPED_DATES, TimeTexts, TimeUnit
+from ufnrec_tf.reading.columns import IGNORED, REQUIRED, Columns, choose_columns
+from ufnrec_tf.reading.event_batches import arrow_batch
 from ufnrec_tf.reading.text_files import TextFile, read_error
 
 
@@ -125,7 +126,10 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 BATCH_ROWS = 1 << 18
+"""Events of a batch at most."""
+
 MAGIC = b"PAR1"
+_ROW_BYTES = 32
 
 
 class ParquetLog:
@@ -137,15 +141,15 @@ class ParquetLog:
     Args:
         path: The file or folder.
         columns: The columns that the user named.
-        batch_rows: Events of a batch at most.
-        with_ratings: Whether to read ratings.
+        with_ratings: True to read ratings.
 
     Attributes:
-        files: What is read.
+        files: The files that are read.
         chosen: Role -> name of the column that is read, known once the first batch was taken.
-        num_bytes: Of all files.
-        are_dates: Whether times are dates, known likewise.
-        names: Of all columns, known likewise.
+        num_bytes: Bytes of all files.
+        size: Bytes that a text log of as many rows has, about.
+        done: How much of `size` has been read.
+        names: The names of all columns, known then too.
     """
 
     format = "parquet"
@@ -155,7 +159,6 @@ class ParquetLog:
         path: str | os.PathLike[str],
         *,
         columns: Columns,
-        batch_rows: int = BATCH_ROWS,
         with_ratings: bool = False,
     ) -> None:
         name = os.fspath(path)
@@ -166,18 +169,24 @@ class ParquetLog:
             self.num_bytes = sum(file.stat().st_size for file in self.files)
         except OSError as error:
             raise read_error(name, error) from None
+        self.size = self._num_rows() * _ROW_BYTES
+        self.done = 0
         self.chosen: dict[str, str] = {}
         self._is_folder = os.path.isdir(name)
         self._columns = columns
-        self._batch_rows = batch_rows
         self._with_ratings = with_ratings
         self._texts = TimeTexts()
-        self.are_dates = self._is_told = False
+        self._are_dates: bool | None = None
         self.names: tuple[str, ...] = ()
 
     @property
+    def dates(self) -> TimeUnit | None:
+        """The unit of times that are dates, known once the first batch was taken, or None."""
+        return TYPED_DATES if self._are_dates else None
+
+    @property
     def sha256(self) -> str:
-        """Of the file's bytes; of a folder, of names and hashes of its files. Reads them all."""
+        """The hash of the file, or of the names and hashes of a folder's files. Reads them all."""
         hashes = [_sha256(path) for path in self.files]
         if not self._is_folder:
             return hashes[0]
@@ -185,12 +194,8 @@ class ParquetLog:
         lines = (f"{sha256}  {name}\n" for name, sha256 in zip(names, hashes, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def num_rows(self) -> int:
-        """Returns the number of events of all files.
-
-        Raises:
-            UserError: If one is no Parquet file.
-        """
+    def _num_rows(self) -> int:
+        """Returns the number of events of all files."""
         total = 0
         for path in self.files:
             with _open(path) as file:
@@ -227,52 +232,34 @@ class ParquetLog:
                 )
             self.chosen, first_row = own, 1
             # Not in threads: memory would grow with their number.
-            batches = file.iter_batches(
-                self._batch_rows, columns=list(own.values()), use_threads=False
-            )
+            batches = file.iter_batches(BATCH_ROWS, columns=list(own.values()), use_threads=False)
             while (batch := _next(batches, path)) is not None:
                 columns = EventColumns(path, batch, first_row, self._texts)
-                yield _event_batch(columns, own)
+                events = _event_batch(columns, own)
+                self.done += events.num_events * _ROW_BYTES
                 self._check_dates(path, columns.are_dates)
+                yield events
                 first_row += batch.num_rows
 
     def _check_dates(self, path: Path, are_dates: bool) -> None:
         """Refuses dates in one file of a folder beside numbers in another."""
-        if self._is_told and are_dates != self.are_dates:
+        if self._are_dates not in (None, are_dates):
             raise UserError(
                 f"{path}: its times are {'dates' if are_dates else 'numbers'}, and those of "
                 f"{self.files[0].name} are not: expected the same in all files of a folder."
             )
-        self.are_dates, self._is_told = are_dates, True
+        self._are_dates = are_dates
 
 
 def _event_batch(columns: EventColumns, names: dict[str, str]) -> EventBatch:
     users, items = (columns.ids(role, names[role]) for role in REQUIRED)
     times = columns.times(names["time"]) if "time" in names else None
-    batch = arrow_batch(users, items, times)
-    return batch._replace(ratings=columns.ratings(names["rating"])) if "rating" in names else batch
-
-
-def read_raw(log: ParquetLog) -> RawLog:
-    """Returns all events, as the readers of text do: object(str) ids, float64 times."""
-    known: dict[str, str] = {}  # one object an id, however often it occurs
-    pieces: dict[str, list[np.ndarray]] = {}
-    for batch in log:
-        for role, ids, codes in (
-            ("user", batch.user_ids, batch.users),
-            ("item", batch.item_ids, batch.items),
-        ):
-            own = np.array([known.setdefault(id, id) for id in ids], dtype=object)
-            pieces.setdefault(role, []).append(own[codes])
-        for role, numbers in (("time", batch.times), ("rating", batch.ratings)):
-            if numbers is not None:
-                pieces.setdefault(role, []).append(numbers)
-    whole = {role: np.concatenate(parts) for role, parts in pieces.items()}
-    return RawLog(frame_of(whole), dict(log.chosen), log.are_dates, log.names)
+    ratings = columns.ratings(names["rating"]) if "rating" in names else None
+    return arrow_batch(users, items, times, ratings)
 
 
 def is_parquet(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins and ends as Parquet does."""
+    """Returns True if a file begins and ends as Parquet does."""
     try:
         with open(path, "rb") as file:
             start = file.read(len(MAGIC))

@@ -1,41 +1,78 @@
-"""Readers: a log, a file in one of several forms or a DataFrame -> `Interactions`."""
+"""Readers: a log, a file in one of several forms or a DataFrame -> `Interactions`.
+
+Every way of reading a log begins with `open_log`: its batches of events are collected here, put
+into shards by --mode=prepare, and grouped into histories by --mode=recommend.
+"""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.data.events import EventBatch, collect
 from ufnrec_tf.data.interactions import REPEATS, Interactions, build_interactions
 from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.data.log_description import LogDescription
-from ufnrec_tf.data.times import AUTO, DATES, TIME_UNITS, TYPED_DATES, tell_unit
-from ufnrec_tf.reading.columns import Columns, RawLog
-from ufnrec_tf.reading.filters import Filters, apply_filters
-from ufnrec_tf.reading.formats import READERS, detect_format
-from ufnrec_tf.reading.frames import of_frame
+from ufnrec_tf.data.times import AUTO, BatchTimes
+from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.event_batches import TextLog
+from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
+from ufnrec_tf.reading.formats import READERS
+from ufnrec_tf.reading.frames import FrameLog
 from ufnrec_tf.reading.item_tables import read_item_table
-from ufnrec_tf.reading.parquet import ParquetLog, is_parquet, read_raw
-from ufnrec_tf.reading.text_files import load_text
+from ufnrec_tf.reading.parquet import ParquetLog, is_parquet
+from ufnrec_tf.reading.text_files import TextBlocks
 
-PARQUET, FRAME = "parquet", "dataframe"
+PARQUET = "parquet"
+FileOrFrame = str | os.PathLike[str] | pd.DataFrame
+"""A file or a DataFrame."""
+
+
+class LogSettings(NamedTuple):
+    """How a log is read; see the configuration's section `data`.
+
+    Attributes:
+        format: A key of `READERS`, "parquet", or "auto": the log itself shows which.
+        columns: The user's own names of the columns.
+        repeats: "keep", or "drop" all but a user's oldest event with an item.
+        titles_path: The item table, a file or a DataFrame: see `item_tables.read_item_table`; ""
+            takes the .item beside a .inter where there is one.
+        time_unit: Of times that are numbers, a key of `TIME_UNITS`; "auto": see `times`.
+        filters: What the log is reduced to.
+    """
+
+    format: str = "auto"
+    columns: Columns = Columns()
+    repeats: str = "keep"
+    titles_path: FileOrFrame = ""
+    time_unit: str = AUTO
+    filters: Filters = Filters()
+
+
+AS_IT_IS = LogSettings()
+"""Everything is guessed, nothing left out."""
+
+RawLog = TextLog | ParquetLog | FrameLog
+"""A log that is gone through once, batch by batch: values checked, times as the log has them."""
 
 
 class Log(NamedTuple):
     """A log before it is filtered and numbered.
 
     Attributes:
-        frame: See `RawLog.frame`; times in seconds since 1970 where `reading.is_epoch`.
+        events: All events in file order; times in seconds since 1970 where `reading.is_epoch`.
         reading: How it was read; no filter yet.
-        sha256: Of the file's bytes; of a DataFrame, see `frames.of_frame`.
+        sha256: The hash of the file; of a DataFrame, see `frames.FrameLog`.
         source: What to call it.
         items: The item table, or None.
-        names: Of all its columns, the unread ones too.
+        names: The names of all its columns, the unread ones too.
     """
 
-    frame: pd.DataFrame
+    events: EventBatch
     reading: LogDescription
     sha256: str
     source: str
@@ -43,130 +80,151 @@ class Log(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def read_log(
-    path: str | os.PathLike[str] | pd.DataFrame,
+def open_log(
+    source: FileOrFrame,
+    settings: LogSettings,
     *,
-    format: str = "auto",
-    user_column: str = "",
-    item_column: str = "",
-    time_column: str = "",
-    rating_column: str = "",
-    separator: str = "",
-    titles_path: str | os.PathLike[str] | pd.DataFrame = "",
-    time_unit: str = AUTO,
-    with_ratings: bool = False,
-) -> Log:
-    """Reads a log as it is, all events in the file's order; see `read_interactions`.
+    with_ratings: bool | None = None,
+    is_streamed: bool = False,
+    flag: str = "--data",
+) -> RawLog:
+    """Returns a log, not read yet.
 
     Args:
-        path: The file, or a DataFrame.
-        format: See `read_interactions`, as all others.
-        user_column: Name of a column.
-        item_column: Likewise.
-        time_column: Likewise.
-        rating_column: Likewise.
-        separator: Between fields.
-        titles_path: The item table.
-        time_unit: Of the time column.
-        with_ratings: Whether ratings are needed; text always has them checked.
+        source: The file, a folder of Parquet files, or a DataFrame.
+        settings: Format and columns are read.
+        with_ratings: True if ratings are needed, None if `settings.filters` says whether; text
+            always has them checked.
+        is_streamed: True if no file must be held as a whole: only tables are read then.
+        flag: Where the user gave the file, for the messages.
+
+    Raises:
+        UserError: If the format is unknown, or there is no such file.
+    """
+    format = settings.format
+    if with_ratings is None:
+        with_ratings = settings.filters.min_rating != 0
+    pick({name: name for name in ("auto", PARQUET, *READERS)}, format, key="data.format")
+    if isinstance(source, pd.DataFrame):
+        return FrameLog(source, settings.columns, with_ratings=with_ratings)
+    if format == PARQUET or (format == "auto" and is_parquet(source)):
+        return ParquetLog(source, columns=settings.columns, with_ratings=with_ratings)
+    blocks = TextBlocks(source, flag=flag)
+    return TextLog(blocks, format=format, columns=settings.columns, is_streamed=is_streamed)
+
+
+class EventStream:
+    """The events of a log that filters leave, by batches; times in seconds where the unit is known.
+
+    Only filters that look at one event by itself are applied.
+
+    Args:
+        log: What `open_log` returned; with ratings where `min_rating` needs them.
+        settings: Time unit and filters are read.
+        source: What to call the log.
+
+    Raises:
+        UserError: If the filters contradict each other, or the unit is unknown.
+    """
+
+    def __init__(self, log: RawLog, settings: LogSettings, *, source: str) -> None:
+        self._log = log
+        self._times = BatchTimes(settings.time_unit, source=source)
+        self._filters = EventFilters(settings.filters, source=source)
+
+    def __iter__(self) -> Iterator[EventBatch]:
+        """Yields the batches.
+
+        Raises:
+            UserError: If the log is not as expected, a filter leaves nothing, or the times are in
+                another unit than they seemed to be.
+        """
+        for batch in self._log:
+            seconds = self._times.seconds(batch.times, dates=self._log.dates)
+            batch = batch._replace(times=seconds)
+            yield self._filters.kept(batch, is_epoch=self._times.is_epoch)
+        self._filters.steps()
+        self._times.check_end(has_window=self._filters.has_window)
+
+    @property
+    def reading(self) -> LogDescription:
+        """How the log was read, once all of it was."""
+        return LogDescription.of_times(
+            self._log.format, self._log.chosen, self._times.unit, self._filters.steps()
+        )
+
+
+def read_log(
+    source: FileOrFrame, settings: LogSettings = AS_IT_IS, *, with_ratings: bool | None = None
+) -> Log:
+    """Reads a log as it is, all events in the file's order.
+
+    Args:
+        source: The file, or a DataFrame.
+        settings: Repeats are not read, and no filter is applied.
+        with_ratings: See `open_log`.
 
     Raises:
         UserError: For anything wrong with the file or the settings, naming file and line.
     """
-    pick({name: name for name in ("auto", PARQUET, *READERS)}, format, key="data.format")
-    pick({AUTO: AUTO, **dict.fromkeys(TIME_UNITS, "")}, time_unit, key="data.time_unit")
-    columns = Columns(user_column, item_column, time_column, rating_column, separator_of(separator))
-    beside = Path()
-    if isinstance(path, pd.DataFrame):
-        raw, sha256 = of_frame(path, columns, with_ratings=with_ratings)
-        format, source = FRAME, "DataFrame"
-    else:
-        raw, format, sha256 = _read_file(path, format, columns, with_ratings=with_ratings)
-        source, beside = Path(path).name, Path(path).with_suffix(".item")
-    items = None
+    name = "DataFrame" if isinstance(source, pd.DataFrame) else Path(source).name
+    times = BatchTimes(settings.time_unit, source=name)
+    log = open_log(source, settings, with_ratings=with_ratings)
+    events = collect(_shown(log))
+    events = events._replace(times=times.seconds(events.times, dates=log.dates))
+    reading = LogDescription.of_times(log.format, log.chosen, times.unit)
+    items = item_table_of(source, settings.titles_path, log.format, set(events.item_ids))
+    return Log(events, reading, log.sha256, name, items, log.names)
+
+
+def _shown(log: RawLog) -> Iterator[EventBatch]:
+    """Yields the batches; the screen shows how far reading is where it takes long."""
+    with working_on("reading rows", log.size, "bytes") as reading:
+        for batch in log:
+            reading.advance(log.done - reading.done)
+            yield batch
+
+
+def item_table_of(
+    source: FileOrFrame, titles_path: FileOrFrame, format: str, item_ids: set[str]
+) -> ItemTable | None:
+    """Returns the table of a log's items, or None where there is none.
+
+    Args:
+        source: The log.
+        titles_path: The table that the user named, or "": the .item beside a .inter.
+        format: Form of the log.
+        item_ids: Raw ids of the log.
+
+    Raises:
+        UserError: If the table cannot be read, or is of other items.
+    """
     if isinstance(titles_path, pd.DataFrame) or titles_path:
-        items = read_item_table(titles_path, item_ids=set(raw.frame["item"]))
-    elif format == "inter" and beside.is_file():
-        items = read_item_table(beside)
-    frame, reading = _in_seconds(raw, format, time_unit)
-    return Log(frame, reading, sha256, source, items, raw.names)
-
-
-def _read_file(
-    path: str | os.PathLike[str], format: str, columns: Columns, *, with_ratings: bool
-) -> tuple[RawLog, str, str]:
-    """Returns what a file holds, its form and the hash of its bytes."""
-    if format == PARQUET or (format == "auto" and is_parquet(path)):
-        log = ParquetLog(path, columns=columns, with_ratings=with_ratings)
-        return read_raw(log), PARQUET, log.sha256
-    file = load_text(path)
-    format = detect_format(file, columns) if format == "auto" else format
-    return READERS[format](file, columns), format, file.sha256
-
-
-def _in_seconds(raw: RawLog, format: str, time_unit: str) -> tuple[pd.DataFrame, LogDescription]:
-    """Returns the events with times in seconds since 1970 where these are told, and how so."""
-    if "time" not in raw.frame:
-        return raw.frame, LogDescription(format, raw.columns)
-    times = raw.frame["time"].to_numpy()
-    if raw.are_dates:
-        unit = TYPED_DATES if format in (PARQUET, FRAME) else DATES
-    else:
-        unit = tell_unit(times.min(), times.max(), asked=time_unit)
-    frame = raw.frame
-    if unit.per_second != 1:
-        frame = frame.assign(time=times / unit.per_second)
-    return frame, LogDescription(format, raw.columns, unit.words, unit.is_epoch)
+        return read_item_table(titles_path, item_ids=item_ids)
+    if format != "inter" or isinstance(source, pd.DataFrame):
+        return None
+    beside = Path(source).with_suffix(".item")
+    return read_item_table(beside) if beside.is_file() else None
 
 
 def read_interactions(
-    path: str | os.PathLike[str] | pd.DataFrame,
+    source: FileOrFrame,
     *,
     format: str = "auto",
-    user_column: str = "",
-    item_column: str = "",
-    time_column: str = "",
-    rating_column: str = "",
-    separator: str = "",
+    columns: Columns = AS_IT_IS.columns,
     repeats: str = "keep",
-    titles_path: str | os.PathLike[str] | pd.DataFrame = "",
+    titles_path: FileOrFrame = "",
     time_unit: str = AUTO,
-    filters: Filters | None = None,
+    filters: Filters = AS_IT_IS.filters,
 ) -> Interactions:
-    """Reads a log, a file or a DataFrame.
-
-    Args:
-        path: The file, or a pandas DataFrame: see `frames.of_frame`.
-        format: A key of `READERS`, "parquet", or "auto": see `text_forms`.
-        user_column: Name of the user column of a table; "" tries the usual names.
-        item_column: Name of the item column.
-        time_column: Name of the time column, numbers or ISO 8601 dates; "none": there may be one,
-            do not read it.
-        rating_column: Name of the rating column, numbers, used by a filter alone; "none" as above.
-        separator: The character between a table's fields, or "tab"; "" detects.
-        repeats: "keep" or "drop" all but a user's oldest event with an item.
-        titles_path: The item table, a file or a DataFrame: see `item_table.read_item_table`; ""
-            takes the .item beside a .inter where there is one.
-        time_unit: Of times that are numbers, a key of `TIME_UNITS`; "auto": see `times`.
-        filters: What the log is reduced to.
+    """Reads a log, a file or a DataFrame; see `LogSettings` for the arguments.
 
     Raises:
         UserError: For anything wrong with the file or the settings, naming file and line.
     """
     pick({name: name for name in REPEATS}, repeats, key="data.repeats")
-    filters = filters or Filters()
-    log = read_log(
-        path,
-        format=format,
-        user_column=user_column,
-        item_column=item_column,
-        time_column=time_column,
-        rating_column=rating_column,
-        separator=separator,
-        titles_path=titles_path,
-        time_unit=time_unit,
-        with_ratings=filters.min_rating != 0,
-    )
+    settings = LogSettings(format, columns, repeats, titles_path, time_unit, filters)
+    log = read_log(source, settings)
     return interactions_of(log, filters, repeats=repeats)
 
 
@@ -177,14 +235,14 @@ def interactions_of(log: Log, filters: Filters, *, repeats: str = "keep") -> Int
         UserError: If they leave nothing, or need a column that is not there.
     """
     left = apply_filters(
-        log.frame,
+        log.events,
         filters,
         repeats=repeats,
         is_epoch=log.reading.is_epoch,
         source=log.source,
     )
     return build_interactions(
-        left.frame,
+        left.events,
         sha256=log.sha256,
         source=log.source,
         repeats=left.repeats,
@@ -192,18 +250,3 @@ def interactions_of(log: Log, filters: Filters, *, repeats: str = "keep") -> Int
         reading=log.reading._replace(steps=left.steps),
         num_repeats_dropped=left.num_repeats_dropped,
     )
-
-
-def separator_of(text: str) -> str:
-    """Returns the character that `data.separator` names.
-
-    Raises:
-        UserError: If it is none.
-    """
-    character = {"tab": "\t", "\\t": "\t"}.get(text, text)
-    if len(character) > 1 or character in ('"', "\n", "\r"):
-        raise UserError(
-            "`data.separator` must be one character other than a quote, or tab. "
-            f"Received: {text!r}."
-        )
-    return character

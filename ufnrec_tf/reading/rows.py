@@ -11,29 +11,29 @@ from typing import Any
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.reading.text_files import TextFile
 
-_TOLD_BY = 1000
+_FIRST_OBJECTS = 1000
 _KINDS = {type(None): "null", bool: "true or false", list: "an array"}
 
 
 def looks_like_json(first_line: str) -> bool:
-    """Whether a file that begins with this line holds an object a line."""
+    """Returns True if a file that begins with this line holds an object a line."""
     text = first_line.strip()
     try:
         return text.startswith("{") and isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
-        return text.startswith(('{"', '{ "'))  # broken, which its reader tells
+        return text.startswith(('{"', '{ "'))  # broken: its reader says how
 
 
 def names_of(file: TextFile) -> list[str]:
     """Returns the keys of the first thousand objects, nested values left out.
 
-    Not of the first alone, since a key may be missing in some.
+    Not only of the first, since a key may be missing in some.
 
     Raises:
         UserError: If one of these lines is no object.
     """
     names: dict[str, None] = {}
-    start = file.data.split(b"\n", _TOLD_BY)[:_TOLD_BY]
+    start = file.data.split(b"\n", _FIRST_OBJECTS)[:_FIRST_OBJECTS]
     for _, row in objects(file, (line.decode() for line in start)):
         flat = (key for key, value in row.items() if not isinstance(value, list | dict))
         names.update(dict.fromkeys(flat))
@@ -80,7 +80,7 @@ def _object(file: TextFile, text: str, line: int) -> dict[str, Any]:
             "line (an array of objects becomes such lines by: jq -c '.[]' FILE).",
             line=line,
         )
-    # JSON alone can name these by an escape; no other form of file can hold them.
+    # Only JSON can name these, by an escape; no other form of file can hold them.
     if "\\u" in text and any(_is_odd(value) for value in found.values() if isinstance(value, str)):
         raise file.error(
             "a text with a NUL or with half of a surrogate pair (\\u0000, \\ud800 ...): expected "
@@ -105,7 +105,7 @@ _AT_A_TIME = 10_000
 Row = tuple[int, list[str]]
 """Number of a row's first line, and its fields."""
 Header = tuple[int | None, list[str]]
-"""Likewise; None where the names do not stand in a line."""
+"""Number of the header's line, None where the names do not stand in a line; and the names."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,11 @@ class Table:
     """A table's layout.
 
     Attributes:
-        names: Of the columns, types and outer spaces removed.
+        names: The names of the columns, types and outer spaces removed.
         separator: One character; two of a .dat file; "" of JSON lines.
         is_quoted: True where "..." may hold separators and line ends, as in CSV.
-        has_header: Whether the first row is the names.
-        is_json: Whether a line is an object whose keys are the names.
+        has_header: True if the first row is the names.
+        is_json: True if a line is an object whose keys are the names.
     """
 
     names: list[str]
@@ -196,5 +196,5 @@ def header_line(file: TextFile, found: Iterator[Row]) -> int:
 
 
 def _is_blank(row: list[str], separator: str) -> bool:
-    """Whether a row's line is white space only, as `TextFile.first_line` sees it."""
+    """Returns True if a row's line is white space only, as `TextFile.first_line` sees it."""
     return (len(row) < 2 or separator.isspace()) and not any(map(str.strip, row))

@@ -14,11 +14,10 @@ from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic.planted import PlantedData, planted
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.filters import Filters
-from ufnrec_tf.reading.prepare.event_stream import LogSettings
 from ufnrec_tf.reading.prepare.prepared_folder import read_manifest, read_prepared
 from ufnrec_tf.reading.published.cache import DownloadOptions, obtain
 from ufnrec_tf.reading.published.datasets import find_dataset
-from ufnrec_tf.reading.readers import Log, interactions_of, read_log, separator_of
+from ufnrec_tf.reading.readers import Log, LogSettings, interactions_of, read_log
 
 PLANTED = "planted"
 MOST_TIMES = 5_000_000
@@ -94,7 +93,7 @@ def load(
 
 
 def is_raw(config: ConfigDict, path: str) -> bool:
-    """Whether the configuration and `--data` name a log, so no planted one and no prepared folder.
+    """Returns True if the data are a log: not a planted one, and no prepared folder.
 
     Raises:
         UserError: If both name data, or a published log is of no known name.
@@ -105,7 +104,7 @@ def is_raw(config: ConfigDict, path: str) -> bool:
 
 
 def _is_given(config: ConfigDict, path: str | pd.DataFrame) -> bool:
-    """Whether there is a path or a frame, rather than a name, of data."""
+    """Returns True if the data are a path or a frame rather than a name."""
     name = config.data.name
     if name and name != PLANTED:
         find_dataset(name, others=(PLANTED,))
@@ -127,35 +126,39 @@ def read_source_log(
 ) -> Log:
     """Returns a log before it is filtered, read as the `data` section says.
 
-    A published one that `data.name` names is had from its publisher the first time.
+    A published one that `data.name` names is downloaded the first time.
 
     Args:
         config: The `data` section is read.
         path: The file, or a frame; empty where `data.name` names a published log.
-        with_ratings: Whether ratings are wanted though no filter needs them.
+        with_ratings: True if ratings are needed though no filter reads them.
         items: The item table; None: `data.titles` names its file.
 
     Raises:
-        UserError: If the file is at fault, or cannot be had.
+        UserError: If the file is at fault, or cannot be downloaded.
     """
     data = config.data
     name, titles = "", data.titles if items is None else items
     if isinstance(path, str) and not path:
         name, path, own_titles = _obtained(config)
         titles = data.titles or own_titles
-    log = read_log(
-        path,
-        format=data.format,
-        user_column=data.user_column,
-        item_column=data.item_column,
-        time_column=data.time_column,
-        rating_column=data.rating_column,
-        separator=data.separator,
-        titles_path=titles,
-        time_unit=data.time_unit,
-        with_ratings=with_ratings or data.min_rating != 0,
-    )
+    settings = settings_of(config)._replace(titles_path=titles)
+    log = read_log(path, settings, with_ratings=with_ratings or data.min_rating != 0)
     return log._replace(source=name) if name else log
+
+
+def settings_of(config: ConfigDict) -> LogSettings:
+    """Returns how the configuration's `data` section reads a log.
+
+    Raises:
+        UserError: If the separator is no character.
+    """
+    data = config.data
+    names = (data.user_column, data.item_column, data.time_column, data.rating_column)
+    columns = Columns(*names, data.separator)
+    return LogSettings(
+        data.format, columns, data.repeats, data.titles, data.time_unit, filters_of(config)
+    )
 
 
 def _obtained(config: ConfigDict) -> tuple[str, str, str]:
@@ -205,18 +208,17 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
 def large_log(config: ConfigDict, path: str) -> tuple[str, LogSettings]:
     """Returns the log that `--data` or `data.name` names, and how the `data` section reads it.
 
-    A published one is had from its publisher the first time.
+    A published one is downloaded the first time.
 
     Raises:
-        UserError: If both name data, none can be had, or the separator is no character.
+        UserError: If both name data, none can be downloaded, or the separator is no character.
     """
-    data, titles = config.data, config.data.titles
-    names = (data.user_column, data.item_column, data.time_column, data.rating_column)
-    columns = Columns(*names, separator_of(data.separator))
-    if not _is_given(config, path):
-        if data.name == PLANTED:
-            raise UserError("--config.data.name=planted: is made anew by each run. Give a log.")
-        _, path, own_titles = _obtained(config)
-        titles = titles or own_titles
-    filters = filters_of(config)
-    return path, LogSettings(data.format, columns, data.repeats, titles, data.time_unit, filters)
+    settings = settings_of(config)
+    if _is_given(config, path):
+        return path, settings
+    if config.data.name == PLANTED:
+        raise UserError(
+            f"--config.data.name={PLANTED}: each run draws it anew. Give a log to prepare."
+        )
+    _, path, own_titles = _obtained(config)
+    return path, settings._replace(titles_path=settings.titles_path or own_titles)

@@ -1,10 +1,13 @@
-"""A user's text file as bytes, checked: what every reader starts from."""
+"""A text file as checked bytes, by blocks or whole: what every reader of text starts from."""
 
 import hashlib
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from ufnrec_tf.common.errors import UserError
 # Only these separate fields: an id may hold a no-break space or any other Unicode space.
 _SPACES = b" \t\n\r\x0b\x0c"
 _IS_SPACE = np.isin(np.arange(256), list(_SPACES))
+_NO_SPACE = re.compile(rb"[^ \t\n\r\x0b\x0c]")
 
 _MAGIC = {
     b"\x1f\x8b": "gzip-compressed: decompress it first (gunzip FILE)",
@@ -20,10 +24,33 @@ _MAGIC = {
     b"PK\x05\x06": "an empty zip archive: expected a text file",
     b"\xfd7zXZ\x00": "xz-compressed: decompress it first (unxz FILE)",
     b"(\xb5/\xfd": "zstd-compressed: decompress it first (unzstd FILE)",
-    b"PAR1": "a parquet file: give --config.data.format=auto or parquet, where it is the log",
+    b"PAR1": "a parquet file: give --config.data.format=auto or parquet, where it is the log; "
+    "if that was given, it is cut short: copy it again",
 }
 BOM = b"\xef\xbb\xbf"
 """Byte order mark of UTF-8."""
+
+_EXPECTED = {
+    "--data": "one event or one user a line",
+    "--histories": "histories, one a line, or one event a line",
+}
+
+BLOCK_BYTES = 8 << 20
+"""Read at a time. Rows with quotes become Python objects, 10 times as large."""
+
+_MOST_LINE_BYTES = 64 << 20
+
+
+class LineError(UserError):
+    """Bad input in one line of a file.
+
+    Attributes:
+        line: Its number, from 1.
+    """
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +60,7 @@ class TextFile:
     Attributes:
         path: The path as the user gave it.
         data: The bytes, valid UTF-8 without NUL, byte order mark removed.
-        sha256: Of the bytes on disk, byte order mark included.
+        sha256: The hash of the bytes on disk, byte order mark included.
     """
 
     path: str
@@ -46,9 +73,10 @@ class TextFile:
         return Path(self.path).name
 
     def error(self, message: str, *, line: int | None = None) -> UserError:
-        """Returns, for the caller to raise, an error that names the file and the line (from 1)."""
-        where = self.path if line is None else f"{self.path}, line {line}"
-        return UserError(f"{where}: {message}")
+        """Returns the error that names the file and, where there is one, the line (from 1)."""
+        if line is None:
+            return UserError(f"{self.path}: {message}")
+        return LineError(f"{self.path}, line {line}: {message}", line)
 
     @cached_property
     def field_counts(self) -> np.ndarray:
@@ -70,9 +98,107 @@ class TextFile:
 
     def first_line(self) -> tuple[int, str]:
         """Returns the number and the text of the first line that is not blank."""
-        line = int(np.argmax(self.field_counts > 0)) + 1
-        text = self.data.split(b"\n", line)[line - 1]
-        return line, text.decode().rstrip("\r")
+        found = _NO_SPACE.search(self.data)
+        place = found.start() if found else 0
+        end = self.data.find(b"\n", place)
+        start = self.data.rfind(b"\n", 0, place) + 1
+        text = self.data[start : len(self.data) if end < 0 else end]
+        return self.data.count(b"\n", 0, place) + 1, text.decode().rstrip("\r")
+
+
+class Block(NamedTuple):
+    """Some lines of a file.
+
+    Attributes:
+        data: UTF-8 text without NUL; ends with a line end, unless the file does not.
+        first_line: Number of its first line in the file, from 1.
+    """
+
+    data: bytes
+    first_line: int
+
+
+class TextBlocks:
+    """Goes through a text file once, `BLOCK_BYTES` at a time.
+
+    Memory is that of a block, and of the longest line.
+
+    Args:
+        path: The file.
+        flag: Where the user gave it, for the messages.
+
+    Attributes:
+        name: The path.
+        size: Bytes of the file; 0 where it has no size.
+        num_bytes: Bytes read so far.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, flag: str = "--data") -> None:
+        self.name = os.fspath(path)
+        try:
+            self.size = os.stat(self.name).st_size
+        except (OSError, ValueError) as error:
+            raise read_error(self.name, error, flag=flag) from None
+        self.num_bytes = 0
+        self._flag = flag
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the bytes read so far: of the file, once all blocks were taken."""
+        return self._digest.hexdigest()
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yields the blocks in order, the byte order mark removed.
+
+        Raises:
+            UserError: If the file is missing, a directory, unreadable, empty, compressed, or is
+                not UTF-8 text, naming line and byte.
+        """
+        line, offset = 1, 0
+        for data in self._whole_lines():
+            if not offset:
+                check_is_text(self.name, data, flag=self._flag)
+            check_utf8(self.name, data, first_line=line, first_offset=offset)
+            yield Block(data if offset else data.removeprefix(BOM), line)
+            line += data.count(b"\n")
+            offset += len(data)
+
+    def _whole_lines(self) -> Iterator[bytes]:
+        """Yields pieces of the file that end where a line does."""
+        if os.path.isdir(self.name):
+            raise UserError(f"{self.name}: is a directory: expected a file; name one inside it.")
+        rest = b""
+        try:
+            with open(self.name, "rb") as file:
+                while chunk := file.read(BLOCK_BYTES):
+                    self._digest.update(chunk)
+                    self.num_bytes += len(chunk)
+                    cut = chunk.rfind(b"\n") + 1
+                    if cut:
+                        yield rest + chunk[:cut]
+                        rest = chunk[cut:]
+                    else:
+                        rest += chunk
+                        self._check_length(rest)
+        except (OSError, ValueError) as error:
+            raise read_error(self.name, error, flag=self._flag) from None
+        if len(rest) == self.num_bytes:
+            rest = rest.replace(b"\r", b"\n")  # the lone line ends of old spreadsheets
+            yield rest  # even where the file is empty, so that it is refused
+        elif rest:
+            yield rest
+
+    def _check_length(self, rest: bytes) -> None:
+        if len(rest) > _MOST_LINE_BYTES:
+            raise UserError(
+                f"{self.name}: a line of more than {_MOST_LINE_BYTES >> 20} MiB: expected one "
+                "event a line, ended by a newline; if the lines end in carriage returns, convert "
+                "the file first (tr '\\r' '\\n')."
+            )
 
 
 def load_text(path: str | os.PathLike[str], *, flag: str = "--data") -> TextFile:
@@ -83,45 +209,30 @@ def load_text(path: str | os.PathLike[str], *, flag: str = "--data") -> TextFile
         flag: Where the user gave it, for the messages.
 
     Raises:
-        UserError: If the file is missing, a directory, unreadable, empty, compressed, or is not
-            UTF-8 text.
+        UserError: See `TextBlocks`.
     """
-    name = os.fspath(path)
-    data = _read_bytes(name, flag)
-    sha256 = hashlib.sha256(data).hexdigest()
-    check_is_text(name, data, flag=flag)
-    if b"\n" not in data:
-        data = data.replace(b"\r", b"\n")  # the lone line ends of old spreadsheets
-    check_utf8(name, data)  # byte order mark included, so that offsets are those on disk
-    return TextFile(path=name, data=data.removeprefix(BOM), sha256=sha256)
+    blocks = TextBlocks(path, flag=flag)
+    data = b"".join(block.data for block in blocks)
+    return TextFile(path=blocks.name, data=data, sha256=blocks.sha256)
 
 
 def check_is_text(name: str, data: bytes, *, flag: str = "--data") -> None:
-    """Refuses the start of a file, or all of it, that is compressed, or empty.
+    """Refuses the start of a file, or all of it, that is compressed or empty.
 
     Raises:
-        UserError: Telling what it is instead of text.
+        UserError: If it is; says what it is instead of text.
     """
     for magic, what in _MAGIC.items():
         # An id may begin with the letters of parquet; text never has a NUL, parquet always.
         if data.startswith(magic) and (magic != b"PAR1" or b"\0" in data):
             raise UserError(f"{name}: expected text, but it is {what.replace('FILE', name)}.")
     if not data.removeprefix(BOM).strip(_SPACES):
-        what = "one event or one user a line" if flag == "--data" else "a header and rows"
+        what = _EXPECTED.get(flag, "a header and rows")
         raise UserError(f"{name}: the file is empty: expected {what}; give another as {flag}.")
 
 
-def _read_bytes(name: str, flag: str) -> bytes:
-    if os.path.isdir(name):
-        raise UserError(f"{name}: is a directory: expected a file; name one inside it.")
-    try:
-        return Path(name).read_bytes()
-    except (OSError, ValueError) as error:
-        raise read_error(name, error, flag=flag) from None
-
-
 def read_error(name: str, error: Exception, *, flag: str = "--data") -> UserError:
-    """Returns, for the caller to raise, what to tell when a file cannot be opened or read."""
+    """Returns the error for a file that cannot be opened or read."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"{name}: no such file: check the path given as {flag}.")
     reason = getattr(error, "strerror", None) or error

@@ -18,8 +18,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.saved_model import read_metadata
 from ufnrec_tf.export.versions import damaged_error
 from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
-from ufnrec_tf.recommend.histories import Histories, open_histories
-from ufnrec_tf.recommend.history_groups import History
+from ufnrec_tf.recommend.histories import Histories, History
 from ufnrec_tf.recommend.output import (
     checked_output,
     format_of,
@@ -45,7 +44,7 @@ class RecommendSummary(NamedTuple):
     """The counts of what `recommend` read and wrote.
 
     Attributes:
-        form: The form of the input: "histories" (one a line), "rows" (`user,item`) or "train".
+        form: The kind of the histories; see `Histories.kind`.
         num_histories: Histories read, empty ones included.
         num_ids: Item ids read.
         num_unknown_ids: Item ids that the model does not know; they were dropped.
@@ -63,7 +62,7 @@ class RecommendSummary(NamedTuple):
 
 def recommend(
     export_dir: str | os.PathLike[str],
-    histories: str | os.PathLike[str] | Histories,
+    histories: Histories,
     output_path: str | os.PathLike[str],
     *,
     top_k: int,
@@ -71,10 +70,10 @@ def recommend(
     scorer: ExactScorer | None = None,
     display: Display | None = None,
 ) -> RecommendSummary:
-    """Writes the `top_k` best items of each history of a file, by only the exported model.
+    """Writes the `top_k` best items of each history, by the exported model.
 
-    The forms of the input are those of `histories.py`. Ids that the model does not know are
-    dropped and counted. Memory is bounded by the batch and 8 bytes a user.
+    Ids that the model does not know are dropped and counted; memory is bounded by the batch,
+    whatever the number of histories.
 
     Output: columns `user,rank,item,score`, and `title` where the export has titles; `row`, the
     number of the line from 1, instead of `user` where the input has one history a line. The
@@ -85,7 +84,7 @@ def recommend(
 
     Args:
         export_dir: Version folder of the export, such as `export/1`.
-        histories: Input file, read up to three times; or histories of another source.
+        histories: What to recommend for; see `reading/histories.py` for those of a file.
         output_path: Output file, replaced where it exists; its folder must exist.
         top_k: Recommendations a history, 1 or more.
         batch_size: Histories scored at once, at most.
@@ -104,10 +103,7 @@ def recommend(
             raise UserError(f"{flag} must be a positive integer. Received: {value}.")
     export_dir = Path(export_dir)
     num_items = int(read_metadata(export_dir)["num_items"])
-    input_path = None if isinstance(histories, Histories) else Path(histories)
-    if not isinstance(histories, Histories):
-        histories = open_histories(Path(histories))
-    output = checked_output(Path(output_path), input_path)
+    output = checked_output(Path(output_path), histories.path)
     scorer = scorer or ExactScorer(load_model(export_dir))
     titles = read_titles(export_dir)
     run = _OutputRun(

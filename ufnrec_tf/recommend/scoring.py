@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import damaged_error
-from ufnrec_tf.recommend.history_groups import History
+from ufnrec_tf.recommend.histories import History
 
 # Floats of one call's scores and ids of one call's histories: bound memory where there are a
 # million items, or a history is very long.

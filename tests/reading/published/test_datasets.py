@@ -372,7 +372,7 @@ def test_two_processes_at_once_download_once(publisher):
     code = (
         "import sys\n"
         "from ufnrec_tf.reading.published.cache import DownloadOptions, obtain\n"
-        "from ufnrec_tf.display import Display\n"
+        "from ufnrec_tf.common.display import Display\n"
         "named = obtain('steam', DownloadOptions(*sys.argv[1:]), display=Display())\n"
         "print(named.manifest['interactions'])\n"
     )
@@ -515,7 +515,7 @@ def test_the_command_line_prepares_and_inspects_a_data_set_by_name(publisher, tm
         assert run(*mode, *settings, f"--data={path}") == 1
         assert "both name the data" in capfd.readouterr().err
     assert run("--mode=prepare", "--config.data.name=planted", f"--workdir={path}.d") == 1
-    assert "planted: is made anew" in capfd.readouterr().err
+    assert "planted: each run draws it anew" in capfd.readouterr().err
 
 
 def test_and_its_items(publisher):

@@ -1,4 +1,4 @@
-"""--mode=inspect: what would be read of a log, problems first, with what mends them."""
+"""--mode=inspect: how a log would be read; its problems, and the flags that mend them."""
 
 import shlex
 from pathlib import Path
@@ -35,13 +35,13 @@ _WEIGHT_BYTES = 16
 def inspect(
     config: ConfigDict, path: str, *, output: str, arguments: list[str], display: Display
 ) -> None:
-    """Shows what a run with these settings would read.
+    """Shows how a run with these settings would read its log.
 
     Args:
         config: The configuration.
         path: What --data names: a file, a prepared folder, or empty.
         output: File to write all of it to as JSON; empty: none.
-        arguments: Of the command line, for the command to train with.
+        arguments: The command line's arguments, for the command to train with.
         display: The screen.
 
     Raises:
@@ -58,7 +58,7 @@ def inspect(
         *problems_of(data),
         *(() if log is None or config.data.min_rating else unused_of(log)),
     ]
-    filters = what_ifs(data, frame=None if log is None else log.frame)
+    filters = what_ifs(data, log=None if log is None else log.events)
     found = {
         "source": data.source,
         "sha256": data.sha256,
@@ -107,15 +107,21 @@ def _others(log: Log) -> dict[str, list[str]]:
 
 
 def _first_rows(log: Log) -> list[dict[str, Any]]:
-    rows = log.frame.head(_FIRST_ROWS).to_dict("records")
-    for row in rows:
-        if "time" in row and log.reading.is_epoch:
-            row["time"] = as_text(row["time"])
-    return [{str(role): value for role, value in row.items()} for row in rows]
+    events = log.events
+    columns = {
+        "user": events.user_ids[events.users[:_FIRST_ROWS]],
+        "item": events.item_ids[events.items[:_FIRST_ROWS]],
+        "time": events.times,
+        "rating": events.ratings,
+    }
+    shown = {k: v[:_FIRST_ROWS].tolist() for k, v in columns.items() if v is not None}
+    if "time" in shown and log.reading.is_epoch:
+        shown["time"] = [as_text(time) for time in shown["time"]]
+    return [dict(zip(shown, row, strict=True)) for row in zip(*shown.values(), strict=True)]
 
 
 def _memory(config: ConfigDict, data: Interactions) -> dict[str, int]:
-    """Returns what a run would hold in memory beside TensorFlow itself, in bytes, about."""
+    """Returns the bytes that a run would hold in memory beside TensorFlow itself, about."""
     settings = config.memory
     rows = transitions(
         data,

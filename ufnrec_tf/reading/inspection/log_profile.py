@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
+from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import Interactions, is_first_of_pair
 from ufnrec_tf.data.item_sets import distinct_in_ranges
 from ufnrec_tf.reading.filters import core
@@ -14,7 +14,7 @@ K_CORE = 5
 
 
 class WhatIf(NamedTuple):
-    """What a filter would leave.
+    """The events that a filter would leave.
 
     Attributes:
         flag: The filter.
@@ -28,7 +28,7 @@ class WhatIf(NamedTuple):
 
 
 def profile(data: Interactions) -> dict[str, Any]:
-    """Returns what a log is in numbers that JSON can hold.
+    """Returns the numbers of a log, fit for JSON.
 
     `lengths` and `item_events` are the quantiles of `QUANTILES`; `density` is the share of user x
     item cells with an event; `gini` is that of the items' events, 0 where all have as many.
@@ -61,12 +61,12 @@ def gini(counts: np.ndarray) -> float:
     ) / len(ordered)
 
 
-def what_ifs(data: Interactions, *, frame: pd.DataFrame | None = None) -> list[WhatIf]:
-    """Returns what some filters, each by itself, would leave of the events.
+def what_ifs(data: Interactions, *, log: EventBatch | None = None) -> list[WhatIf]:
+    """Returns the counts that some filters, each by itself, would leave.
 
     Args:
         data: The events.
-        frame: The file's rows before any filter, for their ratings, or None.
+        log: The file's events before any filter, for their ratings, or None.
     """
     users, items = data.users, data.items
     is_first = is_first_of_pair(users, items)
@@ -76,12 +76,10 @@ def what_ifs(data: Interactions, *, frame: pd.DataFrame | None = None) -> list[W
         WhatIf("--config.data.min_length=3", _counts(data, data.lengths[users] >= 3)),
         WhatIf(f"--config.data.k_core={K_CORE}", _counts(data, is_core), rounds),
     ]
-    if frame is not None and "rating" in frame:
-        threshold = float(frame["rating"].median())
-        left = frame[frame["rating"] >= threshold]
-        counts = {"users": left["user"].nunique(), "items": left["item"].nunique()}
-        flag = f"--config.data.min_rating={threshold:g}"
-        found.insert(0, WhatIf(flag, {"events": len(left), **counts}))
+    if log is not None and log.ratings is not None:
+        threshold = float(np.median(log.ratings))
+        left = log.kept(log.ratings >= threshold)
+        found.insert(0, WhatIf(f"--config.data.min_rating={threshold:g}", left.counts))
     return found
 
 
@@ -96,7 +94,7 @@ def transitions(data: Interactions, *, max_length: int, takes_last: bool) -> int
     Args:
         data: The events, of which each user's last two are held out.
         max_length: Transitions of a window.
-        takes_last: Whether a user has one window, the newest, or all.
+        takes_last: True if a user has only one window, the newest.
     """
     lengths = np.maximum(data.lengths - 2 * (data.lengths >= 3) - 1, 0)
     return int((np.minimum(lengths, max_length) if takes_last else lengths).sum())

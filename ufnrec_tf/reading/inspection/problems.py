@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.text import percent, plain
+from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.times import TIME_UNITS, as_text, lie_in, tell_unit
 from ufnrec_tf.reading.readers import Log
@@ -24,10 +25,10 @@ class Problem(NamedTuple):
     """Something odd.
 
     Attributes:
-        name: Of its kind, for programs.
-        words: What it is, and what it does.
-        share: How much of what is looked at is concerned, 0..1.
-        remedies: What mends it: flags, or advice where there is none.
+        name: Name of its kind, for programs.
+        words: The problem and its effect.
+        share: Share of the rows, events, users or ids concerned, 0..1.
+        remedies: Flags that mend it, or advice where there is none.
     """
 
     name: str
@@ -37,17 +38,17 @@ class Problem(NamedTuple):
 
 
 def problems_of_log(log: Log) -> list[Problem]:
-    """Returns what is odd about a file as it is, before any filter."""
-    return [*_mixed_units(log), *_rows_twice(log.frame), *_order_of_file(log)]
+    """Returns the problems of a file as it is, before any filter."""
+    return [*_mixed_units(log), *_rows_twice(log.events), *_order_of_file(log)]
 
 
 def unused_of(log: Log) -> list[Problem]:
-    """Returns what a file holds that its reading makes no use of."""
+    """Returns the columns that could be used and are not."""
     return [*_unused_ratings(log)]
 
 
 def problems_of(data: Interactions) -> list[Problem]:
-    """Returns what is odd about the events that are left."""
+    """Returns the problems of the events that are left."""
     return [
         *_ties(data),
         *_repeats(data),
@@ -60,12 +61,13 @@ def problems_of(data: Interactions) -> list[Problem]:
     ]
 
 
-def _rows_twice(frame: pd.DataFrame) -> Iterator[Problem]:
-    if "time" not in frame:
+def _rows_twice(log: EventBatch) -> Iterator[Problem]:
+    if log.times is None:
         return
-    count = int(frame[["user", "item", "time"]].duplicated().sum())
+    rows = pd.DataFrame({"user": log.users, "item": log.items, "time": log.times})
+    count = int(rows.duplicated().sum())
     if count:
-        share = count / len(frame)
+        share = count / len(rows)
         yield Problem(
             "duplicate_rows",
             f"{count:,} rows ({percent(share)}) say again what another says: same user, item and "
@@ -77,9 +79,9 @@ def _rows_twice(frame: pd.DataFrame) -> Iterator[Problem]:
 
 def _unused_ratings(log: Log) -> Iterator[Problem]:
     name = log.reading.columns.get("rating")
-    if name is None or "rating" not in log.frame:
+    ratings = log.events.ratings
+    if name is None or ratings is None:
         return
-    ratings = log.frame["rating"].to_numpy()
     low, middle, high = np.quantile(ratings, [0, 0.5, 1])
     if low == high:
         return
@@ -95,7 +97,8 @@ def _unused_ratings(log: Log) -> Iterator[Problem]:
 
 
 def _order_of_file(log: Log) -> Iterator[Problem]:
-    if "time" not in log.frame:
+    users, times = log.events.users, log.events.times
+    if times is None:
         left = [plain(name) for name in log.names if name not in log.reading.columns.values()]
         unread = f", of those not read: {', '.join(left[:12])}" if left else ""
         yield Problem(
@@ -105,9 +108,7 @@ def _order_of_file(log: Log) -> Iterator[Problem]:
             (f"--config.data.time_column=NAME{unread}" if left else "a file with a time column",),
         )
         return
-    times = log.frame["time"].to_numpy()
     count = int(np.count_nonzero(times[1:] < times[:-1]))
-    users = pd.factorize(log.frame["user"])[0]
     order = np.argsort(users, kind="stable")
     is_same = users[order][1:] == users[order][:-1]
     own = int(np.count_nonzero((times[order][1:] < times[order][:-1]) & is_same))
@@ -124,9 +125,9 @@ def _order_of_file(log: Log) -> Iterator[Problem]:
 
 
 def _mixed_units(log: Log) -> Iterator[Problem]:
-    if "time" not in log.frame or log.reading.is_epoch:
+    times = log.events.times
+    if times is None or log.reading.is_epoch:
         return
-    times = log.frame["time"].to_numpy()
     middle = float(np.median(times))
     unit = tell_unit(middle, middle)
     if not unit.is_epoch:
@@ -175,7 +176,7 @@ def _repeats(data: Interactions) -> Iterator[Problem]:
             if step.name == "repeats"
         )
         if before:
-            return  # dropped, and told among the filters
+            return  # dropped, and shown among the filters
         share = data.num_repeats / data.num_events
         yield Problem(
             "repeats",

@@ -16,9 +16,10 @@ import numpy as np
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import held_workdir, write_error
+from ufnrec_tf.data.events import RawIds
 from ufnrec_tf.data.items import items_of
 from ufnrec_tf.data.log_description import of_json, reading_lines
-from ufnrec_tf.reading.prepare.event_stream import LargeLog, LogSettings
+from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.prepare.prepared_folder import (
     AGAIN,
     ITEMS,
@@ -32,9 +33,10 @@ from ufnrec_tf.reading.prepare.prepared_folder import (
     write_shard,
 )
 from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, shard_of
+from ufnrec_tf.reading.readers import LogSettings
 
 SHARD_BYTES = 64 << 20
-"""Of the log, about, that go into one shard; sorting it takes some four times as much memory."""
+"""Bytes of the log, about, that go into one shard; sorting takes four times as much memory."""
 
 MOST_SHARDS = 512
 """Files that pass 1 holds open; a log above 32 GB has larger shards."""
@@ -44,7 +46,7 @@ _OWN = (".lock", HIDDEN, ITEMS, f".{MANIFEST}.new")
 
 
 def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display) -> None:
-    """Turns a log into a prepared folder; one that is finished is told to be so.
+    """Turns a log into a prepared folder; says so where the folder is finished already.
 
     Args:
         path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of Parquet files.
@@ -121,7 +123,7 @@ def _clear(folder: Path) -> bool:
         return False
     for path in [*folder.glob("shard-*.parquet"), *(folder / name for name in _OWN[2:])]:
         path.unlink(missing_ok=True)
-    # Last, since it is what tells whose the other files are.
+    # Last, since it shows whose the other files are.
     shutil.rmtree(folder / HIDDEN)
     return True
 
@@ -164,19 +166,19 @@ def _write(log: LargeLog, hidden: Path, display: Display) -> Manifest:
 
 def _fill(log: LargeLog, buckets: UserBuckets, display: Display) -> tuple[list[str], bool]:
     """Puts every event into its bucket; returns raw ids by internal id, and if there are times."""
-    numbers: dict[str, int] = {}
-    has_times = False
+    items = RawIds()
+    has_times, num_events = False, 0
     bar = ProgressBar(display, label="reading", total=log.size, done=0)
     try:
         for batch in log:
-            internal = [numbers.setdefault(item, len(numbers) + 1) for item in batch.item_ids]
-            buckets.add(batch, np.array(internal, np.int32)[batch.items])
+            buckets.add(batch, items.numbers_of(batch.item_ids)[batch.items] + 1)
             has_times = batch.times is not None
-            bar.update(log.done, f"{log.num_events:,} events, {len(numbers):,} items")
+            num_events += batch.num_events
+            bar.update(log.done, f"{num_events:,} events, {len(items):,} items")
     finally:
         buckets.close()
         bar.close(log.done)
-    return list(numbers), has_times
+    return items.as_array().tolist(), has_times
 
 
 def _show(folder: Path, display: Display) -> None:

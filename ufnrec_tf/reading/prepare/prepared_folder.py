@@ -34,7 +34,7 @@ class Shard(NamedTuple):
         offsets: int64 [U + 1]; user u's events are `items[offsets[u]:offsets[u + 1]]`.
         items: int32 [E], internal ids of the whole log, from 1.
         times: float64 [E], or None where the log has none.
-        repeats: int32 [U], events whose item the user had had before, counted before any drop.
+        repeats: int32 [U], events that repeat an item of their user, counted before any drop.
     """
 
     user_ids: np.ndarray
@@ -45,16 +45,16 @@ class Shard(NamedTuple):
 
 
 class FileEntry(NamedTuple):
-    """What the manifest says of a file.
+    """An entry of the manifest: one file.
 
     Attributes:
-        file: Its name.
-        num_bytes: Its size.
-        sha256: Of its bytes.
-        content_sha256: Of the values in it, whatever version of Parquet wrote them.
+        file: The name.
+        num_bytes: The size.
+        sha256: The hash of its bytes.
+        content_sha256: The hash of the values, whatever version of Parquet wrote them.
         users: Users in it; 0 for the items.
         events: Events in it; 0 for the items.
-        repeats: Sum of `Shard.repeats`.
+        repeats: The sum of `Shard.repeats`.
     """
 
     file: str
@@ -67,14 +67,14 @@ class FileEntry(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What a prepared folder holds.
+    """The contents of a prepared folder.
 
     Attributes:
-        content_sha256: Of the content hashes of all files: identifies the data.
-        source: Of the log: name, sha256, bytes, format.
-        settings: What it was read by: columns, separator, repeats, ...
-        has_times: Whether events have times.
-        num_items: V.
+        content_sha256: The hash of the content hashes of all files; it identifies the data.
+        source: The log: name, sha256, bytes.
+        settings: How it was read: columns, separator, repeats, ...
+        has_times: True if events have times.
+        num_items: Number of items.
         items: The file of the items.
         shards: The files of the users.
     """
@@ -124,7 +124,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Returns what manifest.json says.
+    """Returns the manifest of a folder.
 
     Raises:
         UserError: If it is missing, damaged or of a newer format.
@@ -261,7 +261,7 @@ def _read(folder: Path, entry: FileEntry) -> pa.Table:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({own_words(error)}). {AGAIN}") from None
-    # Parquet alone would not tell a changed value from a true one.
+    # Parquet itself does not notice a changed value.
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise UserError(
             f"{path}: damaged: {len(data):,} bytes whose hash is not the one in {MANIFEST}, which "
@@ -282,7 +282,7 @@ def _entry(
 
 
 def _content_hash(ids: np.ndarray, *arrays: np.ndarray) -> str:
-    """Returns a hash of ids and numbers that depends on their values alone."""
+    """Returns a hash of ids and numbers that depends only on their values."""
     encoded = [id.encode() for id in ids]
     digest = hashlib.sha256()
     # With the lengths, since an id may hold any character.
@@ -295,7 +295,7 @@ def _content_hash(ids: np.ndarray, *arrays: np.ndarray) -> str:
 
 
 def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "") -> Interactions:
-    """Returns what a prepared folder holds.
+    """Returns the interactions of a prepared folder.
 
     Internal item ids are those that reading the log itself gives. Users come shard by shard, in a
     shard by their first event in the log; by themselves their events are those of the log. Memory
@@ -303,7 +303,7 @@ def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "
 
     Args:
         folder: What --mode=prepare made.
-        with_times: Whether to read times, 8 bytes an event, which splits by date need.
+        with_times: True to read times, 8 bytes an event, which splits by date need.
         titles_path: Another item table than what was there then; see `read_item_table`.
 
     Raises:

@@ -1,13 +1,13 @@
-"""Events told apart by their users' hash, in files, so that each part fits into memory."""
+"""Buckets of events by their users' hash: files, each of which fits into memory."""
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import is_first_of_pair, order_events
 from ufnrec_tf.data.user_hash import owners_of
-from ufnrec_tf.reading.event_batches import EventBatch
 from ufnrec_tf.reading.prepare.prepared_folder import Shard
 
 
@@ -28,12 +28,15 @@ class UserBuckets:
         """Returns the file of a bucket."""
         return self._folder / f"bucket-{number:05d}.arrow"
 
-    def add(self, batch: EventBatch, items: np.ndarray) -> None:
+    def add(
+        self, batch: EventBatch, items: np.ndarray, *, places: np.ndarray | None = None
+    ) -> None:
         """Appends each event to the bucket of its user.
 
         Args:
             batch: The events.
             items: int32 [n], their internal items.
+            places: int64 [n], their places in the log, where these are needed.
         """
         owners = owners_of(batch.user_ids, self._num_shards)[batch.users]
         order = np.argsort(owners, kind="stable")
@@ -44,6 +47,8 @@ class UserBuckets:
             columns = {"user": ids.take(pa.array(batch.users[chosen])), "item": items[chosen]}
             if batch.times is not None:
                 columns["time"] = batch.times[chosen]
+            if places is not None:
+                columns["place"] = places[chosen]
             self._write(number, pa.record_batch({k: pa.array(v) for k, v in columns.items()}))
 
     def close(self) -> None:
@@ -75,14 +80,14 @@ def shard_of(events: pa.Table | None, *, has_times: bool, repeats: str) -> Shard
 
     Args:
         events: What `UserBuckets.take` returned.
-        has_times: Whether the log has times.
+        has_times: True if the log has times.
         repeats: keep, or drop all but a user's oldest event with an item.
     """
     if events is None:
         times = np.zeros(0) if has_times else None
         none = np.zeros(0, np.int32)
         return Shard(np.zeros(0, object), np.zeros(1, np.int64), none, times, none)
-    user_ids, users = _encoded(events["user"])
+    user_ids, users = encoded(events["user"])
     items = events["item"].to_numpy()
     times = events["time"].to_numpy() if has_times else None
     order = order_events(users, times)
@@ -100,7 +105,7 @@ def shard_of(events: pa.Table | None, *, has_times: bool, repeats: str) -> Shard
     )
 
 
-def _encoded(users: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def encoded(users: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the distinct ids by first appearance, object(str), and int32 places in them."""
     codes = users.dictionary_encode().unify_dictionaries()
     places = np.concatenate([chunk.indices.to_numpy() for chunk in codes.chunks])

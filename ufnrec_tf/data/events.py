@@ -1,0 +1,124 @@
+"""Events with raw ids: what reading a log passes on, a batch at a time or all at once."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+
+class EventBatch(NamedTuple):
+    """Some events that follow one another in the log; n of them.
+
+    Attributes:
+        user_ids: object(str), the batch's distinct raw user ids by first appearance.
+        users: int32 [n], places in `user_ids`.
+        item_ids: object(str), the distinct raw item ids by first appearance.
+        items: int32 [n], places in `item_ids`.
+        times: float64 [n], finite, or None where the log has no times.
+        ratings: float64 [n], finite, or None where they are not there or not asked for.
+    """
+
+    user_ids: np.ndarray
+    users: np.ndarray
+    item_ids: np.ndarray
+    items: np.ndarray
+    times: np.ndarray | None = None
+    ratings: np.ndarray | None = None
+
+    @property
+    def num_events(self) -> int:
+        """Number of events, n."""
+        return len(self.items)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of events, users and items."""
+        return {
+            "events": self.num_events,
+            "users": len(self.user_ids),
+            "items": len(self.item_ids),
+        }
+
+    def kept(self, is_kept: np.ndarray) -> "EventBatch":
+        """Returns the events where bool [n] is true, with only their ids."""
+        users, user_places = pd.factorize(self.users[is_kept])
+        items, item_places = pd.factorize(self.items[is_kept])
+        return EventBatch(
+            self.user_ids[user_places],
+            users.astype(np.int32),
+            self.item_ids[item_places],
+            items.astype(np.int32),
+            None if self.times is None else self.times[is_kept],
+            None if self.ratings is None else self.ratings[is_kept],
+        )
+
+
+def batch_of(
+    users: np.ndarray,
+    items: np.ndarray,
+    times: np.ndarray | None = None,
+    ratings: np.ndarray | None = None,
+) -> EventBatch:
+    """Returns the batch of some events: object(str) [n] twice, float64 [n] or None twice."""
+    user_codes, user_ids = pd.factorize(users)
+    item_codes, item_ids = pd.factorize(items)
+    return EventBatch(
+        user_ids,
+        user_codes.astype(np.int32),
+        item_ids,
+        item_codes.astype(np.int32),
+        times,
+        ratings,
+    )
+
+
+class RawIds:
+    """Numbers raw ids from 0 by first appearance, over all batches of a log."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def numbers_of(self, ids: np.ndarray) -> np.ndarray:
+        """Returns the numbers of distinct raw ids, int32 [n]; new ids get the next ones.
+
+        Args:
+            ids: object(str) [n].
+        """
+        numbers = self._numbers
+        found = [numbers.setdefault(id, len(numbers)) for id in ids]
+        return np.array(found, np.int32)
+
+    def as_array(self) -> np.ndarray:
+        """Returns the ids by their numbers, object(str)."""
+        ids = np.empty(len(self._numbers), object)
+        ids[:] = list(self._numbers)
+        return ids
+
+
+def collect(batches: Iterable[EventBatch]) -> EventBatch:
+    """Returns all events of a log as one batch; there is at least one batch."""
+    user_ids, item_ids = RawIds(), RawIds()
+    users, items, times, ratings = [], [], [], []
+    for batch in batches:
+        users.append(user_ids.numbers_of(batch.user_ids)[batch.users])
+        items.append(item_ids.numbers_of(batch.item_ids)[batch.items])
+        times.append(batch.times)
+        ratings.append(batch.ratings)
+    return EventBatch(
+        user_ids.as_array(),
+        np.concatenate(users),
+        item_ids.as_array(),
+        np.concatenate(items),
+        _joined(times),
+        _joined(ratings),
+    )
+
+
+def _joined(pieces: list[np.ndarray | None]) -> np.ndarray | None:
+    """Returns the pieces end to end, or None where there are none."""
+    found = [piece for piece in pieces if piece is not None]
+    return np.concatenate(found) if found else None

@@ -135,7 +135,7 @@ def write(output: Path, found: Json) -> None:
     intro = "\n".join(f"    {key}: {value}" for key, value in found["machine"].items())
     text = f"# Detection of planted false negatives\n\n{intro}\n\n{table(found['runs'])}\n"
     for name, content in (
-        ("detection.json", json.dumps(_plain(found), indent=1, allow_nan=False)),
+        ("detection.json", json.dumps(_json_value(found), indent=1, allow_nan=False)),
         ("detection.md", text),
     ):
         new = output / f".{name}.new"
@@ -143,12 +143,12 @@ def write(output: Path, found: Json) -> None:
         new.replace(output / name)
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Returns a value fit for JSON, null for NaN."""
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: _json_value(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_plain(part) for part in value]
+        return [_json_value(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

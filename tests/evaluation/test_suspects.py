@@ -34,7 +34,7 @@ def test_suspects_are_the_counted_items_highest_first(monkeypatch):
         assert list(zip(found.rows, found.items, found.counts, strict=True)) == expected
         assert found.is_flagged.tolist() == [True] * 3 + [False] * 4  # counted more than twice
         assert (found.num_suspects, found.num_flagged) == (7, 3)
-        rows, items = memory.ripe_pairs()
+        rows, items = memory.suspect_pairs()
         assert set(zip(rows, items, strict=True)) == {(1, 9), (0, 3), (3, 7)}
 
 

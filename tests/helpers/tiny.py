@@ -170,12 +170,12 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             num_negatives=settings.num_probes or settings.num_negatives,
             patience=settings.patience,
             capacity=settings.capacity,
-            ripens=policy.ripens,
+            finds_suspects=policy.finds_suspects,
             allows_duplicates=settings.duplicates,
             is_cumulative=settings.is_cumulative,
             is_sticky=settings.is_sticky or policy.is_lasting,
             is_lasting=policy.is_lasting,
-            max_ripe=settings.max_flips,
+            max_suspects=settings.max_flips,
         )
     host = StepState(num_replicas=num_local_replicas(strategy), workers=workers)
     sampler = UniformNegativeSampler(

@@ -91,7 +91,7 @@ def test_a_flip_that_is_not_approved_leaves_no_trace():
     same(found.is_counted, [[1, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]])
 
 
-def test_a_lasting_suspect_is_ripe_wherever_it_is_drawn():
+def test_a_lasting_suspect_is_one_wherever_it_is_drawn():
     def memory(is_lasting):
         made = FalseNegativeMemory(
             num_rows=1, num_items=9, num_slots=2, num_negatives=3, patience=1,
@@ -99,13 +99,13 @@ def test_a_lasting_suspect_is_ripe_wherever_it_is_drawn():
         )  # fmt: skip
         row = tf.constant([0], tf.int64)
         hard = tf.constant([[True, False, False]])
-        for _ in range(3):  # item 5: written, then shown twice: ripe at the second showing
+        for _ in range(3):  # item 5: written, then shown twice: a suspect the second time
             made.record(row, made.lookup(row, tf.constant([[5, 6, 7]])), hard)
         # Not hard any more: it leaves the list and keeps its count.
         found = made.lookup(row, tf.constant([[6, 7, 8]]))
         made.record(row, found, tf.zeros([1, 3], tf.bool))
         return made.lookup(row, tf.constant([[6, 5, 7]]))
 
-    np.testing.assert_array_equal(memory(True).is_ripe, [[False, True, False]])
+    np.testing.assert_array_equal(memory(True).is_suspect, [[False, True, False]])
     np.testing.assert_array_equal(memory(True).is_shown, [[False, False, False]])
-    np.testing.assert_array_equal(memory(False).is_ripe, [[False, False, False]])
+    np.testing.assert_array_equal(memory(False).is_suspect, [[False, False, False]])

@@ -28,7 +28,7 @@ def make_memory(case: Case, num_rows: int = NUM_TABLE_ROWS) -> FalseNegativeMemo
         num_negatives=case.num_negatives,
         patience=settings["patience"],
         capacity=settings["list_capacity"] or 0,
-        ripens=settings["policy"] != "replay",
+        finds_suspects=settings["policy"] != "replay",
         allows_duplicates=settings["duplicates"],
         is_cumulative=settings["counting"] == "cumulative",
         is_sticky=settings["flip"] == "sticky",
@@ -58,7 +58,7 @@ def compare_case(case: Case) -> None:
         found = lookup(rows, tf.constant(step.fresh))
         assert found.negatives.numpy().tolist() == [e.items for e in expected]
         assert found.is_shown.numpy().tolist() == [e.is_shown for e in expected]
-        assert found.is_ripe.numpy().tolist() == [e.is_ripe for e in expected]
+        assert found.is_suspect.numpy().tolist() == [e.is_ripe for e in expected]
         compare_excluded(found.is_excluded.numpy(), expected, case.settings["policy"])
         logits = step.logits(np.array([e.items for e in expected]))
         record(rows, found, tf.constant(logits[:, 1:] > logits[:, :1]))
@@ -74,7 +74,7 @@ def compare_case(case: Case) -> None:
 
 
 def compare_excluded(found: np.ndarray, expected: list[OracleLookup], policy: str) -> None:
-    """The memory excludes repeats and padding; leaving the ripe out is the policy's business."""
+    """The memory excludes repeats and padding; leaving suspects out is the policy's business."""
     for row, e in zip(found, expected, strict=True):
         removed = np.array(e.is_ripe) & (policy == "remove")
         no_item = np.array(e.items) == 0
@@ -145,7 +145,7 @@ def test_memory_reproduces_golden_vectors(golden):
         found = memory.lookup(rows, tf.constant(fresh, tf.int32))
         assert found.negatives.numpy().tolist() == np.array(step["neg_after"])[picked].tolist()
         labels = np.array(step["labels"])[picked][:, 1:]
-        assert found.is_ripe.numpy().tolist() == (labels == 1).tolist()
+        assert found.is_suspect.numpy().tolist() == (labels == 1).tolist()
         logits = np.array(step["logits"], np.float32)[picked]
         memory.record(rows, found, tf.constant(logits[:, 1:] > logits[:, :1]))
         for user, position, item, count in step["cnt_items_after_overlay"]:
@@ -206,9 +206,9 @@ def test_a_lasting_suspect_is_one_from_the_first_count_above_the_patience():
         is_lasting=True,
     )
     rows, draw = tf.constant([0], tf.int64), tf.constant([[5, 7]])
-    for is_hard, is_ripe in ((True, False), (False, False), (True, False), (False, True)):
+    for is_hard, is_suspect in ((True, False), (False, False), (True, False), (False, True)):
         found = memory.lookup(rows, draw)
-        assert found.is_ripe.numpy()[found.negatives == 5].any() == is_ripe
+        assert found.is_suspect.numpy()[found.negatives == 5].any() == is_suspect
         memory.record(rows, found, (found.negatives == 5) & is_hard)
     assert row_content(memory, 0) == ([], {5: 2})
-    assert memory.lookup(rows, draw).is_ripe.numpy().tolist() == [[True, False]]
+    assert memory.lookup(rows, draw).is_suspect.numpy().tolist() == [[True, False]]

@@ -141,7 +141,7 @@ def test_shut_gate_is_plain_training():
     assert plain.memory is None and shut.memory is not None
 
 
-def test_remove_leaves_the_ripe_out_and_replay_never_ripens():
+def test_remove_leaves_suspects_out_and_replay_finds_none():
     removed, replayed = (
         {name: sum(step.sums[name] for step in trained(policy).steps) for name in SUM_NAMES}
         for policy in ("remove", "replay")
@@ -182,13 +182,13 @@ def test_random_flips_spend_the_suspects_in_whose_place_others_were_flipped():
     assert run.memory is not None
     run.memory.record(rows, run.memory.lookup(rows, four), is_hard)
     found = run.memory.lookup(rows, tf.fill([num_rows, 4], 5))
-    assert found.is_ripe.numpy().sum(axis=1).tolist() == [1] * num_rows
+    assert found.is_suspect.numpy().sum(axis=1).tolist() == [1] * num_rows
     run.host.open_gate(0)
     run.model.optimizer.iterations.assign(1)
     entries = decide(propose(POLICIES["random"], positions, found), num_probes=0)
     run.model._record(positions, found, is_hard, entries)
     left = run.memory.lookup(rows, tf.fill([num_rows, 4], 5))
-    suspects = found.negatives[found.is_ripe]
+    suspects = found.negatives[found.is_suspect]
     assert not (left.negatives == suspects[:, None]).numpy().any()
     assert left.is_shown.numpy().sum(axis=1).tolist() == [3] * num_rows
 

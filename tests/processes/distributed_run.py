@@ -136,7 +136,7 @@ def run(config: Any, split: Any, experiment: Experiment, is_watched: bool) -> di
     )
     evaluator = make_evaluator(config, split, "test", 0, workers)
     ranks, sampled = evaluator.ranks_and_sampled(model.backbone)
-    tables = experiment.own_state().tables
+    tables = experiment.worker_state().tables
     return {
         "gap": gap.numpy(),
         "sums": np.array(list(experiment.host.read_all_sums().values())),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.reading.test_readers import assert_parts, message, raw
-from ufnrec_tf.data.times import tell_unit
+from ufnrec_tf.data.times import detect_unit
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.formats import detect_format
 from ufnrec_tf.reading.readers import read_interactions
@@ -268,5 +268,5 @@ def test_unit_by_name(write):
 
 
 def test_units_do_not_overlap():
-    assert not tell_unit(315_532_799, 4e9).is_epoch and tell_unit(315_532_800, 4e9).is_epoch
-    assert not tell_unit(1e9, 4_102_444_801).is_epoch and tell_unit(1e9, 4_102_444_800).is_epoch
+    assert not detect_unit(315_532_799, 4e9).is_epoch and detect_unit(315_532_800, 4e9).is_epoch
+    assert not detect_unit(1e9, 4_102_444_801).is_epoch and detect_unit(1e9, 4_102_444_800).is_epoch

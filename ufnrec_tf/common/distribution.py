@@ -14,7 +14,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
 
 
-def _one() -> tf.distribute.Strategy:
+def _one_device() -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
@@ -22,13 +22,13 @@ def _mirrored() -> tf.distribute.Strategy:
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
     if len(devices) == 1:  # the step of one device is compiled further
-        return _one()
+        return _one_device()
     return tf.distribute.MirroredStrategy(devices)
 
 
 def _auto() -> tf.distribute.Strategy:
     gpus = tf.config.list_logical_devices("GPU")
-    return _mirrored() if len(gpus) > 1 else _one()
+    return _mirrored() if len(gpus) > 1 else _one_device()
 
 
 def _multi_worker() -> tf.distribute.Strategy:
@@ -40,7 +40,7 @@ def _multi_worker() -> tf.distribute.Strategy:
 
 STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
     "auto": _auto,
-    "one": _one,
+    "one": _one_device,
     "mirrored": _mirrored,
     "multi_worker": _multi_worker,
 }
@@ -164,7 +164,7 @@ _LOST_WORDS = ("Collective ops is aborted", "heartbeat", "Connection reset", "So
 
 
 @contextmanager
-def telling_of_lost_workers(workers: Workers) -> Iterator[None]:
+def report_lost_workers(workers: Workers) -> Iterator[None]:
     """Turns TensorFlow's errors about a lost worker into a UserError of one line.
 
     TensorFlow's coordination service notices within about ten seconds, and ends all waiting.

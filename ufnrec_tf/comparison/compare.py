@@ -65,7 +65,7 @@ class Comparison:
                 "  stopped; the report has what is done. The same command goes on."
             )
             raise
-        self._show(self.write())
+        self._show_report(self.write())
         if self._failed:
             (arm, seed), words = next(iter(self._failed.items()))
             raise UserError(
@@ -246,7 +246,7 @@ class Comparison:
             missing.append({"arm": arm, "seed": seed, "why": why})
         return missing
 
-    def _show(self, summary: dict[str, Any]) -> None:
+    def _show_report(self, summary: dict[str, Any]) -> None:
         display, path = self._display, self.plan.path
         display.heading(summary["verdict"])
         display.line()

@@ -98,7 +98,7 @@ def seconds_of(dates: pd.Series) -> np.ndarray:
     return np.where(dates.isna().to_numpy(), np.nan, micros / 1e6)
 
 
-def tell_unit(low: float, high: float, *, asked: str = AUTO) -> TimeUnit:
+def detect_unit(low: float, high: float, *, asked: str = AUTO) -> TimeUnit:
     """Returns the unit of numbers.
 
     Args:
@@ -120,7 +120,7 @@ class BatchTimes:
     That the unit is that of all is checked at the end.
 
     Args:
-        asked: See `tell_unit`.
+        asked: See `detect_unit`.
         source: What to call the log.
 
     Raises:
@@ -153,7 +153,7 @@ class BatchTimes:
             return None
         self._low = min(self._low, float(times.min(initial=np.inf)))
         self._high = max(self._high, float(times.max(initial=-np.inf)))
-        self.unit = self.unit or dates or tell_unit(self._low, self._high, asked=self._asked)
+        self.unit = self.unit or dates or detect_unit(self._low, self._high, asked=self._asked)
         return times if self.unit.per_second == 1 else times / self.unit.per_second
 
     def check_end(self, *, has_window: bool) -> None:
@@ -167,7 +167,7 @@ class BatchTimes:
         """
         if self.unit is None or self.unit in (DATES, TYPED_DATES):
             return
-        found = tell_unit(self._low, self._high, asked=self._asked)
+        found = detect_unit(self._low, self._high, asked=self._asked)
         if found.per_second != self.unit.per_second or (
             has_window and found.is_epoch != self.unit.is_epoch
         ):

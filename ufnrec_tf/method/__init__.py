@@ -8,7 +8,7 @@ The words of the method, with the symbols of arXiv 2208.04116 where it has one:
 - remembered: kept by the memory for the next visit, because it outscored the positive.
 - shown: remembered, and placed among this visit's negatives.
 - count: how often an item was shown at a transition.
-- patience, m: a count above it is ripe, and its item a suspect.
+- patience, m: an item whose count is above it is a suspect.
 - suspect: a candidate whose count is above m, probably a false negative.
 - flip: a suspect gets label 1 instead of 0 for the step.
 - teacher: the exponential moving average of the student's weights, with decay d.

@@ -31,13 +31,13 @@ class Proposal(NamedTuple):
 
 def propose(policy: Policy, positions: Positions, lookup: Lookup) -> Proposal:
     """Returns the candidates of all positions with the policy's proposal for each."""
-    nothing = tf.zeros_like(lookup.is_ripe)
-    is_flipped = lookup.is_ripe if policy.flips else nothing
-    is_removed = lookup.is_ripe if policy.removes else nothing
+    nothing = tf.zeros_like(lookup.is_suspect)
+    is_flipped = lookup.is_suspect if policy.flips else nothing
+    is_removed = lookup.is_suspect if policy.removes else nothing
     if policy.is_random:
         # Remembered items fill the columns from the left: their mirror images are fresh draws.
         is_fresh = ~(lookup.is_shown | lookup.is_excluded)
-        is_flipped = tf.reverse(lookup.is_ripe, [1]) & is_fresh
+        is_flipped = tf.reverse(lookup.is_suspect, [1]) & is_fresh
     is_eligible = tf.pad(~(lookup.is_excluded | is_removed), [[0, 0], [1, 0]], constant_values=True)
     negatives = positions.add_fillers(lookup.negatives, PAD)
     return Proposal(
@@ -54,7 +54,7 @@ def decide(proposal: Proposal, num_probes: int, is_approved: tf.Tensor | None = 
     Args:
         proposal: The policy's proposal.
         num_probes: Columns after the positive's that hold probes: candidates drawn only for the
-            memory, which are in the loss only where they are flipped.
+            memory, which are in the loss only if they are flipped.
         is_approved: bool [C, K], the flips that are made; None for all.
     """
     is_flipped = proposal.is_flipped
@@ -77,7 +77,7 @@ def ask_teacher(
 
     Args:
         teacher: The teacher.
-        positions: Of the batch.
+        positions: The scored positions of the batch.
         proposal: Has at least one flip.
         agreement: See `agrees`.
 
@@ -101,7 +101,7 @@ def ask_teacher(
 
 
 def agrees(agreement: str, pairs: tf.Tensor) -> tf.Tensor:
-    """Returns bool [F], True where the teacher agrees that a suspect is a false negative.
+    """Returns bool [F], True if the teacher agrees that a suspect is a false negative.
 
     Args:
         agreement: `outranks`, the suspect is above the positive; `half`, its probability is

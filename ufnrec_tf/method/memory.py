@@ -16,7 +16,7 @@ from ufnrec_tf.method.memory_rows import (
     later_repeats,
     merge,
 )
-from ufnrec_tf.method.memory_usage import MemoryUsage, measure, ripe_pairs
+from ufnrec_tf.method.memory_usage import MemoryUsage, measure, suspect_pairs
 
 
 class Lookup(NamedTuple):
@@ -25,7 +25,7 @@ class Lookup(NamedTuple):
     Attributes:
         negatives: int32 [P, N], the fresh negatives with remembered items in the first columns.
         is_shown: bool [P, N], True where the negative is a remembered item.
-        is_ripe: bool [P, N], True where a shown item's count is now above the patience.
+        is_suspect: bool [P, N], True where a shown item's count is now above the patience.
         is_excluded: bool [P, N], True where the negative takes no part in loss and record.
         slot_items: int32 [P, S], the items of the rows' slots, ascending, zeros first.
         slot_states: int32 [P, S], their states if this visit is recorded; see
@@ -34,7 +34,7 @@ class Lookup(NamedTuple):
 
     negatives: tf.Tensor
     is_shown: tf.Tensor
-    is_ripe: tf.Tensor
+    is_suspect: tf.Tensor
     is_excluded: tf.Tensor
     slot_items: tf.Tensor
     slot_states: tf.Tensor
@@ -67,21 +67,21 @@ class FalseNegativeMemory:
         num_items: Number of items.
         num_slots: Slots of a row.
         num_negatives: N.
-        patience: m; a count above it is ripe.
+        patience: m; an item whose count is above it is a suspect.
         capacity: Items remembered a row at most; 0 for `num_negatives`. The authors let remembered
             items fill all negatives.
-        ripens: False for a memory in which no count is ever ripe.
-        max_ripe: Ripe items of a row in a step at most, those with the highest counts; 0 for no
-            limit (the authors').
+        finds_suspects: False for a memory that only remembers, and calls no item a suspect.
+        max_suspects: Largest number of suspects of a row in a step, those with the highest counts;
+            0 for no limit (the authors').
         allows_duplicates: True lets a row's list hold an item more than once, each entry
             counting, and keeps a fresh draw equal to a shown item in the loss (the authors').
             False makes the list a set, and excludes such a draw.
         is_cumulative: True keeps a count while its item is not remembered (the authors'). False
             starts it again, so that only consecutive visits count.
-        is_sticky: True keeps a ripe item remembered while it is hard. False takes it out of the
+        is_sticky: True keeps a suspect remembered while it is hard. False takes it out of the
             list (the authors'), so that a flip lasts one step.
-        is_lasting: True makes a draw ripe wherever its count is above the patience, remembered or
-            not.
+        is_lasting: True makes every draw whose count is above the patience a suspect, remembered
+            or not.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class FalseNegativeMemory:
         num_negatives: int,
         patience: int,
         capacity: int = 0,
-        ripens: bool = True,
-        max_ripe: int = 0,
+        finds_suspects: bool = True,
+        max_suspects: int = 0,
         allows_duplicates: bool = False,
         is_cumulative: bool = True,
         is_sticky: bool = False,
@@ -104,8 +104,8 @@ class FalseNegativeMemory:
         self.num_items = num_items
         self.num_slots = num_slots
         self.patience = patience
-        self.ripens = ripens
-        self.max_ripe = max_ripe
+        self.finds_suspects = finds_suspects
+        self.max_suspects = max_suspects
         self.allows_duplicates = allows_duplicates
         self.is_cumulative = is_cumulative
         self.is_sticky = is_sticky
@@ -143,16 +143,16 @@ class FalseNegativeMemory:
         counters = counters if add_up is None else add_up(counters)
         return dict(zip(COUNTER_NAMES, counters.tolist(), strict=True))
 
-    def ripe_pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
-        return ripe_pairs(self.items, self.states, self.patience, num_rows=self.num_rows)
+    def suspect_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the suspects of all rows: int64 [K] rows and int32 [K] items."""
+        return suspect_pairs(self.items, self.states, self.patience, num_rows=self.num_rows)
 
     def lookup(self, rows: tf.Tensor, fresh: tf.Tensor) -> Lookup:
         """Returns the memory's content at these rows; changes nothing.
 
         Args:
             rows: int64 [P], distinct.
-            fresh: int32 [P, N], the negatives as drawn, 0 where there is none.
+            fresh: int32 [P, N], the drawn negatives, 0 where there is none.
         """
         items = tf.gather(self.items, rows)  # [P, S]
         states = tf.gather(self.states, rows)
@@ -161,16 +161,16 @@ class FalseNegativeMemory:
         else:
             shown, counts, states = self._shown_from_slots(items, states)
         negatives, is_shown, padding = self._overlay(shown, fresh)
-        is_ripe = tf.pad(self._is_ripe(counts), padding)
+        is_suspect = tf.pad(self._is_suspect(counts), padding)
         is_excluded = negatives == 0
         if self.is_lasting or not self.allows_duplicates:
             slots, is_found = flat_slots(items, negatives)
             found = tf.where(is_found, tf.gather(tf.reshape(states, [-1]), slots), 0)
             if not self.allows_duplicates:
                 is_excluded |= (found % 2 == 1) & ~is_shown
-            if self.is_lasting and self.ripens:
-                is_ripe |= (found // 2 > self.patience) & ~is_excluded
-        return Lookup(negatives, is_shown, is_ripe, is_excluded, items, states)
+            if self.is_lasting and self.finds_suspects:
+                is_suspect |= (found // 2 > self.patience) & ~is_excluded
+        return Lookup(negatives, is_shown, is_suspect, is_excluded, items, states)
 
     def record(
         self,
@@ -185,10 +185,10 @@ class FalseNegativeMemory:
             rows: int64 [P], those of the lookup.
             lookup: What `lookup` returned in this step.
             is_hard: bool [P, N], True where the negative's logit is strictly above the positive's.
-            is_spent: bool [P, N], ripe items that were flipped or removed in this step; None for
-                all ripe ones.
+            is_spent: bool [P, N], suspects that were flipped or removed in this step; None for
+                all suspects.
         """
-        is_spent = lookup.is_ripe if is_spent is None else is_spent
+        is_spent = lookup.is_suspect if is_spent is None else is_spent
         is_kept = ~lookup.is_excluded & (~is_spent | self.is_sticky)
         is_written = is_hard & is_kept
         num_refused = tf.constant(0, tf.int64)
@@ -207,7 +207,7 @@ class FalseNegativeMemory:
             self.lists.scatter_nd_update(index, order)
         counts = [
             tf.math.count_nonzero(lookup.is_shown),
-            tf.math.count_nonzero(lookup.is_ripe),
+            tf.math.count_nonzero(lookup.is_suspect),
             tf.math.count_nonzero(is_written),
             kept.num_evicted,
             kept.num_refused + num_refused,
@@ -251,16 +251,16 @@ class FalseNegativeMemory:
         """Returns how full the tables are, from one pass over them."""
         return measure(self.items, self.states, self.lists, num_rows=self.num_rows)
 
-    def _is_ripe(self, counts: tf.Tensor) -> tf.Tensor:
-        """Returns bool [P, R], the ripe ones of the shown items with counts int32 [P, R]."""
-        is_ripe = counts > self.patience
-        if not self.ripens:
-            return tf.zeros_like(is_ripe)
-        if not self.max_ripe or self.max_ripe >= counts.shape[1]:
-            return is_ripe
-        best = tf.math.top_k(tf.where(is_ripe, counts, 0), self.max_ripe).indices
+    def _is_suspect(self, counts: tf.Tensor) -> tf.Tensor:
+        """Returns bool [P, R], the suspects among the shown items with counts int32 [P, R]."""
+        is_suspect = counts > self.patience
+        if not self.finds_suspects:
+            return tf.zeros_like(is_suspect)
+        if not self.max_suspects or self.max_suspects >= counts.shape[1]:
+            return is_suspect
+        best = tf.math.top_k(tf.where(is_suspect, counts, 0), self.max_suspects).indices
         is_best = tf.reduce_any(best[:, :, None] == tf.range(counts.shape[1]), axis=1)
-        return is_ripe & is_best
+        return is_suspect & is_best
 
     def _shown_from_slots(
         self, items: tf.Tensor, states: tf.Tensor

@@ -1,4 +1,4 @@
-"""The use of the memory's tables, read between steps: how full they are, and the ripe items."""
+"""The use of the memory's tables, read between steps: how full they are, and the suspects."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -89,13 +89,13 @@ def measure(
     )
 
 
-def ripe_pairs(
+def suspect_pairs(
     items: tf.Variable, states: tf.Variable, patience: int, *, num_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
     rows, found = [np.zeros([0], np.int64)], [np.zeros([0], np.int32)]
     for chunk in _chunks(num_rows):
-        is_ripe = read_rows(states, chunk) // 2 > patience
-        rows.append(tf.where(is_ripe).numpy()[:, 0] + chunk.start)
-        found.append(tf.boolean_mask(read_rows(items, chunk), is_ripe).numpy())
+        is_suspect = read_rows(states, chunk) // 2 > patience
+        rows.append(tf.where(is_suspect).numpy()[:, 0] + chunk.start)
+        found.append(tf.boolean_mask(read_rows(items, chunk), is_suspect).numpy())
     return np.concatenate(rows), np.concatenate(found)

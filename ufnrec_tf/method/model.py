@@ -266,7 +266,7 @@ class UFNRecModel(keras.Model):
         def commit() -> tf.Tensor:
             is_spent = positions.drop_fillers((entries.is_flipped | entries.is_removed)[:, 1:])
             if self.policy.is_random:  # fresh draws were flipped in their place
-                is_spent |= lookup.is_ripe
+                is_spent |= lookup.is_suspect
             memory.record(positions.rows, lookup, positions.drop_fillers(is_hard), is_spent)
             return tf.constant(True)
 

@@ -8,18 +8,18 @@ class Policy(NamedTuple):
 
     Attributes:
         remembers: Hard negatives are remembered and shown again.
-        ripens: An item with a count above `memory.patience` becomes a suspect.
+        finds_suspects: An item with a count above `memory.patience` becomes a suspect.
         flips: A suspect gets label 1 for the step.
         removes: A suspect is left out of the loss for the step.
         is_softened: A suspect's label is softened by the teacher (the consistency term).
         is_random: As many negatives are flipped as there are suspects, but fresh draws.
         is_lasting: A suspect stays one: it is left out at every visit while its count is above the
-            patience, drawn afresh or remembered, rather than only in the step in which it ripens.
+            patience, drawn afresh or remembered, rather than only in its first step as a suspect.
         is_safe: Memory, teacher and flips are those of `safe_flips`.
     """
 
     remembers: bool
-    ripens: bool = False
+    finds_suspects: bool = False
     flips: bool = False
     removes: bool = False
     is_softened: bool = False
@@ -36,12 +36,12 @@ class Policy(NamedTuple):
 POLICIES: dict[str, Policy] = {
     "plain": Policy(remembers=False),
     "replay": Policy(remembers=True),
-    "remove": Policy(remembers=True, ripens=True, removes=True),
-    "flip": Policy(remembers=True, ripens=True, flips=True),
-    "ufnrec": Policy(remembers=True, ripens=True, flips=True, is_softened=True),
-    "random": Policy(remembers=True, ripens=True, flips=True, is_random=True),
-    "neutral": Policy(remembers=True, ripens=True, removes=True, is_lasting=True),
-    "ufnrec_safe": Policy(remembers=True, ripens=True, is_safe=True),
+    "remove": Policy(remembers=True, finds_suspects=True, removes=True),
+    "flip": Policy(remembers=True, finds_suspects=True, flips=True),
+    "ufnrec": Policy(remembers=True, finds_suspects=True, flips=True, is_softened=True),
+    "random": Policy(remembers=True, finds_suspects=True, flips=True, is_random=True),
+    "neutral": Policy(remembers=True, finds_suspects=True, removes=True, is_lasting=True),
+    "ufnrec_safe": Policy(remembers=True, finds_suspects=True, is_safe=True),
 }
 """`plain` is training without a memory; the others remember. `ufnrec` is the paper's (section 3);
 `random` is its control; `ufnrec_safe` is ours. What removing, flipping and softening mean to a loss

@@ -154,11 +154,11 @@ class SafeFlips:
         best = found._replace(
             negatives=tf.gather(found.negatives, order, batch_dims=1),
             is_shown=tf.gather(found.is_shown, order, batch_dims=1),
-            is_ripe=tf.gather(found.is_ripe, order, batch_dims=1),
+            is_suspect=tf.gather(found.is_suspect, order, batch_dims=1),
             is_excluded=tf.gather(found.is_excluded, order, batch_dims=1),
         )
         is_hard = margins > 0.0
-        is_suspect = best.is_ripe & is_hard
+        is_suspect = best.is_suspect & is_hard
         chances = tf.where(is_suspect, margins, margins.dtype.min)
         uniform = self._uniform(batch, batch_rows, indices, _CHOICE_STREAM)
         choice = draw_from_softmax(tf.pad(chances, [[0, 0], [1, 0]]), uniform)

@@ -86,7 +86,7 @@ class CheckpointStore:
         try:
             if is_chief:
                 self._together(name, lambda: self._begin(name, new, old))
-                self._together(name, lambda: self._write(new, state))
+                self._together(name, lambda: self._write_checkpoint(new, state))
                 self._together(name, lambda: self._publish(name, new, old))
             else:
                 self._together(name, lambda: None)
@@ -118,7 +118,7 @@ class CheckpointStore:
             shutil.rmtree(leftover, ignore_errors=True)
         new.mkdir(parents=True)
 
-    def _write(self, new: Path, state: dict[str, Any]) -> None:
+    def _write_checkpoint(self, new: Path, state: dict[str, Any]) -> None:
         self._checkpoint.write(str(new / "variables"))
         self._write_own(new)
         whole = {"format_version": FORMAT_VERSION, "num_workers": self._workers.count, **state}

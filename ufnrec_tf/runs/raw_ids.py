@@ -106,7 +106,9 @@ def read_ids(workdir: Path) -> RunIds:
     Raises:
         UserError: If a file is missing or damaged, or they do not fit each other.
     """
-    items, rows, events = (_read(workdir / FOLDER / name) for name in (_ITEMS, _ROWS, _EVENTS))
+    items, rows, events = (
+        _read_frame(workdir / FOLDER / name) for name in (_ITEMS, _ROWS, _EVENTS)
+    )
     try:
         ids = RunIds(
             items=np.concatenate([np.array([""], object), items["item"].to_numpy(object)]),
@@ -124,7 +126,7 @@ def read_ids(workdir: Path) -> RunIds:
     return ids
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read_frame(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(
             f"{path}: not found: runs of older versions did not write it. Run this work "

@@ -75,13 +75,13 @@ class Sweep:
         try:
             while not self._is_over():
                 self._train(self.trials.ask())
-                self._write()
+                self._write_results()
             self._score_best()
         except Interrupted:
-            self._write()
+            self._write_results()
             notes.line("  stopped; the running trial has a checkpoint. The same command goes on.")
             raise
-        self._show(self._write())
+        self._show_results(self._write_results())
 
     def _is_over(self) -> bool:
         """Returns True if no further trial is to begin."""
@@ -219,7 +219,7 @@ class Sweep:
         }
         return {n: read_json(path)["test"] for n, path in paths.items() if path.exists()}
 
-    def _write(self) -> dict[str, Any]:
+    def _write_results(self) -> dict[str, Any]:
         """Writes sweep.json, sweep.md, best.py and tensorboard/; returns what sweep.json holds."""
         plan, outcomes = self.plan, self.trials.outcomes()
         found = summary(
@@ -236,7 +236,7 @@ class Sweep:
         write_tensorboard(plan, outcomes)
         return found
 
-    def _show(self, found: dict[str, Any]) -> None:
+    def _show_results(self, found: dict[str, Any]) -> None:
         display, plan, outcomes = self._display, self.plan, self.trials.outcomes()
         display.heading(counts_text(outcomes))
         display.table(*table_rows(plan, outcomes))

@@ -135,8 +135,8 @@ def make_memory(
         num_negatives=draws.num_probes or draws.num_negatives,
         patience=settings.patience,
         capacity=settings.capacity,
-        ripens=policy.ripens,
-        max_ripe=settings.max_flips,
+        finds_suspects=policy.finds_suspects,
+        max_suspects=settings.max_flips,
         allows_duplicates=settings.duplicates,
         is_cumulative=settings.counting == "cumulative",
         is_sticky=settings.flip == "sticky" or policy.is_lasting,
@@ -239,7 +239,7 @@ class Experiment:
             "best": named_variables(self.best.trainable_variables),
         }
 
-    def own_state(self) -> WorkerState:
+    def worker_state(self) -> WorkerState:
         """Returns this worker's own part of a checkpoint: its memory tables and sums."""
         model, sums = self.model, {"host": self.host.sums}
         remembering = model.safe_flips or model.memory
@@ -260,7 +260,7 @@ class Experiment:
         store = CheckpointStore(
             folder,
             self.variables(),
-            own=self.own_state(),
+            own=self.worker_state(),
             workers=self.workers,
             num_kept=num_kept,
         )

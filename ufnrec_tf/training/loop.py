@@ -68,7 +68,7 @@ class RunScores:
                 break
         self.progress.better_weights = max(metrics, key=lambda label: metrics[label][name])
         better = metrics[self.progress.better_weights]
-        self._show("validation", better)
+        self._write_ranking_scalars("validation", better)
         return better
 
     def evaluate(self, part: str, weights: str, backbone: Backbone) -> dict[str, float]:
@@ -98,10 +98,12 @@ class RunScores:
             }
         )
         is_one_of_two = self.settings.weights == "better" and part == "validation"
-        self._show(f"validation_{weights}" if is_one_of_two else part, result.metrics)
+        self._write_ranking_scalars(
+            f"validation_{weights}" if is_one_of_two else part, result.metrics
+        )
         return result.metrics
 
-    def _show(self, part: str, metrics: dict[str, float]) -> None:
+    def _write_ranking_scalars(self, part: str, metrics: dict[str, float]) -> None:
         scalars = {f"ranking/{name}": value for name, value in metrics.items()}
         self.board.scalars(part, scalars, step=self.progress.step)
 
@@ -204,7 +206,9 @@ class TrainingLoop(keras.callbacks.Callback):
         if now - self._shown >= SHOW_SECONDS:
             self._shown = now
             self._check_finite()
-            self.bar.update(progress.step, self._text(progress.epoch + 1, self.host.read_sums()))
+            self.bar.update(
+                progress.step, self._epoch_text(progress.epoch + 1, self.host.read_sums())
+            )
 
     def _poll(self) -> None:
         """Stops, or writes a checkpoint, within an epoch if either is due."""
@@ -255,7 +259,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self.bar.close(self.progress.step)
         raise Interrupted(128 + number, self.progress.step)
 
-    def _text(self, epoch: int, sums: dict[str, float]) -> str:
+    def _epoch_text(self, epoch: int, sums: dict[str, float]) -> str:
         loss = f"{sums['loss'] / max(sums['steps'], 1.0):.4f}"
         return f"epoch {epoch} loss {loss}{self._metric_text}{self._speed(sums)}"
 
@@ -312,7 +316,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self.stop_if_asked()
         if self._is_due():
             self.save()
-        self.bar.update(progress.step, self._text(progress.epoch, sums))
+        self.bar.update(progress.step, self._epoch_text(progress.epoch, sums))
 
     def scored(self) -> tuple[str, Backbone]:
         """Returns the kind of the run's weights, `student` or `teacher`, and their backbone."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display, ProgressBar
-from ufnrec_tf.common.distribution import Workers, telling_of_lost_workers
+from ufnrec_tf.common.distribution import Workers, report_lost_workers
 from ufnrec_tf.common.files import write_json
 from ufnrec_tf.common.progress import hide_phases, working_on
 from ufnrec_tf.config import as_json
@@ -133,7 +133,7 @@ def train(
         display.notes.line(f"Worker {workers.index} of {workers.count}; worker 0 shows the run.")
         display = Display(is_shown=False)
         hide_phases()
-    with telling_of_lost_workers(workers), Workdir(workdir, is_held=workers.is_chief) as directory:
+    with report_lost_workers(workers), Workdir(workdir, is_held=workers.is_chief) as directory:
         record = run_record(config, source, seed, data_path=data_path, command=command)
         directory.check_same(record["identity"])
         is_there = is_done(config, directory.path)

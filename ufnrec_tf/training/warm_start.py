@@ -86,7 +86,7 @@ def start_warm(
         "memory": None if carried is None else carried._asdict(),
         "memory_left_out": reason,
     }
-    _show(progress.warm_start, display)
+    _show_carried(progress.warm_start, display)
 
 
 def _find_older_run(config: ConfigDict, path: Path) -> Older:
@@ -184,7 +184,7 @@ def _take_memory(
     try:
         num_workers = int(older.store.state(newest)["num_workers"])
         carried = carrier.carry(
-            experiment.own_state().tables, folder, older.ids, num_workers=num_workers
+            experiment.worker_state().tables, folder, older.ids, num_workers=num_workers
         )
     except (KeyError, ValueError, OSError, tf.errors.OpError) as error:
         raise UserError(
@@ -211,7 +211,7 @@ def _overlap(before: np.ndarray, now: np.ndarray) -> dict[str, int]:
     return {"known": known, "new": len(now) - known, "gone": len(before) - known}
 
 
-def _show(found: dict[str, Any], display: Display) -> None:
+def _show_carried(found: dict[str, Any], display: Display) -> None:
     display = display.notes
     display.heading(f"Warm start from {found['from']}")
     lines = [

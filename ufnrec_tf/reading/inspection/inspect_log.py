@@ -71,7 +71,7 @@ def inspect(
         "memory": _memory(config, data),
         "next": _command(config, path, arguments),
     }
-    _show(found, problems, filters, data, display)
+    _show_findings(found, problems, filters, data, display)
     if output:
         write_json(Path(output), found)
         display.line(f"  {output}: all of this as JSON")
@@ -156,7 +156,7 @@ def _command(config: ConfigDict, path: str, arguments: list[str]) -> str:
     return f"{program} {shlex.join([*kept, f'--workdir=runs/{name}'])}"
 
 
-def _show(
+def _show_findings(
     found: dict[str, Any],
     problems: list[Problem],
     filters: list[WhatIf],

@@ -11,7 +11,7 @@ import pandas as pd
 from ufnrec_tf.common.text import percent, plain
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.data.times import TIME_UNITS, as_text, lie_in, tell_unit
+from ufnrec_tf.data.times import TIME_UNITS, as_text, detect_unit, lie_in
 from ufnrec_tf.reading.readers import Log
 
 _HUGE_SHARE = 0.05
@@ -129,7 +129,7 @@ def _mixed_units(log: Log) -> Iterator[Problem]:
     if times is None or log.reading.is_epoch:
         return
     middle = float(np.median(times))
-    unit = tell_unit(middle, middle)
+    unit = detect_unit(middle, middle)
     if not unit.is_epoch:
         return
     values = times / unit.per_second

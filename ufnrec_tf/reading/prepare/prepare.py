@@ -63,14 +63,14 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
         if (folder / MANIFEST).exists():
             _check_same(log, folder)
             display.notes.heading("This folder is prepared already:")
-            _show(folder, display)
+            _show_folder(folder, display)
             return
         if _clear(folder):
             display.notes.line(f"  {folder}: an earlier preparation was stopped; starting again")
         hidden = folder / HIDDEN
         try:
             hidden.mkdir()
-            _finish(folder, _write(log, hidden, display))
+            _finish(folder, _write_folder(log, hidden, display))
         except BaseException as error:
             _clear(folder)
             if isinstance(error, OSError):
@@ -78,7 +78,7 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
             raise
         shutil.rmtree(hidden, ignore_errors=True)
         display.heading("Prepared")
-        _show(folder, display)
+        _show_folder(folder, display)
 
 
 def _refuse_others(folder: Path) -> None:
@@ -135,7 +135,7 @@ def _finish(folder: Path, manifest: Manifest) -> None:
     write_manifest(folder, manifest)
 
 
-def _write(log: LargeLog, hidden: Path, display: Display) -> Manifest:
+def _write_folder(log: LargeLog, hidden: Path, display: Display) -> Manifest:
     """Writes shards and items into the hidden folder and returns the manifest."""
     num_shards = min(max(-(-log.size // SHARD_BYTES), 1), MOST_SHARDS)
     buckets = UserBuckets(hidden, num_shards)
@@ -181,7 +181,7 @@ def _fill(log: LargeLog, buckets: UserBuckets, display: Display) -> tuple[list[s
     return items.as_array().tolist(), has_times
 
 
-def _show(folder: Path, display: Display) -> None:
+def _show_folder(folder: Path, display: Display) -> None:
     manifest = read_manifest(folder)
     counts, settings = manifest.counts, manifest.settings
     num_bytes = sum(entry.num_bytes for entry in (manifest.items, *manifest.shards))

@@ -179,7 +179,7 @@ def write_shard(path: Path, shard: Shard) -> FileEntry:
     }
     if shard.times is not None:
         columns["times"] = _lists(shard.offsets, shard.times)
-    _write(path, columns)
+    _write_columns(path, columns)
     times = np.zeros(0) if shard.times is None else shard.times
     return _entry(
         path,
@@ -196,7 +196,7 @@ def read_shard(folder: Path, entry: FileEntry) -> Shard:
     Raises:
         UserError: If the file is missing, or not as it was written.
     """
-    columns = _read(folder, entry)
+    columns = _read_columns(folder, entry)
     lengths = pc.list_value_length(columns["items"]).to_numpy()
     has_times = "times" in columns.column_names
     return Shard(
@@ -218,13 +218,13 @@ def write_items(path: Path, items: Items) -> FileEntry:
     ):
         if values is not None:
             columns[name] = pa.array(values, kind)
-    _write(path, columns)
+    _write_columns(path, columns)
     return _entry(path, _content_hash(items.ids))
 
 
 def read_items(folder: Path, entry: FileEntry) -> Items:
     """Returns the catalogue; see `read_shard` for errors."""
-    columns = _read(folder, entry)
+    columns = _read_columns(folder, entry)
     known = {name: columns[name].to_numpy() for name in columns.column_names}
     optional = (known.get(name) for name in ("title", "category", "price"))
     return Items(known["item"], known["events"], *optional)
@@ -241,7 +241,7 @@ def _flat(lists: pa.ChunkedArray) -> np.ndarray:
     ).to_numpy()
 
 
-def _write(path: Path, columns: dict[str, pa.Array]) -> None:
+def _write_columns(path: Path, columns: dict[str, pa.Array]) -> None:
     try:
         pq.write_table(
             pa.table(columns),
@@ -255,7 +255,7 @@ def _write(path: Path, columns: dict[str, pa.Array]) -> None:
         raise write_error(path, error) from error
 
 
-def _read(folder: Path, entry: FileEntry) -> pa.Table:
+def _read_columns(folder: Path, entry: FileEntry) -> pa.Table:
     path = folder / entry.file
     try:
         data = path.read_bytes()

@@ -49,14 +49,14 @@ class UserBuckets:
                 columns["time"] = batch.times[chosen]
             if places is not None:
                 columns["place"] = places[chosen]
-            self._write(number, pa.record_batch({k: pa.array(v) for k, v in columns.items()}))
+            self._append(number, pa.record_batch({k: pa.array(v) for k, v in columns.items()}))
 
     def close(self) -> None:
         """Ends the files."""
         for writer in self._writers.values():
             writer.close()
 
-    def _write(self, number: int, piece: pa.RecordBatch) -> None:
+    def _append(self, number: int, piece: pa.RecordBatch) -> None:
         if number not in self._writers:
             options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
             self._writers[number] = pa.ipc.new_stream(

@@ -193,7 +193,7 @@ class _Downloader:
                 raise UserError(
                     f"{address}: {gone}{_reason(error)}. {_by_hand(self._target)}"
                 ) from error
-            self._show(error)
+            self._show_failure(error)
             raise
         except _BROKEN_CONNECTION as error:
             reason = _innermost(error)
@@ -202,7 +202,7 @@ class _Downloader:
                     f"{address}: its certificate is not valid ({reason.verify_message}). Check the "
                     "clock of this machine."
                 ) from error
-            self._show(error)
+            self._show_failure(error)
             raise
         except (requests.RequestException, ValueError) as error:  # of an address or a header
             raise UserError(f"{address}: no answer that can be read ({_reason(error)}).") from error
@@ -214,7 +214,7 @@ class _Downloader:
             )
         to_disk(Path(path))
 
-    def _show(self, error: requests.RequestException) -> None:
+    def _show_failure(self, error: requests.RequestException) -> None:
         self._display.line(f"  {self._target.name}: {_reason(error)}")
 
     def _check_response(self, response: requests.Response, **settings: Any) -> None:

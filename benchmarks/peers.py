@@ -189,7 +189,7 @@ def _summary(
 
 
 def commit_of(path: Path) -> str:
-    """Returns the commit of a directory's repository, empty where it is not the top of one."""
+    """Returns the commit of a directory's repository, empty if it is not the top of one."""
     if not (path / ".git").exists():
         return ""
     command = ["git", "-C", str(path), "rev-parse", "HEAD"]

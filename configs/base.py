@@ -521,7 +521,7 @@ OPTIONS = {
         "strategy": Option(
             "one",
             "Devices that train. one: one device. mirrored: all GPUs of this machine. auto: "
-            "mirrored where there are several GPUs, else one. multi_worker: the processes that "
+            "mirrored if there are several GPUs, else one. multi_worker: the processes that "
             "TF_CONFIG or Slurm names.",
         ),
         "start_minutes": Option(

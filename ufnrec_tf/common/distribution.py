@@ -53,7 +53,7 @@ def make_strategy(
 
     Args:
         name: `one`, one device; `mirrored`, all local GPUs, or all CPU devices where there is
-            no GPU; `auto`, mirrored where there are several GPUs, else one; `multi_worker`, the
+            no GPU; `auto`, mirrored if there are several GPUs, else one; `multi_worker`, the
             GPUs, or the CPU, of every process of the cluster that the environment describes.
         num_virtual_devices: Splits the CPU into so many devices, to try replicas without GPUs;
             0 leaves it whole. Only before TensorFlow has made its devices.
@@ -203,7 +203,7 @@ def distribute(strategy: tf.distribute.Strategy, make: Callable[[], tf.data.Data
 
     Args:
         strategy: Whose replicas read it.
-        make: Makes the dataset of this worker: where there are several replicas, an element for
+        make: Makes the dataset of this worker: if there are several replicas, an element for
             each local one, in turns.
     """
     if strategy.num_replicas_in_sync == 1:

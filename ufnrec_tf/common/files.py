@@ -47,7 +47,7 @@ def held_folder(
 
     Args:
         path: The folder.
-        file: The file in it that is locked, made where it is missing; "" for the folder itself.
+        file: The file in it that is locked, made if it is missing; "" for the folder itself.
         if_taken: Called before waiting for another process that holds it; may raise instead.
 
     Raises:

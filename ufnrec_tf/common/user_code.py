@@ -40,7 +40,7 @@ def user_code_error(path: Path, error: Exception) -> UserError:
 
 
 def raising_line(path: Path, error: Exception) -> str:
-    """Returns the file and, where it is known, the line of it that has raised an exception."""
+    """Returns the file and, if known, the line of it that has raised an exception."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == path.resolve()]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None

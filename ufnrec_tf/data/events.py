@@ -16,7 +16,7 @@ class EventBatch(NamedTuple):
         item_ids: object(str), the distinct raw item ids by first appearance.
         items: int32 [n], places in `item_ids`.
         times: float64 [n], finite, or None where the log has no times.
-        ratings: float64 [n], finite, or None where they are not there or not asked for.
+        ratings: float64 [n], finite, or None if they are not there or not asked for.
     """
 
     user_ids: np.ndarray
@@ -119,6 +119,6 @@ def collect(batches: Iterable[EventBatch]) -> EventBatch:
 
 
 def _joined(pieces: list[np.ndarray | None]) -> np.ndarray | None:
-    """Returns the pieces end to end, or None where there are none."""
+    """Returns the pieces end to end, or None if there are none."""
     found = [piece for piece in pieces if piece is not None]
     return np.concatenate(found) if found else None

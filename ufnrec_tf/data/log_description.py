@@ -27,8 +27,8 @@ class LogDescription(NamedTuple):
 
     Attributes:
         format: pairs, sequences, dat, inter, csv, jsonl, parquet or dataframe.
-        columns: Role (user, item, time, rating) -> name of the column; empty where there are none.
-        time_unit: The unit of the time column, for people; empty where there is none.
+        columns: Role (user, item, time, rating) -> name of the column; empty if there are none.
+        time_unit: The unit of the time column, for people; empty if there is none.
         is_epoch: True if the times of the `Interactions` are seconds since 1970.
         steps: The filters, in order.
     """

@@ -127,7 +127,7 @@ class BatchTimes:
         UserError: If no such unit is known.
 
     Attributes:
-        unit: The unit, once the first batch was taken; None where there are no times.
+        unit: The unit, once the first batch was taken; None if there are no times.
     """
 
     def __init__(self, asked: str, *, source: str) -> None:
@@ -256,7 +256,7 @@ def moment_in(moment: Moment, *, key: str, is_epoch: bool, source: str) -> float
 
 
 def as_text(seconds: float) -> str:
-    """Returns a moment as text, such as 2019-01-31T12:00:00Z; a number where it is no date."""
+    """Returns a moment as text, such as 2019-01-31T12:00:00Z; a number if it is no date."""
     try:
         moment = datetime.fromtimestamp(round(seconds), UTC)
     except (OverflowError, ValueError, OSError):
@@ -265,5 +265,5 @@ def as_text(seconds: float) -> str:
 
 
 def moment_text(time: float, *, is_epoch: bool) -> str:
-    """Returns one of a log's times for people: a date where it is one, else the number."""
+    """Returns one of a log's times for people: a date if it is one, else the number."""
     return as_text(time) if is_epoch else f"{time:.15g}"

@@ -77,7 +77,7 @@ def with_onnx(model: ServedModel, item_ids: np.ndarray) -> ServedModel:
 
 
 def onnx_line(document: dict[str, Any]) -> str:
-    """Returns a line on the `onnx_check` of an `ufnrec.json`, or "" where there is none."""
+    """Returns a line on the `onnx_check` of an `ufnrec.json`, or "" if there is none."""
     check = document.get("onnx_check")
     if not check:
         return ""

@@ -62,7 +62,7 @@ def with_table_check(
 
 
 def table_check_line(document: dict[str, Any]) -> str:
-    """Returns a line on the `table_check` of an `ufnrec.json`, or "" where there is none."""
+    """Returns a line on the `table_check` of an `ufnrec.json`, or "" if there is none."""
     check = document.get("table_check")
     if not check:
         return ""

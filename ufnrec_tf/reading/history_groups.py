@@ -1,4 +1,4 @@
-"""Histories of the users of a log, brought together in memory or, where there are many, on disk."""
+"""Histories of the users of a log, brought together in memory or, if there are many, on disk."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -105,7 +105,7 @@ def group_scattered(
     Up to a million events are held in memory. More go to files of `folder`: into buckets by a hash
     of the user, each of which is then grouped by itself, and the buckets are merged by the place
     at which a user appeared first. A bucket holds some 260,000 events, or more where a few users
-    have most events, or where there are more than 60 million.
+    have most events, or if there are more than 60 million.
 
     Args:
         batches: The log.

@@ -40,7 +40,7 @@ class LogSettings(NamedTuple):
         columns: The user's own names of the columns.
         repeats: "keep", or "drop" all but a user's oldest event with an item.
         titles_path: The item table, a file or a DataFrame: see `item_tables.read_item_table`; ""
-            takes the .item beside a .inter where there is one.
+            takes the .item beside a .inter if there is one.
         time_unit: Of times that are numbers, a key of `TIME_UNITS`; "auto": see `times`.
         filters: What the log is reduced to.
     """
@@ -188,7 +188,7 @@ def _shown(log: RawLog) -> Iterator[EventBatch]:
 def item_table_of(
     source: FileOrFrame, titles_path: FileOrFrame, format: str, item_ids: set[str]
 ) -> ItemTable | None:
-    """Returns the table of a log's items, or None where there is none.
+    """Returns the table of a log's items, or None if there is none.
 
     Args:
         source: The log.

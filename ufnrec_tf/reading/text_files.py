@@ -73,7 +73,7 @@ class TextFile:
         return Path(self.path).name
 
     def error(self, message: str, *, line: int | None = None) -> UserError:
-        """Returns the error that names the file and, where there is one, the line (from 1)."""
+        """Returns the error that names the file and, if there is one, the line (from 1)."""
         if line is None:
             return UserError(f"{self.path}: {message}")
         return LineError(f"{self.path}, line {line}: {message}", line)

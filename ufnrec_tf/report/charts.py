@@ -44,7 +44,7 @@ class Series(NamedTuple):
         name: Its name in the legend.
         place: Selects its colour and dashes; 0 is the reference.
         x: Ascending.
-        y: A value for each x; None where there is none.
+        y: A value for each x; None if there is none.
         low: Lower edge of the band, or empty for no band.
         high: Upper edge of the band, or empty.
     """
@@ -63,7 +63,7 @@ class Bar(NamedTuple):
     Attributes:
         name: Name of the arm.
         place: Selects its colour.
-        low: Lower end of the interval, or None where it is not known.
+        low: Lower end of the interval, or None if it is not known.
         estimate: Place of the mark, or None.
         high: Upper end of the interval, or None.
         text: The numbers in words.

@@ -33,7 +33,7 @@ class ArmFacts(NamedTuple):
         result: The contents of its result.json, None before it has finished.
         evaluations: The lines of metrics.jsonl that training wrote on validation.
         scalars: Tag -> step -> value of training, as written for TensorBoard.
-        ranks: int64, the rank of each test target by `target_keys`, None where there are none.
+        ranks: int64, the rank of each test target by `target_keys`, None if there are none.
     """
 
     label: str
@@ -99,7 +99,7 @@ class RunFacts(NamedTuple):
 
     @property
     def steps_an_epoch(self) -> float:
-        """Steps of an epoch, 0 where there is no evaluation to count them by."""
+        """Steps of an epoch, 0 if there is no evaluation to count them by."""
         lines = [line for arm in self.arms for line in arm.evaluations if line["epoch"]]
         # An epoch that the limit of steps cut short has more than its number says.
         return min((line["step"] / line["epoch"] for line in lines), default=0.0)

@@ -27,7 +27,7 @@ class ScoreRow(NamedTuple):
         metrics: Each of `COMPARED` to its mean on test with its interval over users; the ends
             are NaN where the users' ranks are not known.
         lead: How much more of `MAIN` the run has than this row, relative, paired over users;
-            None for the run itself and where it is not known.
+            None for the run itself and if it is not known.
         is_run: True for the run itself.
     """
 

@@ -12,7 +12,7 @@ def is_number(value: Any) -> bool:
 
 
 def number(value: float | None, digits: int) -> str:
-    """Returns a number with its thousands parted, blank where it is not known."""
+    """Returns a number with its thousands parted, blank if it is not known."""
     return "" if value is None else f"{value:,.{digits}f}"
 
 

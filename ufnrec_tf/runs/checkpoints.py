@@ -166,7 +166,7 @@ class CheckpointStore:
             warn: Is told of each that was passed over.
 
         Returns:
-            Its plain values and its `name`, or None where there is no checkpoint.
+            Its plain values and its `name`, or None if there is no checkpoint.
 
         Raises:
             UserError: If there are some and none can be read.

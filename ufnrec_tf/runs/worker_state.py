@@ -81,7 +81,7 @@ def _checksums(prefix: Path) -> dict[str, int]:
 def read_chunks(prefix: Path, name: str) -> Iterator[tuple[tuple[int, ...], int, np.ndarray]]:
     """Yields the array's shape and, chunk by chunk, the first row's number and the rows.
 
-    Where there are no rows, one chunk without any. The checksum is held against the bytes when
+    If there are no rows, one chunk without any. The checksum is held against the bytes when
     the last one has been taken.
 
     Raises:

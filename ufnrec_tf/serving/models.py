@@ -73,7 +73,7 @@ class LoadedModel(NamedTuple):
         version: Its number.
         metadata: The document of its `ufnrec.json`.
         signatures: By name.
-        catalogue: Its items, empty where they are not known.
+        catalogue: Its items, empty if they are not known.
         owner: TensorFlow's object, which keeps the variables alive.
     """
 

@@ -29,7 +29,7 @@ class Service:
         batcher: Calls the model.
         metrics: Counts requests.
         limits: Bounds of requests.
-        users: The users of the run, or None where they are not known.
+        users: The users of the run, or None if they are not known.
         log_line: Writes a line to the log.
         is_stopping: Returns True once the server is shutting down.
     """

@@ -93,7 +93,7 @@ class Draws(NamedTuple):
 
     Attributes:
         num_probes: For the memory alone.
-        num_negatives: For the loss, and for the memory where there are no probes.
+        num_negatives: For the loss, and for the memory if there are no probes.
     """
 
     num_probes: int

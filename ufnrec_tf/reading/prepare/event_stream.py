@@ -95,5 +95,5 @@ class LargeLog:
         return blocks.sha256
 
     def item_table(self, item_ids: list[str]) -> ItemTable | None:
-        """Returns the table of the items, or None where there is none."""
+        """Returns the table of the items, or None if there is none."""
         return item_table_of(self.path, self.settings.titles_path, self._log.format, set(item_ids))

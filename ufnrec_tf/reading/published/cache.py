@@ -80,7 +80,7 @@ def obtain(
     display: Display,
     settings: RetrySettings | None = None,
 ) -> PublishedData:
-    """Returns a data set, downloaded and converted where it is not there yet.
+    """Returns a data set, downloaded and converted if it is not there yet.
 
     Args:
         name: Its name in `datasets`.
@@ -219,7 +219,7 @@ class _Job(NamedTuple):
         return Expected(file.checksum, file.num_bytes, way_out)
 
     def _get(self, file: File) -> dict[str, Any]:
-        """Returns the record of a file in the folder, downloaded where it is not there yet."""
+        """Returns the record of a file in the folder, downloaded if it is not there yet."""
         names = (file.name, *file.other_names)
         there = [name for name in names if (self.folder / name).is_file()]
         path = self.folder / (there[0] if there else file.name)

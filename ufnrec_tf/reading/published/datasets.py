@@ -20,7 +20,7 @@ class File(NamedTuple):
 
     Attributes:
         address: Its https address; only its name where it cannot be downloaded automatically.
-        checksum: "sha256:DIGITS" or "md5:DIGITS" where one is published, else "".
+        checksum: "sha256:DIGITS" or "md5:DIGITS" if one is published, else "".
         num_bytes: Its size where a source says it, else None.
         is_for_titles: True if it only describes the items, so that it can be left out.
         other_names: Further names that the file may have where a user put it by hand.

@@ -71,7 +71,7 @@ class Lines(NamedTuple):
     """A file whose lines are records, each parsed on its own.
 
     Attributes:
-        member: Its name in the archive, "" where it is only compressed.
+        member: Its name in the archive, "" if it is only compressed.
         parse: Text of a line -> record; raises ValueError and the like for a line that is none.
         has_header: True if the first line names the columns.
         encoding: Of the text.
@@ -232,7 +232,7 @@ def _joined(value: Any) -> str:
 
 
 def price_of(value: Any) -> float:
-    """Returns a price such as 4.99, "$1,299.00" or "Free to Play"; NaN where it is none."""
+    """Returns a price such as 4.99, "$1,299.00" or "Free to Play"; NaN if it is none."""
     if isinstance(value, bool) or value is None:
         return math.nan
     if isinstance(value, int | float):
@@ -248,7 +248,7 @@ class TableLog(NamedTuple):
     """A log that is a table, read by Arrow: tens of millions of lines a minute.
 
     Attributes:
-        member: Its name in the archive, "" where it is only compressed.
+        member: Its name in the archive, "" if it is only compressed.
         user: Column of the raw user ids.
         item: Columns of the item: the first that is not blank is its id; a tuple of columns
             inside stands for their texts joined by " - ".

@@ -103,7 +103,7 @@ class CausalAttention(keras.layers.Layer):
             queries: float32 [B, L, D].
             values: float32 [B, L, D], read as keys and as values.
             is_real: bool [B, L], True where the column is not padding.
-            training: Whether dropout acts.
+            training: True if dropout acts.
         """
         query, key, value = self._project(queries, values)
         logits = tf.matmul(self._split(query), self._split(key), transpose_b=True)  # [B, H, L, L]
@@ -121,7 +121,7 @@ class CausalAttention(keras.layers.Layer):
             queries: float32 [P, D], P a multiple of the block size.
             values: float32 [P, D], zero in a padded column of the padded form.
             near: Which positions see which.
-            training: Whether dropout acts.
+            training: True if dropout acts.
         """
         query, key, value = self._project(queries, values)
         blocks = self._split(near.blocks(query))  # [P / W, H, W, D / H]

@@ -97,7 +97,7 @@ class Backbone(keras.layers.Layer):
         Args:
             histories: int32 [B, L].
             empty: float32 [1, D], the vector of a history without items.
-            training: Whether dropout acts.
+            training: True if dropout acts.
         """
         packed = pack(histories)
         vectors = tf.concat([empty, self.call_packed(packed, training=training)], axis=0)

@@ -70,7 +70,7 @@ class PooledDropout(_KeyedLayer):
         Args:
             sums: float [...].
             counts: int32, broadcastable to `sums`, 0..max_count.
-            training: Whether dropout acts.
+            training: True if dropout acts.
         """
         if not training or not self.rate:
             return sums

@@ -146,7 +146,7 @@ class SASRecBlock(keras.layers.Layer):
         Args:
             inputs: float32 [B, L, D] histories, or [P, D] packed ones.
             where: bool [B, L], True where a column is real; or which packed positions see which.
-            training: Whether dropout acts.
+            training: True if dropout acts.
         """
         is_packed = isinstance(where, Neighbourhood)
         attend = self.attention.call_packed if is_packed else self.attention

@@ -81,10 +81,10 @@ def make_dataset(
 
     A batch is a dict, B = batch_size, L = max_length:
         user: int32 [B], -1 for an empty row; history: int32 [B, L], left-padded; positives:
-        int32 [B, L], the next item of each column, or [B, 1], that of the newest column, where it
-        alone is trained; first_position: int32 [B], index in the
+        int32 [B, L], the next item of each column, or [B, 1], that of the newest column, if only
+        that is trained; first_position: int32 [B], index in the
         user's history of the window's first transition; first_row: int64 [B], its memory row;
-        length: int32 [B]; visit: int64 [B], tells this visit from every other of the user.
+        length: int32 [B]; visit: int64 [B], a number that no other visit of the user has.
 
     Args:
         split: What is trained on.
@@ -94,7 +94,7 @@ def make_dataset(
         seed: The run's seed.
         draw: `permutation`, each window once an epoch; `with_replacement`, each batch drawn
             anew, so that visits an epoch are about Poisson(1), as in the authors' code.
-        first_step: Steps to leave out, when a run goes on.
+        first_step: Steps to leave out, when a run resumes.
         placement: The windows that are trained here; None for all of them.
         num_replicas: Replicas among which these are dealt out.
     """

@@ -33,7 +33,7 @@ class Interactions:
         item_ids: object(str) [num_items + 1], raw ids; item_ids[0] is "".
         sha256: Of the file's bytes (of the arrays for planted data, of the contents of a folder).
         source: The file's or folder's name without directories, or "planted:...".
-        num_repeats: Events whose (user, item) had occurred before, counted before any drop.
+        num_repeats: Events whose (user, item) occurred before, counted before any drop.
         item_titles: object(str) [num_items + 1], "" where unknown, or None.
         item_categories: object(str) [num_items + 1], "" where unknown, or None.
         item_prices: float64 [num_items + 1], in the table's currency, NaN where unknown, or None.

@@ -44,7 +44,7 @@ class Items(NamedTuple):
         ids: object(str) [V], raw ids.
         counts: int64 [V], events of each in the folder.
         titles: object(str) [V], "" where unknown, or None.
-        categories: Likewise.
+        categories: object(str) [V], "" where unknown, or None.
         prices: float64 [V], NaN where unknown, or None.
     """
 

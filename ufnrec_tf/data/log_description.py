@@ -11,7 +11,7 @@ class FilterStep(NamedTuple):
 
     Attributes:
         name: The setting: exclude_users, min_rating, window, repeats, k_core, min_length.
-        words: The events that it keeps, for people.
+        words: The events that it keeps, as text.
         before: Counts of events, users and items before it; of a streamed log only of events.
         after: The same counts after it.
     """
@@ -28,7 +28,7 @@ class LogDescription(NamedTuple):
     Attributes:
         format: pairs, sequences, dat, inter, csv, jsonl, parquet or dataframe.
         columns: Role (user, item, time, rating) -> name of the column; empty if there are none.
-        time_unit: The unit of the time column, for people; empty if there is none.
+        time_unit: The unit of the time column as text; empty if there is none.
         is_epoch: True if the times of the `Interactions` are seconds since 1970.
         steps: The filters, in order.
     """

@@ -69,7 +69,7 @@ class Split:
         held_out: The evaluated users and their targets, of "validation" and of "test".
         times: First moments of validation and test, where these are dates; else None.
         num_targets: Targets of each evaluated user in each part.
-        is_by_user: Whether the evaluated users have no train events, and others alone train.
+        is_by_user: True if the evaluated users have no train events, so that only others train.
     """
 
     interactions: Interactions
@@ -348,7 +348,7 @@ def _configured_date(value: float | str, log: Interactions, *, key: str) -> floa
 def user_holdout(interactions: Interactions, settings: SplitSettings | None = None) -> Split:
     """Holds out whole users: each is ranked on the last event, given all events before it.
 
-    Every user belongs to train, validation or test by a hash of the raw id and the seed alone,
+    Every user belongs to train, validation or test by a hash of only the raw id and the seed,
     whatever the order of the log and the other users; the shares are met on average. Held-out
     users train nothing; those with one event have no history and are not ranked.
 

@@ -47,7 +47,7 @@ def leaks(split: Split) -> list[str]:
     """Returns the leaks of this split as lines of text, the worst first.
 
     Args:
-        split: Any of `SPLITS`; where the log has times, what they tell is measured.
+        split: Any of `SPLITS`. The leak through time is measured if the log has times.
     """
     lines = [_time_line(split)]
     if split.is_by_user:
@@ -62,7 +62,7 @@ def leaks(split: Split) -> list[str]:
 
 
 def _time_line(split: Split) -> str:
-    """Returns what leaks through time."""
+    """Returns a line on the leak through time."""
     name, found = split.name, leakage(split)
     if split.times is not None:
         return f"{name}: nothing leaks in time, all train events are older than all targets"
@@ -92,12 +92,12 @@ Summary = dict[str, Any]
 
 
 def summary(split: Split) -> Summary:
-    """Returns what the data is, in numbers that JSON can hold.
+    """Returns the numbers of the data, fit for JSON.
 
     `density` is the share of the user x item cells with at least one event, 0..1. `targets` are
     those of each evaluated user in each part. Where the parts are periods or other users, how many
     are evaluated and what is new in each is there too, under `validation_...` and `test_...`.
-    `leaks` are lines for people; how a log was read and filtered stands under `reading`.
+    `leaks` are lines of text. `reading` says how the log was read and filtered.
     """
     data = split.interactions
     pairs = distinct_in_ranges(

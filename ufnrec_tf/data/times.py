@@ -157,13 +157,13 @@ class BatchTimes:
         return times if self.unit.per_second == 1 else times / self.unit.per_second
 
     def check_end(self, *, has_window: bool) -> None:
-        """Checks that all batches had the unit of the first one.
+        """Checks that all batches have the unit of the first one.
 
         Args:
             has_window: True if events were kept by their dates.
 
         Raises:
-            UserError: If one had another.
+            UserError: If one has another.
         """
         if self.unit is None or self.unit in (DATES, TYPED_DATES):
             return
@@ -265,5 +265,5 @@ def as_text(seconds: float) -> str:
 
 
 def moment_text(time: float, *, is_epoch: bool) -> str:
-    """Returns one of a log's times for people: a date if it is one, else the number."""
+    """Returns one of a log's times as text: a date if it is one, else the number."""
     return as_text(time) if is_epoch else f"{time:.15g}"

@@ -22,7 +22,7 @@ def hash_users(user_ids: np.ndarray) -> np.ndarray:
 def user_shares(user_ids: np.ndarray, seed: int) -> np.ndarray:
     """Returns a stable number in [0, 1) for each raw user id, float64 [U], uniform over ids.
 
-    Like `hash_users`, it depends on the id alone, and on the seed.
+    It depends only on the id and the seed.
 
     Args:
         user_ids: object(str) [U].

@@ -18,7 +18,7 @@ class Samples(NamedTuple):
         first_positions: int32 [W], index of the window's first transition in its user's history.
         first_rows: int64 [W], memory row of the window's first transition.
         num_rows: Transitions that are trained, in all windows.
-        only_newest: Whether a window trains its newest transition alone.
+        only_newest: True if a window trains only its newest transition.
     """
 
     users: np.ndarray

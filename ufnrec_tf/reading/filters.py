@@ -178,7 +178,7 @@ class _Rule(NamedTuple):
 
     Attributes:
         name: See `FilterStep.name`.
-        words: Returns what it keeps, for people, given the number of events left out.
+        words: Returns the kept events as text, given the number of events left out.
         keeps: Returns which events of a batch are kept, bool [n].
     """
 

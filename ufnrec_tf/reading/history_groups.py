@@ -169,7 +169,7 @@ def _write_grouped(events: pa.Table | None, path: Path) -> None:
 
 
 def _grouped(path: Path, stack: ExitStack) -> Iterator[tuple[int, str, np.ndarray]]:
-    """Yields what `_write_grouped` wrote, some users at a time."""
+    """Yields the histories that `_write_grouped` wrote, some users at a time."""
     file = stack.enter_context(pa.OSFile(str(path)))
     for batch in stack.enter_context(pa.ipc.open_stream(file)):
         places, users = (batch.column(name).to_pylist() for name in ("place", "user"))

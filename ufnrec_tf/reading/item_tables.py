@@ -1,4 +1,4 @@
-"""Item tables, for people to read: titles, categories and prices beside a log."""
+"""Item tables, which describe the items of a log: titles, categories and prices."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from ufnrec_tf.reading.text_files import TextFile, load_text
 
 _FLAG = "--config.data.titles"
 _FIRST_OBJECTS = 1000  # of JSON lines; their keys are the columns
-# Compared as `columns.GUESSES` are. "id" alone is an item's only in a table of items.
+# Compared as `columns.GUESSES` are. A column "id" holds items only in a table of items.
 _CATEGORIES = ("category", "categories", "maincategory", "maincat", "genre", "genres", "class")
 _PRICES = ("price", "listprice", "itemprice", "unitprice")
 _PRICE = re.compile(r"\s*[^\d\s.,+-]{0,4}\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*[^\d\s.,-]{0,4}\s*")
@@ -48,7 +48,7 @@ def read_item_table(
     """Reads an item table: RecBole's .item, CSV or TSV with a header, JSON lines, Parquet.
 
     The item column is guessed as a log's is, or is called id; the title's name contains "title" or
-    is "name"; category (category, genres, class, ...) and price likewise by their usual names.
+    is "name". Category (category, genres, class, ...) and price have their usual names.
 
     Args:
         path: The table, a file or a DataFrame.

@@ -1,8 +1,8 @@
 """Taste models of planted data: who likes what, and which item follows which.
 
 Every value is an elementwise function of stored factors and of a counter-based hash. So a single
-(user, item) pair costs the same at ten items or a million, and gives the same bits whether it is
-asked for alone or in a block, which lets `PlantedTruth` compare with a stored threshold exactly.
+(user, item) pair costs the same at ten items or a million, and gives the same bits by itself or in
+a block, which lets `PlantedTruth` compare with a stored threshold exactly.
 """
 
 import hashlib

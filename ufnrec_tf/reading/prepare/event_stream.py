@@ -29,10 +29,10 @@ class LargeLog:
         settings: How it is read.
 
     Attributes:
-        path: The path as given.
-        settings: The settings as given.
+        path: The path of the log.
+        settings: The settings by which the log is read.
         num_bytes: Bytes on the disk.
-        size: Bytes that it has as text, about.
+        size: Number of bytes of the log as text, estimated for Parquet.
 
     Raises:
         UserError: If it cannot be opened, or a filter needs all of it at once.

@@ -15,8 +15,8 @@ class UserBuckets:
     """Temporary files of events, one a shard, by the hash of the user.
 
     Args:
-        folder: Where they are.
-        num_shards: How many; all are held open at once.
+        folder: The folder of the files.
+        num_shards: The number of files; all are open at once.
     """
 
     def __init__(self, folder: Path, num_shards: int) -> None:

@@ -205,7 +205,7 @@ class _Job(NamedTuple):
         return manifest
 
     def _expected(self, file: File, note: Path) -> Expected:
-        """Returns what a file is compared with: the user's word, the publisher's or the first."""
+        """Returns the expected checksum: the user's, the publisher's or the first download's."""
         way_out = "To take it as it is give --config.data.sha256={sha256}."
         if self.options.sha256 and not file.is_for_titles:
             return Expected(f"sha256:{self.options.sha256}", None, way_out)

@@ -313,7 +313,7 @@ class LateBar:
     """A progress bar in bytes, which appears once a file has taken a while.
 
     Args:
-        display: Where it is shown.
+        display: The screen.
         label: The work.
     """
 
@@ -343,5 +343,5 @@ class LateBar:
 
 
 def megabytes(num_bytes: float) -> str:
-    """Returns a size for people to read, such as "5.9 MB"."""
+    """Returns a size as text, such as "5.9 MB"."""
     return f"{num_bytes / 1e6:,.1f} MB"

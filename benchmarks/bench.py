@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 
 def run_to(workdir: Path, row: Row, num_steps: int, *, data: Path) -> tuple[Cost, Json]:
-    """Trains a row to `num_steps` steps, or goes on to them; returns the cost and its result."""
+    """Trains, or resumes, a row up to `num_steps` steps; returns the cost and its result."""
     command = train_command(
         workdir, data=data / row.data, num_steps=num_steps, settings={**SHAPE, **row.settings}
     )
@@ -82,7 +82,7 @@ def measure_training(row: Row, scratch: Path, *, data: Path, repeats: int) -> Js
 
 
 def _state(first: Json, last: Json, num_steps: int) -> Json:
-    """Returns what the memory held at the end, and what the timed steps did."""
+    """Returns the fill of the memory at the end, and the flips and users of the timed steps."""
     memory = last["memory"]
     done = {name: last["totals"][name] - first["totals"][name] for name in last["totals"]}
     return {

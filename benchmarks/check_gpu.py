@@ -1,4 +1,4 @@
-"""What to run on a machine with GPUs and to send back; `make check-gpu` runs it.
+"""The check of a machine with GPUs, whose output is to be sent back; `make check-gpu` runs it.
 
     python -m benchmarks.check_gpu [--pretend] [--output=FILE.json]
 
@@ -33,14 +33,14 @@ def num_gpus() -> int:
 
 
 def point(case: dict[str, object], env: dict[str, str]) -> dict[str, Any]:
-    """Returns what a run of `gpu_point` prints."""
+    """Returns the figures that a run of `gpu_point` prints."""
     options = [f"--{name}={value}" for name, value in case.items()]
     command = [sys.executable, "-m", "benchmarks.gpu_point", *options]
     return json.loads(measure(command, env=env).output.splitlines()[-1])
 
 
 def compare(cpu: dict[str, Any], gpu: dict[str, Any]) -> list[str]:
-    """Returns what does not agree, one line each."""
+    """Returns the disagreements between CPU and GPU, one line each."""
     wrong = []
     gaps = [abs(a - b) for a, b in zip(cpu["losses"], gpu["losses"], strict=True)]
     apart = [step for step, gap in enumerate(gaps) if not gap < TOLERANCE]  # NaN is not

@@ -46,7 +46,7 @@ def measure(command: list[str], *, cwd: Path = ROOT, env: dict[str, str] | None 
     )
     assert_pipe = process.stdout
     output = assert_pipe.read() if assert_pipe else ""
-    # Of this child alone, unlike the sums over all children that `getrusage` keeps.
+    # Of only this child, unlike the sums over all children that `getrusage` keeps.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -62,13 +62,13 @@ def measure(command: list[str], *, cwd: Path = ROOT, env: dict[str, str] | None 
 def train_command(
     workdir: Path, *, data: Path, num_steps: int, settings: dict[str, object] | None = None
 ) -> list[str]:
-    """Returns the command that trains `num_steps` steps, or goes on to them, and little else.
+    """Returns the command that trains, or resumes, up to `num_steps` steps, and does little else.
 
-    Nothing is evaluated but once, at the end: differences between two numbers of steps hold
-    training alone.
+    Evaluation runs only once, at the end, so that the difference between two numbers of steps
+    holds only training.
 
     Args:
-        workdir: Where the run goes.
+        workdir: The work directory of the run.
         data: The log.
         num_steps: Steps of the run, those that the directory holds already included.
         settings: Key to value of the configuration, `memory.slots` and the like.
@@ -88,7 +88,7 @@ def train_command(
 
 
 def machine() -> dict[str, object]:
-    """Returns what the figures were measured on."""
+    """Returns the facts of the machine: processor, cores, memory, load."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -3,7 +3,7 @@
     python -m benchmarks.detection [--rates=0,0.1] [--policies=replay,ufnrec] [--set=KEY=VALUE ...]
 
 Each point is a small run of the command line in a process of its own. What is there already is not
-run again, so that a sweep goes on where it stopped. Writes detection.json (every figure) and
+run again, so that a stopped sweep resumes. Writes detection.json (every figure) and
 detection.md (a row a point, means over seeds) into --output.
 
 precision: liked share of the flagged pairs; base rate: of all unobserved pairs; lift: the first by

@@ -1,9 +1,9 @@
-"""A log larger than one likes to hold: made, prepared and trained on, with the peak memory of each.
+"""The peak memory of making, preparing and training on a log too large to hold in memory.
 
 python -m benchmarks.large --folder=DIR [--users=1000000 --length=50 --items=20000]
 
 Each part runs in a process of its own. Parts that are there already are left out, so that a run
-that was stopped goes on.
+that was stopped resumes.
 """
 
 import argparse

@@ -126,7 +126,7 @@ def run_ours(case: Case, num_steps: int, *, flags: argparse.Namespace) -> Run:
 
 
 def figure(once: Run, twice: Run) -> Figure:
-    """Returns what the steps cost that only the longer run did."""
+    """Returns the cost of the steps that only the longer run did."""
     users = twice.num_users - once.num_users
     seconds = twice.cost.cpu_seconds - once.cost.cpu_seconds
     peak = max(once.cost.peak_rss_bytes, twice.cost.peak_rss_bytes)

@@ -1,4 +1,4 @@
-"""What --mode=recommend costs: users a second, CPU seconds a thousand users, peak memory.
+"""The cost of --mode=recommend: users a second, CPU seconds a thousand users, peak memory.
 
 python -m benchmarks.recommend --users=1000000 --items=12101
 

@@ -1,4 +1,4 @@
-"""What an answer of the exported model costs by catalogue, kind of table and batch.
+"""The cost of an answer of the exported model, by catalogue, kind of table and batch.
 
 python -m benchmarks.retrieval --items=12101 100000 1000000 --table=float32 bfloat16 int8
 
@@ -56,7 +56,7 @@ def time_calls(path: Path, *, num_items: int, batches: list[int], num_calls: int
 
 
 def _point(num_items: int, table: str, batches: list[int], num_calls: int) -> dict[str, object]:
-    """Returns what one catalogue in one kind of table takes."""
+    """Returns times, sizes and memory of one catalogue in one kind of table."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "1"
         own = "from pathlib import Path; from benchmarks import retrieval, recommend; "

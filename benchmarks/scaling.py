@@ -126,7 +126,7 @@ def main() -> None:
         print(f"| {case} | {middle[0]:,.0f} | {middle[1]:.1f} | {middle[2]:.1f} |")
     ratio = statistics.median(rates["two"]) / statistics.median(rates["one"])
     print(f"two against one: {ratio:.2f}")
-    print("talking alone, ms:", json.dumps({k: round(v, 2) for k, v in talk(640_000).items()}))
+    print("only the sums, ms:", json.dumps({k: round(v, 2) for k, v in talk(640_000).items()}))
     print("load:", os.getloadavg(), "commit:", _commit())
 
 

@@ -44,7 +44,7 @@ class Option:
 Table = dict[str, dict[str, Option]]
 
 OLDER_VALUES = {"memory.policy": {"keep": "plain"}}
-"""Key to the names that its values once had and the names that they have now."""
+"""Key to the older names of its values, each with its present name."""
 
 _LOCKED = re.compile(r"\W*(?:Key \W+)?(\w+)\W+(?:does not exist|n?Did you mean|$)")
 """What ml_collections says of a key that does not exist, quoted once or twice."""

@@ -1,4 +1,4 @@
-"""What the drivers share: arguments, the data, a scratch directory, the report.
+"""The common parts of the drivers: arguments, the data, a scratch directory, the report.
 
 A driver is a process of its own, under the peer's interpreter: nothing but the standard library
 is imported here.
@@ -34,7 +34,7 @@ SHAPES = Shapes()
 
 
 class Arguments(NamedTuple):
-    """What a driver is told: the peer's directory, the log, steps, and whether it is `off`."""
+    """The arguments of a driver: the peer's directory, the log, the steps, and `off`."""
 
     path: Path
     data: Path
@@ -47,7 +47,7 @@ class UserError(Exception):
 
 
 class Journal:
-    """Steps, users and losses that a run really had."""
+    """The steps, users and losses that a run really did."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []

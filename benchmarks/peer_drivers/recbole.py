@@ -4,9 +4,9 @@ Set: its configuration values of CONFIG, the rest at its default (GELU, Adam 1e-
 split of its sequential models). Its data augmentation makes a sample of every prefix of a user's
 train events, and a step takes `train_batch_size` prefixes; so that 1,000 users mean the same on
 both sides, a step counts as prefixes / (mean prefixes a user) users. From outside:
- - its loader is cut to N batches, repeated where there are fewer;
+ - its loader is cut to N batches, repeated if there are fewer;
  - names that NumPy 2 dropped and RecBole 1.2.1 reads are given back: float_, complex_, unicode_;
- - `thop` and `ray`, which it needs for counting FLOPs and tuning alone, are not imported.
+ - `thop` and `ray`, which it needs only for counting FLOPs and tuning, are not imported.
 """
 
 import sys

@@ -84,11 +84,11 @@ def _watched(
     num_steps: int,
     before_step: Callable[[Globals, int], None] | None,
 ) -> type:
-    """Returns the peer's sampler with our hand at its ends; its batches are its own."""
+    """Returns a subclass of the peer's sampler that limits its steps and leaves its batches."""
 
-    # Ignored: a base class that is known at run time alone cannot be checked.
+    # Ignored: a base class that is known only at run time cannot be checked.
     class Watched(sampler):  # type: ignore[misc, valid-type]
-        """Tells where the script's variables are, sets their `num_batch`, closes when full."""
+        """Notes the script's variables, sets their `num_batch`, closes when full."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             # The caller is the script, just past the line that computes `num_batch`.

@@ -369,7 +369,7 @@ def test_a_loss_that_turns_nan_later(capfd, monkeypatch):
     words = "step 9, epoch 3", "step-00000008 is kept", "--config.optimizer.learning_rate"
     refused(capfd, 1, *words, got=got)
     assert train("w", "--config.training.num_epochs=3", *LIGHT) == 0
-    assert "going on from step-00000008" in capfd.readouterr().out
+    assert "resuming from step-00000008" in capfd.readouterr().out
     assert [line["step"] for line in metric_lines("w")] == [4, 8, 12]
 
 

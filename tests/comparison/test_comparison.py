@@ -433,7 +433,7 @@ def test_ctrl_c_reaches_the_run_and_the_command_goes_on(tmp_path):
     finally:
         process.kill()
     assert (process.returncode, err) == (130, "")
-    assert "The same command goes on" in out
+    assert "The same command trains the rest" in out
     (checkpoint,) = (first / "checkpoints").glob("step-*")
     step = int(checkpoint.name.removeprefix("step-"))
     assert f"stopped at step {step:,}" in (first / "log.txt").read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ def files(folder):
     return sorted(path.name for path in Path(folder).rglob("*") if path.is_file())
 
 
-TOLD = "terminated; run the same command again, it goes on\n"
+TOLD = "terminated; run the same command again to resume\n"
 
 
 def test_termination_before_the_first_step_ends_at_once(monkeypatch, capfd):

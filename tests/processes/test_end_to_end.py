@@ -246,7 +246,7 @@ def test_again_it_says_that_it_is_done(workdir, capfd):
 def test_more_epochs_go_on(workdir, capfd):
     first = metric_lines(workdir)
     assert train("w", "--config.training.num_epochs=5") == 0
-    assert "going on from step-00000012" in capfd.readouterr().out
+    assert "resuming from step-00000012" in capfd.readouterr().out
     lines = metric_lines(workdir)
     assert [line["step"] for line in lines] == [4, 8, 12, 16, 20]
     assert lines[:3] == first
@@ -608,8 +608,8 @@ def test_signals_stop_with_a_checkpoint_and_the_command_goes_on(tmp_path, capfd)
         num_lines = len(metric_lines("w")) + more if step else more
         got, out, err = stopped_by(number, tmp_path, num_lines)
         assert (got, err) == (code, "")
-        assert "checkpoint written. The same command goes on." in out
-        assert (f"going on from step-{step:08d}" in out) == (step > 0)
+        assert "checkpoint written. The same command resumes it." in out
+        assert (f"resuming from step-{step:08d}" in out) == (step > 0)
         newest = sorted((tmp_path / "w" / "checkpoints").glob("step-*"))[-1]
         before, step = step, int(newest.name.removeprefix("step-"))
         assert step > before

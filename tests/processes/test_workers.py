@@ -124,7 +124,7 @@ def test_a_lost_worker_stops_the_other_with_one_line(disturbed):
 def test_the_same_command_goes_on_and_ends_as_if_nothing_had_happened(disturbed, whole):
     workdir, _, _, (codes, outputs) = disturbed
     assert codes == [0, 0], outputs
-    assert "going on from step-" in outputs[0]
+    assert "resuming from step-" in outputs[0]
     assert_same_end(workdir, whole[0])
     assert metric_lines(workdir) == metric_lines(whole[0])
 
@@ -134,7 +134,7 @@ def test_one_worker_goes_on_from_the_checkpoint_of_two(disturbed, whole):
     with processes([arguments(workdir, "one")], worker_environments(1)) as started:
         codes, outputs = finish_all(started, 280)
     assert codes == [0], outputs
-    assert "going on from step-" in outputs[0]
+    assert "resuming from step-" in outputs[0]
     got, expected = (read(path / "result.json") for path in (workdir, whole[0]))
     assert got["test"] == expected["test"] and got["validation"] == expected["validation"]
     assert got["totals"]["flips"] == expected["totals"]["flips"]

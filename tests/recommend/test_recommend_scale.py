@@ -168,7 +168,7 @@ def test_a_killed_run_goes_on_to_the_same_file(export_dir, model, tmp_path, kill
     assert not (tmp_path / output).exists()
     lines, num_scored, summary = again(export_dir, model, tmp_path, output)
     assert (num_scored, summary.num_histories) == (3, 11)
-    assert lines == [f"{tmp_path}/{output}: goes on after 8 histories of a run that was ended"]
+    assert lines == [f"{tmp_path}/{output}: resumes after 8 histories of a run that was ended"]
     mended = (tmp_path / output).read_bytes()
     lines, num_scored, whole = again(export_dir, model, tmp_path, output)
     assert (lines, num_scored, whole) == ([], 11, summary)
@@ -179,7 +179,7 @@ def test_a_killed_run_goes_on_to_the_same_file(export_dir, model, tmp_path, kill
 def test_a_run_of_another_identity_starts_anew(export_dir, model, tmp_path, killed, change):
     killed("out.csv")
     folder, top_k = tmp_path / ".out.csv.parts", 3
-    reason = f"it had another {change}"
+    reason = f"its {change} differed"
     if change == "input":
         with open(tmp_path / "in", "a") as file:
             file.write("007\n")

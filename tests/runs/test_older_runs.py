@@ -64,7 +64,7 @@ def test_a_run_whose_policy_has_its_older_name_is_evaluated_and_goes_on(tmp_path
     for epochs, policy in ((2, "plain"), (3, "keep")):
         flags = (f"--config.memory.policy={policy}", f"{EPOCHS}{epochs}")
         assert train(path, *LIGHT, arms, *flags) == 0, capsys.readouterr().err
-        assert capsys.readouterr().out.count("going on from") == 2  # the run and its arm
+        assert capsys.readouterr().out.count("resuming from") == 2  # the run and its arm
         assert read(path / "result.json")["epochs"] == epochs
         assert read(path / "config.json")["config"]["memory"]["policy"] == "plain"
         rename_back(path)

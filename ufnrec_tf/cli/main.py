@@ -150,7 +150,7 @@ def main(argv: Sequence[str]) -> int:
         print(str(end) or "interrupted", file=sys.stderr)
         return 130
     except Terminated as end:
-        print(str(end) or "terminated; run the same command again, it goes on", file=sys.stderr)
+        print(str(end) or "terminated; run the same command again to resume", file=sys.stderr)
         return 143
     except Exception as error:
         if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint

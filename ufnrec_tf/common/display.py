@@ -37,15 +37,15 @@ class Display:
         is_shown: False for a worker whose chief does the printing.
 
     Attributes:
-        is_shown: As given.
-        is_quiet: Whether results alone are shown.
+        is_shown: False for a display that prints nothing.
+        is_quiet: True if only results are shown.
     """
 
     def __init__(self, *, is_shown: bool = True) -> None:
         self.is_shown, self.is_quiet = is_shown, _is_quiet
         is_terminal = sys.stdout.isatty()
-        # No emoji: an item called :star: is shown as it is. Told whether it is a terminal, since
-        # variables such as FORCE_COLOR would put colours into a file, which also has no edge.
+        # No emoji: an item called :star: is shown as it is. Colours are forced on or off, since
+        # variables such as FORCE_COLOR would put them into a file, which also has no edge.
         self.console = Console(
             file=sys.stdout,
             force_terminal=is_terminal,
@@ -153,7 +153,7 @@ class ProgressBar:
             text: Loss, metric, throughput.
         """
         now = time.monotonic()
-        if self._begin is None:  # from here on: what compiling took tells nothing of the rest
+        if self._begin is None:  # from here on: compiling took longer than the later steps will
             self._begin, self._first = now, done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, text=text)

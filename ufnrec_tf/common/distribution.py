@@ -102,11 +102,11 @@ def _giving_up_after(minutes: float) -> Iterator[None]:
 class Workers:
     """The processes that train together, and the values they exchange between steps.
 
-    Every method that talks is called by all of them, in the same order: each waits for all.
+    All workers call each method that exchanges values, in the same order: each waits for all.
 
     Attributes:
-        index: This process's number; 0 is the chief, which alone writes what is common.
-        count: How many there are.
+        index: This process's number; 0 is the chief, the only one to write the shared files.
+        count: The number of workers.
 
     Args:
         strategy: The strategy, once it has been made; None for one process.
@@ -178,7 +178,7 @@ def report_lost_workers(workers: Workers) -> Iterator[None]:
         raise UserError(
             f"worker {workers.index} of {workers.count} stopped: another worker of this run was "
             "lost, or stopped by itself (its own output says why). Run the same command again on "
-            "all of them: it goes on from the newest checkpoint."
+            "all of them: it resumes from the newest checkpoint."
         ) from error
 
 

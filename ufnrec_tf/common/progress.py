@@ -22,7 +22,7 @@ class Phase:
         unit: What is counted, in the plural.
         done: Units done.
         begin: `time.monotonic()` of its start.
-        is_over: Whether it has ended before its block has.
+        is_over: True once it has ended before its block.
     """
 
     def __init__(self, label: str, total: int = 0, unit: str = "") -> None:
@@ -147,7 +147,7 @@ def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
         label: What is at work.
 
     Returns:
-        What takes the last line that it has written.
+        A function that takes the newest line of the process.
     """
     console = display.notes.console
     if console.is_terminal:
@@ -156,7 +156,7 @@ def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
         return
     with working_on(label) as found:
 
-        def tell(line: str) -> None:
+        def show_line(line: str) -> None:
             found.label = f"{label} [{line[:100]}]" if line else label
 
-        yield tell
+        yield show_line

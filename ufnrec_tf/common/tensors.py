@@ -47,9 +47,9 @@ def _fold(bits: tf.Tensor, count: int) -> tf.Tensor:
 def bits_like(tensor: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """Returns uint32 bits, one for each element of `tensor`, in its shape.
 
-    An element's bits depend on the key and its place in row-major order alone: what is appended
-    to the tensor changes nothing. For dropout; a twentieth of the cost of Philox on a CPU, because
-    nothing is written to memory.
+    An element's bits depend only on the key and its place in row-major order, not on the elements
+    after it. It is made for dropout: a twentieth of the cost of Philox on a CPU, because nothing
+    is written to memory.
 
     Args:
         tensor: Any tensor of fewer than 2**31 elements.

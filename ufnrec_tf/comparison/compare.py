@@ -62,7 +62,7 @@ class Comparison:
         except Interrupted:
             self.write()
             self._display.notes.line(
-                "  stopped; the report has what is done. The same command goes on."
+                "  stopped; the report has the finished runs. The same command trains the rest."
             )
             raise
         self._show_report(self.write())
@@ -109,11 +109,11 @@ class Comparison:
         """Trains one run; returns False, without training, where another process holds it."""
         path = self.plan.run_path(arm, seed)
         path.mkdir(parents=True, exist_ok=True)
-        with busy(self._display, f"training {arm}/{seed}") as tell:
+        with busy(self._display, f"training {arm}/{seed}") as show_line:
             ended = run_child(
                 [*self._arguments, f"--config.comparison.run={arm}/{seed}"],
                 path / "log.txt",
-                show=tell,
+                show=show_line,
             )
         if ended.exit_code and IN_USE in ended.last_words:
             return False

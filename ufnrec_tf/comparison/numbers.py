@@ -151,10 +151,10 @@ def make_pairs(
     Args:
         runs: Finished runs.
         reference: The arm to compare with.
-        metrics: Their names.
+        metrics: Names of the metrics.
         num_resamples: R.
-        part: Of the split.
-        targets: bool [M], to look at these alone; users who have none of them are left out.
+        part: The part of the split.
+        targets: bool [M], the only targets to look at; users without any of them are left out.
     """
     if not runs:
         return Pairs(reference, {}, {})

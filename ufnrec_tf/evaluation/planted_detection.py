@@ -26,7 +26,7 @@ def margin_auc(
         seed: Of the pairs, which are drawn uniformly among users with train events.
 
     Returns:
-        `margin`, NaN where there are no false negatives, and `num_pairs`.
+        `margin`, NaN if there are no false negatives, and `num_pairs`.
     """
     users, items = _unobserved_pairs(data, split, seed)
     found = auc(_newest_margins(split, backbone, users, items), data.truth.is_liked(users, items))

@@ -131,7 +131,7 @@ class CrossEntropy(SoftmaxObjective):
         everything = catalogue_logsumexp(
             scored.vectors, scored.item_table[PAD + 1 :], self.settings.is_candidate
         )
-        if scored.candidates.shape[1] == 1:  # the positive alone, which is never removed
+        if scored.candidates.shape[1] == 1:  # only the positive, which is never removed
             return everything
         # Exactly as if they were not in the sum, its gradient too: an item is in it once, in
         # however many columns of the row it was removed.

@@ -79,7 +79,7 @@ def recommend(
     number of the line from 1, instead of `user` where the input has one history a line. The
     ending of the name sets the format: CSV, gzipped CSV or Parquet. Users come in order of first
     appearance. A history has fewer than `top_k` rows where fewer items are left. The file appears
-    whole or not at all. A killed run goes on after its last part, and writes the same file as an
+    whole or not at all. A killed run resumes after its last part, and writes the same file as an
     unbroken one.
 
     Args:
@@ -89,7 +89,7 @@ def recommend(
         top_k: Recommendations a history, 1 or more.
         batch_size: Histories scored at once, at most.
         scorer: Finds the items; None: the exported model.
-        display: Shows progress after 5 s, and a note if the run goes on after a killed one; None:
+        display: Shows progress after 5 s, and a note if the run resumes a killed one; None:
             nothing is shown.
 
     Returns:
@@ -119,7 +119,7 @@ def recommend(
         "model": _hash_of_model(export_dir),
         "input": [histories.kind, histories.sha256],
         "--top_k": run.k,
-        "--index": "exact",  # earlier versions also had an approximate index
+        "--index": "exact",  # earlier versions also offered an approximate index
     }
     try:
         done = run.write(histories, identity, display)

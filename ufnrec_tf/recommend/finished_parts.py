@@ -1,4 +1,4 @@
-"""The finished parts of an output, kept beside it, after which a killed run goes on."""
+"""The finished parts of an output, kept beside it, from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FinishedParts:
 
     Args:
         output: The output file.
-        identity: Label to value; a run goes on only after one with equal values.
+        identity: Label to value; a run resumes only the parts of one with equal values.
 
     Attributes:
         done: Sums over the finished parts.
@@ -123,7 +123,7 @@ class FinishedParts:
             return
         other = [key for key, value in self._identity.items() if before.get(key) != value]
         if other:
-            self._start_anew(f"it had another {' and another '.join(other)}")
+            self._start_anew(f"its {' and its '.join(other)} differed")
             return
         if not all(self._path(number).is_file() for number in range(len(parts))):
             self._start_anew("a part of it is gone")
@@ -131,7 +131,7 @@ class FinishedParts:
         self._parts = parts
         for part in parts:
             self.done = self.done.plus(part)
-        self.note = f"goes on after {self.done.histories:,} histories of a run that was ended"
+        self.note = f"resumes after {self.done.histories:,} histories of a run that was ended"
 
     def _start_anew(self, reason: str) -> None:
         self.note = f"starts anew; the run that was ended is dropped, as {reason}"

@@ -148,13 +148,15 @@ def _families(numbers: Numbers) -> dict[str, list[SliceRow]]:
 
 def _data_rows(facts: RunFacts) -> list[tuple[str, str]]:
     sha256 = facts.record["identity"]["data of sha256"]
-    told = (facts.own.result or {}).get("data", {})
+    recorded = (facts.own.result or {}).get("data", {})
     rows = [("sha256", sha256)]
-    if reading := told.get("reading"):
+    if reading := recorded.get("reading"):
         rows.append(("read as", f"{reading['format']}; {value_text(reading['columns'])}"))
     if facts.data is None:
         rows += [
-            (key, f"{told[key]:,}") for key in ("users", "items", "interactions") if key in told
+            (key, f"{recorded[key]:,}")
+            for key in ("users", "items", "interactions")
+            if key in recorded
         ]
         return rows
     s = facts.data.summary

@@ -34,7 +34,7 @@ def setting_text(value: Any) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Returns a value of a run's records for people, thousands parted."""
+    """Returns a value of a run's records as text, thousands parted."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):

@@ -25,8 +25,8 @@ _STATE_FILE = "state.json"
 _STEP = "step-"
 _DAMAGED = "damaged-"
 _HASH = "sha256"
-"""What state.json tells of its other values: a digit that has changed is still JSON."""
-_WAY = "Remove this folder to go on from the one before it, or give another --workdir."
+"""The key of state.json that holds the hash of the others: a changed digit is still JSON."""
+_WAY = "Remove this folder to resume from the one before it, or give another --workdir."
 
 
 def named_variables(variables: list[Any]) -> dict[str, tf.Variable]:
@@ -39,14 +39,14 @@ class CheckpointStore:
     """The checkpoints of a work directory: folders `step-N`, each whole or absent.
 
     With several workers all call `save_step` and `restore_newest` at the same time, and share
-    the folder. The chief writes what is equal on all, every worker what it alone has.
+    the folder. The chief writes what is equal on all, every worker what only it has.
 
     Args:
-        folder: Where they are; made when the first is written.
+        folder: The folder of the checkpoints; made when the first is written.
         variables: Group name to name to variable; what is saved and restored, equal on all workers.
-        own: What this worker alone has, or None.
-        workers: Those that train together.
-        num_kept: How many of the newest are kept.
+        own: The state that only this worker has, or None.
+        workers: The workers that train together.
+        num_kept: Number of newest checkpoints that are kept.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class CheckpointStore:
             failure = error
         if not self._workers.any(failure is not None):
             return
-        reason = own_words(failure) if failure else "told by another worker"
+        reason = own_words(failure) if failure else "reported by another worker"
         raise UserError(
             f"{self.folder}: the checkpoint {name} could not be written ({reason}); earlier ones "
             "are kept. Free some space and run the same command again."
@@ -163,7 +163,7 @@ class CheckpointStore:
 
         Args:
             *keys: Plain values that must be there.
-            warn: Is told of each that was passed over.
+            warn: Called with a line for each checkpoint that was passed over.
 
         Returns:
             Its plain values and its `name`, or None if there is no checkpoint.
@@ -194,7 +194,7 @@ class CheckpointStore:
         return None
 
     def _clear(self) -> None:
-        """Removes the leftovers of a killed save and restores what it had moved away."""
+        """Removes the leftovers of a killed save and puts back what it moved away."""
         for path in self.folder.glob(f".{_STEP}*"):
             self._put_back(path.name[1:].removesuffix(".old"))
             shutil.rmtree(path, ignore_errors=True)
@@ -224,14 +224,14 @@ class CheckpointStore:
                 f"{path}: format {version} is newer than this program's {FORMAT_VERSION}. "
                 "Use the version of ufnrec-tf that wrote it."
             )
-        told = state.pop(_HASH, "")  # not there before it was written down
-        if told and told != _hash(state):
+        recorded = state.pop(_HASH, "")  # older checkpoints have none
+        if recorded and recorded != _hash(state):
             raise self._damaged(name, ValueError(f"{_STATE_FILE} is not what was written"))
         if name.startswith(_STEP) and version < _OLDEST_STEP_FORMAT:
             raise UserError(
-                f"{path}: format {version} is older than this program goes on from "
-                f"({_OLDEST_STEP_FORMAT}). Finish with the version of ufnrec-tf that wrote it, or "
-                "give another --workdir."
+                f"{path}: format {version} is older than the oldest that this program can resume "
+                f"from ({_OLDEST_STEP_FORMAT}). Finish with the version of ufnrec-tf that wrote "
+                "it, or give another --workdir."
             )
         return state
 

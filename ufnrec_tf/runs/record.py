@@ -34,7 +34,7 @@ IDENTITY_SECTIONS = (
     "gate",
     "optimizer",
 )
-"""What must stay as it was for a run to go on in its work directory."""
+"""The sections that may not change when a run resumes in its work directory."""
 
 
 def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def is_done(config: ConfigDict, path: Path) -> bool:
     if not (path / "result.json").exists():
         return False
     result, now = read_json(path / "result.json"), config.training
-    # Not config.json: a run that was stopped while it went on has changed that.
+    # Not config.json: a run that resumed and was stopped again has changed that.
     before = result.get("asked", now.to_dict())
     if result.get("stopped_early"):
         return 0 < now.patience <= before["patience"]

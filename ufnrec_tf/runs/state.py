@@ -36,17 +36,17 @@ class Progress:
         step: Steps done.
         epoch: Epochs completed.
         best: Best validation metric, None before the first evaluation.
-        best_step: Step at which it was seen.
-        best_epoch: Epoch after which it was seen.
-        best_weights: `student` or `teacher`.
-        better_weights: Of student and teacher those that validated better last.
-        num_without: Evaluations since, or since the gate opened.
+        best_step: Step of the best metric.
+        best_epoch: Epoch of the best metric.
+        best_weights: The weights of the best metric, `student` or `teacher`.
+        better_weights: Of student and teacher those with the better last validation metric.
+        num_without: Evaluations since the best one, or since the gate opened.
         gate_epoch: Epochs completed when the gate opened, None while it is shut.
         gate_state: The gate's own state.
         epoch_loss: Sum of the loss over the steps of an epoch that max_steps cut short.
-        stopped_early: Whether training ended before its last epoch.
+        stopped_early: True if training ended before its last epoch.
         totals: Sums over the run: flips, removals, shown and others.
-        timing: Seconds and counts; see interface of `result.json`.
+        timing: Seconds and counts, as `timing` in result.json holds them.
         warm_start: What was taken over from an older run before the first step.
     """
 
@@ -100,7 +100,7 @@ class Stopwatch:
     """Measures training steps only: wall seconds, and CPU seconds of all threads of all workers.
 
     Args:
-        timing: Where they are added.
+        timing: The sums to which the seconds are added.
         workers: Those that train together; all stop their watches at the same step.
     """
 

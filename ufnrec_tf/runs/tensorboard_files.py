@@ -22,7 +22,7 @@ from ufnrec_tf.common.text import one_line
 from ufnrec_tf.runs.event_files import EVENTS, whole_records
 
 _END = ".end.v2"
-"""How the name of a file ends that has what a run tells at its end alone."""
+"""The ending of the files that hold only what a run writes at its end."""
 _NEW = ".cut.new"
 _VECTORS, _METADATA = "item_vectors.tsv", "items.tsv"
 _PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)
@@ -133,7 +133,7 @@ class Board:
 
         Args:
             vectors: float32 [N, D].
-            columns: What to tell of each, N texts a column; the first is its label.
+            columns: Name to N texts, one for each vector; the first column is the label.
         """
         if not self._is_written:
             return

@@ -15,7 +15,7 @@ RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"
 """Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
 
 _ABSENT = {"data.exclude_users": ""}
-"""What a run had that began before there was such a setting."""
+"""Settings that older runs did not record, with the values that those runs used."""
 
 
 class Workdir:
@@ -25,7 +25,7 @@ class Workdir:
 
     Args:
         path: The directory.
-        must_exist: Whether a missing one is an error rather than made.
+        must_exist: True raises a UserError for a missing directory; False makes it.
         is_held: False for a worker whose chief holds it: nothing is made or locked.
     """
 
@@ -58,7 +58,7 @@ class Workdir:
         """Raises UserError if another run was trained in this directory before.
 
         Args:
-            described: Label to value: what must be equal for a run to go on.
+            described: Label to value: what must be equal for a run to resume.
 
         Raises:
             UserError: Naming the first difference and the ways out.

@@ -81,8 +81,8 @@ def _checksums(prefix: Path) -> dict[str, int]:
 def read_chunks(prefix: Path, name: str) -> Iterator[tuple[tuple[int, ...], int, np.ndarray]]:
     """Yields the array's shape and, chunk by chunk, the first row's number and the rows.
 
-    If there are no rows, one chunk without any. The checksum is held against the bytes when
-    the last one has been taken.
+    An array without rows yields one empty chunk. The checksum is compared once the last chunk
+    has been read.
 
     Raises:
         OSError: If the file is missing.
@@ -233,7 +233,7 @@ def read_part(folder: Path, worker: int, num_workers: int) -> WorkerPart:
 
 
 def write_part(folder: Path, worker: int, num_workers: int, part: WorkerPart) -> None:
-    """Writes what a worker has into a checkpoint's folder, as `OwnState.write` does.
+    """Writes a worker's part into a checkpoint's folder, as `WorkerState.write` does.
 
     Raises:
         OSError: If the disk does not take it.

@@ -103,7 +103,7 @@ class Batcher:
         while jobs := self._next_jobs():
             try:
                 answers: Sequence[Outputs | Exception] = self._answers(jobs)
-            except Exception as error:  # a bug: raised in the requests; the thread goes on
+            except Exception as error:  # a bug: raised in the requests; the thread continues
                 answers = [error] * len(jobs)
             for loop in {job.loop for job in jobs}:
                 pairs = [

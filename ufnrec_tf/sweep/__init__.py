@@ -1,1 +1,1 @@
-"""--mode=sweep: a search by validation alone, with Optuna."""
+"""--mode=sweep: a search by validation only, with Optuna."""

@@ -46,7 +46,7 @@ _SETTING = re.compile(r"[\w.]+=")
 
 
 def parse_space(texts: Iterable[str]) -> "Space":
-    """Returns what `sweep.space` names: each key with the distribution of its values.
+    """Returns the space that `sweep.space` names: each key with the distribution of its values.
 
     Args:
         texts: Each `SECTION.KEY=` and a range or choices.
@@ -149,7 +149,7 @@ def _all_values(key: str, distribution: Any) -> Iterable[Any]:
 
 
 class SweepPlan(NamedTuple):
-    """A sweep: where it is, what is searched, and with what its trials are started.
+    """The plan of a sweep: its directory, its space, and the command line of its trials.
 
     Attributes:
         path: The directory of the sweep.

@@ -71,7 +71,7 @@ class Sweep:
         """
         notes, known = self._display.notes, self.trials.outcomes()
         if known:
-            notes.line(f"  going on; {counts_text(known)}, of {self._limit}")
+            notes.line(f"  resuming; {counts_text(known)}, of {self._limit}")
         try:
             while not self._is_over():
                 self._train(self.trials.ask())
@@ -79,7 +79,9 @@ class Sweep:
             self._score_best()
         except Interrupted:
             self._write_results()
-            notes.line("  stopped; the running trial has a checkpoint. The same command goes on.")
+            notes.line(
+                "  stopped; the running trial has a checkpoint. The same command resumes it."
+            )
             raise
         self._show_results(self._write_results())
 

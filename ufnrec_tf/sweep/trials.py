@@ -1,7 +1,7 @@
 """The trials of a sweep, which Optuna chooses, prunes and keeps in one file.
 
 This process keeps no state of the sweep: the settings of a trial follow from the seed, the number
-of the trial and the trials before it. So a sweep that was killed continues as if it had not been.
+of the trial and the trials before it. So a killed sweep chooses the same trials as an unbroken one.
 """
 
 from collections.abc import Iterator, Mapping

@@ -33,7 +33,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 """What each known arm sets. Part of UFNRec's gain may come from averaged weights or from showing
 hard negatives again: with the average in every arm but `base`, neighbours differ in one thing.
-The name of a policy that is not here is an arm, too, which sets `memory.policy` alone."""
+The name of a policy that is not here is an arm, too, which sets only `memory.policy`."""
 
 ARM_SECTIONS = ("backbone", "loss", "negatives", "memory", "teacher", "gate", "optimizer")
 """What an arm may set; data, split, budget, selection and evaluation are those of every arm."""
@@ -58,8 +58,8 @@ def parse_arms(texts: Iterable[str]) -> tuple[Arm, ...]:
     """Returns the arms that `comparison.arms` names.
 
     Args:
-        texts: Names of arms or policies, and texts `NAME:SECTION.KEY=VALUE,...`; a text that is
-            a setting alone belongs to the arm before it, as a command line splits at commas.
+        texts: Names of arms or policies, and texts `NAME:SECTION.KEY=VALUE,...`. A text that is
+            only a setting belongs to the arm before it, as a command line splits at commas.
 
     Raises:
         UserError: For an unknown name or key, a value that does not fit, or a name used twice.

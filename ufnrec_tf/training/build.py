@@ -92,7 +92,7 @@ class Draws(NamedTuple):
     """How many candidates are drawn for each position.
 
     Attributes:
-        num_probes: For the memory alone.
+        num_probes: Only for the memory.
         num_negatives: For the loss, and for the memory if there are no probes.
     """
 
@@ -235,7 +235,7 @@ class Experiment:
             "optimizer": named_variables(model.optimizer.variables),
             "teacher": named_variables(model.teacher.backbone.variables) if model.teacher else {},
             "host": self.host.variables,
-            # With the rest, so that a run that was killed goes on with those of its checkpoint.
+            # With the rest, so that a killed run resumes with those of its checkpoint.
             "best": named_variables(self.best.trainable_variables),
         }
 

@@ -49,7 +49,7 @@ def judge(
     Args:
         experiment: Its memory is read.
         source: Holds the truth of planted data.
-        split: What is held out tells what users took later.
+        split: Its held-out events are what users took later.
         backbone: The weights that are reported, by which suspects are scored.
         progress: Where the run ended.
         path: The work directory.

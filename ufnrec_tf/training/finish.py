@@ -137,7 +137,7 @@ def _selected(config: ConfigDict, loop: TrainingLoop) -> Backbone:
         progress.best_weights, backbone = loop.scored()
         progress.best_step, progress.best_epoch = progress.step, progress.epoch
         loop.best.set_weights_from(backbone)
-    # Where the run was killed and went on, the one on the disk may be ahead of its checkpoint.
+    # If the run was killed and resumed, the one on the disk may be ahead of its checkpoint.
     loop.save_best()
     return loop.best
 

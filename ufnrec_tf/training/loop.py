@@ -192,7 +192,7 @@ class TrainingLoop(keras.callbacks.Callback):
         """Counts the step, shows progress, and stops if asked to."""
         progress, settings = self.progress, self.settings
         progress.step = self._epoch_base + batch + 1
-        # Unix time, from which a caller can tell how long the start took.
+        # Unix time, from which a caller can compute how long the start took.
         progress.timing.setdefault("first_step_at", time.time())
         if not self._stopwatch.is_running and progress.step - self._fit_first >= WARM_UP_STEPS:
             self._start_stopwatch()

@@ -38,16 +38,16 @@ class Rows(NamedTuple):
 def fit_rows(rows: Rows, *, num_slots: int, capacity: int, has_lists: bool) -> Rows:
     """Returns rows as a memory of `num_slots` slots keeps them: sorted by item, empty slots first.
 
-    Where they are too many, the memory's own rule says who stays: the remembered ones first, then
-    the highest counts, ties by the lower item id. The order of writing among the remembered ones
-    is known from a list alone; without one, their counts decide.
+    If they are too many, the memory's own rule decides: the remembered ones stay first, then the
+    highest counts, ties by the lower item id. Only a list holds the order in which the remembered
+    ones were written; without a list, their counts decide.
 
     Args:
         rows: Items are the new memory's ids, in any order, 0 for none or gone.
         num_slots: S of the new memory.
         capacity: Items, or entries of a list, that a row may remember.
-        has_lists: Whether the new memory has lists. Where the old one has none, what is
-            remembered stands in them once each, by item.
+        has_lists: True if the new memory has lists. If the old one has none, each remembered item
+            stands in them once, in order of item.
     """
     counts, is_remembered = rows.states // 2, (rows.states % 2 == 1) & (rows.items > 0)
     lists = _remembered_lists(rows, is_remembered, capacity) if has_lists else None
@@ -119,13 +119,13 @@ class Carried(NamedTuple):
     """Counts of what was copied from a memory and what was left out.
 
     Attributes:
-        rows_carried: Rows with at least one item.
-        rows_dropped: Rows that had one and have none now, or whose transition is gone.
-        items_carried: Items that are counted or remembered.
-        items_dropped: Those that are gone: with their row, from the catalogue, because the user
-            has taken them since, or for want of a slot.
-        remembered_carried: Of the former those that are shown at the next visit.
-        remembered_dropped: Of the latter, or items that are now counted alone.
+        rows_carried: Copied rows with at least one item.
+        rows_dropped: Older rows with an item, of which none was copied.
+        items_carried: Copied items, counted or remembered.
+        items_dropped: Items that were left out: their row or the item is gone, the user has taken
+            it since, or there was no slot.
+        remembered_carried: Copied items that are still remembered.
+        remembered_dropped: Remembered items that were left out, or are now only counted.
     """
 
     rows_carried: int
@@ -188,7 +188,7 @@ class Carrier:
             num_workers: Its workers.
 
         Returns:
-            What came over to this worker, and what of the whole older memory did not.
+            The counts of what this worker copied and of what it left out of the whole older memory.
 
         Raises:
             ValueError: If a table is missing or does not fit the ids.

@@ -50,11 +50,11 @@ def write_scalars(
     """Writes the scalars and the histogram of an epoch. All workers call it together.
 
     Args:
-        board: Where to.
-        sums: What the steps since the last time added up.
-        progress: Where the run stands.
+        board: The run's event files.
+        sums: Sums over the steps since the last call.
+        progress: The run's progress.
         model: The model, its memory and teacher.
-        num_teacher_updates: Updates that the teacher has had.
+        num_teacher_updates: Number of updates of the teacher so far.
         workers: Those that train together; each has a part of the memory.
     """
     steps, users = max(sums["steps"], 1.0), max(sums["users"], 1.0)

@@ -106,7 +106,7 @@ def train(
 ) -> None:
     """Trains, selects on validation, scores the test set once, exports and shows results.
 
-    A finished work directory is shown again; one that was stopped goes on.
+    A finished work directory is shown again; one that was stopped resumes.
 
     Args:
         config: Checked configuration.
@@ -195,7 +195,7 @@ def _train_one(
         # Asked again, since the patience may have been raised.
         patience = config.training.patience
         progress.stopped_early = 0 < patience <= progress.num_without
-        display.notes.line(f"  going on from {found['name']} in {path}")
+        display.notes.line(f"  resuming from {found['name']} in {path}")
     else:
         start_warm(config, experiment, split, path=path, progress=progress, display=display)
     if is_chief:
@@ -312,7 +312,7 @@ def _fit(
         with_signals(loop, run)
     except Interrupted as stop:
         display.notes.line(
-            f"  stopped at step {stop.step:,}; checkpoint written. The same command goes on."
+            f"  stopped at step {stop.step:,}; checkpoint written. The same command resumes it."
         )
         raise
     finally:

@@ -20,7 +20,7 @@ class Cost(NamedTuple):
         wall_seconds: Wall time.
         peak_rss_bytes: Largest resident set of the process; Linux counts that of the caller, from
             which it forks, so callers should be small.
-        output: What it printed, errors included.
+        output: The output of the process, errors included.
     """
 
     cpu_seconds: float

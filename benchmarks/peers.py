@@ -40,7 +40,7 @@ class Case(NamedTuple):
     """One comparison.
 
     Attributes:
-        theirs: What the peer does.
+        theirs: The method of the peer.
         driver_options: Further arguments of its driver.
         config: Our configuration file; empty: the defaults.
         ours: Our settings.

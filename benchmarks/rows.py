@@ -16,7 +16,7 @@ class Row(NamedTuple):
     """One line of the training table; CPU seconds per 1,000 users.
 
     Attributes:
-        label: What is trained.
+        label: The name of the row.
         data: File name of the log.
         num_steps: N; training is timed over as many steps after the first N.
         visits: Epochs trained before, with the gate open, in a directory that the timed runs

@@ -69,13 +69,13 @@ def run(case: str, data: str, extra: list[str], folder: Path, steps: int) -> dic
 
 
 def talk(num_weights: int) -> dict[str, float]:
-    """Returns milliseconds that two workers take to add up so many float32, and one number."""
+    """Returns the milliseconds in which two workers add up `num_weights` float32, and one number."""
     code = (
         "import sys, time, numpy as np\n"
-        "from ufnrec_tf.quiet import import_tensorflow\n"
+        "from ufnrec_tf.common.tensorflow_setup import import_tensorflow\n"
         "import_tensorflow()\n"
         "import tensorflow as tf\n"
-        "from ufnrec_tf.distribution import make_strategy, sum_over_replicas\n"
+        "from ufnrec_tf.common.distribution import make_strategy, sum_over_replicas\n"
         "strategy = make_strategy('multi_worker')\n"
         "for size in (int(sys.argv[1]), 1):\n"
         "    with strategy.scope():\n"

@@ -71,7 +71,7 @@ def train(num_steps: int, *overrides: tuple[str, str]) -> list[float]:
     """Returns the losses of a few steps on the planted data.
 
     Args:
-        num_steps: How many.
+        num_steps: Number of steps.
         *overrides: Pairs of a key and its value, such as ("training.batch_size", "64").
     """
     name = f"{__file__}:{DilatedConvolutions.__name__}"

@@ -120,7 +120,7 @@ def import_root(path: Path, marker: str, *, folders: tuple[str, ...] = ("",)) ->
     Args:
         path: The peer's directory.
         marker: A file that only its code has, relative to the folder.
-        folders: Where to look, relative to `path`.
+        folders: The folders to look in, relative to `path`.
 
     Raises:
         UserError: If there is no such file.

@@ -32,7 +32,7 @@ class Pages:
     """The pages of help, as wide as the terminal.
 
     Args:
-        program: How the program is called, such as `python main.py`.
+        program: The name by which the user calls the program, such as `python main.py`.
         modes: Name to mode, in the order of use.
         flags: Name to flag.
         table: The keys of the configuration.

@@ -23,7 +23,7 @@ def recommend_workdir(
     Args:
         flags: workdir, histories, output, top_k.
         log: The data whose users get recommendations, or None for the file --histories.
-        settings: How that file is read.
+        settings: The settings by which the file is read.
         display: The screen.
 
     Raises:

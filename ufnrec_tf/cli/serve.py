@@ -67,7 +67,7 @@ def serve(
 
     Args:
         options: The export, the run and the address.
-        config: Its `serving` section is read.
+        config: The configuration, of which only `serving` is read.
         source_config: The configuration of the run's training, by which its log is read.
         display: The screen.
 

@@ -108,8 +108,8 @@ class ProgressBar:
     """One bar for a whole training run, or plain lines if the output is no terminal.
 
     Args:
-        display: Where to print.
-        label: What is trained.
+        display: The screen.
+        label: The name of the work.
         total: Steps in all.
         done: Steps done already.
     """

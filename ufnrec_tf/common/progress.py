@@ -17,9 +17,9 @@ class Phase:
     """One piece of work.
 
     Attributes:
-        label: What is done, as in "ranking on test".
+        label: The name of the work, such as "ranking on test".
         total: Units in all; 0 where that is not known.
-        unit: What is counted, in the plural.
+        unit: The counted unit, in the plural.
         done: Units done.
         begin: `time.monotonic()` of its start.
         is_over: True once it has ended before its block.
@@ -69,7 +69,7 @@ def working_on(label: str, total: int = 0, unit: str = "") -> Iterator[Phase]:
     Args:
         label: See `Phase`.
         total: Units in all, 0 where that is not known.
-        unit: What is counted.
+        unit: The counted unit, in the plural.
     """
     found = Phase(label, total, unit)
     _running.append(found)
@@ -144,7 +144,7 @@ def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
 
     Args:
         display: The screen.
-        label: What is at work.
+        label: The name of the work.
 
     Returns:
         A function that takes the newest line of the process.

@@ -14,7 +14,7 @@ def run_user_file(path: Path, *, kind: str, setting: str = "") -> ModuleType:
 
     Args:
         path: The file.
-        kind: What the file is, such as `config`: part of the module's name.
+        kind: The kind of the file, such as `config`: part of the module's name.
         setting: The setting that names the file, as an error begins with it.
 
     Raises:

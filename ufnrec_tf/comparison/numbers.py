@@ -30,7 +30,7 @@ class FinishedRun(NamedTuple):
     """One arm trained with one seed.
 
     Attributes:
-        path: Its work directory.
+        path: The work directory of the run.
         result: The contents of its result.json.
         ranks: Part to int64 [M], the rank of each target.
         evaluations: The lines of metrics.jsonl that training wrote on validation.
@@ -52,7 +52,7 @@ def read_run(path: Path, split: Split) -> FinishedRun:
     """Returns a finished run.
 
     Args:
-        path: Its work directory.
+        path: The work directory of the run.
         split: The comparison's split; the run's users must be its evaluated users.
 
     Raises:

@@ -87,8 +87,8 @@ def make_dataset(
         length: int32 [B]; visit: int64 [B], a number that no other visit of the user has.
 
     Args:
-        split: What is trained on.
-        samples: Its windows.
+        split: The split whose train events are trained on.
+        samples: The windows of the split.
         max_length: L.
         batch_size: B; a batch holds distinct windows.
         seed: The run's seed.

@@ -120,7 +120,7 @@ def build_interactions(
     Args:
         events: All events in file order; ratings are not read.
         sha256: Of the data's bytes.
-        source: What to call the data.
+        source: The name of the data, for messages.
         repeats: "keep", or "drop" all but a user's oldest event with an item.
         items: The item table.
         reading: How the log was read.

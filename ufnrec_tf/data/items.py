@@ -61,7 +61,7 @@ def items_of(ids: np.ndarray, counts: np.ndarray, table: ItemTable | None) -> It
     Args:
         ids: object(str) [V].
         counts: int64 [V].
-        table: What is known of them, or None.
+        table: Titles, categories and prices by raw id, or None.
     """
     padded, table = with_padding(ids), table or ItemTable()
     known = (table.texts("titles", padded), table.texts("categories", padded))

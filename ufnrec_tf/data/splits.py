@@ -28,7 +28,7 @@ class SplitSettings(NamedTuple):
             the users.
         test_share: Share that test gets: of all events, the newest, or of the users.
         num_targets: Targets of each user in each part.
-        seed: Of the draw of users.
+        seed: Seed of the draw of users.
     """
 
     validation_time: float | str = 0.0

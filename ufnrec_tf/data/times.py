@@ -31,7 +31,7 @@ class TimeUnit(NamedTuple):
     """The unit of the numbers of a time column.
 
     Attributes:
-        per_second: How many of it a second has.
+        per_second: The number of units in a second.
         words: For people: "milliseconds", "ISO dates, UTC where they name no zone", ...
         is_epoch: True if they are seconds since 1970 then; else only their order means something.
     """
@@ -121,7 +121,7 @@ class BatchTimes:
 
     Args:
         asked: See `detect_unit`.
-        source: What to call the log.
+        source: The name of the log, for messages.
 
     Raises:
         UserError: If no such unit is known.
@@ -191,7 +191,7 @@ class Moment(NamedTuple):
     Attributes:
         value: Seconds since 1970, or a number in the log's own unit.
         is_date: True if it was written as a date.
-        text: As it was written.
+        text: The moment as the user wrote it.
     """
 
     value: float
@@ -206,7 +206,7 @@ def moment_among(text: str, *, key: str, is_epoch: bool, source: str) -> float:
         text: An ISO 8601 date, or a number: seconds since 1970 where `is_epoch`.
         key: The setting's name, for messages.
         is_epoch: True if the log's times are seconds since 1970, else the file's own numbers.
-        source: What to call the log.
+        source: The name of the log, for messages.
 
     Raises:
         UserError: If it is neither, or the log's times do not allow it.
@@ -219,7 +219,7 @@ def parse_moment(text: str, *, key: str) -> Moment:
 
     Args:
         text: The setting.
-        key: Its name, for the message.
+        key: The name of the setting, for the message.
 
     Raises:
         UserError: If it is neither.

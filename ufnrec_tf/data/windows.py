@@ -39,7 +39,7 @@ class Placement(NamedTuple):
 
     Attributes:
         worker: Number of the worker.
-        num_workers: How many there are.
+        num_workers: The number of workers.
         is_own: bool [W], whether each window is of this worker; None where all are.
         first_rows: int64 [W], memory row of the window's first transition on this worker;
             without meaning for windows of others.
@@ -105,7 +105,7 @@ def place(
         users_of_rows: int32 [num_rows], internal user of each row.
         user_ids: object(str) [U], raw ids.
         worker: 0..num_workers - 1.
-        num_workers: How many share the users.
+        num_workers: The number of workers that share the users.
     """
     if num_workers == 1:
         return Placement(0, 1, None, first_rows, len(users_of_rows), 1.0)
@@ -129,7 +129,7 @@ def make_samples(split: Split, *, max_length: int, windows: str = "last") -> Sam
     """Cuts the train events of each user into windows.
 
     Args:
-        split: What is trained on.
+        split: The split whose train events are cut into windows.
         max_length: L, transitions a window holds at most.
         windows: `last`, the newest window of each user (the authors': older transitions are
             never trained); `all`, every transition once an epoch, in windows that end at the

@@ -135,7 +135,7 @@ def baseline_ranks(
 
     Args:
         model: Fitted on the same split.
-        split: Its users of the part are ranked.
+        split: The split whose targets are ranked.
         part: "validation" or "test".
         mask: Items that are no candidates, one of `MASKS`.
         chunk: Users at a time, at most; fewer where the catalogue is large.

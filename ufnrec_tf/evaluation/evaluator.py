@@ -121,14 +121,14 @@ class RankingEvaluator:
         """Prepares the arrays.
 
         Args:
-            split: Its targets of the part are ranked.
+            split: The split whose targets are ranked.
             part: "validation" or "test".
             max_length: L, the newest items of the history that the backbone reads.
             mask: Items that are no candidates, one of `MASKS`.
             batch_size: Rows scored at once; fewer where their scores would pass 512 MB.
             sampled_negatives: Uniform negatives a target for the sampled metric, 100 in the
                 authors' code; 0 leaves the metric out. Each is held in 4 bytes.
-            seed: Of the sampled negatives.
+            seed: Seed of the sampled negatives.
             share: The users that are ranked here; None for all.
 
         Raises:

@@ -64,7 +64,7 @@ def future_lift(
         num_bins: Quantiles of popularity.
         num_controls: Controls by score, an even number.
         num_resamples: Resamples of users.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Returns:
         Plain values, fit for JSON; null for values that are undefined, as where nothing is flagged.

@@ -21,9 +21,9 @@ def margin_auc(
 
     Args:
         data: Planted data.
-        split: Of `data.interactions`.
+        split: The split of `data.interactions`.
         backbone: Scores the pairs, dropout off.
-        seed: Of the pairs, which are drawn uniformly among users with train events.
+        seed: Seed of the pairs, which are drawn uniformly among users with train events.
 
     Returns:
         `margin`, NaN if there are no false negatives, and `num_pairs`.
@@ -49,12 +49,12 @@ def suspect_aucs(
 
     Args:
         data: Planted data.
-        split: Of `data.interactions`.
+        split: The split of `data.interactions`.
         users: int [K], of suspects.
         items: int [K].
         counts: int [K].
         margins: float32 [K], at the suspects' own rows.
-        seed: Of the pairs.
+        seed: Seed of the pairs.
 
     Returns:
         `count`: over the same pairs as `margin_auc`. `count_among_suspects` and

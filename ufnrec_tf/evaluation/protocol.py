@@ -26,7 +26,7 @@ def masked_ends(split: Split, part: str, mask: str) -> np.ndarray:
     """Returns int64 [M], the event before which each target's user's items are masked.
 
     Args:
-        split: Its targets of the part.
+        split: The split that holds the targets.
         part: "validation" or "test".
         mask: One of `MASKS`.
     """

@@ -37,7 +37,7 @@ def resampled_user_means(values: np.ndarray, *, num_resamples: int, seed: int) -
     Args:
         values: float [M, C], a row a user.
         num_resamples: R.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         float64 [R, C].
@@ -79,7 +79,7 @@ def seed_weights(num_seeds: int, *, num_resamples: int, seed: int) -> np.ndarray
     Args:
         num_seeds: S.
         num_resamples: R.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         float64 [R, S].
@@ -111,7 +111,7 @@ def paired_difference(
         reference: float [S], the reference's, for the same seeds.
         arm_means: float [R, S], the arm's means over resampled users.
         reference_means: float [R, S], the reference's, over the same users.
-        seed: Of the resampled seeds.
+        seed: Seed of the resampling.
     """
     weights = seed_weights(len(arm), num_resamples=len(arm_means), seed=seed)
     of_arm = (weights * arm_means).sum(axis=1)
@@ -147,7 +147,7 @@ def sign_flip_p_values(differences: np.ndarray, *, num_resamples: int, seed: int
     Args:
         differences: float [M, C], arm minus reference, a row a user; the columns share the flips.
         num_resamples: R.
-        seed: Of the flips.
+        seed: Seed of the flipped signs.
 
     Returns:
         float64 [C]; 1 for a column of zeros.

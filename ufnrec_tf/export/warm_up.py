@@ -33,7 +33,7 @@ class WarmUpRequest(NamedTuple):
     """A call of a signature.
 
     Attributes:
-        signature: Its name.
+        signature: The name of the signature.
         inputs: Name -> array: object (str) [B, T], or int32 [].
     """
 

@@ -183,7 +183,7 @@ class FalseNegativeMemory:
 
         Args:
             rows: int64 [P], those of the lookup.
-            lookup: What `lookup` returned in this step.
+            lookup: The result of `lookup` in this step.
             is_hard: bool [P, N], True where the negative's logit is strictly above the positive's.
             is_spent: bool [P, N], suspects that were flipped or removed in this step; None for
                 all suspects.

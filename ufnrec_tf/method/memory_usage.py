@@ -37,7 +37,7 @@ def over_workers(usage: MemoryUsage, add_up: Callable[[np.ndarray], np.ndarray])
     """Returns the usage of all workers' tables.
 
     Args:
-        usage: Of this worker's tables.
+        usage: The usage of this worker's tables.
         add_up: Sums an array over workers; all of them call it together.
     """
     names = ("num_rows", "num_counted", "num_remembered", "table_bytes")

@@ -93,7 +93,7 @@ class SafeFlips:
 
         Args:
             batch: See `data.batches.make_dataset`.
-            positions: Of the batch.
+            positions: The scored positions of the batch.
             is_open: bool [], True once the gate is open.
         """
         with on_host():
@@ -115,7 +115,7 @@ class SafeFlips:
 
         Args:
             batch: See `substitute`.
-            positions: Of the batch, with their own positives.
+            positions: The scored positions of the batch, with their own positives.
             teacher: Scores the candidates.
             num_done: int64 [], steps done before this one.
         """

@@ -161,7 +161,7 @@ def events_of_rows(
     Args:
         file: Named in errors.
         rows: The rows.
-        table: Their layout.
+        table: The layout of the rows.
         chosen: Role -> index of the column; see `choose_columns`.
         times: Reads the time column; the first rows decide what it holds.
 

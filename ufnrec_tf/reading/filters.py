@@ -152,7 +152,7 @@ def window_of(filters: Filters, *, has_times: bool, is_epoch: bool, source: str)
         filters: The filters.
         has_times: True if the log has times.
         is_epoch: True if these are seconds since 1970.
-        source: What to call the log.
+        source: The name of the log, for messages.
 
     Raises:
         UserError: If the log's times do not allow it.
@@ -212,7 +212,7 @@ class EventFilters:
 
     Args:
         filters: The filters; those by numbers of events are not read.
-        source: What to call the log.
+        source: The name of the log, for messages.
         is_whole: True if one batch is the whole log: users and items are counted then, too.
     """
 
@@ -327,7 +327,7 @@ def apply_filters(
         filters: The filters.
         repeats: "keep" or "drop".
         is_epoch: True if times are seconds since 1970.
-        source: What to call the log.
+        source: The name of the log, for messages.
 
     Raises:
         UserError: If a filter leaves nothing, or needs a column that is not there.

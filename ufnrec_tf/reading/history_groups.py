@@ -109,7 +109,7 @@ def group_scattered(
 
     Args:
         batches: The log.
-        num_events: How many events there are.
+        num_events: The number of events.
         folder: An empty folder.
 
     Raises:

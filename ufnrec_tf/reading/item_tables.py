@@ -137,7 +137,7 @@ class _Table(NamedTuple):
     Attributes:
         file: Named in errors.
         line: Of its header; None where it has none.
-        names: Of its columns.
+        names: The names of its columns.
         rows: Its rows, values in the order of the names.
     """
 

@@ -42,7 +42,7 @@ class LogSettings(NamedTuple):
         titles_path: The item table, a file or a DataFrame: see `item_tables.read_item_table`; ""
             takes the .item beside a .inter if there is one.
         time_unit: Of times that are numbers, a key of `TIME_UNITS`; "auto": see `times`.
-        filters: What the log is reduced to.
+        filters: The filters that reduce the log.
     """
 
     format: str = "auto"
@@ -67,7 +67,7 @@ class Log(NamedTuple):
         events: All events in file order; times in seconds since 1970 where `reading.is_epoch`.
         reading: How it was read; no filter yet.
         sha256: The hash of the file; of a DataFrame, see `frames.FrameLog`.
-        source: What to call it.
+        source: The name of the log, for messages.
         items: The item table, or None.
         names: The names of all its columns, the unread ones too.
     """
@@ -96,7 +96,7 @@ def open_log(
         with_ratings: True if ratings are needed, None if `settings.filters` says whether; text
             always has them checked.
         is_streamed: True if no file must be held as a whole: only tables are read then.
-        flag: Where the user gave the file, for the messages.
+        flag: The flag by which the user gave the file, for messages.
 
     Raises:
         UserError: If the format is unknown, or there is no such file.
@@ -121,7 +121,7 @@ class EventStream:
     Args:
         log: What `open_log` returned; with ratings where `min_rating` needs them.
         settings: Time unit and filters are read.
-        source: What to call the log.
+        source: The name of the log, for messages.
 
     Raises:
         UserError: If the filters contradict each other, or the unit is unknown.

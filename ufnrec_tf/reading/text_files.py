@@ -45,7 +45,7 @@ class LineError(UserError):
     """Bad input in one line of a file.
 
     Attributes:
-        line: Its number, from 1.
+        line: The number of the line, from 1.
     """
 
     def __init__(self, message: str, line: int) -> None:
@@ -125,7 +125,7 @@ class TextBlocks:
 
     Args:
         path: The file.
-        flag: Where the user gave it, for the messages.
+        flag: The flag by which the user gave the file, for messages.
 
     Attributes:
         name: The path.
@@ -206,7 +206,7 @@ def load_text(path: str | os.PathLike[str], *, flag: str = "--data") -> TextFile
 
     Args:
         path: The file.
-        flag: Where the user gave it, for the messages.
+        flag: The flag by which the user gave the file, for messages.
 
     Raises:
         UserError: See `TextBlocks`.

@@ -84,7 +84,7 @@ def recommend(
 
     Args:
         export_dir: Version folder of the export, such as `export/1`.
-        histories: What to recommend for; see `reading/histories.py` for those of a file.
+        histories: The histories; see `reading/histories.py` for those of a file.
         output_path: Output file, replaced where it exists; its folder must exist.
         top_k: Recommendations a history, 1 or more.
         batch_size: Histories scored at once, at most.

@@ -12,10 +12,10 @@ class Histories(NamedTuple):
     """The histories to recommend for: of a file, or of a run's own data.
 
     Attributes:
-        name: Where they come from, for messages.
+        name: The source of the histories, for messages.
         kind: "histories" (one a line), "rows" (events), or "train", the data of a run.
         column: "user", or "row" where a history's name is the number of its line.
-        total: How many there are, for progress; it may be one less.
+        total: The number of histories, for progress; it may be one less.
         sha256: The hash of the data.
         read: Yields the histories; an empty folder takes what memory should not hold.
         path: The file, or None.

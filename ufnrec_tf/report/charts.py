@@ -89,7 +89,7 @@ class LineChart(NamedTuple):
 
     Attributes:
         name: File name of the picture, without its ending.
-        title: What the values are.
+        title: The name of the values.
         x_label: Text under the axis.
         series: The lines.
         marks: Vertical lines.
@@ -107,7 +107,7 @@ class Histogram(NamedTuple):
 
     Attributes:
         name: File name of the picture, without its ending.
-        title: What the counts are.
+        title: The name of the counts.
         x_label: Text under the axis.
         edges: Edges of the bars, ascending, one more than counts.
         counts: Height of each bar.
@@ -127,7 +127,7 @@ class Forest(NamedTuple):
 
     Attributes:
         name: File name of the picture, without its ending.
-        title: What is compared.
+        title: The name of the compared values.
         bars: The rows, from top to bottom.
         scale: The largest difference that fits, either side; 0.1 for 10%.
     """

@@ -17,7 +17,7 @@ def render(template: str, **values: Any) -> str:
 
     Args:
         template: File name of the template, in templates/.
-        **values: What the template names.
+        **values: The values that the template names.
     """
     return _environment().get_template(template).render(values)
 

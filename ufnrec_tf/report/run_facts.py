@@ -161,7 +161,7 @@ def read_data(config: ConfigDict, path: str, *, sha256: str) -> DataFacts:
     """Returns the facts of the data of a run.
 
     Args:
-        config: Of the run.
+        config: The configuration of the run.
         path: The log, or empty.
         sha256: Of the data that the run was trained on.
 

@@ -30,7 +30,7 @@ def report(
 
     Args:
         path: The work directory.
-        config: Its settings.
+        config: The settings of the run.
         record: The contents of its config.json.
         data: The log, if it has moved; empty: where the run read it.
         display: The screen.

@@ -44,7 +44,7 @@ def run_child(
 
     Args:
         arguments: The flags.
-        log_path: Where its output goes, after what is there.
+        log_path: The file to which its output is appended.
         show: Called now and then with the last line it has written.
         is_enough: Asked now and then whether to end it, as by a termination signal.
 

@@ -16,8 +16,8 @@ class Record(NamedTuple):
     """A whole record of an event file.
 
     Attributes:
-        begin: Where it begins in the file.
-        end: Where the next one does.
+        begin: The place in the file where it begins.
+        end: The place in the file where the next one begins.
         event: The event's bytes.
     """
 
@@ -49,7 +49,7 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
     What cannot be read as an event is passed over: the files are an account, not the run.
 
     Args:
-        folder: Of one part, such as `tensorboard/train`; may be missing.
+        folder: The folder of one part, such as `tensorboard/train`; may be missing.
     """
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event

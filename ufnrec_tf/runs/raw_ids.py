@@ -159,9 +159,9 @@ def match_rows(old: RunIds, new: RunIds, new_items: np.ndarray) -> np.ndarray:
     items before and after it. That what lies further back is the same too is not looked at.
 
     Args:
-        old: Of the run that has the rows.
-        new: Of the run that gets them.
-        new_items: What `match_items` returned.
+        old: The ids of the run that has the rows.
+        new: The ids of the run that gets them.
+        new_items: The result of `match_items`.
     """
     found = np.full(old.num_rows.sum(), -1, np.int64)
     number = pd.Index(new.users).get_indexer(old.users)

@@ -73,9 +73,9 @@ def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool =
     """Writes the raw ids of a run into its work directory, unless they are there.
 
     Args:
-        config: Of the run.
-        split: Of the run.
-        path: Its work directory.
+        config: The configuration of the run.
+        split: The split of the run.
+        path: The work directory of the run.
         is_written: False for a worker that leaves it to the chief.
     """
     if not is_written or has_ids(path):

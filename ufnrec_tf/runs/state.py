@@ -101,7 +101,7 @@ class Stopwatch:
 
     Args:
         timing: The sums to which the seconds are added.
-        workers: Those that train together; all stop their watches at the same step.
+        workers: The workers that train together; all stop their watches at the same step.
     """
 
     def __init__(self, timing: dict[str, float], workers: Workers = ALONE) -> None:

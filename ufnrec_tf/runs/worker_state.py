@@ -133,7 +133,7 @@ class WorkerState:
         sums: Name to variable; what the run has is their sum over workers, and over the first
             axis where that is one of replicas.
         rows_of: Which rows a worker holds.
-        workers: Those that train together now.
+        workers: The workers that train together now.
     """
 
     def __init__(

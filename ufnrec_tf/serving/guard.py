@@ -84,7 +84,7 @@ class Guard:
 
     Args:
         app: The application.
-        limits: How many requests at once.
+        limits: The number of requests at once.
         metrics: Counts requests.
         hosts: Names that a request may address; empty: any. They keep a page elsewhere that has
             bound its own name to this address (DNS rebinding) from reading answers.

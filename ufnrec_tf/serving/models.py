@@ -70,10 +70,10 @@ class LoadedModel(NamedTuple):
     """A version in memory.
 
     Attributes:
-        version: Its number.
+        version: The number of the version.
         metadata: The document of its `ufnrec.json`.
-        signatures: By name.
-        catalogue: Its items, empty if they are not known.
+        signatures: The signatures by name.
+        catalogue: The items of the version, empty if they are not known.
         owner: TensorFlow's object, which keeps the variables alive.
     """
 

@@ -35,7 +35,7 @@ class TensorInfo(NamedTuple):
     """An input or an output of a signature.
 
     Attributes:
-        name: Its name.
+        name: The name of the input or output.
         dtype: TensorFlow's name of its type: string, int32, ...
         shape: Sizes, -1 for any; of string inputs [-1, -1], of numbers [].
     """
@@ -142,9 +142,9 @@ def checked(model: type[Body], value: Any, *, where: str = "the body") -> Body:
     """Returns a JSON value as a pydantic model.
 
     Args:
-        model: Its fields say in their `description` which values they take.
+        model: The model; the `description` of each field says which values it takes.
         value: The value of `read_json`, or a part of it.
-        where: What the value is called in an error.
+        where: The name of the value in an error.
 
     Raises:
         Refusal: Naming the first value at fault.

@@ -39,8 +39,8 @@ class Sweep:
     """Trains the missing trials of a sweep, then scores the best one on test.
 
     Args:
-        plan: What is searched.
-        record: Its config.json.
+        plan: The plan of the sweep.
+        record: The content of the sweep's config.json.
         display: The screen.
 
     Raises:

@@ -96,7 +96,7 @@ def summary(
 
     Args:
         plan: The sweep.
-        record: Its config.json.
+        record: The content of the sweep's config.json.
         outcomes: All trials.
         importance: Key to its importance for the better trials.
         tests: Number to test metrics of the trials that were scored on the test set.

@@ -46,7 +46,7 @@ class Arm(NamedTuple):
     """One line of a comparison.
 
     Attributes:
-        name: Also the name of its folder.
+        name: The name of the arm and of its folder.
         overrides: "section.key" to value: what differs from the common configuration.
     """
 

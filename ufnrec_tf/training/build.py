@@ -205,7 +205,7 @@ class Experiment:
 
     Attributes:
         model: The student with everything that trains it.
-        host: Its host variables.
+        host: The step state on the worker's host.
         best: A backbone of the same shape that holds the selected weights.
         samples: The windows that are trained.
         dataset: Batches from the first step that is still to be done, by that step.

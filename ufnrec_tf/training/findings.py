@@ -47,11 +47,11 @@ def judge(
     """Returns how many suspects a run found and how right they were; writes the Parquet file.
 
     Args:
-        experiment: Its memory is read.
+        experiment: The run whose memory is read.
         source: Holds the truth of planted data.
         split: Its held-out events are what users took later.
         backbone: The weights that are reported, by which suspects are scored.
-        progress: Where the run ended.
+        progress: The progress of the run at its end.
         path: The work directory.
         seed: The run's seed.
         most_rows: Suspects kept at most.

@@ -33,8 +33,8 @@ class RunScores:
         evaluators: `validation` and `test`.
         metrics_log: metrics.jsonl.
         board: TensorBoard.
-        settings: When things happen.
-        progress: Where the run stands; timing and the better weights are changed in place.
+        settings: The times of evaluations, checkpoints and the end.
+        progress: The run's progress; timing and the better weights are changed in place.
     """
 
     def __init__(
@@ -121,17 +121,17 @@ class TrainingLoop(keras.callbacks.Callback):
 
     Args:
         ufnrec: The model.
-        host: Its host variables.
-        gate: What opens the gate.
+        host: The step state on the worker's host.
+        gate: The rule that opens the gate.
         evaluators: `validation` and `test`.
         best: A backbone that holds the best weights so far.
         store: The checkpoints; `best_store` those of `best`.
         metrics_log: metrics.jsonl.
         board: TensorBoard.
         bar: The progress bar.
-        settings: When things happen.
-        progress: Where the run stands; changed in place.
-        workers: Those that train together.
+        settings: The times of evaluations, checkpoints and the end.
+        progress: The run's progress; changed in place.
+        workers: The workers that train together.
     """
 
     def __init__(

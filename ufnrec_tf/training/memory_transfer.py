@@ -146,7 +146,7 @@ class Carrier:
     """Copies rows of an older run's memory to their place in this worker's memory.
 
     Args:
-        split: What is trained on now: what a user has taken cannot be remembered as a negative.
+        split: This run's split. An item that the user has taken cannot be a negative.
         users_of_rows: int32 [rows], internal user of each row of this run, of all workers.
         own_rows: int64 [n], the rows that this worker holds, ascending.
         new_rows: int64 [old rows], this run's row of each row of the older one; -1 for none.
@@ -184,8 +184,8 @@ class Carrier:
         Args:
             tables: Name to variable [rows, ...], empty as they are made.
             folder: The older run's checkpoint.
-            older: Its ids.
-            num_workers: Its workers.
+            older: The ids of the older run.
+            num_workers: The number of workers of the older run.
 
         Returns:
             The counts of what this worker copied and of what it left out of the whole older memory.

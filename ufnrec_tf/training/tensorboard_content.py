@@ -55,7 +55,7 @@ def write_scalars(
         progress: The run's progress.
         model: The model, its memory and teacher.
         num_teacher_updates: Number of updates of the teacher so far.
-        workers: Those that train together; each has a part of the memory.
+        workers: The workers that train together; each has a part of the memory.
     """
     steps, users = max(sums["steps"], 1.0), max(sums["users"], 1.0)
     positions = max(sums["positions"], 1.0)
@@ -98,8 +98,8 @@ def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> 
     """Writes the false negatives that a run found: scalars and a text card.
 
     Args:
-        board: Where to.
-        found: What `false_negatives.describe` returned.
+        board: The run's event files.
+        found: The result of `findings.judge`.
         step: The run's last step.
     """
     values = {name: found["detection"][name] for name in _PLANTED if "detection" in found}
@@ -162,11 +162,11 @@ def write_cards(
     """Writes the folder `summary`: cards, HParams and the projector's files.
 
     Args:
-        board: Where to; `begin_end` has been called.
-        config: Of the run.
-        split: Of the run.
+        board: The run's event files; `begin_end` has been called.
+        config: The configuration of the run.
+        split: The split of the run.
         backbone: The selected weights.
-        result: What result.json will hold.
+        result: The content of result.json.
     """
     board.session(_settings(config, result), _metrics(result), step=result["steps"])
     board.text("run/settings", settings_card(config), part="summary")
@@ -246,7 +246,7 @@ def item_columns(log: Interactions, items: np.ndarray, counts: np.ndarray) -> di
     """Returns the projector's columns of item labels; columns without a value are left out.
 
     Args:
-        log: Their raw ids, titles, categories and prices.
+        log: The raw ids, titles, categories and prices of the items.
         items: int [N], internal ids.
         counts: int [num_items + 1], train events.
     """

@@ -111,8 +111,8 @@ def train(
     Args:
         config: Checked configuration.
         source: The data.
-        split: Its split.
-        workdir: Where everything goes.
+        split: The split of the data.
+        workdir: The work directory of the run.
         seed: The run's seed.
         data_path: The file the data came from, or empty.
         command: The command line, for the record.

@@ -36,10 +36,10 @@ class Older(NamedTuple):
     """The older run.
 
     Attributes:
-        path: Its work directory.
+        path: The work directory of the older run.
         config: Section to key to value, as it was trained.
-        ids: What its internal numbers stand for.
-        store: Its checkpoints.
+        ids: The raw ids behind its internal ids.
+        store: The checkpoints of the older run.
     """
 
     path: Path

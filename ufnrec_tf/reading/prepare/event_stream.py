@@ -26,7 +26,7 @@ class LargeLog:
 
     Args:
         path: A table of text, a Parquet file, or a folder of Parquet files.
-        settings: How it is read.
+        settings: The settings by which the log is read.
 
     Attributes:
         path: The path of the log.

@@ -50,7 +50,7 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
 
     Args:
         path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of Parquet files.
-        settings: How it is read.
+        settings: The settings by which the log is read.
         workdir: The folder to make.
         display: The screen.
 

@@ -72,7 +72,7 @@ class Manifest(NamedTuple):
     Attributes:
         content_sha256: The hash of the content hashes of all files; it identifies the data.
         source: The log: name, sha256, bytes.
-        settings: How it was read: columns, separator, repeats, ...
+        settings: The settings by which the log was read: columns, separator, repeats, ...
         has_times: True if events have times.
         num_items: Number of items.
         items: The file of the items.
@@ -302,7 +302,7 @@ def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "
     is that of the arrays and of one shard.
 
     Args:
-        folder: What --mode=prepare made.
+        folder: The folder that --mode=prepare made.
         with_times: True to read times, 8 bytes an event, which splits by date need.
         titles_path: Another item table than what was there then; see `read_item_table`.
 

@@ -79,7 +79,7 @@ def shard_of(events: pa.Table | None, *, has_times: bool, repeats: str) -> Shard
     """Returns a bucket's users by their first event, their events by time, stably.
 
     Args:
-        events: What `UserBuckets.take` returned.
+        events: The events that `UserBuckets.take` returned.
         has_times: True if the log has times.
         repeats: keep, or drop all but a user's oldest event with an item.
     """

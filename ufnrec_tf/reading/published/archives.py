@@ -44,7 +44,7 @@ class MemberStream(io.RawIOBase):
     """The bytes of a member, counted and bounded; reports damage as a UserError.
 
     Args:
-        inner: Where the bytes come from.
+        inner: The stream that is read.
         path: The archive.
         raw: The archive's own bytes.
         watch: Called after each read.

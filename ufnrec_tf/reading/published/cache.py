@@ -51,10 +51,10 @@ class PublishedData(NamedTuple):
     """A data set that is ready to read.
 
     Attributes:
-        name: As `datasets` spells it.
+        name: The name as `datasets` spells it.
         interactions: Parquet file of user, item, timestamp and perhaps rating.
         items: Parquet file of item_id, title, category and price, or None.
-        manifest: Where it came from, when, its checksums, counts and licence.
+        manifest: The addresses, date, checksums, counts and licence.
     """
 
     name: str
@@ -83,8 +83,8 @@ def obtain(
     """Returns a data set, downloaded and converted if it is not there yet.
 
     Args:
-        name: Its name in `datasets`.
-        options: Where it is kept, and which of its files are downloaded.
+        name: The name of the data set in `datasets`.
+        options: The folder, and which files are downloaded.
         display: Shows licence, sources, sizes and progress.
         settings: Retries and time-outs of downloads.
 

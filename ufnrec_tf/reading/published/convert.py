@@ -48,7 +48,7 @@ def convert(
     """Converts raw files to Parquet; each file is there whole at the end or not at all.
 
     Args:
-        layout: How the raw files are read.
+        layout: The layout by which the raw files are read.
         paths: The raw files, the log first.
         interactions: Written: user, item, timestamp (seconds since 1970), rating if any.
         items: Written: item_id, title, category, price; not where no item is described.

@@ -47,12 +47,12 @@ class Dataset(NamedTuple):
     """A data set that `data.name` may name.
 
     Attributes:
-        title: What it is.
+        title: The full name of the data set.
         layout: Key of `layouts.LAYOUTS`: how its files are read.
         files: The log first, then the description of the items where that is a file of its own.
-        licence: What its publisher demands, in a sentence of ours.
-        licence_address: Where the publisher says so.
-        checksum_source: Where its sizes and checksums were read.
+        licence: The publisher's demands, in a sentence of ours.
+        licence_address: The address of the publisher's licence.
+        checksum_source: The source of the sizes and checksums.
     """
 
     title: str

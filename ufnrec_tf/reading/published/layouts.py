@@ -20,7 +20,7 @@ class Layout(NamedTuple):
     """How a data set is read.
 
     Attributes:
-        log: Its events.
+        log: The reader of the events.
         items: The description of its items.
     """
 

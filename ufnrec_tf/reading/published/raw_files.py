@@ -74,7 +74,7 @@ class Lines(NamedTuple):
         member: Its name in the archive, "" if it is only compressed.
         parse: Text of a line -> record; raises ValueError and the like for a line that is none.
         has_header: True if the first line names the columns.
-        encoding: Of the text.
+        encoding: The encoding of the text.
     """
 
     member: str = ""

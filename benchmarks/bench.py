@@ -1,4 +1,4 @@
-"""What training, evaluation, start-up and memory cost; `make bench` runs it.
+"""The cost of training, evaluation, start-up and memory; `make bench` runs it.
 
     python -m benchmarks.bench --data=DIR [--rows=ufnrec,plain] [--repeats=5] [--output=FILE.json]
 

@@ -4,7 +4,7 @@
 
 The same short UFNRec run without dropout on CPU and GPU: losses, flips and metric must agree; then
 users a second and device memory for batches of 128 and 1,024, compiled and not, float32 and
-bfloat16. Without a GPU it says so; --pretend lets the CPU play the GPU's part, to try the script.
+bfloat16. Without a GPU it says so. --pretend lets the CPU play the GPU's part, to try the script.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the cost of a process, our training command, the machine."""
+"""Common code of the benchmarks: the cost of a process, our training command, the machine."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Cost(NamedTuple):
-    """What a process and its children took.
+    """The cost of a process and its children.
 
     Attributes:
         cpu_seconds: User and system time of all threads, from the start of the interpreter on.

@@ -1,4 +1,4 @@
-"""How well each policy finds planted false negatives, over kinds of data.
+"""The detection of planted false negatives by each policy, over kinds of data.
 
     python -m benchmarks.detection [--rates=0,0.1] [--policies=replay,ufnrec] [--set=KEY=VALUE ...]
 

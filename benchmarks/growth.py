@@ -1,4 +1,4 @@
-"""How the cost of a step, of an evaluated user, and the memory grow; `make growth` runs it.
+"""The growth of the cost of a step, of an evaluated user and of memory; `make growth` runs it.
 
     python -m benchmarks.growth [--axes=users,items] [--output=FILE.json]
 

@@ -1,4 +1,4 @@
-"""How long a call of the exported model takes, in this process.
+"""The latency of a call of the exported model, in this process.
 
     python -m benchmarks.latency [--items=12101] [--length=50] [--calls=300]
 

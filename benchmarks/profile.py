@@ -1,4 +1,4 @@
-"""Where a step's time goes, part by part, in a run's own state.
+"""The time of a step by its parts, in a run's own state.
 
     python -m benchmarks.profile --workdir=DIR --data=FILE [--steps=40] [--trace=DIR]
 

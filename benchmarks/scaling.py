@@ -69,7 +69,7 @@ def run(case: str, data: str, extra: list[str], folder: Path, steps: int) -> dic
 
 
 def talk(num_weights: int) -> dict[str, float]:
-    """Returns the milliseconds in which two workers add up `num_weights` float32, and one number."""
+    """Returns the milliseconds in which two workers add up `num_weights` numbers, and one."""
     code = (
         "import sys, time, numpy as np\n"
         "from ufnrec_tf.common.tensorflow_setup import import_tensorflow\n"

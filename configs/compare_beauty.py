@@ -1,4 +1,4 @@
-"""What handling false negatives adds to SASRec on Amazon Beauty, beyond averaged weights.
+"""The gain of SASRec on Amazon Beauty from handling false negatives, beyond averaged weights.
 
     python main.py --mode=compare --config=configs/compare_beauty.py --data=beauty.txt \
         --config.loss.name=cross_entropy --workdir=runs/compare_beauty_ce

@@ -1,4 +1,4 @@
-"""Where UFNRec's gain comes from: seven arms that differ in one thing each, three seeds.
+"""The sources of UFNRec's gain: seven arms that differ in one thing each, three seeds.
 
     python main.py --mode=compare --config=configs/compare_confounders.py --data=FILE
 

@@ -1,4 +1,4 @@
-"""What handling false negatives adds to SASRec on MovieLens 100K, beyond averaged weights.
+"""The gain of SASRec on MovieLens 100K from handling false negatives, beyond averaged weights.
 
     python main.py --mode=compare --config=configs/compare_ml100k.py --data=ml-100k.inter \
         --config.loss.name=cross_entropy --workdir=runs/compare_ml100k_ce

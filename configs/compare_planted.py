@@ -1,4 +1,4 @@
-"""What ufnrec_safe adds where the false negatives are known: planted data, five seeds.
+"""The gain of ufnrec_safe where the false negatives are known: planted data, five seeds.
 
     python main.py --mode=compare --config=configs/compare_planted.py \
         --config.data.planted_false_negative_rate=0.1 --workdir=runs/compare_planted_10

@@ -1,4 +1,4 @@
-"""How much UFNRec's own settings matter: one changed at a time, three seeds.
+"""The effect of UFNRec's own settings: one changed at a time, three seeds.
 
     python main.py --mode=compare --config=configs/compare_sensitivity.py --data=FILE
 

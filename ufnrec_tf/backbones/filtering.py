@@ -39,7 +39,7 @@ def layer_norm(dtype: Any) -> keras.layers.Layer:
 
 @dataclass(frozen=True)
 class Places:
-    """Where P positions stand in their windows of L columns.
+    """The places of P positions in their windows of L columns.
 
     Not a tuple: Keras looks into tuples that are passed to a layer, and refuses the whole number.
 

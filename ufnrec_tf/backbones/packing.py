@@ -49,7 +49,7 @@ def unpack(packed: PackedHistories, max_length: int) -> tf.Tensor:
 
 
 class Neighbourhood(NamedTuple):
-    """Which positions see which, when packed positions are cut into blocks of W.
+    """The visible positions of each position, for packed positions cut into blocks of W.
 
     No history is longer than L, so that the positions of a block see only positions of the block
     itself and of the ceil((L - 1) / W) blocks before it: K = W * (1 + that many) positions.

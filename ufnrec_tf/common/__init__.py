@@ -1,1 +1,1 @@
-"""What every folder may use and what knows no recommender: errors, files, screen, devices."""
+"""Common code of all folders, which knows no recommender: errors, files, screen, devices."""

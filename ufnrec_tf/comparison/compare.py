@@ -93,7 +93,7 @@ class Comparison:
                 self.write()
 
     def _settle(self, arm: str, seed: int, waiting: list[tuple[str, int]]) -> bool:
-        """Trains a run unless it is done or ruled out; returns False where it has to wait."""
+        """Trains a run unless it is done or ruled out; returns False if it has to wait."""
         if self.plan.is_done(arm, seed):
             return True
         if self.plan.config.comparison.stop_hopeless:
@@ -106,7 +106,7 @@ class Comparison:
         return not is_in_use(self.plan.run_path(arm, seed)) and self._train(arm, seed)
 
     def _train(self, arm: str, seed: int) -> bool:
-        """Trains one run; returns False, without training, where another process holds it."""
+        """Trains one run; returns False, without training, if another process holds it."""
         path = self.plan.run_path(arm, seed)
         path.mkdir(parents=True, exist_ok=True)
         with busy(self._display, f"training {arm}/{seed}") as show_line:

@@ -1,1 +1,1 @@
-"""What training reads: interactions with internal ids, their split, windows, batches."""
+"""The data that training reads: interactions with internal ids, their split, windows, batches."""

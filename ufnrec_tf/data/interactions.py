@@ -1,4 +1,4 @@
-"""Interactions: who took what, in which order; flat arrays of internal ids, and raw ids."""
+"""Interactions: the events of a log as flat arrays of internal ids, with the raw ids."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ REPEATS = ("keep", "drop")
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Who took what, in order.
+    """The events of a log, by user and time, with internal ids.
 
     User u's events are `items[offsets[u]:offsets[u + 1]]`, oldest first; equal times keep the
     order of the file. Internal ids follow the first appearance in the file; users of a prepared

@@ -1,4 +1,4 @@
-"""How a log was read: its form, its columns, the unit of its times, what filters left."""
+"""The description of a log: its form, its columns, the unit of its times, what filters left."""
 
 from typing import Any, NamedTuple
 

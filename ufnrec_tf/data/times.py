@@ -115,9 +115,9 @@ def detect_unit(low: float, high: float, *, asked: str = AUTO) -> TimeUnit:
 
 
 class BatchTimes:
-    """The times of one batch after another in seconds, where the first batch shows their unit.
+    """The times of one batch after another in seconds; the first batch shows their unit.
 
-    That the unit is that of all is checked at the end.
+    `check_end` checks that it is the unit of all batches.
 
     Args:
         asked: See `detect_unit`.

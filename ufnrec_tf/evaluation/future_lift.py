@@ -1,4 +1,4 @@
-"""Future lift: are flagged pairs taken later more often than pairs that match them?"""
+"""Future lift: how much more often flagged pairs are taken later than pairs that match them."""
 
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ def future_lift(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Returns how much likelier flagged pairs are to be taken later than pairs that match them.
+    """Returns the rate at which flagged pairs are taken later, over that of pairs that match them.
 
     Later: in a held-out event. Where the users of flagged pairs have no such event, as when other
     users are held out, no pair is compared. The controls of a flagged pair are items of the same

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Policy(NamedTuple):
-    """How false negatives are treated.
+    """A treatment of false negatives.
 
     Attributes:
         remembers: Hard negatives are remembered and shown again.

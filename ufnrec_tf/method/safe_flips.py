@@ -111,7 +111,7 @@ class SafeFlips:
         teacher: EmaTeacher,
         num_done: tf.Tensor,
     ) -> LookResult:
-        """Takes a look if this step is one of every `period`; changes memory and substitutes.
+        """Takes a look every `period` steps, which changes the memory and the substitutes.
 
         Args:
             batch: See `substitute`.

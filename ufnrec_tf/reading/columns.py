@@ -1,4 +1,4 @@
-"""Which column of a log is what; the values of rows of text, checked."""
+"""The roles of a log's columns, and the checked values of rows of text."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which events of a log are kept, in one fixed order.
+"""The filters of a log's events, applied in one fixed order.
 
 First what looks at one event by itself (`EventFilters`), which a log of any size allows, then
 what needs all events at once (`apply_filters`): repeats, core, length.

@@ -1,4 +1,4 @@
-"""Which form a text log has; the table of forms, `READERS`."""
+"""The forms of text logs: their detection, and their table, `READERS`."""
 
 import csv
 import io
@@ -170,7 +170,7 @@ def line_users(file: TextFile) -> pd.Series:
 
 
 class Form(NamedTuple):
-    """How the text of one form is read: one of the two functions is given.
+    """The reader of one form of text: one of the two functions is given.
 
     Attributes:
         layout: Returns the layout of a table, a row an event, by the start of the file. Such a

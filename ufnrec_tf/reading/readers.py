@@ -33,7 +33,7 @@ FileOrFrame = str | os.PathLike[str] | pd.DataFrame
 
 
 class LogSettings(NamedTuple):
-    """How a log is read; see the configuration's section `data`.
+    """The settings by which a log is read; see the configuration's section `data`.
 
     Attributes:
         format: A key of `READERS`, "parquet", or "auto": the log itself shows which.

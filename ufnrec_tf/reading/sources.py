@@ -1,4 +1,4 @@
-"""Where a run's interactions come from, a log or the planted one, and how they are split."""
+"""The source of a run's interactions, a log or the planted one, and their split."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -69,7 +69,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """When a run evaluates, saves and stops; each field is a configuration key.
+    """The times at which a run evaluates, saves and stops; each field is a configuration key.
 
     Attributes:
         steps_per_epoch: Steps of an epoch.

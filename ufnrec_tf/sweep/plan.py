@@ -1,4 +1,4 @@
-"""What a sweep searches, the command line of each trial, and best.py."""
+"""The plan of a sweep: its space, the command line of each trial, and best.py."""
 
 import itertools
 import math

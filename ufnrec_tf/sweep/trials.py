@@ -109,7 +109,7 @@ class Trials:
 
     @contextmanager
     def _file_errors(self) -> Iterator[None]:
-        """Raises a UserError where the file cannot be read or written."""
+        """Raises a UserError if the file cannot be read or written."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:

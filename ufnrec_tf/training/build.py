@@ -89,7 +89,7 @@ _PROBE_SEED = 0x9B0BE5
 
 
 class Draws(NamedTuple):
-    """How many candidates are drawn for each position.
+    """The numbers of candidates that are drawn for each position.
 
     Attributes:
         num_probes: Only for the memory.

@@ -1,4 +1,4 @@
-"""What happens between steps and epochs: scores, selection, gate, checkpoints, stopping."""
+"""The loop around steps and epochs: scores, selection, gate, checkpoints, stopping."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which items planted users meet and like: history lengths, popularity, exposure, thresholds.
+"""The items that planted users meet and like: lengths, popularity, exposure, thresholds.
 
 Up to `MAX_EXACT_ITEMS` items everybody is exposed to the whole catalogue and thresholds are exact
 quantiles. Beyond, a user is exposed to a pool drawn by popularity, and thresholds are estimated on

@@ -114,5 +114,5 @@ class PlantedData:
 
     @property
     def settings(self) -> PlantedSettings:
-        """What the data was drawn from."""
+        """The settings from which the data was drawn."""
         return self.truth.world.settings

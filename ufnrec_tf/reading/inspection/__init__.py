@@ -1,1 +1,1 @@
-"""--mode=inspect: what is odd about a log, and what mends it."""
+"""--mode=inspect: the problems of a log, and the settings that mend them."""

@@ -1,4 +1,4 @@
-"""--mode=inspect: how a log would be read; its problems, and the flags that mend them."""
+"""--mode=inspect: the description of a log, its problems, and the flags that mend them."""
 
 import shlex
 from pathlib import Path
@@ -99,7 +99,7 @@ def _split_problems(config: ConfigDict, data: Interactions) -> list[Problem]:
 
 
 def _others(log: Log) -> dict[str, list[str]]:
-    """Returns role -> columns that might have been taken for it, and were not."""
+    """Returns role -> the other columns whose names fit it."""
     chosen = set(log.reading.columns.values())
     others = {role: candidates(log.names, role) for role in GUESSES}
     left = {role: [n for n in names if n not in chosen] for role, names in others.items()}

@@ -1,4 +1,4 @@
-"""What is odd about a log, and the settings that mend it: --mode=inspect shows it first."""
+"""The problems of a log, and the settings that mend them: --mode=inspect shows them first."""
 
 import re
 import time
@@ -22,13 +22,13 @@ _YEAR = 365 * _DAY
 
 
 class Problem(NamedTuple):
-    """Something odd.
+    """A problem of a log.
 
     Attributes:
         name: Name of its kind, for programs.
         words: The problem and its effect.
         share: Share of the rows, events, users or ids concerned, 0..1.
-        remedies: Flags that mend it, or advice where there is none.
+        remedies: Flags that mend it, or advice if there is none.
     """
 
     name: str

@@ -22,7 +22,7 @@ from ufnrec_tf.reading.text_files import TextBlocks
 
 
 class LargeLog:
-    """The log that is read, once.
+    """A log of any size, which is read once.
 
     Args:
         path: A table of text, a Parquet file, or a folder of Parquet files.
@@ -66,7 +66,7 @@ class LargeLog:
 
     @property
     def done(self) -> int:
-        """How much of `size` has been read."""
+        """The part of `size` that has been read."""
         return self._log.done
 
     @property

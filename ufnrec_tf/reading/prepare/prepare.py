@@ -46,7 +46,7 @@ _OWN = (".lock", HIDDEN, ITEMS, f".{MANIFEST}.new")
 
 
 def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display) -> None:
-    """Turns a log into a prepared folder; says so where the folder is finished already.
+    """Turns a log into a prepared folder; shows a folder that is finished already.
 
     Args:
         path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of Parquet files.
@@ -82,7 +82,7 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
 
 
 def _refuse_others(folder: Path) -> None:
-    """Refuses a folder that holds what no preparation has left there."""
+    """Refuses a folder that holds other files than those of a preparation."""
     if folder.is_dir() and not (folder / MANIFEST).exists():
         names = sorted(path.name for path in folder.iterdir())
         is_begun = HIDDEN in names
@@ -118,7 +118,7 @@ def _check_same(log: LargeLog, folder: Path) -> None:
 
 
 def _clear(folder: Path) -> bool:
-    """Removes what a preparation that did not finish has left; returns whether there was any."""
+    """Removes the files of an unfinished preparation; returns True if there were any."""
     if not (folder / HIDDEN).exists():
         return False
     for path in [*folder.glob("shard-*.parquet"), *(folder / name for name in _OWN[2:])]:
@@ -129,7 +129,7 @@ def _clear(folder: Path) -> bool:
 
 
 def _finish(folder: Path, manifest: Manifest) -> None:
-    """Moves the files to their places, then says that they are whole."""
+    """Moves the files to their places, then writes the manifest, which makes them count."""
     for entry in (manifest.items, *manifest.shards):
         os.replace(folder / HIDDEN / entry.file, folder / entry.file)
     write_manifest(folder, manifest)

@@ -148,7 +148,7 @@ def open_member(path: Path, name: str, watch: Watch) -> Iterator[io.BufferedRead
 
 
 def _zip_member(stack: ExitStack, path: Path, raw: IO[bytes], name: str) -> tuple[IO[bytes], bool]:
-    """Returns the member of that name, or a tar that may hold it; True with a tar."""
+    """Returns the member of that name, or a tar that may hold it; the bool is True for a tar."""
     archive = stack.enter_context(zipfile.ZipFile(raw))
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:

@@ -32,7 +32,7 @@ INTERACTIONS, ITEMS, MANIFEST = "interactions.parquet", "items.parquet", "manife
 
 
 class DownloadOptions(NamedTuple):
-    """How a data set is obtained.
+    """The options by which a data set is obtained.
 
     Attributes:
         cache: Folder of all data sets; "" for $UFNREC_CACHE, else the user's cache folder.

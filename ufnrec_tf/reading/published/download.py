@@ -44,7 +44,7 @@ class RetrySettings(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What is known of a file before it is downloaded.
+    """The checksum and size of a file, as far as known before it is downloaded.
 
     Attributes:
         checksum: "sha256:DIGITS" or "md5:DIGITS", or "".

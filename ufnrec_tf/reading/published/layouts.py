@@ -1,4 +1,4 @@
-"""How each publisher lays out its files. To add a layout, add a row to `LAYOUTS`."""
+"""The layouts of the publishers' files. To add a layout, add a row to `LAYOUTS`."""
 
 import ast
 import csv
@@ -17,7 +17,7 @@ from ufnrec_tf.reading.published.raw_files import (
 
 
 class Layout(NamedTuple):
-    """How a data set is read.
+    """The readers of a data set.
 
     Attributes:
         log: The reader of the events.

@@ -1,6 +1,7 @@
 """Quiet TensorFlow, before any test imports it; what several test files start from."""
 
 import fcntl
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -33,6 +34,12 @@ def pytest_collection_modifyitems(items):
     """Long files first, so that no core waits for a long one at the end."""
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish():
+    """Sets what is imported apart, so that the garbage collector looks at what tests make."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.helpers.runs import (
     LIGHT,
     PLANTED,
-    ROOT,
     STEPS,
     TINY,
     command,
@@ -34,6 +32,7 @@ from tests.helpers.runs import (
     run_apart,
     train,
 )
+from tests.processes.forks import run_module
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.method.policies import POLICIES
@@ -512,6 +511,7 @@ def test_two_replicas(tmp_path):
         "--workdir=w",
         "--config.distribution.strategy=mirrored",
         "--config.distribution.num_virtual_devices=2",
+        "--config.backbone.num_blocks=0",  # test_replicas.py has one
         "--config.training.num_epochs=3",
         cwd=tmp_path,
     )
@@ -529,15 +529,7 @@ def test_two_replicas(tmp_path):
 def resumed(tmp_path_factory):
     """Work directories of `tests.processes.resume_run`."""
     folder = tmp_path_factory.mktemp("resumed")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.processes.resume_run", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_module("tests.processes.resume_run", folder)
     return folder
 
 

@@ -70,7 +70,10 @@ def trained(name: str) -> Run:
     return train(make_run(RUNS[name], split_of(tiny_histories(), NUM_ITEMS)))
 
 
-@pytest.mark.parametrize("name", list(RUNS))
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "default" else pytest.param(name, marks=pytest.mark.slow) for name in RUNS],
+)
 def test_run_equals_the_oracles(name):
     seen = OracleRun(trained(name)).compare()
     name = name.removeprefix("compiled ")
@@ -126,6 +129,7 @@ def test_teacher_is_made_of_the_weights_before_the_step_after_the_activating_one
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-7)
 
 
+@pytest.mark.slow
 def test_shut_gate_is_plain_training():
     """Bit for bit what `keep` does: nothing is shown, recorded, flipped or taught."""
     shut, keep = trained("shut"), trained("keep")
@@ -136,6 +140,7 @@ def test_shut_gate_is_plain_training():
     assert keep.memory is None and shut.memory is not None
 
 
+@pytest.mark.slow
 def test_remove_leaves_the_ripe_out_and_replay_never_ripens():
     removed, replayed = (
         {name: sum(step.sums[name] for step in trained(policy).steps) for name in SUM_NAMES}

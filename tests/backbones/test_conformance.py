@@ -340,7 +340,6 @@ def test_every_precision_goes_all_ways(name, options, precision):
     assert np.isfinite(newest).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @every_backbone
 def test_a_step_and_an_evaluation_in_every_precision(name, options, precision):

@@ -145,8 +145,8 @@ def test_only_survivors_become_substitutes_and_they_outscore_the_positive():
     assert seen > 100
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0.0, 0.25, 1.0])
+@pytest.mark.slow
 def test_no_more_than_the_budget_is_replaced_and_nothing_while_the_gate_is_shut(budget):
     world = World(patience=0, budget=budget)
     batches = world.batches(300)

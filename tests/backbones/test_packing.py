@@ -75,6 +75,8 @@ def test_packed_vectors_are_those_of_the_padded_histories(name, options, max_len
         is_real = packed.items.numpy() > 0
         expected = padded[packed.rows.numpy(), packed.columns.numpy()]
         np.testing.assert_allclose(vectors[is_real], expected[is_real], rtol=0, atol=1e-5)
+    if compiles:
+        return  # what follows is not compiled, and has been seen at this length
     encode = tf.function(backbone.encode)
     np.testing.assert_allclose(encode(histories), padded[:, -1], rtol=0, atol=1e-5)
 

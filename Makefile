@@ -17,11 +17,12 @@ BOARD = from ufnrec_tf.common.tensorflow_setup import import_tensorflow; import_
 TYPED = ufnrec_tf configs examples main.py tests benchmarks
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-.PHONY: help setup demo test soak lint format docs licences tensorboard bench growth check-gpu clean
+.PHONY: help setup demo test test-fast soak lint format docs licences tensorboard bench growth check-gpu clean
 
 help:
 	@echo 'make demo         SASRec with and without UFNRec on the embedded data set'
-	@echo 'make test         all tests           (ARGS="-k memory": those of that name)'
+	@echo 'make test         all tests, 8 minutes on two cores (ARGS="-k memory": those of that name)'
+	@echo 'make test-fast    those within a second or two, in a minute and a half'
 	@echo 'make soak         the long tests: runs and workers killed at random, minutes (ARGS="--kills=20 --seed=1")'
 	@echo 'make lint         ruff and mypy, changing nothing'
 	@echo 'make format       ruff, mending what it can'
@@ -42,6 +43,9 @@ demo: $(VENV)/.packages
 
 test: $(VENV)/.tools
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-fast: $(VENV)/.tools
+	@$(RUN) -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak.kills $(ARGS)

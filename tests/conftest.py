@@ -1,6 +1,7 @@
 """Quiet TensorFlow, before any test imports it; what several test files start from."""
 
 import fcntl
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -10,29 +11,23 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-LONGEST_FIRST = (
-    "test_distributed.py",
-    "test_end_to_end.py",
-    "test_workers.py",
-    "test_model.py",
-    "test_packing.py",
-    "test_crash.py",
-    "test_comparison.py",
-    "test_replicas.py",
-    "test_leak.py",
-    "test_memory.py",
-    "test_prefixes.py",
-    "test_warm_start.py",
-    "test_false_negatives.py",
-    "test_temporal_split.py",
-    "test_serve_process.py",
-)
+PROCESSES = Path(__file__).parent / "processes"
+"""Its tests start processes of their own: all are slow."""
 
 
 def pytest_collection_modifyitems(items):
-    """Long files first, so that no core waits for a long one at the end."""
-    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    """Slow files first, so that no core waits for one at the end; those of processes before."""
+    for item in items:
+        if item.path.parent == PROCESSES:
+            item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.parent != PROCESSES, item.path not in slow))
+
+
+def pytest_collection_finish():
+    """Sets what is imported apart, so that the garbage collector looks at what tests make."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

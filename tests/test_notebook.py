@@ -1,11 +1,13 @@
 """The notebook runs from its first cell to its last, in a kernel as a reader's would."""
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from tests.helpers.runs import ROOT
 
 
+@pytest.mark.slow
 def test_the_quick_start_runs_and_learns(monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
     notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)

@@ -110,6 +110,7 @@ def test_heads_must_divide_the_width(name):
         make(name, {"num_heads": 3})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_bfloat16_is_near_float32_and_keeps_float32_weights(name, options):
     exact, rough = (

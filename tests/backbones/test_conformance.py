@@ -85,6 +85,7 @@ def test_shapes_and_types(name, options):
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @every_backbone
 def test_a_column_does_not_see_later_ones_where_the_backbone_says_so(name, options):
     backbone = make(name, options)
@@ -150,6 +151,7 @@ def test_padding_is_attended_to_in_the_authors_variant():
     assert not np.allclose(long[HISTORIES > 0], short[HISTORIES > 0], atol=1e-3)
 
 
+@pytest.mark.slow
 @every_backbone
 def test_checkpoint_brings_the_weights_back(name, options, tmp_path):
     one, other = make(name, options), make(name, options, seed=1)
@@ -168,6 +170,7 @@ def test_checkpoint_brings_the_weights_back(name, options, tmp_path):
     np.testing.assert_array_equal(one(tf.constant(HISTORIES)), other(tf.constant(HISTORIES)))
 
 
+@pytest.mark.slow
 @every_backbone
 def test_clone_is_equal_and_independent(name, options):
     backbone = make(name, options)
@@ -199,6 +202,7 @@ def test_gradient_reaches_every_weight(name, options):
     assert any(variable is backbone.item_table for variable in backbone.trainable_variables)
 
 
+@pytest.mark.slow
 @every_backbone
 def test_dropout_acts_only_in_training(name, options):
     backbone = make(name, options, dropout=0.5)
@@ -213,6 +217,7 @@ def test_dropout_acts_only_in_training(name, options):
     np.testing.assert_array_equal(backbone(histories), calm(histories))
 
 
+@pytest.mark.slow
 @every_backbone
 def test_weights_are_a_function_of_the_seed(name, options):
     for mine, theirs in zip(values(make(name, options)), values(make(name, options)), strict=True):
@@ -222,6 +227,7 @@ def test_weights_are_a_function_of_the_seed(name, options):
     )
 
 
+@pytest.mark.slow
 @every_backbone
 def test_settings_rebuild_it(name, options):
     backbone = make(name, options)
@@ -341,6 +347,7 @@ PRECISIONS = {"float32": 1e-5, "mixed_bfloat16": 0.1, "float64": 1e-12}
 """Precision to how far apart two ways to the same vector may be."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @every_backbone
 def test_every_precision_goes_all_ways(name, options, precision):

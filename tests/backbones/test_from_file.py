@@ -30,6 +30,7 @@ class Mine(Backbone):
 """
 
 
+@pytest.mark.slow
 def test_the_example_learns():
     losses = train_example(
         12,
@@ -45,6 +46,7 @@ def test_the_example_learns():
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
 
 
+@pytest.mark.slow
 def test_the_example_from_the_command_line(tmp_path, capsys):
     options = f"--config.backbone.name={EXAMPLE}", "--config.training.num_epochs=2"
     assert train(tmp_path, *options, "--config.comparison.baselines=") == 0

@@ -285,6 +285,7 @@ def newest(workdir):
     return sorted((workdir / "checkpoints").glob("step-*"))[-1]
 
 
+@pytest.mark.slow
 def test_a_corrupt_checkpoint(workdir, capfd):
     data = next(newest(workdir).glob("variables.data-*"))
     data.write_bytes(data.read_bytes()[:1000])
@@ -296,6 +297,7 @@ def test_a_corrupt_checkpoint(workdir, capfd):
     assert contents(workdir) == before
 
 
+@pytest.mark.slow
 def test_a_corrupt_state(workdir, capfd):
     (newest(workdir) / "state.json").write_text('{"format', encoding="utf-8")
     before = contents(workdir)
@@ -309,6 +311,7 @@ def test_a_corrupt_state(workdir, capfd):
     }
 
 
+@pytest.mark.slow
 def test_a_corrupt_best_checkpoint(workdir, capfd):
     (workdir / "checkpoints" / "best" / "variables.index").write_bytes(b"")
     before = contents(workdir)
@@ -345,6 +348,7 @@ def test_a_second_run_at_the_same_time(workdir, capfd, mode):
 # Trouble on the way.
 
 
+@pytest.mark.slow
 def test_a_loss_that_turns_nan_at_once(capfd):
     got = train("w", "--config.optimizer.learning_rate=1e30", *LIGHT)
     line = refused(capfd, 1, "not a finite number", "no checkpoint", "learning_rate", got=got)
@@ -352,6 +356,7 @@ def test_a_loss_that_turns_nan_at_once(capfd):
     assert not Path("w/result.json").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_turns_nan_later(capfd, monkeypatch):
     from ufnrec_tf.training.loop import TrainingLoop
 
@@ -387,6 +392,7 @@ class Disk:
         resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_room_again(capsys, monkeypatch):
     # capsys keeps the screen in memory, where the limit does not reach.
     settings = ["--config.training.num_epochs=2", *LIGHT]
@@ -427,6 +433,7 @@ def test_a_bug_names_itself_and_keeps_its_traceback(workdir, capfd, monkeypatch)
 # In a process of its own: TensorFlow's start must not show.
 
 
+@pytest.mark.slow
 def test_the_process_says_one_line_before_tensorflow_and_after(tmp_path):
     write("log", PAIRS)
     # Names of backbones are known only with TensorFlow, by when the data has been told.

@@ -25,6 +25,8 @@ from ufnrec_tf.reading.readers import read_interactions
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.service import json_response
 
+pytestmark = pytest.mark.slow
+
 ODD = [
     *("<script>alert(1)</script>", "<img src=x onerror=alert(2)>", "</td></table>", "a,b", 'q"q'),
     *("line\nend", "cr\rlf\r\n.", "tab\tx", "=1+1", "007", "NA", "nan", "None", "1e5", " blank "),

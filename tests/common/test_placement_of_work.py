@@ -35,6 +35,7 @@ def functions_called(nodes, library):
     return found
 
 
+@pytest.mark.slow
 def test_no_table_is_written_in_a_compiled_program(traced):
     _, graph = traced
     library = {function.signature.name: function for function in graph.library.function}

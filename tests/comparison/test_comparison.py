@@ -92,6 +92,7 @@ def workdir(compared):
 # A finished comparison.
 
 
+@pytest.mark.slow
 def test_each_run_is_an_ordinary_work_directory(compared):
     for arm in ("base", "late"):
         for seed in (0, 1):
@@ -114,6 +115,7 @@ def test_each_run_is_an_ordinary_work_directory(compared):
                 assert (1 / ranks).mean() == pytest.approx(result[part]["mrr"])
 
 
+@pytest.mark.slow
 def test_evaluations_say_what_was_flipped_so_far(compared):
     path = compared / "runs" / "late" / "seed_0"
     lines, result = metric_lines(path), read(path / "result.json")
@@ -123,6 +125,7 @@ def test_evaluations_say_what_was_flipped_so_far(compared):
     assert lines[-1]["positions"] == result["totals"]["positions"] > 0
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_runs(compared):
     summary = read(compared / "comparison.json")
     assert summary["reference"] == "base"
@@ -196,6 +199,7 @@ def page_of(workdir):
     return text, parser.cells
 
 
+@pytest.mark.slow
 def test_the_report_is_one_page_with_everything_in_it(compared):
     summary = read(compared / "comparison.json")
     text, cells = page_of(compared)
@@ -213,6 +217,7 @@ def test_the_report_is_one_page_with_everything_in_it(compared):
         assert f" {mean} ± " in markdown
 
 
+@pytest.mark.slow
 def test_the_page_is_made_again_from_what_was_found(compared, tmp_path, capfd):
     shutil.copytree(compared, tmp_path / "w")
     text, _ = page_of(compared)
@@ -228,6 +233,7 @@ def test_the_page_is_made_again_from_what_was_found(compared, tmp_path, capfd):
 # The same command again.
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(workdir, children, capfd):
     shutil.rmtree(workdir / "runs" / "late" / "seed_0")
     before = contents(workdir / "runs")
@@ -242,6 +248,7 @@ def test_what_is_done_is_not_done_again(workdir, children, capfd):
     assert not read(workdir / "comparison.json")["missing"]
 
 
+@pytest.mark.slow
 def test_arms_and_seeds_may_be_added(workdir, children):
     more = "--config.comparison.arms=base,ema," + ARMS[1]
     assert compare(more, "--config.comparison.seeds=1,0") == 0
@@ -251,6 +258,7 @@ def test_arms_and_seeds_may_be_added(workdir, children):
     assert summary["arms"][1]["difference"]["ndcg@10"]["seeds"] == [0, 1]
 
 
+@pytest.mark.slow
 def test_missing_runs_are_blank_and_named(workdir, monkeypatch, capfd):
     shutil.rmtree(workdir / "runs" / "late")
 
@@ -277,6 +285,7 @@ def test_missing_runs_are_blank_and_named(workdir, monkeypatch, capfd):
     assert "Not compared yet: late" in text
 
 
+@pytest.mark.slow
 def test_a_seed_less_is_paired_without_it(workdir, monkeypatch):
     shutil.rmtree(workdir / "runs" / "base" / "seed_1")
     monkeypatch.setattr(comparison, "run_child", lambda *a, **k: Ended(1, "error: no", 1.0))
@@ -286,6 +295,7 @@ def test_a_seed_less_is_paired_without_it(workdir, monkeypatch):
     assert late["difference"]["ndcg@10"]["seeds"] == [0]
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_holds_is_come_back_to(workdir, children, monkeypatch, capfd):
     for seed in (0, 1):
         shutil.rmtree(workdir / "runs" / "late" / f"seed_{seed}")
@@ -306,6 +316,7 @@ def test_a_run_that_another_process_holds_is_come_back_to(workdir, children, mon
     assert not read(workdir / "comparison.json")["missing"]
 
 
+@pytest.mark.slow
 def test_a_hopeless_arm_gets_no_further_seeds(workdir, children, monkeypatch):
     shutil.rmtree(workdir / "runs" / "late" / "seed_1")
     asked = []
@@ -326,6 +337,7 @@ def test_a_hopeless_arm_gets_no_further_seeds(workdir, children, monkeypatch):
     assert "5.0%" in (workdir / "comparison.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_one_run_alone(children, capfd):
     assert compare("--config.comparison.run=late/1") == 0
     assert children.started == []
@@ -375,6 +387,7 @@ def test_a_bad_setting(arguments, code, words, capfd):
     assert not Path("w").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -396,6 +409,7 @@ def test_another_comparison_in_the_same_place(workdir, arguments, words, capfd):
     assert contents(workdir) == before
 
 
+@pytest.mark.slow
 def test_ranks_of_other_users(workdir, capfd):
     path = workdir / "runs" / "base" / "seed_0" / "ranks.parquet"
     pd.read_parquet(path).iloc[::-1].to_parquet(path, index=False)
@@ -407,6 +421,7 @@ def test_ranks_of_other_users(workdir, capfd):
 # In processes of its own.
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_the_run_and_the_command_goes_on(tmp_path):
     process = subprocess.Popen(
         command(

@@ -231,6 +231,7 @@ def same(first, second) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", ["permutation", "with_replacement"])
 def test_batches_are_a_function_of_the_seed_and_the_step(split, draw):
     whole = batches(split, 12, draw=draw)

@@ -177,6 +177,7 @@ class Constant:
         return tf.range(8.0)[:, None]  # seven items and the padding
 
 
+@pytest.mark.slow
 def test_ranks_and_protocol_are_of_the_part(split):
     # Items a..g are 1..7 but for d, e: the order of the file is a b c d e f g.
     assert names(split, np.arange(1, 8)) == "abcdefg"
@@ -305,6 +306,7 @@ def write_log(path: Path, num_users: int = 40) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["pooled_bce", "cross_entropy"])
 def test_a_run_from_the_command_line(tmp_path, monkeypatch, capfd, loss):
     monkeypatch.chdir(tmp_path)

@@ -36,6 +36,7 @@ def short_run(backbone: str, windows: str) -> Run:
     return train_tiny(make_run(settings, split_of(histories, NUM_ITEMS)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["gru4rec", "hstu"])
 def test_prefixes_are_trained_as_whole_windows_are(backbone):
     """For backbones that are causal and do not know the column; memory and teacher included."""
@@ -59,6 +60,7 @@ def config_of(*overrides: tuple[str, str]) -> ConfigDict:
     return load_config("", overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fmlp", "bsarec"])
 @pytest.mark.parametrize("windows", ["last", "all"])
 def test_who_sees_later_items_is_trained_on_prefixes_alone(name, windows):
@@ -89,6 +91,7 @@ def test_a_backbone_gets_the_settings_that_it_names(name):
     assert ("filter" in backbone.settings) == (name in ("fmlp", "bsarec"))
 
 
+@pytest.mark.slow
 def test_from_the_command_line(tmp_path, capsys):
     """Refused with the reason; then trained, scored, exported and used."""
     options = (

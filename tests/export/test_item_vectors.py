@@ -28,6 +28,7 @@ def _small_blocks(monkeypatch):
     monkeypatch.setattr(saved_model, "_BLOCK_BYTES", 7 * 4 * WIDTH)  # 30 items are five blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "table"),
     [

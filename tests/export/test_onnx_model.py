@@ -59,6 +59,7 @@ def assert_same_answers(folder, recommend):
     assert ids.shape == scores.shape == (2, NUM_ITEMS + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SAVED)
 def test_same_items_as_the_saved_model(tmp_path, kind):
     plain = model_of(make_backbone(kind), **SAVED[kind])
@@ -77,6 +78,7 @@ def test_same_items_as_the_saved_model(tmp_path, kind):
     assert [opset.version for opset in written.opset_import if not opset.domain] == [17]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 def test_same_items_as_the_retriever(tmp_path, kind):
     model = with_onnx(unsaved(kind, OTHERS[kind], mask_seen=kind != "hstu"), ITEM_IDS)

@@ -139,6 +139,7 @@ def check_publication(folder, backbone, monkeypatch):
     assert sorted(os.listdir(folder)) == ["3", "4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -32,6 +32,7 @@ def test_ties_go_to_the_lower_internal_id():
         assert three == list(range(three[0], three[0] + 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fake", "authors", "corrected"])
 def test_empty_batch_and_empty_history(kind):
     retriever = Retriever(make_backbone(kind), ITEM_IDS, max_length=LENGTH)

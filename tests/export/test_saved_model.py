@@ -38,6 +38,7 @@ def exported(tmp_path_factory):
     return backbone, path, tf.saved_model.load(str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "mask_seen"),
     [
@@ -80,6 +81,7 @@ def test_signatures_are_those_promised(exported):
     assert (inputs["item_ids"].dtype, inputs["item_ids"].shape.as_list()) == (tf.string, [None] * 2)
 
 
+@pytest.mark.slow
 def test_loads_where_only_tensorflow_is_imported(exported, tmp_path):
     _, path, model = exported
     histories = pad(random_histories(6, 9, seed=4))
@@ -181,6 +183,7 @@ def tree(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_export_is_replaced(tmp_path):
     write(tmp_path / "export" / "1", FakeBackbone())
     write(tmp_path / "export" / "1", FakeBackbone(seed=1), metadata={"step": 8})
@@ -217,6 +220,7 @@ def fail_rename(monkeypatch, which):
     monkeypatch.setattr(export.os, "rename", rename)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["writing", "first rename", "second rename"])
 def test_failure_keeps_the_old_export_and_leaves_nothing(tmp_path, monkeypatch, where):
     write(tmp_path / "1", FakeBackbone())
@@ -238,6 +242,7 @@ def test_failure_of_a_first_export_leaves_nothing(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "export") == []
 
 
+@pytest.mark.slow
 def test_interrupt_leaves_nothing(tmp_path, monkeypatch):
     def save(*_, **__):
         raise KeyboardInterrupt
@@ -250,6 +255,7 @@ def test_interrupt_leaves_nothing(tmp_path, monkeypatch):
     assert tree(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_killed_export_are_mended(tmp_path, monkeypatch):
     write(tmp_path / "1", FakeBackbone())
     before = tree(tmp_path)
@@ -287,6 +293,7 @@ def test_export_of_a_newer_format_is_refused(tmp_path):
         read_metadata(tmp_path)
 
 
+@pytest.mark.slow
 def test_variables_of_a_strategy_are_exported(tmp_path):
     """Variables made in a strategy's scope are written as plain ones."""
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])

@@ -62,6 +62,7 @@ class OwnBackbone(Backbone):
         return tf.cumsum(tf.gather(tf.convert_to_tensor(self.item_table), histories), axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*backbones.BACKBONES, "own"])
 def test_every_use_reads_the_small_table(kind):
     """A model over a small table is the model whose float32 table holds the rounded values."""
@@ -86,6 +87,7 @@ def test_float32_is_the_backbone_itself_and_others_are_refused():
         with_small_table(backbone, "int4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, num_bytes", [("float32", 4), ("bfloat16", 2), ("int8", 1)])
 def test_the_table_is_written_once(tmp_path, kind, num_bytes):
     num_items, width = 3000, 32
@@ -155,6 +157,7 @@ def test_recall_by_hand():
     assert recall(np.array([[b"b", b"x"], [b"c", b"d"], [b"e", b""]], object), exact) == 0.75
 
 
+@pytest.mark.slow
 def test_what_a_small_table_costs_is_measured():
     backbone = make_backbone("authors")
     small = model_of(backbone, table="int8")
@@ -174,6 +177,7 @@ def test_what_a_small_table_costs_is_measured():
     assert table_check_line(exact.document) == ""
 
 
+@pytest.mark.slow
 def test_export_keeps_a_small_table(trained, tmp_path, capsys):
     arguments = (f"--workdir={trained}", f"--config.export.path={tmp_path}")
     assert run("--mode=export", *arguments, "--config.export.table=int8") == 0

@@ -75,7 +75,10 @@ def trained(name: str) -> Run:
     return train(make_run(RUNS[name], split_of(tiny_histories(), NUM_ITEMS)))
 
 
-@pytest.mark.parametrize("name", list(RUNS))
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "default" else pytest.param(name, marks=pytest.mark.slow) for name in RUNS],
+)
 def test_run_equals_the_oracles(name):
     seen = OracleRun(trained(name)).compare()
     name = name.removeprefix("compiled ")
@@ -131,6 +134,7 @@ def test_teacher_is_made_of_the_weights_before_the_step_after_the_activating_one
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-7)
 
 
+@pytest.mark.slow
 def test_shut_gate_is_plain_training():
     """Bit for bit what `plain` does: nothing is shown, recorded, flipped or taught."""
     shut, plain = trained("shut"), trained("plain")
@@ -141,6 +145,7 @@ def test_shut_gate_is_plain_training():
     assert plain.memory is None and shut.memory is not None
 
 
+@pytest.mark.slow
 def test_remove_leaves_suspects_out_and_replay_finds_none():
     removed, replayed = (
         {name: sum(step.sums[name] for step in trained(policy).steps) for name in SUM_NAMES}

@@ -130,6 +130,7 @@ def test_a_row_remembers_the_best_that_outscore_the_positive_and_counts_looks_in
     assert any(len(items) > SLOTS for items in drawn)  # some lost their place to better ones
 
 
+@pytest.mark.slow
 def test_only_survivors_become_substitutes_and_they_outscore_the_positive():
     world = World(patience=1)
     substitutes = world.flips.substitutes
@@ -205,6 +206,7 @@ def test_a_positive_that_was_put_in_place_is_no_negative_of_its_row():
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.25, 1.0])
+@pytest.mark.slow
 def test_no_more_than_the_budget_is_replaced_and_nothing_while_the_gate_is_shut(budget):
     world = World(patience=0, budget=budget)
     batches = world.batches(300)

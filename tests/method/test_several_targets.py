@@ -242,6 +242,7 @@ def split_of_run(workdir):
     return make_split(config, load(config, "").interactions)
 
 
+@pytest.mark.slow
 def test_a_run_with_several_targets(several, capsys):
     split, result = split_of_run(several), read(several / "result.json")
     log = split.interactions
@@ -272,6 +273,7 @@ def test_a_run_with_several_targets(several, capsys):
     assert metric_lines(several)[-1]["mrr"] == pytest.approx(result["test"]["mrr"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_comparison_reads_a_run_with_several_targets(several):
     split = split_of_run(several)
     found = read_run(several, split)
@@ -282,6 +284,7 @@ def test_a_comparison_reads_a_run_with_several_targets(several):
     np.testing.assert_allclose(values.mean(axis=0), mean)
 
 
+@pytest.mark.slow
 def test_a_run_with_held_out_users(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     settings = (

@@ -210,6 +210,7 @@ def test_removing_nearly_all_of_the_catalogue_stays_finite():
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_items", [1, 7, 10, 33])
 def test_a_catalogue_in_pieces_gives_the_same_and_the_same_gradient(chunk_items):
     rng = np.random.default_rng(2)

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.helpers.runs import (
     LIGHT,
     PLANTED,
-    ROOT,
     STEPS,
     TINY,
     command,
@@ -34,11 +32,13 @@ from tests.helpers.runs import (
     run_apart,
     train,
 )
+from tests.processes.forks import run_module
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.worker_state import read_part
+from ufnrec_tf.training import finish
 from ufnrec_tf.training.build import best_store, make_backbone, make_evaluator
 
 METRICS = [f"{name}@{cutoff}" for name in ("hr", "ndcg") for cutoff in (1, 5, 10, 20)] + ["mrr"]
@@ -334,6 +334,12 @@ def test_versions(workdir, capfd):
 # Other data and settings.
 
 
+@pytest.fixture
+def _without_export(monkeypatch):
+    """The export knows nothing of what these tests set, and takes as long as their steps."""
+    monkeypatch.setattr(finish, "export", lambda *_: None)
+
+
 def write_inter(path, seed=0):
     """A .inter with its .item; some events repeat, in the order of their times alone."""
     rng = np.random.default_rng(seed)
@@ -389,6 +395,7 @@ def test_a_file_with_titles_and_repeat_consumption(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "ufnrec"])
+@pytest.mark.usefixtures("_without_export")
 def test_policies_run(policy, capfd):
     settings = [
         f"--config.memory.policy={policy}",
@@ -423,6 +430,7 @@ def test_the_better_of_student_and_average_is_selected():
 
 
 @pytest.mark.parametrize("loss", ["bce", "sampled_softmax_logq"])
+@pytest.mark.usefixtures("_without_export")
 def test_losses_run_with_a_memory(loss, capfd):
     """One that takes probes, one that does not; the formulae are tested by themselves."""
     settings = [
@@ -465,6 +473,7 @@ def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
     assert read("w/baselines/plain/result.json")["epochs"] == 2
 
 
+@pytest.mark.usefixtures("_without_export")
 def test_early_stopping_and_more_patience(capfd):
     settings = [
         "--config.optimizer.learning_rate=0",  # nothing gets better
@@ -483,6 +492,7 @@ def test_early_stopping_and_more_patience(capfd):
     assert [line["epoch"] for line in metric_lines("w")] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.usefixtures("_without_export")
 def test_several_steps_a_call_train_the_same(capfd):
     arguments = [*LIGHT, "--config.memory.policy=plain", "--config.training.num_epochs=2"]
     for name, steps in (("one", 1), ("two", 2)):
@@ -512,6 +522,7 @@ def test_two_replicas(tmp_path):
         "--workdir=w",
         "--config.distribution.strategy=mirrored",
         "--config.distribution.num_virtual_devices=2",
+        "--config.backbone.num_blocks=0",  # test_replicas.py has one
         "--config.training.num_epochs=3",
         cwd=tmp_path,
     )
@@ -529,15 +540,7 @@ def test_two_replicas(tmp_path):
 def resumed(tmp_path_factory):
     """Work directories of `tests.processes.resume_run`."""
     folder = tmp_path_factory.mktemp("resumed")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.processes.resume_run", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_module("tests.processes.resume_run", folder)
     return folder
 
 

@@ -1,8 +1,6 @@
 """Nothing held out reaches training: other held-out items, the same weights, bit by bit."""
 
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from tests.helpers.runs import ROOT, metric_lines, read
+from tests.helpers.runs import metric_lines, read
+from tests.processes.forks import run_module
 from tests.processes.leak_run import FIXED_RUNS, FURTHER, SPLITS, events_of_test, make_log, permuted
 from ufnrec_tf.data.splits import SplitSettings, leave_one_out, temporal
 from ufnrec_tf.runs.worker_state import read_part
@@ -20,15 +19,7 @@ from ufnrec_tf.runs.worker_state import read_part
 def runs(tmp_path_factory):
     """Work directories of `tests.processes.leak_run`."""
     folder = tmp_path_factory.mktemp("leak")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.processes.leak_run", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_module("tests.processes.leak_run", folder)
     return folder
 
 

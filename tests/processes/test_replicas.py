@@ -4,10 +4,6 @@ In float32, compiled, with dropout, on prefixes, clipped; test_distributed.py ha
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,24 +11,13 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.tiny import make_run, train
+from tests.processes.forks import run_module
 from tests.processes.mirrored_run import PREFIXES, SETTINGS, clipped_step, report, split
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def mirrored() -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.processes.mirrored_run"],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(run_module("tests.processes.mirrored_run").splitlines()[-1])
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers.runs import PLANTED, TINY, command, metric_lines, read
 from tests.processes.distributed_run import processes, worker_environments
+from tests.processes.forks import forks
 
 SETTINGS = (
     *PLANTED,
@@ -34,11 +35,11 @@ def arguments(workdir, strategy="multi_worker"):
 
 
 def start_two(workdir):
-    return processes([arguments(workdir)] * 2, worker_environments(2))
+    return forks([arguments(workdir)] * 2, worker_environments(2))
 
 
 def finish_all(started, timeout):
-    outputs = [process.communicate(timeout=timeout)[0] for process in started]
+    outputs = ["".join(filter(None, process.communicate(timeout=timeout))) for process in started]
     return [process.returncode for process in started], outputs
 
 
@@ -66,9 +67,10 @@ def run_to_the_end(workdir):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An undisturbed run."""
+    """An undisturbed run, of two processes that share nothing."""
     workdir = tmp_path_factory.mktemp("whole")
-    codes, outputs = run_to_the_end(workdir)
+    with processes([arguments(workdir)] * 2, worker_environments(2)) as started:
+        codes, outputs = finish_all(started, 280)
     assert codes == [0, 0], outputs
     return workdir, outputs
 
@@ -131,7 +133,7 @@ def test_the_same_command_goes_on_and_ends_as_if_nothing_had_happened(disturbed,
 
 def test_one_worker_goes_on_from_the_checkpoint_of_two(disturbed, whole):
     workdir = disturbed[0].parent / "one"
-    with processes([arguments(workdir, "one")], worker_environments(1)) as started:
+    with forks([arguments(workdir, "one")], worker_environments(1)) as started:
         codes, outputs = finish_all(started, 280)
     assert codes == [0], outputs
     assert "resuming from step-" in outputs[0]
@@ -144,7 +146,7 @@ def test_one_worker_goes_on_from_the_checkpoint_of_two(disturbed, whole):
 
 def test_a_worker_whose_others_never_come_ends_with_one_line(tmp_path):
     short = [*arguments(tmp_path / "w"), "--config.distribution.start_minutes=0.05"]
-    with processes([short], worker_environments(2)[:1]) as started:
+    with forks([short], worker_environments(2)[:1]) as started:
         codes, outputs = finish_all(started, 120)
     assert codes == [1]
     last = outputs[0].strip().splitlines()[-1]

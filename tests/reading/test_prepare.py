@@ -228,6 +228,7 @@ def test_no_step_holds_the_whole_log(write, tmp_path, small, monkeypatch):
     assert 100 < held["bucket"] < 6000 / 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "call"),
     [("bucket", 4), ("shard", 2), ("items", 1), ("move", 2), ("manifest", 1)],
@@ -401,6 +402,7 @@ def test_two_preparations_at_once_are_refused(write, tmp_path, capsys):
     refused(capsys, "another run is using it", got=got)
 
 
+@pytest.mark.slow
 def test_training_takes_a_folder(folder, tmp_path, capsys):
     workdir = tmp_path / "run"
     settings = (

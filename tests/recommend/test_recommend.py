@@ -104,6 +104,7 @@ def test_ids_with_commas_in_histories(run):
     assert_answers(rows, "2", ["i8", "a,b"])
 
 
+@pytest.mark.slow
 def test_batches_do_not_change_the_answer(run, monkeypatch):
     rng = np.random.default_rng(0)
     lines = [" ".join(rng.choice(ITEM_IDS[5:], rng.integers(0, 12))) for _ in range(23)]
@@ -289,6 +290,7 @@ def test_no_export(tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
     ["ufnrec.json", "saved_model.pb", "variables/variables.index", "variables/variables.data"],

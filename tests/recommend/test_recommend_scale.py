@@ -66,6 +66,7 @@ def read_csv(path):
         return list(csv.reader(file))
 
 
+@pytest.mark.slow
 def test_odd_ids_survive_in_and_out_in_every_form(export_dir, tmp_path):
     with open(tmp_path / "in.csv", "w", encoding="utf-8", newline="") as file:
         rows = [(f"u{raw}", raw) for raw in ODD_IDS if "\r" not in raw]
@@ -95,6 +96,7 @@ def test_lines_are_numbers_in_parquet(export_dir, tmp_path):
     assert table["row"].type == pa.int64()
 
 
+@pytest.mark.slow
 def test_titles_of_the_export_are_a_column(export_dir, tmp_path):
     folder = tmp_path / "2"
     shutil.copytree(export_dir, folder)

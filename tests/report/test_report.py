@@ -105,6 +105,7 @@ def test_slices_are_means_over_their_users(workdir, no_pictures):
     assert np.dot(sizes, means) / 60 == pytest.approx(result["test"]["ndcg@10"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_pictures_are_images_and_the_same_again(workdir):
     assert run("--mode=report", f"--workdir={workdir}") == 0
     before = contents(workdir)
@@ -128,6 +129,7 @@ def harmful(value):
     return value + HARM if isinstance(value, str) else value
 
 
+@pytest.mark.slow
 def test_names_do_no_harm(workdir):
     result, record = read(workdir / "result.json"), read(workdir / "config.json")
     change(workdir / "result.json", **harmful(result))
@@ -142,6 +144,7 @@ def test_names_do_no_harm(workdir):
     assert record["versions"]["keras"] in page.text
 
 
+@pytest.mark.slow
 def test_a_run_that_has_not_finished(workdir, capsys):
     (workdir / "result.json").unlink()
     with Workdir(workdir):  # as while it trains

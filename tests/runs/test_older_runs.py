@@ -26,6 +26,7 @@ def older(request, trained, tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_an_older_run_is_evaluated_exported_recommended_from_and_reported_on(older, tmp_path):
     expected = read(older / "result.json")["test"]
     assert run("--mode=evaluate", f"--workdir={older}") == 0
@@ -43,6 +44,7 @@ def test_an_older_run_is_evaluated_exported_recommended_from_and_reported_on(old
     assert (older / "export" / "2" / "item_vectors.npy").is_file()
 
 
+@pytest.mark.slow
 def test_an_older_run_goes_on(older, capsys):
     steps = read(older / "result.json")["steps"]
     assert train(older, "--config.training.num_epochs=4") == 0, capsys.readouterr().err

@@ -21,6 +21,7 @@ from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.workdir import read_record
 
 
+@pytest.mark.slow
 def test_a_new_version_is_taken_up_under_load_and_a_damaged_one_is_not(trained, tmp_path):
     folder = tmp_path / "export"
     shutil.copytree(trained / "export" / "1", folder / "1")
@@ -103,6 +104,7 @@ def test_another_log_than_the_run_s_is_refused(trained, tmp_path):
 # A process of its own, and flags.
 
 
+@pytest.mark.slow
 def test_a_server_that_is_told_to_end_answers_what_has_begun(trained, tmp_path):
     process = subprocess.Popen(
         command("--mode=serve", f"--workdir={trained}", "--port=0"),

@@ -249,6 +249,7 @@ def test_another_seed_gives_another_search(search):
     assert len({*rates[0], *rates[1]}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [(0, 3), (4, 1)])
 def test_search_that_was_stopped_goes_on_as_one_that_was_not(search, place):
     undisturbed = results_of(search(Trainer(), TRIALS, name="whole"))
@@ -262,6 +263,7 @@ def test_search_that_was_stopped_goes_on_as_one_that_was_not(search, place):
     assert tried == sorted([*range(6), place[0]])  # the one that was stopped, twice
 
 
+@pytest.mark.slow
 def test_finished_search_is_shown_again_and_goes_on_for_more_trials(search):
     trainer = Trainer()
     before = results_of(search(trainer, ("sweep.trials", "4")))
@@ -292,6 +294,7 @@ def test_search_in_which_everything_fails_says_why_and_stops(search):
     assert len(trainer.calls) == 3
 
 
+@pytest.mark.slow
 def test_grid_runs_each_combination_once_and_no_more(search):
     space = ("optimizer.learning_rate=0.01|0.1", "backbone.dropout=0:0.2:0.1", "loss.name=bce|nce")
     trainer = Trainer()
@@ -313,6 +316,7 @@ def test_importance_is_of_the_key_that_matters(search):
     assert importance["optimizer.learning_rate"] > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overruns", [False, True])
 def test_median_pruner_stops_what_is_below_the_median_of_the_others(search, overruns):
     trainer = Trainer()
@@ -413,6 +417,7 @@ def test_bad_searches_are_one_line_before_anything_is_made(capsys, tmp_path, mon
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.slow
 def test_training_that_does_not_finish_leaves_the_test_set_and_goes_on_later(tmp_path):
     from tests.helpers.runs import metric_lines, train
 

@@ -39,6 +39,7 @@ def memory_of(workdir):
     return tables["items"], tables["states"] // 2
 
 
+@pytest.mark.slow
 def test_file_holds_what_the_memory_counted(trained, source):
     frame = pd.read_parquet(trained / "false_negatives.parquet")
     assert list(frame.columns) == ["user", "item", "position", "count", "margin", "flagged"]
@@ -150,6 +151,7 @@ def test_markdown_shows_titles_as_they_are():
     assert "- flagged 1, by count: z (6, **taken later**)" in lines
 
 
+@pytest.mark.slow
 def test_cut_files_say_so_and_plain_training_has_none(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     settings = ["--config.memory.policy=replay", "--config.detection.most_rows=5"]

@@ -327,6 +327,7 @@ def by_raw_id(weights, split):
     return {raw: [table[i].tolist() for table in tables] for i, raw in enumerate(names)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("logs")
 def test_known_ids_keep_weights_and_memory(capfd):
     before = contents("w")
@@ -353,6 +354,7 @@ def test_known_ids_keep_weights_and_memory(capfd):
         np.testing.assert_array_equal(selected("w")[number], selected("w2")[number])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("logs")
 def test_a_run_goes_on_from_the_memory_and_takes_it_over_once(capfd):
     warm = ("--config.training.warm_start=w", "--config.training.num_epochs=1")
@@ -375,6 +377,7 @@ def test_a_run_goes_on_from_the_memory_and_takes_it_over_once(capfd):
     assert result["steps"] == 2 and result["warm_start"]["memory"] == carried
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("logs")
 def test_another_policy_takes_the_weights_alone():
     arguments = ("--config.training.num_epochs=0", "--config.training.warm_start=w")

@@ -82,6 +82,7 @@ def test_a_file_that_is_only_compressed_too(write):
     assert read(write(gzip.compress(LOG) + gzip.compress(LOG), "a.gz"), "") == LOG + LOG
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_missing_member_is_told_with_what_there_is(write, name):
     refuse(write(WHOLE[name], name), "has no movies.dat, but .*ratings.dat|yelp", "movies.dat")
@@ -99,6 +100,7 @@ UNSAFE_NAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNSAFE_NAMES)
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "zip of tar"])
 def test_a_member_outside_the_folder_refuses_the_archive(write, name, kind):

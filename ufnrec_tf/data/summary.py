@@ -1,4 +1,4 @@
-"""The data and its split in numbers, and what the split leaks."""
+"""The data and its split in numbers, and the leaks of the split."""
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 Up to `MAX_EXACT_ITEMS` items everybody is exposed to the whole catalogue and thresholds are exact
 quantiles. Beyond, a user is exposed to a pool drawn by popularity, and thresholds are estimated on
-a uniform sample of items; so nothing of users x items is ever held.
+a uniform sample of items. So no array of users x items is ever held.
 """
 
 from collections.abc import Iterator

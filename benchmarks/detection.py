@@ -79,7 +79,7 @@ def command(point: Json, settings: list[str], workdir: Path) -> list[str]:
 
 
 def run(point: Json, settings: list[str]) -> Json:
-    """Trains a point and returns what it found."""
+    """Trains a point and returns its findings."""
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder) / "run"
         cost = measure(command(point, settings, workdir))

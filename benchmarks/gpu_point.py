@@ -45,7 +45,7 @@ def device_memory_bytes() -> int:
 
 
 def main() -> int:
-    """Trains, evaluates, times; prints what happened."""
+    """Trains, evaluates, times; prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--items", type=int, default=3000)

@@ -81,7 +81,7 @@ SHAPE_SETTINGS: Settings = {
 
 
 class Run(NamedTuple):
-    """One process: its cost, the users it trained, what it says of itself."""
+    """One process: its cost, the users it trained, its own report."""
 
     cost: Cost
     num_users: float
@@ -89,7 +89,7 @@ class Run(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """CPU seconds per 1,000 users, peak memory, and what the longer run said."""
+    """CPU seconds per 1,000 users, peak memory, and the report of the longer run."""
 
     cpu_seconds: float
     peak_rss_bytes: int
@@ -232,7 +232,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compares and prints; what the user can put right is one line and exit code 1."""
+    """Compares and prints; an error that the user can mend is one line and exit code 1."""
     try:
         flags = parse(arguments)
         _check_driver(flags)

@@ -41,7 +41,7 @@ def load(workdir: Path, data: str) -> tuple[Experiment, int]:
 
 
 def cpu_ms(call: Callable[[Any], Any], values: list[Any]) -> tuple[float, list[Any]]:
-    """Returns CPU milliseconds a call, and what the calls returned."""
+    """Returns CPU milliseconds a call, and the results of the calls."""
     for value in values:  # batches differ in shape: traced until none is new
         call(value)
     started = time.process_time()

@@ -1,4 +1,4 @@
-"""The figures to reach: what is measured, in which shape, and what others take."""
+"""The figures to reach: the measured settings and shapes, and the cost of others."""
 
 from typing import NamedTuple
 

@@ -71,7 +71,7 @@ def start(workdir: Path) -> tuple[subprocess.Popen[str], int]:
 
 
 def under_load(port: int, *, clients: int, seconds: int) -> str:
-    """Returns a row: what wrk measured with so many clients, and the load of the machine."""
+    """Returns a row: the figures of wrk with so many clients, and the load of the machine."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", f"-s{_SCRIPT}"]
     text = measure([*command, f"http://127.0.0.1:{port}/"]).output
     found = {
@@ -91,7 +91,7 @@ def under_load(port: int, *, clients: int, seconds: int) -> str:
 
 
 def across_reloads(workdir: Path, port: int, *, seconds: int) -> str:
-    """Publishes new versions under load; returns what was sent and how it was answered."""
+    """Publishes new versions under load; returns the counts of requests and of their answers."""
     statuses: list[Counter[str]] = [Counter() for _ in range(_SENDERS)]
     is_over = threading.Event()
     threads = [

@@ -33,9 +33,8 @@ OPTIONS = {
         ),
         "download_titles": Option(
             True,
-            "Also download the titles, categories and prices of a published data set. It matters "
-            "where they are a file of their own, which may be larger than the log (Amazon, "
-            "Steam).",
+            "Also download the titles, categories and prices of a published data set. They may be "
+            "a file of their own, which can be larger than the log (Amazon, Steam).",
         ),
         "format": Option(
             "auto",
@@ -490,7 +489,7 @@ OPTIONS = {
         "weights": Option(
             "auto",
             "Weights that are scored: the student's or the teacher's average. auto: the teacher's "
-            "where there is a teacher (with ufnrec_safe: better). better: both are scored, and "
+            "if there is a teacher (with ufnrec_safe: better). better: both are scored, and "
             "those with the better validation metric count.",
             choices=("auto", "student", "teacher", "better"),
         ),

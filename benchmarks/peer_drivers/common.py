@@ -74,7 +74,7 @@ class Journal:
 
 
 def package_versions() -> dict[str, str]:
-    """Returns the versions of Python and of what a peer may stand on, where installed."""
+    """Returns the versions of Python and of the installed packages that a peer may use."""
     versions = {"python": platform.python_version()}
     for name in ("torch", "tensorflow", "keras", "numpy", "pandas"):
         with contextlib.suppress(metadata.PackageNotFoundError):

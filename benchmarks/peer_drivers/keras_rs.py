@@ -34,7 +34,7 @@ RATING = 5
 
 
 class Trained(Exception):
-    """The script's `fit` is done: what follows is prediction."""
+    """Raised once the script's `fit` is done: only prediction would follow."""
 
 
 def train(arguments: Arguments, journal: Journal) -> None:

@@ -52,7 +52,7 @@ def make_strategy(
     """Returns the strategy called `name`.
 
     Args:
-        name: `one`, one device; `mirrored`, all local GPUs, or all CPU devices where there is
+        name: `one`, one device; `mirrored`, all local GPUs, or all CPU devices if there is
             no GPU; `auto`, mirrored if there are several GPUs, else one; `multi_worker`, the
             GPUs, or the CPU, of every process of the cluster that the environment describes.
         num_virtual_devices: Splits the CPU into so many devices, to try replicas without GPUs;

@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Controls, ends of lines and paragraphs, what turns the direction of writing, half characters."""
+"""Controls, ends of lines and paragraphs, marks of writing direction, half characters."""
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _KEPT = frozenset("\u200c\u200d\u00ad")

@@ -180,7 +180,7 @@ class Comparison:
         return self._judged[asked]
 
     def write(self) -> dict[str, Any]:
-        """Writes comparison.json, comparison.md and report.html; returns what the first holds."""
+        """Writes comparison.json, comparison.md and report.html; returns the first of them."""
         summary = json_value(self._summary())
         with turn_at(self.plan.path):
             write_json(self.plan.path / "comparison.json", summary)

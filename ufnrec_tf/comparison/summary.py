@@ -117,7 +117,7 @@ def _mean_dict(dicts: list[dict[str, Any]]) -> dict[str, float] | None:
 
 
 def curve(evaluations: list[list[dict[str, Any]]]) -> dict[str, list[Any]]:
-    """Returns the validation curve over seeds, and how many positions had a label flipped.
+    """Returns the validation curve over seeds, and the number of positions with a flipped label.
 
     Args:
         evaluations: A list of metrics.jsonl lines a seed.

@@ -1,4 +1,4 @@
-"""Events with raw ids: what reading a log passes on, a batch at a time or all at once."""
+"""Events with raw ids, as the readers of logs yield them: in batches, or all at once."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 CHUNK_EVENTS = 1 << 22
-"""Events looked at together: 8 bytes each, several times over."""
+"""Events that are worked on together: 8 bytes each, several times over."""
 
 
 def chunks_of(lengths: np.ndarray) -> Iterator[slice]:

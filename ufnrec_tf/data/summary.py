@@ -1,4 +1,4 @@
-"""The data and its split in numbers, and what the split leaks."""
+"""The data and its split in numbers, and the leaks of the split."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
 from ufnrec_tf.data.times import moment_text
 
 _CHUNK_EVENTS = 1 << 22
-"""Events looked at at a time, so that a large log needs few numbers beside its times."""
+"""Events that are worked on at a time, so that a large log needs few numbers beside its times."""
 
 _OTHERWISE = "--config.split.name=temporal keeps to the order of time"
 

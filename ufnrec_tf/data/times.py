@@ -61,7 +61,7 @@ class TimeTexts:
         self.are_dates: bool | None = None
 
     def read(self, texts: pd.Series) -> np.ndarray:
-        """Returns float64 [n], numbers as they are and dates in seconds; NaN for what is neither.
+        """Returns float64 [n], numbers as they are and dates in seconds; NaN for other texts.
 
         Args:
             texts: object(str) [n].
@@ -74,12 +74,12 @@ class TimeTexts:
 
 
 def as_numbers(texts: pd.Series) -> np.ndarray:
-    """Returns float64 [n], NaN for what is no number."""
+    """Returns the texts as float64 [n], NaN for those that are no number."""
     return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
 
 
 def as_dates(texts: pd.Series) -> np.ndarray:
-    """Returns the seconds since 1970 of ISO 8601 texts, float64 [n], NaN for what is none.
+    """Returns the seconds since 1970 of ISO 8601 texts, float64 [n], NaN for other texts.
 
     A date without a time is its first moment. UTC where no zone is named.
     """

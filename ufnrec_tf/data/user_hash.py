@@ -28,7 +28,7 @@ def user_shares(user_ids: np.ndarray, seed: int) -> np.ndarray:
         user_ids: object(str) [U].
         seed: 0..9,999,999,999; other seeds, other numbers.
     """
-    # A key of its own, lest who is drawn has to do with the worker that has the user.
+    # A key of its own, so that the draw does not depend on the worker that has the user.
     key = f"split {seed:010d}"
     ids = np.asarray(user_ids, dtype=object)
     hashed = hash_array(ids, hash_key=key, categorize=False)

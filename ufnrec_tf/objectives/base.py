@@ -140,7 +140,7 @@ class Objective(ABC):
     """
 
     most_negatives: int | None = None
-    """Negatives that the ranking term reads at most; None for no limit. Where it is 0 or 1 the
+    """Negatives that the ranking term reads at most; None for no limit. If it is 0 or 1 the
     memory reads probes: candidates that are drawn only for it, and enter the loss only once they
     are flipped."""
 

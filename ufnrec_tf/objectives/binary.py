@@ -37,7 +37,7 @@ class BinaryObjective(Objective):
         return scored.counts.positions
 
     def ranking_term(self, scored: Scored) -> tf.Tensor:
-        """Returns this replica's share, float32 []; the formula stands at the class."""
+        """Returns this replica's share, float32 []; see the formula of the class."""
         labels = scored.labels()
         losses = bce(scored.logits + self.shift(), labels)
         positive = tf.constant(self.positive_weight(), losses.dtype)
@@ -46,7 +46,7 @@ class BinaryObjective(Objective):
         return tf.reduce_sum(tf.where(has_label, weights * losses, 0.0)) / self.divisor(scored)
 
     def consistency_term(self, scored: Scored) -> tf.Tensor:
-        """Returns this replica's share, float32 []; the formula stands at the class."""
+        """Returns this replica's share, float32 []; see the formula of the class."""
         divergence = bernoulli_kl(
             scored.logits + self.shift(), scored.teacher_logits + self.shift()
         )

@@ -34,8 +34,8 @@ def masked_softmax_kl(
 ) -> tf.Tensor:
     """Returns KL(softmax of teacher || of student) over the marked entries of each row, [P].
 
-    Zero where they agree, and where one entry or none is marked. What stands in unmarked
-    entries has no effect.
+    Zero where they agree, and where one entry or none is marked. The values of unmarked
+    entries have no effect.
 
     Args:
         student_logits: float32 [P, K].

@@ -60,7 +60,7 @@ class SoftmaxObjective(Objective):
         return 0.0
 
     def ranking_term(self, scored: Scored) -> tf.Tensor:
-        """Returns this replica's share, float32 []; the formula stands at the module."""
+        """Returns this replica's share, float32 []; see the formula of the module."""
         is_target = (scored.is_positive() | scored.is_hard_flip) & scored.is_counted
         mass = tf.cast(is_target, scored.logits.dtype)
         num_targets = tf.maximum(tf.reduce_sum(mass, axis=1), 1.0)
@@ -70,7 +70,7 @@ class SoftmaxObjective(Objective):
         return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
 
     def consistency_term(self, scored: Scored) -> tf.Tensor:
-        """Returns this replica's share, float32 []; the formula stands at the module."""
+        """Returns this replica's share, float32 []; see the formula of the module."""
         has_suspect = tf.reduce_any(scored.is_softened, axis=1)
         divergence = masked_softmax_kl(
             scored.logits, scored.teacher_logits, scored.is_positive() | scored.is_softened

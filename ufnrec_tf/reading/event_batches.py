@@ -266,6 +266,6 @@ def _texts(texts: pa.Array) -> pd.Series:
 
 
 def _ratings(texts: pa.Array) -> np.ndarray:
-    """Returns float64, NaN for what is no number; few are distinct."""
+    """Returns the ratings as float64, NaN for texts that are no number; few are distinct."""
     codes = texts.dictionary_encode()
     return as_numbers(_texts(codes.dictionary))[codes.indices.to_numpy()]

@@ -1,7 +1,7 @@
 """The filters of a log's events, applied in one fixed order.
 
-First what looks at one event by itself (`EventFilters`), which a log of any size allows, then
-what needs all events at once (`apply_filters`): repeats, core, length.
+First the filters of single events (`EventFilters`), which a log of any size allows, then
+those that need all events at once (`apply_filters`): repeats, core, length.
 """
 
 import hashlib
@@ -174,7 +174,7 @@ def window_of(filters: Filters, *, has_times: bool, is_epoch: bool, source: str)
 
 
 class _Rule(NamedTuple):
-    """A filter that looks at one event by itself.
+    """A filter of single events.
 
     Attributes:
         name: See `FilterStep.name`.
@@ -208,7 +208,7 @@ class _ExcludedUsers:
 
 
 class EventFilters:
-    """The filters that look at one event by itself, applied to one batch after another.
+    """The filters of single events, applied to one batch after another.
 
     Args:
         filters: The filters; those by numbers of events are not read.

@@ -65,7 +65,7 @@ class FrameLog:
         try:
             yield self._events()
         except UserError as error:
-            # Where there is no command line, its keys are the arguments' names.
+            # Without a command line, its keys are the arguments' names.
             raise UserError(str(error).replace("--config.data.", "")) from None
 
     def _events(self) -> EventBatch:

@@ -49,7 +49,7 @@ class HistoryFile:
         kind: "rows" for events, "histories" for one history a line.
         column: "user", or "row" where a history's name is the number of its line.
         total: Number of histories, for progress; where hashes of users meet, one less.
-        sha256: The hash of the file's bytes, and of the settings where there are any.
+        sha256: The hash of the file's bytes, and of the settings if there are any.
         odd_line: The first line that is no row where those before it were; 0 for none.
 
     Raises:

@@ -29,7 +29,7 @@ _PRICE = re.compile(r"\s*[^\d\s.,+-]{0,4}\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*[
 
 
 class _Names(NamedTuple):
-    """Indices of the columns; None for what is not there."""
+    """Indices of the columns; None for a column that the table lacks."""
 
     item: int | None
     title: int | None

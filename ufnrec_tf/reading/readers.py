@@ -116,7 +116,7 @@ def open_log(
 class EventStream:
     """The events of a log that filters leave, by batches; times in seconds where the unit is known.
 
-    Only filters that look at one event by itself are applied.
+    Only the filters of single events are applied.
 
     Args:
         log: What `open_log` returned; with ratings where `min_rating` needs them.

@@ -1,4 +1,4 @@
-"""A text file as checked bytes, by blocks or whole: what every reader of text starts from."""
+"""A text file as checked bytes, by blocks or whole: the start of every reader of text."""
 
 import hashlib
 import os

@@ -19,7 +19,7 @@ _STATE = "state.json"
 
 
 class HistoryCounts(NamedTuple):
-    """The counts of what was read and written.
+    """Counts of histories and ids read, and of rows written.
 
     Attributes:
         histories: Histories read.

@@ -13,7 +13,7 @@ from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import damaged_error
 from ufnrec_tf.recommend.histories import History
 
-# Floats of one call's scores and ids of one call's histories: bound memory where there are a
+# Floats of one call's scores and ids of one call's histories: bound memory if there are a
 # million items, or a history is very long.
 _MAX_SCORES = 1 << 26
 _MAX_IDS = 1 << 21

@@ -1,1 +1,1 @@
-"""A work directory and what lies in it: record, state, checkpoints, raw ids, TensorBoard files."""
+"""A work directory and its files: record, state, checkpoints, raw ids, TensorBoard files."""

@@ -194,7 +194,7 @@ class CheckpointStore:
         return None
 
     def _clear(self) -> None:
-        """Removes the leftovers of a killed save and puts back what it moved away."""
+        """Removes the leftovers of a killed save and puts back a checkpoint that it moved."""
         for path in self.folder.glob(f".{_STEP}*"):
             self._put_back(path.name[1:].removesuffix(".old"))
             shutil.rmtree(path, ignore_errors=True)

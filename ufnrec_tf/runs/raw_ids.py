@@ -156,7 +156,7 @@ def match_rows(old: RunIds, new: RunIds, new_items: np.ndarray) -> np.ndarray:
     """Returns the new memory row of each old row, int64 [old rows], -1 for none.
 
     Rows are the same where the user, the position in the history and the transition are: the
-    items before and after it. That what lies further back is the same too is not looked at.
+    items before and after it. Events further back are not compared.
 
     Args:
         old: The ids of the run that has the rows.

@@ -22,7 +22,7 @@ COMMON = {
     "training": ("num_epochs", "max_steps", "patience"),
     "evaluation": ("every", "weights", "mask", "sampled_negatives"),
 }
-"""What must stay as it was in a comparison, beside what must in every run."""
+"""Section to its keys that may not change when a comparison resumes, beside those of a run."""
 
 IDENTITY_SECTIONS = (
     "split",

@@ -22,7 +22,7 @@ from ufnrec_tf.common.text import one_line
 from ufnrec_tf.runs.event_files import EVENTS, whole_records
 
 _END = ".end.v2"
-"""The ending of the files that hold only what a run writes at its end."""
+"""The ending of the event files that a run writes at its end."""
 _NEW = ".cut.new"
 _VECTORS, _METADATA = "item_vectors.tsv", "items.tsv"
 _PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)

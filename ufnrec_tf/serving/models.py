@@ -23,7 +23,7 @@ from ufnrec_tf.serving.rest import TensorInfo
 MODEL_NAME = "ufnrec"
 """The model's name in the addresses of requests."""
 
-# Floats of one call's scores: bounds memory where there are a million items.
+# Floats of one call's scores: bounds memory if there are a million items.
 _MAX_SCORES = 1 << 26
 # Checks for a new version after which the requests that use the one before are done.
 _CHECKS_UNTIL_FREEZE = 15

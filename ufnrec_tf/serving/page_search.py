@@ -92,7 +92,7 @@ class Catalogue:
         return len(self._ids)
 
     def describe(self, item_id: str) -> dict[str, str]:
-        """Returns id, title and category of an item, "" where they are unknown."""
+        """Returns id, title and category of an item, "" if they are unknown."""
         row = self._rows.get(item_id)
         if row is None:
             return {"id": item_id, "title": "", "category": ""}

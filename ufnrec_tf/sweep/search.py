@@ -222,7 +222,7 @@ class Sweep:
         return {n: read_json(path)["test"] for n, path in paths.items() if path.exists()}
 
     def _write_results(self) -> dict[str, Any]:
-        """Writes sweep.json, sweep.md, best.py and tensorboard/; returns what sweep.json holds."""
+        """Writes sweep.json, sweep.md, best.py and tensorboard/; returns the first of them."""
         plan, outcomes = self.plan, self.trials.outcomes()
         found = summary(
             plan,

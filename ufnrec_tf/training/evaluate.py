@@ -23,7 +23,7 @@ from ufnrec_tf.training.checks import check_names
 
 
 def check_same_data(record: dict[str, Any], source: Source, workdir: str) -> None:
-    """Raises UserError unless the data is what the directory was trained with."""
+    """Raises UserError unless the directory was trained with this data."""
     before = record["identity"]["data of sha256"]
     if source.interactions.sha256 != before:
         raise UserError(

@@ -116,7 +116,7 @@ def _compact(entries: np.ndarray, capacity: int) -> np.ndarray:
 
 
 class Carried(NamedTuple):
-    """Counts of what was copied from a memory and what was left out.
+    """Counts of rows and items that were copied from a memory or left out.
 
     Attributes:
         rows_carried: Copied rows with at least one item.

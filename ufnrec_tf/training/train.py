@@ -290,7 +290,7 @@ def _floor(config: ConfigDict, split: Split) -> float:
 def _fit(
     config: ConfigDict, experiment: Experiment, loop: TrainingLoop, path: Path, display: Display
 ) -> None:
-    """Runs the remaining epochs; an interrupted one is completed first, by itself."""
+    """Runs the remaining epochs; an interrupted one is completed first, in a call of its own."""
     progress, steps = loop.progress, experiment.steps_per_epoch
 
     def run() -> None:

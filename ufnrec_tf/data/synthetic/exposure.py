@@ -2,7 +2,7 @@
 
 Up to `MAX_EXACT_ITEMS` items everybody is exposed to the whole catalogue and thresholds are exact
 quantiles. Beyond, a user is exposed to a pool drawn by popularity, and thresholds are estimated on
-a uniform sample of items; so nothing of users x items is ever held.
+a uniform sample of items. So no array of users x items is ever held.
 """
 
 from collections.abc import Iterator
@@ -71,11 +71,11 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """Everything that decides what users like and meet, in internal ids.
+    """The tastes, popularity and history lengths of planted users, in internal ids.
 
     Attributes:
-        settings: what it was drawn from.
-        model: the generator's answers.
+        settings: The settings from which it was drawn.
+        model: The taste model.
         lengths: int64 [U], events of each user.
         thresholds: float32 [U], an affinity of at least this is liked.
         log_popularity: float64 [num_items+1], already scaled by the popularity bias.

@@ -1,4 +1,4 @@
-"""The truth behind planted data. Only diagnostics may ask it, never training."""
+"""The truth behind planted data, for diagnostics only, never for training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

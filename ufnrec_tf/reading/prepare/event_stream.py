@@ -86,7 +86,7 @@ class LargeLog:
         return self._events.reading.as_json()
 
     def sha256(self) -> str:
-        """Returns the hash of the log: of text that was read the one of what was read."""
+        """Returns the hash of the log; of a text log, the hash of the bytes that were read."""
         if isinstance(self._log, ParquetLog) or self._log.done:
             return self._log.sha256
         blocks = TextBlocks(self.path)

@@ -27,7 +27,7 @@ from ufnrec_tf.reading.published.download import (
 from ufnrec_tf.reading.published.layouts import LAYOUTS
 
 CONVERSION = 1
-"""Raised when what is written from the same files changes, so that it is written anew."""
+"""Number of the conversion: when it is raised, files of an older one are written anew."""
 INTERACTIONS, ITEMS, MANIFEST = "interactions.parquet", "items.parquet", "manifest.json"
 
 

@@ -58,7 +58,7 @@ class Expected(NamedTuple):
 
 
 def check_file(path: Path, expected: Expected) -> tuple[str, str]:
-    """Compares a file with what is expected.
+    """Compares a file with its expected checksum and size.
 
     Returns:
         Its SHA-256, and what is wrong with it or "".
@@ -218,7 +218,7 @@ class _Downloader:
         self._display.line(f"  {self._target.name}: {_reason(error)}")
 
     def _check_response(self, response: requests.Response, **settings: Any) -> None:
-        """Refuses what must not be downloaded, before any of it is.
+        """Refuses an answer that must not be downloaded, before any of its body is read.
 
         Raises:
             UserError: For a redirect to an address that may not be asked, an encoded body, another
@@ -243,7 +243,7 @@ class _Downloader:
         if known is not None and length not in (None, known):
             raise UserError(
                 f"{address}: is {length:,} bytes, expected {known:,}: the publisher has changed "
-                "the file, or this is another. Look at it, and where it is right give its SHA-256 "
+                "the file, or this is another. Look at it, and if it is right give its SHA-256 "
                 "as --config.data.sha256."
             )
         needed, folder = length or known or 0, self._target.parent

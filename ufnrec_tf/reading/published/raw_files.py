@@ -358,7 +358,7 @@ class TableLog(NamedTuple):
 class _Utf8(io.RawIOBase):
     """Bytes that are checked to be text on the way.
 
-    Arrow writes a traceback on the screen where it is to skip a row that is no text.
+    Arrow writes a traceback on the screen when it has to skip a row that is no text.
     """
 
     def __init__(self, inner: io.BufferedReader, path: Path) -> None:

@@ -123,7 +123,7 @@ endef
 
 define explain_failure
 { echo 'error: the packages could not be installed; pip says why above (is the package' >&2; \
-  echo '       index reached?). The same command goes on from here.' >&2; exit 1; }
+  echo '       index reached?). The same command resumes from here.' >&2; exit 1; }
 endef
 
 $(VENV)/.packages: requirements.txt requirements.lock

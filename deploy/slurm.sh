@@ -13,7 +13,7 @@
 ##SBATCH --gpus-per-task=1
 
 # SIGTERM, 300 s before the time is up or at preemption, goes to the tasks: each writes a
-# checkpoint and exits with 143. The job is then queued again and goes on from there.
+# checkpoint and exits with 143. The job is then queued again and resumes from there.
 srun .venv/bin/python main.py --config.distribution.strategy=multi_worker "$@"
 code=$?
 if [ "$code" -eq 143 ]; then

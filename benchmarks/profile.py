@@ -19,7 +19,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.files import read_json
-from ufnrec_tf.method.candidates import propose
+from ufnrec_tf.method.candidates import count_entries, propose
 from ufnrec_tf.method.positions import pack_batch
 from ufnrec_tf.reading import sources
 from ufnrec_tf.training.build import Experiment, build, prepare_tensorflow
@@ -83,7 +83,8 @@ def parts(experiment: Experiment, batches: list[dict[str, tf.Tensor]]) -> dict[s
     def learn(value: Any) -> Any:
         where, entry, (logits, is_taught, _) = value
         is_softened = is_taught & entry.is_flipped
-        divisors = model.objective.count(entry, is_softened)
+        is_soft_only = model.objective.uses_soft_label_only
+        divisors = count_entries(entry, is_softened, is_soft_only)
         return model._learn(where.inputs, entry, is_softened, logits, divisors)
 
     found["encode, score, gradients"], students = cpu_ms(

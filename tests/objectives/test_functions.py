@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ufnrec_tf.method.candidates import count_entries
 from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.objectives.base import Entries, LossSettings
 from ufnrec_tf.objectives.functions import catalogue_logsumexp, first_of_each, masked_softmax_kl
@@ -89,7 +90,7 @@ class Case:
                 teacher_logits=tf.constant(self.teacher, tf.float32),
                 vectors=vectors,
                 item_table=table,
-                divisors=objective.count(entries, softened),
+                divisors=count_entries(entries, softened, objective.uses_soft_label_only),
             )
         gradients = tape.gradient(terms.total, [vectors, table])
         return terms, [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -285,7 +286,7 @@ def test_cross_entropy_without_an_item_that_stands_twice_by_hand():
         teacher_logits=tf.zeros([1, 4]),
         vectors=tf.ones([1, 1]),
         item_table=table,
-        divisors=objective.count(entries, nothing),
+        divisors=count_entries(entries, nothing, objective.uses_soft_label_only),
     )
     assert float(terms.ranking) == pytest.approx(np.log(7 / 4), rel=1e-6)
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.reference.oracle import oracle_loss
+from ufnrec_tf.method.candidates import count_entries
 from ufnrec_tf.objectives.base import Entries, LossSettings
 from ufnrec_tf.objectives.binary import PooledBCE
 from ufnrec_tf.objectives.functions import bce, bernoulli_kl
@@ -45,7 +46,7 @@ def run_objective(objective, logits, labels, weights, softened, teacher_logits):
             logits=logits,
             entries=entries,
             is_softened=is_softened,
-            divisors=objective.count(entries, is_softened),
+            divisors=count_entries(entries, is_softened, objective.uses_soft_label_only),
             teacher_logits=tf.constant(teacher_logits, tf.float32),
             vectors=tf.zeros([logits.shape[0], TABLE.shape[1]]),
             item_table=tf.constant(TABLE),
@@ -151,7 +152,7 @@ def test_l2_is_the_norm_of_the_item_table_and_reaches_its_gradient():
             teacher_logits=tf.zeros([1, 2]),
             vectors=tf.zeros([1, TABLE.shape[1]]),
             item_table=tf.convert_to_tensor(table),
-            divisors=objective.count(entries, nothing),
+            divisors=count_entries(entries, nothing, objective.uses_soft_label_only),
         )
     norm = np.sqrt(55.0)  # 0 + 1 + 4 + 9 + 16 + 25
     assert float(terms.l2) == pytest.approx(0.5 * norm, rel=1e-6)

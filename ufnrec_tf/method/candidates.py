@@ -113,3 +113,20 @@ def agrees(agreement: str, pairs: tf.Tensor) -> tf.Tensor:
     if agreement == "outranks":
         return pairs[:, 1] > pairs[:, 0]
     return tf.ones(tf.shape(pairs)[:1], tf.bool)
+
+
+def count_entries(
+    entries: Entries, is_softened: tf.Tensor, uses_soft_label_only: bool
+) -> tf.Tensor:
+    """Returns this replica's part of `LossCounts`, int64 [5], by which the loss takes its means.
+
+    Args:
+        entries: The candidates' roles in the loss.
+        is_softened: bool [C, K], True for a flipped entry that the teacher scores.
+        uses_soft_label_only: True leaves such an entry out of the ranking term.
+    """
+    counted = entries.is_counted
+    has_label = counted & ~is_softened if uses_soft_label_only else counted
+    of_positions = [counted[:, 0], tf.reduce_any(is_softened, axis=1)]
+    flags = [has_label, counted, is_softened, *of_positions]
+    return tf.stack([tf.math.count_nonzero(flag) for flag in flags])

@@ -16,7 +16,7 @@ from ufnrec_tf.common.distribution import (
     sum_over_replicas,
 )
 from ufnrec_tf.common.tensors import PAD
-from ufnrec_tf.method.candidates import Proposal, ask_teacher, decide, propose
+from ufnrec_tf.method.candidates import Proposal, ask_teacher, count_entries, decide, propose
 from ufnrec_tf.method.memory import FalseNegativeMemory, Lookup
 from ufnrec_tf.method.negatives import Sampler
 from ufnrec_tf.method.policies import Policy
@@ -134,7 +134,8 @@ class UFNRecModel(keras.Model):
         teacher_logits, is_taught, num_taught = self._teach(positions, proposal)
         entries = self._judge(proposal, is_taught)
         is_softened = is_taught & entries.is_flipped
-        divisors = sum_over_replicas(self.objective.count(entries, is_softened))
+        counts = count_entries(entries, is_softened, self.objective.uses_soft_label_only)
+        divisors = sum_over_replicas(counts)
         student = self._learn(positions.inputs, entries, is_softened, teacher_logits, divisors)
         loss, *gradients = sum_over_replicas([student.terms.total, *student.gradients])
         num_updates = self._num_teacher_updates()

@@ -159,19 +159,6 @@ class Objective(ABC):
         self.uses_soft_label_only = uses_soft_label_only
         self.l2 = l2
 
-    def count(self, entries: Entries, is_softened: tf.Tensor) -> tf.Tensor:
-        """Returns this replica's part of `LossCounts`, int64 [5].
-
-        Args:
-            entries: See `__call__`.
-            is_softened: See `__call__`.
-        """
-        counted = entries.is_counted
-        has_label = counted & ~is_softened if self.uses_soft_label_only else counted
-        of_positions = [counted[:, 0], tf.reduce_any(is_softened, axis=1)]
-        flags = [has_label, counted, is_softened, *of_positions]
-        return tf.stack([tf.math.count_nonzero(flag) for flag in flags])
-
     @abstractmethod
     def ranking_term(self, scored: Scored) -> tf.Tensor:
         """Returns this replica's share of the ranking term, float32 []."""
@@ -200,7 +187,7 @@ class Objective(ABC):
             teacher_logits: float32 [P, K]; see `Scored`.
             vectors: float32 [P, D], the student's vectors of the positions.
             item_table: float32 [num_items + 1, D].
-            divisors: int64 [5], `count` summed over all replicas.
+            divisors: int64 [5], the numbers of `LossCounts`, summed over all replicas.
         """
         is_hard_flip = entries.is_flipped
         if self.uses_soft_label_only:

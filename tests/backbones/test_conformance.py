@@ -377,6 +377,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "precision"),
     [pytest.param(*case.values, kind, id=f"{case.id}-{kind}") for case, kind in STEPS],

@@ -346,6 +346,7 @@ def test_one_run_alone(children, capfd):
     assert sorted(path.name for path in Path("w/runs").iterdir()) == ["late"]
 
 
+@pytest.mark.slow
 def test_a_comparison_of_earlier_names_is_gone_on_with(workdir, children):
     for path in (workdir, *(workdir / "runs" / "base").iterdir()):
         if '"plain"' in (path / "config.json").read_text(encoding="utf-8"):

@@ -108,6 +108,7 @@ def watched(folder):
     assert not torn
 
 
+@pytest.mark.slow
 def test_publication(tmp_path, monkeypatch):
     """One model after another: new, the same again, new settings, damaged, failing."""
     folder, backbone = tmp_path / "models", FakeBackbone()

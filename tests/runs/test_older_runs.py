@@ -51,6 +51,7 @@ def test_an_older_run_goes_on(older, capsys):
     assert read(older / "result.json")["steps"] > steps
 
 
+@pytest.mark.slow
 def test_a_run_whose_policy_has_its_older_name_is_evaluated_and_goes_on(tmp_path, capsys):
     path, arms = tmp_path / "run", "--config.comparison.arms=keep"
     assert train(path, *LIGHT, arms, "--config.memory.policy=keep", EPOCHS + "1") == 0

@@ -68,6 +68,7 @@ def test_file_holds_what_the_memory_counted(trained, source):
     assert about["flagged_in_memory"] == frame["flagged"].sum()
 
 
+@pytest.mark.slow
 def test_result_says_who_was_flagged_and_what_became_of_it(trained, source):
     result = read(trained / "result.json")
     found, log = result["false_negatives"], source.interactions

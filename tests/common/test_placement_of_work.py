@@ -51,6 +51,7 @@ def test_no_table_is_written_in_a_compiled_program(traced):
     assert {node.op for node in everywhere} & HOST_OPS
 
 
+@pytest.mark.slow
 def test_no_compiled_program_reads_a_variable_of_the_host(traced):
     run, _ = traced
     host = [run.host.active_since, run.host.sums, run.host.first_bad_step]

@@ -388,6 +388,7 @@ def test_another_policy_takes_the_weights_alone():
     assert found["items"]["known"] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -409,6 +410,7 @@ def test_what_does_not_fit_is_told(capfd, arguments, words):
     assert not Path("w2/config.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("logs")
 def test_a_damaged_older_run_is_told(capfd):
     warm = "--config.training.warm_start=w"
@@ -424,6 +426,7 @@ def test_a_damaged_older_run_is_told(capfd):
     assert "has no selected weights" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("logs")
 def test_a_run_of_an_older_version_gets_its_ids_when_it_is_shown_again(capfd):
     rows = pd.read_parquet("w/ids/rows.parquet")

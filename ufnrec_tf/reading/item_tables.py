@@ -193,7 +193,8 @@ def _parquet(path: str | os.PathLike[str], file: TextFile) -> _Table:
             table = opened.read(columns=list(dict.fromkeys(chosen)), use_threads=False)
         table.validate(full=True)  # that texts are UTF-8, which reading does not check
         columns = [column.to_pylist() for column in table.columns]
-    except (OSError, OverflowError, pa.ArrowException) as error:  # Python's dates end with 9999
+    # Python's dates end with 9999; pytz says of an unknown zone that it is no key.
+    except (OSError, OverflowError, KeyError, pa.ArrowException) as error:
         raise UserError(
             f"{Path(path)}: cannot be read as Parquet ({own_words(error)[:200]}): expected an "
             f"item table; give another file as {_FLAG}."

@@ -17,7 +17,13 @@ from ufnrec_tf.reading.readers import read_interactions
 from ufnrec_tf.runs.checkpoints import CheckpointStore
 from ufnrec_tf.runs.raw_ids import RunIds, match_items, match_rows, read_ids, write_ids
 from ufnrec_tf.runs.record import ids_of_samples
-from ufnrec_tf.runs.worker_state import WorkerPart, read_part, write_part
+from ufnrec_tf.runs.worker_state import (
+    WorkerPart,
+    named_arrays,
+    part_prefix,
+    read_part,
+    write_arrays,
+)
 from ufnrec_tf.training.memory_transfer import Carrier, Rows, fit_rows
 
 WINDOW = 4
@@ -238,7 +244,8 @@ def test_the_memory_comes_over_whatever_the_number_of_workers(old_workers, new_w
     for worker in range(old_workers):
         rows = owners.rows_of(worker, old_workers)
         part = WorkerPart({name: table[rows] for name, table in tables.items()}, {})
-        write_part(Path(), worker, old_workers, part)
+        prefix = part_prefix(Path(), worker, old_workers)
+        write_arrays(prefix, named_arrays(part.tables, part.sums))
         assert sorted(read_part(Path(), worker, old_workers).tables) == sorted(tables)
     new_items = match_items(old, new)
     new_owners = RowOwners(new_split.interactions.user_ids, new_samples.users_of_rows())

@@ -156,7 +156,7 @@ class WorkerState:
             OSError: If the disk does not take it.
         """
         prefix = part_prefix(folder, self._workers.index, self._workers.count)
-        write_arrays(prefix, _named(self.tables, self.sums))
+        write_arrays(prefix, named_arrays(self.tables, self.sums))
 
     def read(self, folder: Path, *, num_workers: int) -> None:
         """Restores this worker's rows and sums from the files that `num_workers` wrote.
@@ -183,7 +183,8 @@ class WorkerState:
 _TABLES, _SUMS = "tables.", "sums."
 
 
-def _named(tables: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]:
+def named_arrays(tables: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns tables and sums under the names of their files, which tell the two apart."""
     named = {f"{_TABLES}{name}": value for name, value in tables.items()}
     return named | {f"{_SUMS}{name}": value for name, value in sums.items()}
 
@@ -230,15 +231,6 @@ def read_part(folder: Path, worker: int, num_workers: int) -> WorkerPart:
             if key.startswith(group):
                 values[key.removeprefix(group)] = read_array(prefix, key)
     return WorkerPart(found[_TABLES], found[_SUMS])
-
-
-def write_part(folder: Path, worker: int, num_workers: int, part: WorkerPart) -> None:
-    """Writes a worker's part into a checkpoint's folder, as `WorkerState.write` does.
-
-    Raises:
-        OSError: If the disk does not take it.
-    """
-    write_arrays(part_prefix(folder, worker, num_workers), _named(part.tables, part.sums))
 
 
 def _folded(sums: np.ndarray, shape: tf.TensorShape) -> np.ndarray:

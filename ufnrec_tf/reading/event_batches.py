@@ -2,7 +2,9 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,9 @@ class TextLog:
         columns: The columns and separator that the user named.
         is_streamed: True if the file must not be held as a whole: only tables are read then.
         forms: The forms that there are.
+        partitions: Further columns of one value each, as the names of a file's folders have them.
+        times: Reads the time column, of several files one; None: of this file only.
+        is_part: True of one of several files, which may be without an event.
 
     Attributes:
         size: Bytes of the file.
@@ -44,12 +49,17 @@ class TextLog:
         columns: Columns,
         is_streamed: bool = False,
         forms: dict[str, Form] = READERS,
+        partitions: Mapping[str, str] = MappingProxyType({}),
+        times: TimeTexts | None = None,
+        is_part: bool = False,
     ) -> None:
         self.size = blocks.size
         self.format = format
         self.chosen: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
-        self._times = TimeTexts()
+        self._times = times or TimeTexts()
+        self._partitions = partitions
+        self._is_part = is_part
         self._blocks = blocks
         self._columns = columns
         self._is_streamed = is_streamed
@@ -78,7 +88,7 @@ class TextLog:
         """
         blocks = iter(self._blocks)
         head = next(blocks)
-        file = TextFile(self._blocks.name, head.data, "")
+        file = self._blocks.file(head.data)
         if self.format == "auto":
             self.format = table_format(file, self._columns)
         form = self._forms.get(self.format)
@@ -93,7 +103,7 @@ class TextLog:
                 "tabs); put such a line on top and separate the fields so."
             )
         whole = b"".join([head.data, *(block.data for block in blocks)])
-        file = TextFile(self._blocks.name, whole, "")
+        file = self._blocks.file(whole)
         self.format = self.format or detect_format(file, self._columns)
         read = self._forms[self.format].read
         assert read is not None
@@ -109,18 +119,22 @@ class TextLog:
             lines.give(first)
             line = header_line(head, rows_of(head, lines, table))
             rest = lines.taken_back()
-        chosen = choose_columns(head, (line, table.names), self._columns)
-        self.chosen = {role: table.names[index] for role, index in chosen.items()}
-        self.names = tuple(table.names)
+        # A column of the file itself comes before a folder's name.
+        extra = {name: text for name, text in self._partitions.items() if name not in table.names}
+        names = [*table.names, *extra]
+        chosen = choose_columns(head, (line, names), self._columns)
+        self.chosen = {role: names[index] for role, index in chosen.items()}
+        self.names = tuple(names)
         # The data itself is not needed any more, only the file's name.
-        parser = _Parser(TextFile(head.path, b"", ""), table, chosen, times=self._times)
+        file = self._blocks.file(b"")
+        parser = _Parser(file, table, chosen, times=self._times, constants=[*extra.values()])
         has_events = False
         for block in itertools.chain(rest, blocks):
             for batch in parser.batches(block, lines):
                 if batch.num_events:  # a block may be blank lines only
                     has_events = True
                     yield batch
-        if not has_events:
+        if not has_events and not self._is_part:
             raise head.error("a header and no events: expected one event a line below it.")
 
 
@@ -168,21 +182,29 @@ class _Parser:
         table: The log's layout.
         chosen: Role -> index of the column.
         times: Reads the time column; the first rows decide what it holds.
+        constants: The values of columns beyond the table's, the same in all rows.
     """
 
     def __init__(
-        self, file: TextFile, table: Table, chosen: dict[str, int], *, times: TimeTexts
+        self,
+        file: TextFile,
+        table: Table,
+        chosen: dict[str, int],
+        *,
+        times: TimeTexts,
+        constants: list[str],
     ) -> None:
         self._times = times
         self._file = file
         self._table = table
         self._chosen = chosen
+        self._constants = constants
         names = [str(place) for place in range(len(table.names))]
         self._read = arrow_csv.ReadOptions(use_threads=False, column_names=names)
         self._convert = arrow_csv.ConvertOptions(
             check_utf8=False,  # done
             column_types=dict.fromkeys(names, pa.string()),
-            include_columns=[str(index) for index in chosen.values()],
+            include_columns=[str(index) for index in chosen.values() if index < len(names)],
         )
 
     def batches(self, block: Block, lines: _Lines) -> Iterator[EventBatch]:
@@ -201,14 +223,16 @@ class _Parser:
             return
         lines.give(block)
         rows = rows_of(self._file, lines, self._table, first_line=block.first_line)
+        table = self._table
+        if self._constants:
+            rows = ((line, [*fields, *self._constants]) for line, fields in rows)
+            table = replace(table, names=[*table.names, *self._constants])
         while lines.has_pending:
             chunk: list[Row] = []
             while lines.has_pending and len(chunk) < _MOST_ROWS:
                 chunk.extend(itertools.islice(rows, 1))
             if chunk:
-                yield events_of_rows(
-                    self._file, chunk, self._table, self._chosen, times=self._times
-                )
+                yield events_of_rows(self._file, chunk, table, self._chosen, times=self._times)
 
     def _parsed(self, block: Block) -> EventBatch | None:
         """Returns the batch of a block by Arrow's reader, or None where rows need a closer look."""
@@ -230,7 +254,7 @@ class _Parser:
             )
         except pa.ArrowInvalid:
             return None
-        columns = {role: _whole(parsed[str(index)]) for role, index in self._chosen.items()}
+        columns = {role: self._column(parsed, index) for role, index in self._chosen.items()}
         users, items = (columns[role].dictionary_encode() for role in REQUIRED)
         times = self._times.read(_texts(columns["time"])) if "time" in columns else None
         ratings = _ratings(columns["rating"]) if "rating" in columns else None
@@ -238,6 +262,12 @@ class _Parser:
             numbers is None or np.isfinite(numbers).all() for numbers in (times, ratings)
         )
         return arrow_batch(users, items, times, ratings) if is_good else None
+
+    def _column(self, parsed: pa.Table, index: int) -> pa.Array:
+        width = len(self._table.names)
+        if index < width:
+            return _whole(parsed[str(index)])
+        return pa.repeat(self._constants[index - width], parsed.num_rows)
 
 
 def arrow_batch(

@@ -34,6 +34,7 @@ _MAGIC = {
 UNPACK = {"gzip": "gunzip", "bz2": "bunzip2", "xz": "unxz", "zstd": "unzstd", "zip": "unzip"}
 """Kind of compression -> the command that unpacks such a file."""
 
+_Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor
 _INPUT_BYTES = 1 << 18
 _MOST_WINDOW = 1 << 28  # of xz, whose headers may ask for 4 GB
 _DAMAGE = (
@@ -115,23 +116,15 @@ class Content:
             ) from None
 
 
-class _Decompressor(Protocol):
-    """A decompressor of the standard library, for one stream."""
-
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
 class _Members:
     """The streams of a file one after another, as `cat a.bz2 b.bz2` joins them.
 
     The library's own files ignore whatever follows the first stream and is none.
     """
 
-    def __init__(self, file: IO[bytes], new: Callable[[], _Decompressor]) -> None:
+    def __init__(
+        self, file: IO[bytes], new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
+    ) -> None:
         self._file, self._new = file, new
         self._stream = new()
 

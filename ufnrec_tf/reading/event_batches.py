@@ -11,11 +11,13 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.times import DATES, TimeTexts, TimeUnit, as_numbers
 from ufnrec_tf.reading.columns import REQUIRED, Columns, choose_columns, events_of_rows
 from ufnrec_tf.reading.formats import READERS, Form, detect_format, table_format
-from ufnrec_tf.reading.rows import Row, Table, header_line, rows_of, split_lines
+from ufnrec_tf.reading.json_columns import late_key_check, refuse_nested
+from ufnrec_tf.reading.rows import Header, Row, Table, header_line, rows_of, split_lines
 from ufnrec_tf.reading.text_files import BOM, Block, TextBlocks, TextFile
 
 _MOST_ROWS = 1 << 17  # rows held as Python objects at a time
@@ -122,7 +124,10 @@ class TextLog:
         # A column of the file itself comes before a folder's name.
         extra = {name: text for name, text in self._partitions.items() if name not in table.names}
         names = [*table.names, *extra]
-        chosen = choose_columns(head, (line, names), self._columns)
+        chosen = self._choose(head, (line, names), table)
+        if table.is_json:
+            check = late_key_check(head, self._columns, chosen)
+            table = replace(table, read=tuple(chosen.values()), check_new_key=check)
         self.chosen = {role: names[index] for role, index in chosen.items()}
         self.names = tuple(names)
         # The data itself is not needed any more, only the file's name.
@@ -136,6 +141,16 @@ class TextLog:
                     yield batch
         if not has_events and not self._is_part:
             raise head.error("a header and no events: expected one event a line below it.")
+
+    def _choose(self, head: TextFile, header: Header, table: Table) -> dict[str, int]:
+        """Returns role -> index of the columns to read, none of which holds lists or objects."""
+        try:
+            chosen = choose_columns(head, header, self._columns)
+        except UserError:
+            refuse_nested(head, table, self._columns, chosen=None)
+            raise
+        refuse_nested(head, table, self._columns, chosen=chosen)
+        return chosen
 
 
 class _Lines(Iterator[str]):

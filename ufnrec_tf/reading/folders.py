@@ -70,7 +70,7 @@ def parts_of(folder: DataFile, *, is_parquet_asked: bool) -> tuple[list[Part], b
         return parts, True
     if not parts:
         raise UserError(f"{folder.name}: is a directory without a file of a log: {EXPECTED}.")
-    kinds = {}
+    kinds: dict[str, str] = {}
     for part, is_one in zip(parts, are_parquet, strict=True):
         ending = _ENDING.search(_PACKED.sub("", part.name))
         kinds.setdefault("Parquet" if is_one else ending[0] if ending else "no ending", part.name)

@@ -147,7 +147,7 @@ def _rows_of_object(name: str, whole: dict[str, Any]) -> Iterator[dict[str, Any]
     if len(lists) == 1:
         yield from next(iter(lists.values()))
     elif lists:
-        ways = " or ".join(f"jq -c '{_path([key])}[]' {name}" for key in [*lists][:4])
+        ways = " or ".join(f"jq -c '{jq_path([key])}[]' {name}" for key in [*lists][:4])
         raise UserError(
             f"{name}: one object with {len(lists)} lists of objects ({_shown(lists)}): expected "
             f"one; choose which are the events: {ways}."
@@ -165,7 +165,7 @@ def _rows_of_object(name: str, whole: dict[str, Any]) -> Iterator[dict[str, Any]
                 f"| {{user_id: .key, item_id: .value[]}}' {name}."
             )
         yield from (dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True))
-    elif whole and all(_is_numbered(value) for value in whole.values()):
+    elif len(whole) > 1 and all(_is_numbered_column(value) for value in whole.values()):
         # The columns of pandas.DataFrame.to_json.
         numbers = list(next(iter(whole.values())))
         yield from ({key: whole[key].get(number) for key in whole} for number in numbers)
@@ -174,7 +174,7 @@ def _rows_of_object(name: str, whole: dict[str, Any]) -> Iterator[dict[str, Any]
     elif path := _path_to_list(whole):
         raise UserError(
             f"{name}: one object whose list of objects lies deeper ({_shown(whole)}): make it one "
-            f"object a line first: jq -c '{_path(path)}[]' {name} > log.jsonl."
+            f"object a line first: jq -c '{jq_path(path)}[]' {name} > log.jsonl."
         )
     else:
         yield whole
@@ -190,6 +190,10 @@ def _is_column(value: Any) -> bool:
 
 def _is_numbered(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and all(map(_NUMBER.fullmatch, value))
+
+
+def _is_numbered_column(value: Any) -> bool:
+    return _is_numbered(value) and _is_column(list(value.values()))
 
 
 def _is_split(whole: dict[str, Any]) -> bool:
@@ -214,7 +218,7 @@ def _path_to_list(value: dict[str, Any], depth: int = 0) -> list[str]:
     return []
 
 
-def _path(keys: list[str]) -> str:
+def jq_path(keys: list[str]) -> str:
     """Returns the keys as jq takes them: .events, or ."odd key"."""
     return "".join(
         f".{key}" if _PLACE.match(key) and not key[0].isdigit() else f".{json.dumps(key)}"

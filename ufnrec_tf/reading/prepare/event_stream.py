@@ -9,6 +9,8 @@ from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
+from ufnrec_tf.reading.folder_log import FolderLog
+from ufnrec_tf.reading.parquet import ParquetLog
 from ufnrec_tf.reading.prepare.prepared_folder import MANIFEST
 from ufnrec_tf.reading.readers import (
     AS_IT_IS,
@@ -54,8 +56,8 @@ class LargeLog:
         self._log = open_log(self._file, settings, is_streamed=True)
         self._events = EventStream(self._log, settings, source=Path(path).name)
         self.size = self._log.size
-        is_text = isinstance(self._log, TextLog)
-        self.num_bytes = self._file.size if is_text else self._log.num_bytes
+        is_parts = isinstance(self._log, ParquetLog | FolderLog)
+        self.num_bytes = self._log.num_bytes if is_parts else self._file.size
 
     def __iter__(self) -> Iterator[EventBatch]:
         """Yields the batches; see `EventStream`."""

@@ -71,6 +71,9 @@ def json_rows(
         fields = [""] * len(table.names)
         for index, name in read:
             value = row.get(name)
+            if value.__class__ is str:
+                fields[index] = value
+                continue
             if isinstance(value, list | dict):
                 raise file.error(
                     f"{name!r} holds {shown_value(value)}: expected one text or number, as in "

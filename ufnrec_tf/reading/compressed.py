@@ -6,6 +6,7 @@ expands to.
 
 import bz2
 import lzma
+import os
 import re
 import zipfile
 import zlib
@@ -20,7 +21,7 @@ from ufnrec_tf.common.errors import UserError, own_words
 
 MAX_RATIO = 200
 """Bytes out of one byte in, at most: logs reach 20, deflate could reach 1,000."""
-MIN_LIMIT = 1 << 30
+MIN_LIMIT = 1 << 28
 """Bytes to which any file may expand, however small it is."""
 
 _MAGIC = {
@@ -33,6 +34,8 @@ _MAGIC = {
 }
 UNPACK = {"gzip": "gunzip", "bz2": "bunzip2", "xz": "unxz", "zstd": "unzstd", "zip": "unzip"}
 """Kind of compression -> the command that unpacks such a file."""
+ENDINGS = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd", ".zip")
+"""Endings of the names of compressed files, which only tell which file lies beside which."""
 
 _Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor
 _INPUT_BYTES = 1 << 18
@@ -46,6 +49,12 @@ _DAMAGE = (
 def compression_of(start: bytes) -> str:
     """Returns the kind of compression, a key of `UNPACK`, of a file that begins so, or ""."""
     return next((kind for kind, magic in _MAGIC.items() if magic.match(start)), "")
+
+
+def unpacked_name(path: str | os.PathLike[str]) -> str:
+    """Returns a path without the ending that says how it is compressed, if it has one."""
+    name = os.fspath(path)
+    return next((name[: -len(end)] for end in ENDINGS if name.lower().endswith(end)), name)
 
 
 class Readable(Protocol):

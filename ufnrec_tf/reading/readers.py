@@ -19,6 +19,7 @@ from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.data.times import AUTO, BatchTimes
 from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.compressed import ENDINGS, unpacked_name
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
@@ -215,8 +216,10 @@ def item_table_of(
         return read_item_table(titles_path, item_ids=item_ids)
     if format != "inter" or isinstance(source, pd.DataFrame):
         return None
-    beside = Path(source).with_suffix(".item")
-    return read_item_table(beside) if beside.is_file() else None
+    plain = Path(unpacked_name(source)).with_suffix(".item")
+    paths = [plain, *(Path(f"{plain}{ending}") for ending in ENDINGS)]
+    beside = next((path for path in paths if path.is_file()), None)
+    return read_item_table(beside) if beside else None
 
 
 def read_interactions(

@@ -313,16 +313,21 @@ def check_utf8(name: str, data: bytes, *, first_line: int = 1, first_offset: int
     try:
         data.decode("utf-8")
         offset = data.find(b"\0")
-        what = "a NUL byte"
+        what, remedy = "a NUL byte", "no text has one; mend the line, or delete all (tr -d '\\000')"
     except UnicodeDecodeError as error:
         offset = error.start
         what = f"byte 0x{data[offset]:02x}"
+        remedy = (
+            f"convert the file first (iconv -f ENCODING -t UTF-8 {name} > NEW, where ENCODING is "
+            "perhaps WINDOWS-1252 or LATIN1)"
+        )
+        if error.reason == "unexpected end of data":  # parts end with a line, but for the last
+            remedy = "the file ends within a character, since it is cut short; copy it again"
     if offset < 0:
         return
     line = data.count(b"\n", 0, offset) + first_line
     column = offset - (data.rfind(b"\n", 0, offset) + 1)
     raise UserError(
         f"{name}, line {line}: {what} at byte offset {first_offset + offset} (byte {column + 1} of "
-        "the line) is not UTF-8 text: convert the file first (iconv -f ENCODING -t UTF-8, where "
-        "ENCODING is perhaps LATIN1 or UTF-16)."
+        f"the line) is not UTF-8 text: {remedy}."
     )

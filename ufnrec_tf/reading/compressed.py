@@ -32,6 +32,13 @@ _MAGIC = {
     "zstd": re.compile(rb"\(\xb5/\xfd"),
     "zip": re.compile(rb"PK(\x03\x04|\x05\x06)"),
 }
+_TO_SCREEN = {
+    "gzip": "gunzip -c",
+    "bz2": "bunzip2 -c",
+    "xz": "unxz -c",
+    "zstd": "unzstd -c",
+    "zip": "unzip -p",
+}
 UNPACK = {"gzip": "gunzip", "bz2": "bunzip2", "xz": "unxz", "zstd": "unzstd", "zip": "unzip"}
 """Kind of compression -> the command that unpacks such a file."""
 ENDINGS = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd", ".zip")
@@ -55,6 +62,11 @@ def unpacked_name(path: str | os.PathLike[str]) -> str:
     """Returns a path without the ending that says how it is compressed, if it has one."""
     name = os.fspath(path)
     return next((name[: -len(end)] for end in ENDINGS if name.lower().endswith(end)), name)
+
+
+def as_argument(path: str, kind: str) -> str:
+    """Returns how a command of the shell is given the content of a file."""
+    return f"<({_TO_SCREEN[kind]} {path})" if kind else path
 
 
 class Readable(Protocol):
@@ -115,9 +127,8 @@ class Content:
         try:
             yield
         except _DAMAGE as error:
-            reason = own_words(error)[:120]
-            if isinstance(error, RuntimeError) and "password" in reason:
-                reason = "it has a password"
+            is_locked = isinstance(error, RuntimeError) and "password" in str(error)
+            reason = "it has a password" if is_locked else own_words(error)[:120]
             raise UserError(
                 f"{self._name}: cannot be decompressed as {self._kind} ({reason}): expected a "
                 "whole file; it is damaged, cut short, or of a kind that is not read. Copy it "

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ufnrec_tf.data.events import EventBatch, batch_of
 from ufnrec_tf.reading.columns import EXPECTED_HEADER, REQUIRED, Columns, find_role
-from ufnrec_tf.reading.rows import Table, keys_of, looks_like_json
+from ufnrec_tf.reading.rows import Table, keys_of, looks_like_array, looks_like_json
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
 _TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
@@ -233,6 +233,14 @@ def _bare_format(file: TextFile) -> str:
         UserError: If there are commas and no header.
     """
     line, header = file.first_line()
+    if looks_like_array(header):
+        raise file.error(
+            "a JSON array that holds no objects: expected objects with the names of the columns; "
+            "of arrays [user, item, time] they are made by: jq -c '.[] | {user_id: .[0], item_id: "
+            f".[1], timestamp: .[2]}}' {file.argument or file.path} > log.jsonl (without .[] where "
+            "each line is one array).",
+            line=line,
+        )
     if "," in header and "\t" not in header:
         raise file.error(
             f"commas, but no header that names a user or an item column: {EXPECTED_HEADER}.",

@@ -152,10 +152,11 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
             f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
         )
     config = load_config(flags.config or COMPARE_CONFIG, overrides)
+    _refuse_pipe(flags.data)
     parse_arms(config.comparison.arms)
     workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
     display = Display()
-    source, split = _read_and_split(config, flags.data, display, is_shared=True)
+    source, split = _read_and_split(config, flags.data, display)
     from ufnrec_tf.comparison.compare import Comparison
     from ufnrec_tf.comparison.plan import (
         check_arms,
@@ -190,11 +191,12 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Searches for good settings, each trial in a process of its own."""
     config = load_config(flags.config, overrides)
+    _refuse_pipe(flags.data)
     from ufnrec_tf.sweep.plan import parse_space
 
     parse_space(config.sweep.space)
     display = Display()
-    source, _ = _read_and_split(config, flags.data, display, is_shared=True)
+    source, _ = _read_and_split(config, flags.data, display)
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
@@ -388,21 +390,15 @@ def _default_workdir(flags: Any, config: ConfigDict) -> str:
     return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
 
 
-def _read_and_split(
-    config: ConfigDict, path: str, display: Display, *, is_shared: bool = False
-) -> tuple[Source, Split]:
-    """Reads and splits the data, shows a summary, and then imports TensorFlow.
+def _refuse_pipe(path: str) -> None:
+    """Refuses a pipe as the data of a mode that starts several runs."""
+    from ufnrec_tf.reading.data_files import refuse_pipe
 
-    Args:
-        config: The configuration.
-        path: The value of --data.
-        display: The screen.
-        is_shared: True if further processes read the data too.
-    """
-    if is_shared:
-        from ufnrec_tf.reading.data_files import refuse_pipe
+    refuse_pipe(path, flag="--data", why="each run of this mode reads it again")
 
-        refuse_pipe(path, flag="--data", why="each run of this mode reads it again")
+
+def _read_and_split(config: ConfigDict, path: str, display: Display) -> tuple[Source, Split]:
+    """Reads and splits the data, shows a summary, and then imports TensorFlow."""
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
 

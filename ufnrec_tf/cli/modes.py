@@ -152,7 +152,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
             f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
         )
     config = load_config(flags.config or COMPARE_CONFIG, overrides)
-    _refuse_pipe(flags.data)
+    _refuse_pipes(config, flags.data)
     parse_arms(config.comparison.arms)
     workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
     display = Display()
@@ -191,7 +191,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Searches for good settings, each trial in a process of its own."""
     config = load_config(flags.config, overrides)
-    _refuse_pipe(flags.data)
+    _refuse_pipes(config, flags.data)
     from ufnrec_tf.sweep.plan import parse_space
 
     parse_space(config.sweep.space)
@@ -390,11 +390,12 @@ def _default_workdir(flags: Any, config: ConfigDict) -> str:
     return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
 
 
-def _refuse_pipe(path: str) -> None:
-    """Refuses a pipe as the data of a mode that starts several runs."""
+def _refuse_pipes(config: ConfigDict, path: str) -> None:
+    """Refuses pipes as the data or the titles of a mode that starts several runs."""
     from ufnrec_tf.reading.data_files import refuse_pipe
 
-    refuse_pipe(path, flag="--data", why="each run of this mode reads it again")
+    for flag, given in (("--data", path), ("--config.data.titles", config.data.titles)):
+        refuse_pipe(given, flag=flag, why="each run of this mode reads it again")
 
 
 def _read_and_split(config: ConfigDict, path: str, display: Display) -> tuple[Source, Split]:

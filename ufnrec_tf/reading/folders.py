@@ -16,17 +16,21 @@ EXPECTED = (
     "expected a file, a folder of CSV, JSON or Parquet files of the same columns, or a folder that "
     "--mode=prepare has finished"
 )
-_LIVING = {
-    "_delta_log": "a Delta table, whose files may hold rows that were deleted: export its newest "
+_OWN = "a work directory of this program, not a log: give what it was trained on"
+_NO_LOG = {
+    (
+        "_delta_log",
+    ): "a Delta table, whose files may hold rows that were deleted: export its newest "
     "version as Parquet",
-    ".hoodie": "a Hudi table, whose files may hold rows that were replaced: export its newest "
+    (".hoodie",): "a Hudi table, whose files may hold rows that were replaced: export its newest "
     "version as Parquet",
-    "_temporary": "the output of a job that has not finished: run the job to its end",
-    "result.json": "a work directory of this program, not a log: give what it was trained on",
-    "checkpoints": "a work directory of this program, not a log: give what it was trained on",
-    "comparison.json": "a work directory of this program, not a log: give what it was trained on",
+    ("_temporary",): "the output of a job that has not finished: run the job to its end",
+    ("config.json", "checkpoints"): _OWN,
+    ("config.json", "result.json"): _OWN,
+    ("comparison.json",): _OWN,
+    ("sweep.json",): _OWN,
 }
-"""A name in a folder that shows that its files are no log by themselves -> what it is."""
+"""Names in a folder that show that its files are no log by themselves -> what it is."""
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 
@@ -90,9 +94,10 @@ def _walk(folder: DataFile, at: Path, partitions: dict[str, str]) -> Iterable[Pa
         paths = sorted(at.iterdir())
     except OSError as error:
         raise UserError(f"{at}: cannot be read ({error.strerror}): check permissions.") from None
-    for path in paths:
-        if what := _LIVING.get(path.name):
-            raise UserError(f"{at}: {what}.")
+    present = {path.name for path in paths}
+    for names, what in _NO_LOG.items():
+        if present.issuperset(names):
+            raise UserError(f"{at}: is {what}.")
     for path in paths:
         if path.name.startswith((".", "_")):
             continue

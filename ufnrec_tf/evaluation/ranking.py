@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.common.graphs import graph_function
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.data.item_sets import RowItems
@@ -129,7 +130,11 @@ class CatalogueRanker:
                 better = count_better(scores, targets, masked)
                 return better, count_better_sampled(scores, targets, sampled), is_bad
 
-            self._functions[key] = (backbone, tf.function(table), tf.function(step))
+            self._functions[key] = (
+                backbone,
+                graph_function(table, backbone),
+                graph_function(step, backbone),
+            )
         return self._functions[key][1:]
 
     def _inputs(self, start: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -413,6 +413,7 @@ def test_policies_run(policy, capfd):
     assert Path("w/false_negatives.parquet").exists() == (policy != "plain")
 
 
+@pytest.mark.usefixtures("_without_export")
 def test_the_better_of_student_and_average_is_selected():
     settings = ["--config.memory.policy=plain", "--config.teacher.always=true"]
     settings += ["--config.evaluation.weights=better", "--config.training.num_epochs=4"]
@@ -446,6 +447,7 @@ def test_losses_run_with_a_memory(loss, capfd):
     assert per_position < 2 if loss == "bce" else per_position > 2  # flipped probes are in the loss
 
 
+@pytest.mark.usefixtures("_without_export")
 def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
     settings = [
         "--config.loss.name=cross_entropy",
@@ -461,6 +463,7 @@ def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
     assert result["timing"]["train_users"] > 0
 
 
+@pytest.mark.usefixtures("_without_export")
 def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
     arms = [*LIGHT, "--config.memory.policy=replay", "--config.comparison.arms=plain"]
     assert train("w", *arms, "--config.training.num_epochs=1") == 0

@@ -58,10 +58,11 @@ def write(name, data):
     return name
 
 
-def zipped(text):
+def zipped(*texts):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("log.txt", text)
+        for number, text in enumerate(texts):
+            archive.writestr(f"log{number}.txt", text)
     return file.getvalue()
 
 
@@ -86,9 +87,9 @@ FILES = {
     "one item": ("u i\n" * 4 + "v i\n" * 4, ["log", "1 item", "at least 2"]),
     "nobody with 3 events": ("u a\nu b\nv a\nv b\n", ["log", "no user has 3 events"]),
     "not UTF-8": (PAIRS.encode() + b"u1 caf\xe9\n", ["log, line 121:", "0xe9", "UTF-8", "iconv"]),
-    "UTF-16": (PAIRS.encode("utf-16"), ["log, line 1:", "UTF-8", "iconv"]),
-    "gzip": (gzip.compress(PAIRS.encode()), ["log", "gzip", "gunzip"]),
-    "zip": (zipped(PAIRS), ["log", "zip", "unzip"]),
+    "UTF-16": (PAIRS.encode("utf-16"), ["log: ", "UTF-16", "UTF-8", "iconv"]),
+    "gzip": (gzip.compress(PAIRS.encode())[:-9], ["log: ", "gzip", "cut short", "gunzip"]),
+    "zip": (zipped(PAIRS, PAIRS), ["log: ", "a zip archive of 2 files", "unzip -p log"]),
 }
 
 

@@ -287,7 +287,7 @@ def test_what_cannot_be_prepared_is_told(write, tmp_path, capsys):
     refused(capsys, "no item column", got=prepare(write("user,thing\nu,a\n"), folder))
     refused(capsys, "no such file", got=prepare(tmp_path / "gone.csv", folder))
     (tmp_path / "empty").mkdir()
-    refused(capsys, "without a *.parquet file", got=prepare(tmp_path / "empty", folder))
+    refused(capsys, "a directory without a file of a log", got=prepare(tmp_path / "empty", folder))
     got = prepare(write(SIMPLE), folder, "--config.data.format=parquet")
     refused(capsys, "cannot be read as Parquet", got=got)
     refused(capsys, "needs --workdir", got=run("--mode=prepare", f"--data={write(SIMPLE)}"))

@@ -155,7 +155,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     parse_arms(config.comparison.arms)
     workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
     display = Display()
-    source, split = _read_and_split(config, flags.data, display)
+    source, split = _read_and_split(config, flags.data, display, is_shared=True)
     from ufnrec_tf.comparison.compare import Comparison
     from ufnrec_tf.comparison.plan import (
         check_arms,
@@ -194,7 +194,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
     parse_space(config.sweep.space)
     display = Display()
-    source, _ = _read_and_split(config, flags.data, display)
+    source, _ = _read_and_split(config, flags.data, display, is_shared=True)
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
@@ -388,8 +388,21 @@ def _default_workdir(flags: Any, config: ConfigDict) -> str:
     return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
 
 
-def _read_and_split(config: ConfigDict, path: str, display: Display) -> tuple[Source, Split]:
-    """Reads and splits the data, shows a summary, and then imports TensorFlow."""
+def _read_and_split(
+    config: ConfigDict, path: str, display: Display, *, is_shared: bool = False
+) -> tuple[Source, Split]:
+    """Reads and splits the data, shows a summary, and then imports TensorFlow.
+
+    Args:
+        config: The configuration.
+        path: The value of --data.
+        display: The screen.
+        is_shared: True if further processes read the data too.
+    """
+    if is_shared:
+        from ufnrec_tf.reading.data_files import refuse_pipe
+
+        refuse_pipe(path, flag="--data", why="each run of this mode reads it again")
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
 

@@ -2,18 +2,22 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.times import DATES, TimeTexts, TimeUnit, as_numbers
 from ufnrec_tf.reading.columns import REQUIRED, Columns, choose_columns, events_of_rows
 from ufnrec_tf.reading.formats import READERS, Form, detect_format, table_format
-from ufnrec_tf.reading.rows import Row, Table, header_line, rows_of, split_lines
+from ufnrec_tf.reading.json_columns import late_key_check, refuse_nested
+from ufnrec_tf.reading.rows import Header, Row, Table, header_line, rows_of, split_lines
 from ufnrec_tf.reading.text_files import BOM, Block, TextBlocks, TextFile
 
 _MOST_ROWS = 1 << 17  # rows held as Python objects at a time
@@ -28,6 +32,9 @@ class TextLog:
         columns: The columns and separator that the user named.
         is_streamed: True if the file must not be held as a whole: only tables are read then.
         forms: The forms that there are.
+        partitions: Further columns of one value each, as the names of a file's folders have them.
+        times: Reads the time column, of several files one; None: of this file only.
+        is_part: True of one of several files, which may be without an event.
 
     Attributes:
         size: Bytes of the file.
@@ -44,12 +51,17 @@ class TextLog:
         columns: Columns,
         is_streamed: bool = False,
         forms: dict[str, Form] = READERS,
+        partitions: Mapping[str, str] = MappingProxyType({}),
+        times: TimeTexts | None = None,
+        is_part: bool = False,
     ) -> None:
         self.size = blocks.size
         self.format = format
         self.chosen: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
-        self._times = TimeTexts()
+        self._times = times or TimeTexts()
+        self._partitions = partitions
+        self._is_part = is_part
         self._blocks = blocks
         self._columns = columns
         self._is_streamed = is_streamed
@@ -78,7 +90,7 @@ class TextLog:
         """
         blocks = iter(self._blocks)
         head = next(blocks)
-        file = TextFile(self._blocks.name, head.data, "")
+        file = self._blocks.file(head.data)
         if self.format == "auto":
             self.format = table_format(file, self._columns)
         form = self._forms.get(self.format)
@@ -93,7 +105,7 @@ class TextLog:
                 "tabs); put such a line on top and separate the fields so."
             )
         whole = b"".join([head.data, *(block.data for block in blocks)])
-        file = TextFile(self._blocks.name, whole, "")
+        file = self._blocks.file(whole)
         self.format = self.format or detect_format(file, self._columns)
         read = self._forms[self.format].read
         assert read is not None
@@ -109,19 +121,36 @@ class TextLog:
             lines.give(first)
             line = header_line(head, rows_of(head, lines, table))
             rest = lines.taken_back()
-        chosen = choose_columns(head, (line, table.names), self._columns)
-        self.chosen = {role: table.names[index] for role, index in chosen.items()}
-        self.names = tuple(table.names)
+        # A column of the file itself comes before a folder's name.
+        extra = {name: text for name, text in self._partitions.items() if name not in table.names}
+        names = [*table.names, *extra]
+        chosen = self._choose(head, (line, names), table)
+        if table.is_json:
+            check = late_key_check(head, self._columns, chosen)
+            table = replace(table, read=tuple(chosen.values()), check_new_key=check)
+        self.chosen = {role: names[index] for role, index in chosen.items()}
+        self.names = tuple(names)
         # The data itself is not needed any more, only the file's name.
-        parser = _Parser(TextFile(head.path, b"", ""), table, chosen, times=self._times)
+        file = self._blocks.file(b"")
+        parser = _Parser(file, table, chosen, times=self._times, constants=[*extra.values()])
         has_events = False
         for block in itertools.chain(rest, blocks):
             for batch in parser.batches(block, lines):
                 if batch.num_events:  # a block may be blank lines only
                     has_events = True
                     yield batch
-        if not has_events:
+        if not has_events and not self._is_part:
             raise head.error("a header and no events: expected one event a line below it.")
+
+    def _choose(self, head: TextFile, header: Header, table: Table) -> dict[str, int]:
+        """Returns role -> index of the columns to read, none of which holds lists or objects."""
+        try:
+            chosen = choose_columns(head, header, self._columns)
+        except UserError:
+            refuse_nested(head, table, self._columns, chosen=None)
+            raise
+        refuse_nested(head, table, self._columns, chosen=chosen)
+        return chosen
 
 
 class _Lines(Iterator[str]):
@@ -168,21 +197,29 @@ class _Parser:
         table: The log's layout.
         chosen: Role -> index of the column.
         times: Reads the time column; the first rows decide what it holds.
+        constants: The values of columns beyond the table's, the same in all rows.
     """
 
     def __init__(
-        self, file: TextFile, table: Table, chosen: dict[str, int], *, times: TimeTexts
+        self,
+        file: TextFile,
+        table: Table,
+        chosen: dict[str, int],
+        *,
+        times: TimeTexts,
+        constants: list[str],
     ) -> None:
         self._times = times
         self._file = file
         self._table = table
         self._chosen = chosen
+        self._constants = constants
         names = [str(place) for place in range(len(table.names))]
         self._read = arrow_csv.ReadOptions(use_threads=False, column_names=names)
         self._convert = arrow_csv.ConvertOptions(
             check_utf8=False,  # done
             column_types=dict.fromkeys(names, pa.string()),
-            include_columns=[str(index) for index in chosen.values()],
+            include_columns=[str(index) for index in chosen.values() if index < len(names)],
         )
 
     def batches(self, block: Block, lines: _Lines) -> Iterator[EventBatch]:
@@ -201,14 +238,16 @@ class _Parser:
             return
         lines.give(block)
         rows = rows_of(self._file, lines, self._table, first_line=block.first_line)
+        table = self._table
+        if self._constants:
+            rows = ((line, [*fields, *self._constants]) for line, fields in rows)
+            table = replace(table, names=[*table.names, *self._constants])
         while lines.has_pending:
             chunk: list[Row] = []
             while lines.has_pending and len(chunk) < _MOST_ROWS:
                 chunk.extend(itertools.islice(rows, 1))
             if chunk:
-                yield events_of_rows(
-                    self._file, chunk, self._table, self._chosen, times=self._times
-                )
+                yield events_of_rows(self._file, chunk, table, self._chosen, times=self._times)
 
     def _parsed(self, block: Block) -> EventBatch | None:
         """Returns the batch of a block by Arrow's reader, or None where rows need a closer look."""
@@ -230,7 +269,7 @@ class _Parser:
             )
         except pa.ArrowInvalid:
             return None
-        columns = {role: _whole(parsed[str(index)]) for role, index in self._chosen.items()}
+        columns = {role: self._column(parsed, index) for role, index in self._chosen.items()}
         users, items = (columns[role].dictionary_encode() for role in REQUIRED)
         times = self._times.read(_texts(columns["time"])) if "time" in columns else None
         ratings = _ratings(columns["rating"]) if "rating" in columns else None
@@ -238,6 +277,12 @@ class _Parser:
             numbers is None or np.isfinite(numbers).all() for numbers in (times, ratings)
         )
         return arrow_batch(users, items, times, ratings) if is_good else None
+
+    def _column(self, parsed: pa.Table, index: int) -> pa.Array:
+        width = len(self._table.names)
+        if index < width:
+            return _whole(parsed[str(index)])
+        return pa.repeat(self._constants[index - width], parsed.num_rows)
 
 
 def arrow_batch(

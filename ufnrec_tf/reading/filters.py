@@ -5,9 +5,9 @@ those that need all events at once (`apply_filters`): repeats, core, length.
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import is_first_of_pair, order_events
 from ufnrec_tf.data.log_description import FilterStep
 from ufnrec_tf.data.times import moment_among, moment_text, parse_moment
+from ufnrec_tf.reading.data_files import DataFile, refuse_pipe
 
 
 def read_users(path: str) -> frozenset[str]:
@@ -26,9 +27,12 @@ def read_users(path: str) -> frozenset[str]:
         UserError: If it cannot be read or names nobody.
     """
     flag = f"--config.data.exclude_users={path}"
+    refuse_pipe(path, flag="--config.data.exclude_users", why="a run reads it again later")
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a NUL
+        os.stat(path)  # its error says it in fewer words
+        with DataFile(path, flag="--config.data.exclude_users").opened() as file:
+            lines = b"".join(iter(lambda: file.read(1 << 20), b"")).decode("utf-8-sig").split("\n")
+    except (OSError, ValueError, UserError) as error:  # ValueError: no UTF-8
         raise UserError(
             f"{flag}: cannot be read ({own_words(error)}). Give a UTF-8 file, one raw "
             "user id a line."

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ufnrec_tf.data.events import EventBatch, batch_of
 from ufnrec_tf.reading.columns import EXPECTED_HEADER, REQUIRED, Columns, find_role
-from ufnrec_tf.reading.rows import Table, looks_like_json, names_of
+from ufnrec_tf.reading.rows import Table, keys_of, looks_like_json
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
 _TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
@@ -70,12 +70,13 @@ def dat_table(file: TextFile, columns: Columns) -> Table:
 
 
 def json_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout of JSON lines, one object each; nested values are not read.
+    """Returns the layout of JSON lines, one object each.
 
     Raises:
         UserError: If one of the first lines is no object.
     """
-    return Table(names_of(file), "", is_quoted=False, has_header=False, is_json=True)
+    names, nested = keys_of(file)
+    return Table(names, "", is_quoted=False, has_header=False, is_json=True, nested=nested)
 
 
 _AS = "--config.data.format="

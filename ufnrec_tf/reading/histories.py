@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.reading.columns import REQUIRED, Columns, find_role
+from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.formats import Form, csv_table, table_format
 from ufnrec_tf.reading.history_groups import History, UserRuns, group_neighbours, group_scattered
-from ufnrec_tf.reading.parquet import is_parquet
+from ufnrec_tf.reading.parquet_files import is_parquet
 from ufnrec_tf.reading.readers import (
     AS_IT_IS,
     PARQUET,
@@ -57,13 +58,14 @@ class HistoryFile:
     """
 
     def __init__(self, path: Path, settings: LogSettings = AS_IT_IS) -> None:
-        if path.exists() and not path.is_file():
+        if path.is_dir():
             raise UserError(f"{path}: is not a regular file. Give {FLAG} a file.")
         self.path = path
+        self._file = DataFile(path, flag=FLAG)
         self.odd_line = 0
         self._settings = settings
         self._runs = UserRuns()
-        self.format = history_format(path, settings)
+        self.format = history_format(self._file, settings)
         if self.format != LINES:
             try:
                 sha256 = self._look_at_events()
@@ -73,7 +75,7 @@ class HistoryFile:
                 self.format, self.odd_line = LINES, error.line
         self.kind, self.column, self.total = "rows", "user", self._runs.num_users
         if self.format == LINES:
-            blocks = TextBlocks(path, flag=FLAG)
+            blocks = TextBlocks(self._file, flag=FLAG)
             self.kind, self.column, self.total = "histories", "row", sum(1 for _ in _lines(blocks))
             sha256 = blocks.sha256
         is_plain = settings == AS_IT_IS
@@ -92,10 +94,10 @@ class HistoryFile:
     def _log(self) -> RawLog:
         """Returns the file's events, to be gone through once."""
         if self.format == ROWS:
-            blocks = TextBlocks(self.path, flag=FLAG)
+            blocks = TextBlocks(self._file, flag=FLAG)
             return TextLog(blocks, format=ROWS, columns=Columns(), forms={ROWS: _ROWS})
         settings = self._settings._replace(format=self.format)
-        return open_log(self.path, settings, flag=FLAG)
+        return open_log(self._file, settings, flag=FLAG)
 
     def read(self, folder: Path) -> Iterator[History]:
         """Yields the histories, users by first appearance.
@@ -107,7 +109,7 @@ class HistoryFile:
             UserError: If the file cannot be read any more, or the disk does not take the files.
         """
         if self.format == LINES:
-            lines = _lines(TextBlocks(self.path, flag=FLAG))
+            lines = _lines(TextBlocks(self._file, flag=FLAG))
             yield from (
                 (str(number), _FIELDS.findall(line)) for number, line in enumerate(lines, 1)
             )
@@ -119,7 +121,7 @@ class HistoryFile:
             )
 
 
-def history_format(path: Path, settings: LogSettings = AS_IT_IS) -> str:
+def history_format(path: Path | DataFile, settings: LogSettings = AS_IT_IS) -> str:
     """Returns the form of a log, `ROWS` or `LINES`, by the first line of a file.
 
     Raises:

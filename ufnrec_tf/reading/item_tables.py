@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +14,9 @@ import pyarrow.parquet as pq
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.reading.columns import Columns, find_role
+from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.formats import csv_table, inter_table
-from ufnrec_tf.reading.parquet import is_parquet
+from ufnrec_tf.reading.parquet_files import is_parquet
 from ufnrec_tf.reading.rows import header_line, looks_like_json, objects, rows
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
@@ -155,9 +155,10 @@ def _named(path: str | os.PathLike[str] | pd.DataFrame) -> TextFile:
 def _open(path: str | os.PathLike[str] | pd.DataFrame, file: TextFile) -> _Table:
     if isinstance(path, pd.DataFrame):
         return _Table(file, None, list(map(str, path.columns)), path.itertuples(index=False))
-    if is_parquet(path):
-        return _parquet(path, file)
-    file = load_text(path, flag=_FLAG)
+    given = DataFile(path, flag=_FLAG)
+    if is_parquet(given):
+        return _parquet(given.local, file)
+    file = load_text(given, flag=_FLAG)
     line, header = file.first_line()
     if looks_like_json(header):
         texts = file.data.decode().split("\n")
@@ -196,7 +197,7 @@ def _parquet(path: str | os.PathLike[str], file: TextFile) -> _Table:
     # Python's dates end with 9999; pytz says of an unknown zone that it is no key.
     except (OSError, OverflowError, KeyError, pa.ArrowException) as error:
         raise UserError(
-            f"{Path(path)}: cannot be read as Parquet ({own_words(error)[:200]}): expected an "
+            f"{file.path}: cannot be read as Parquet ({own_words(error)[:200]}): expected an "
             f"item table; give another file as {_FLAG}."
         ) from None
     return _Table(file, None, table.column_names, zip(*columns, strict=True))

@@ -1,7 +1,5 @@
 """Parquet files and folders as events."""
 
-import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +10,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError, own_words
-from ufnrec_tf.common.files import sha256_of
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.times import TYPED_DATES, TimeTexts, TimeUnit
 from ufnrec_tf.reading.columns import IGNORED, REQUIRED, Columns, choose_columns
+from ufnrec_tf.reading.data_files import DataFile, read_error
 from ufnrec_tf.reading.event_batches import arrow_batch
-from ufnrec_tf.reading.text_files import TextFile, read_error
+from ufnrec_tf.reading.folders import Part, sha256_of_parts
+from ufnrec_tf.reading.text_files import TextFile
 
 
 class EventColumns:
     """A batch's columns, checked; errors name file and row."""
 
-    def __init__(self, path: Path, batch: pa.RecordBatch, first_row: int, texts: TimeTexts) -> None:
+    def __init__(self, path: str, batch: pa.RecordBatch, first_row: int, texts: TimeTexts) -> None:
         self.are_dates = False
         self._texts = texts
         self._path = path
@@ -128,23 +127,21 @@ def _is_number(kind: pa.DataType) -> bool:
 BATCH_ROWS = 1 << 18
 """Events of a batch at most."""
 
-MAGIC = b"PAR1"
 _ROW_BYTES = 32
 
 
 class ParquetLog:
-    """One Parquet file, or all `*.parquet` of a folder in the order of their names.
+    """One Parquet file, or the files of a folder in the order of their names.
 
     Ids may be text or whole numbers; times numbers, or dates, also as ISO 8601 texts, which become
     seconds since 1970.
 
     Args:
-        path: The file or folder.
+        parts: The files.
         columns: The columns that the user named.
         with_ratings: True to read ratings.
 
     Attributes:
-        files: The files that are read.
         chosen: Role -> name of the column that is read, known once the first batch was taken.
         num_bytes: Bytes of all files.
         size: Bytes that a text log of as many rows has, about.
@@ -156,23 +153,16 @@ class ParquetLog:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        parts: list[Part],
         *,
         columns: Columns,
         with_ratings: bool = False,
     ) -> None:
-        name = os.fspath(path)
-        self.files = sorted(Path(name).glob("*.parquet")) if os.path.isdir(name) else [Path(name)]
-        if not self.files:
-            raise UserError(f"{name}: a folder without a *.parquet file: expected at least one.")
-        try:
-            self.num_bytes = sum(file.stat().st_size for file in self.files)
-        except OSError as error:
-            raise read_error(name, error) from None
+        self._parts = parts
+        self.num_bytes = sum(part.file.size for part in parts)
         self.size = self._num_rows() * _ROW_BYTES
         self.done = 0
         self.chosen: dict[str, str] = {}
-        self._is_folder = os.path.isdir(name)
         self._columns = columns
         self._with_ratings = with_ratings
         self._texts = TimeTexts()
@@ -187,18 +177,14 @@ class ParquetLog:
     @property
     def sha256(self) -> str:
         """The hash of the file, or of the names and hashes of a folder's files. Reads them all."""
-        hashes = [_sha256(path) for path in self.files]
-        if not self._is_folder:
-            return hashes[0]
-        names = (path.name for path in self.files)
-        lines = (f"{sha256}  {name}\n" for name, sha256 in zip(names, hashes, strict=True))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        is_folder = bool(self._parts[0].name)
+        return sha256_of_parts(self._parts) if is_folder else self._parts[0].file.sha256
 
     def _num_rows(self) -> int:
         """Returns the number of events of all files."""
         total = 0
-        for path in self.files:
-            with _open(path) as file:
+        for part in self._parts:
+            with _open(part.file) as file:
                 total += file.metadata.num_rows
         return total
 
@@ -209,17 +195,21 @@ class ParquetLog:
             UserError: If a file is not as expected, naming file and row.
         """
         is_empty = True
-        for path in self.files:
-            for batch in self._batches(path):
+        for part in self._parts:
+            for batch in self._batches(part):
                 is_empty = False
                 yield batch
         if is_empty:
-            raise UserError(f"{self.files[0]}: no events: expected at least one row.")
+            raise UserError(f"{self._parts[0].file.name}: no events: expected at least one row.")
 
-    def _batches(self, path: Path) -> Iterator[EventBatch]:
-        named = TextFile(str(path), b"", "")
-        with _open(path) as file:
-            names = file.schema_arrow.names
+    def _batches(self, part: Part) -> Iterator[EventBatch]:
+        path = part.file.name
+        named = TextFile(path, b"", "")
+        with _open(part.file) as file:
+            real = file.schema_arrow.names
+            # A column of the file itself comes before a folder's name.
+            extra = {name: text for name, text in part.partitions.items() if name not in real}
+            names = [*real, *extra]
             self.names = tuple(names)
             chosen = choose_columns(named, (None, names), self._columns)
             if not self._with_ratings:
@@ -227,13 +217,16 @@ class ParquetLog:
             own = {role: names[index] for role, index in chosen.items()}
             if self.chosen and own != self.chosen:
                 raise UserError(
-                    f"{path}: would be read by columns {own}, and {self.files[0].name} by "
+                    f"{path}: would be read by columns {own}, and {self._first} by "
                     f"{self.chosen}: expected the same columns in all files of a folder."
                 )
             self.chosen, first_row = own, 1
             # Not in threads: memory would grow with their number.
-            batches = file.iter_batches(BATCH_ROWS, columns=list(own.values()), use_threads=False)
-            while (batch := _next(batches, path)) is not None:
+            read = [name for name in own.values() if name not in extra]
+            batches = file.iter_batches(BATCH_ROWS, columns=read, use_threads=False)
+            while (batch := _next(batches, part.file)) is not None:
+                for name, text in extra.items():
+                    batch = batch.append_column(name, pa.repeat(text, batch.num_rows))
                 columns = EventColumns(path, batch, first_row, self._texts)
                 events = _event_batch(columns, own)
                 self.done += events.num_events * _ROW_BYTES
@@ -241,12 +234,16 @@ class ParquetLog:
                 yield events
                 first_row += batch.num_rows
 
-    def _check_dates(self, path: Path, are_dates: bool) -> None:
+    @property
+    def _first(self) -> str:
+        return Path(self._parts[0].file.name).name
+
+    def _check_dates(self, path: str, are_dates: bool) -> None:
         """Refuses dates in one file of a folder beside numbers in another."""
         if self._are_dates not in (None, are_dates):
             raise UserError(
                 f"{path}: its times are {'dates' if are_dates else 'numbers'}, and those of "
-                f"{self.files[0].name} are not: expected the same in all files of a folder."
+                f"{self._first} are not: expected the same in all files of a folder."
             )
         self._are_dates = are_dates
 
@@ -258,45 +255,27 @@ def _event_batch(columns: EventColumns, names: dict[str, str]) -> EventBatch:
     return arrow_batch(users, items, times, ratings)
 
 
-def is_parquet(path: str | os.PathLike[str]) -> bool:
-    """Returns True if a file begins and ends as Parquet does."""
+def _open(file: DataFile) -> pq.ParquetFile:
     try:
-        with open(path, "rb") as file:
-            start = file.read(len(MAGIC))
-            file.seek(-len(MAGIC), os.SEEK_END)
-            return start == MAGIC == file.read()
-    except (OSError, ValueError):
-        return False  # whoever reads it will say why
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(file.local)
     except (OSError, pa.ArrowException) as error:
-        raise _not_parquet(path, error) from None
+        raise _not_parquet(file, error) from None
 
 
-def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | None:
+def _next(batches: Iterator[pa.RecordBatch], file: DataFile) -> pa.RecordBatch | None:
     try:
         if (batch := next(batches, None)) is not None:
             # Reading checks neither that texts are UTF-8 nor that codes have an entry.
             batch.validate(full=True)
         return batch
     except (OSError, pa.ArrowException) as error:
-        raise _not_parquet(path, error) from None
+        raise _not_parquet(file, error) from None
 
 
-def _not_parquet(path: Path, error: Exception) -> UserError:
+def _not_parquet(file: DataFile, error: Exception) -> UserError:
     if isinstance(error, (FileNotFoundError, PermissionError)):
-        return read_error(str(path), error)
+        return read_error(file.name, error)
     return UserError(
-        f"{path}: cannot be read as Parquet ({own_words(error)[:200]}): expected a whole Parquet "
-        "file; write it again."
+        f"{file.name}: cannot be read as Parquet ({own_words(error)[:200]}): expected a whole "
+        "Parquet file; write it again."
     )
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise read_error(str(path), error) from None

@@ -19,12 +19,16 @@ from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.data.times import AUTO, BatchTimes
 from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
+from ufnrec_tf.reading.folder_log import FolderLog
+from ufnrec_tf.reading.folders import Part, parts_of
 from ufnrec_tf.reading.formats import READERS
 from ufnrec_tf.reading.frames import FrameLog
 from ufnrec_tf.reading.item_tables import read_item_table
-from ufnrec_tf.reading.parquet import ParquetLog, is_parquet
+from ufnrec_tf.reading.parquet import ParquetLog
+from ufnrec_tf.reading.parquet_files import is_parquet
 from ufnrec_tf.reading.text_files import TextBlocks
 
 PARQUET = "parquet"
@@ -56,7 +60,7 @@ class LogSettings(NamedTuple):
 AS_IT_IS = LogSettings()
 """Everything is guessed, nothing left out."""
 
-RawLog = TextLog | ParquetLog | FrameLog
+RawLog = TextLog | FolderLog | ParquetLog | FrameLog
 """A log that is gone through once, batch by batch: values checked, times as the log has them."""
 
 
@@ -91,7 +95,7 @@ def open_log(
     """Returns a log, not read yet.
 
     Args:
-        source: The file, a folder of Parquet files, or a DataFrame.
+        source: The file, a folder of files, or a DataFrame.
         settings: Format and columns are read.
         with_ratings: True if ratings are needed, None if `settings.filters` says whether; text
             always has them checked.
@@ -107,10 +111,18 @@ def open_log(
     pick({name: name for name in ("auto", PARQUET, *READERS)}, format, key="data.format")
     if isinstance(source, pd.DataFrame):
         return FrameLog(source, settings.columns, with_ratings=with_ratings)
-    if format == PARQUET or (format == "auto" and is_parquet(source)):
-        return ParquetLog(source, columns=settings.columns, with_ratings=with_ratings)
-    blocks = TextBlocks(source, flag=flag)
-    return TextLog(blocks, format=format, columns=settings.columns, is_streamed=is_streamed)
+    file = source if isinstance(source, DataFile) else DataFile(source, flag=flag)
+    columns, parts = settings.columns, [Part(file)]
+    is_in_parquet = format == PARQUET or (format == "auto" and is_parquet(file))
+    if file.is_folder:
+        parts, are_parquet = parts_of(file, is_parquet_asked=format == PARQUET)
+        is_in_parquet |= format == "auto" and are_parquet
+    if is_in_parquet:
+        return ParquetLog(parts, columns=columns, with_ratings=with_ratings)
+    if file.is_folder:
+        return FolderLog(parts, format=format, columns=columns, is_streamed=is_streamed)
+    blocks = TextBlocks(file, flag=flag)
+    return TextLog(blocks, format=format, columns=columns, is_streamed=is_streamed)
 
 
 class EventStream:

@@ -13,8 +13,13 @@ from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic.planted import PlantedData, planted
 from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.filters import Filters
-from ufnrec_tf.reading.prepare.prepared_folder import read_manifest, read_prepared
+from ufnrec_tf.reading.prepare.prepared_folder import (
+    is_prepared,
+    read_manifest,
+    read_prepared,
+)
 from ufnrec_tf.reading.published.cache import DownloadOptions, obtain
 from ufnrec_tf.reading.published.datasets import find_dataset
 from ufnrec_tf.reading.readers import Log, LogSettings, interactions_of, read_log
@@ -86,7 +91,7 @@ def load(
             "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "
             "--config.data.name=planted for the embedded data set, =ml-1m for a published one."
         )
-    if isinstance(path, str) and path and Path(path).is_dir():
+    if isinstance(path, str) and path and is_prepared(Path(path)):
         return Source(_read_folder(config, path), None)
     log = read_source_log(config, path, items=items)
     return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
@@ -99,7 +104,7 @@ def is_raw(config: ConfigDict, path: str) -> bool:
         UserError: If both name data, or a published log is of no known name.
     """
     if _is_given(config, path):
-        return not Path(path).is_dir()
+        return not is_prepared(Path(path))
     return config.data.name not in ("", PLANTED)
 
 
@@ -119,7 +124,7 @@ def _is_given(config: ConfigDict, path: str | pd.DataFrame) -> bool:
 
 def read_source_log(
     config: ConfigDict,
-    path: str | pd.DataFrame,
+    path: str | DataFile | pd.DataFrame,
     *,
     with_ratings: bool = False,
     items: pd.DataFrame | None = None,

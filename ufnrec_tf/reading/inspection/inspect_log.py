@@ -15,6 +15,7 @@ from ufnrec_tf.data.log_description import reading_lines
 from ufnrec_tf.data.summary import summary
 from ufnrec_tf.data.times import as_text
 from ufnrec_tf.reading.columns import GUESSES, candidates
+from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.inspection.log_profile import (
     QUANTILES,
     WhatIf,
@@ -79,13 +80,14 @@ def inspect(
 
 def _raw(config: ConfigDict, path: str) -> Log:
     """Returns the log of a file, with ratings where they can be read."""
+    source = DataFile(path) if path else path  # read twice perhaps, which a pipe allows only so
     try:
-        return read_source_log(config, path, with_ratings=True)
+        return read_source_log(config, source, with_ratings=True)
     except UserError as error:
         # A rating column of Parquet that a run would not read may be anything.
         if "rating" not in str(error):
             raise
-        return read_source_log(config, path)
+        return read_source_log(config, source)
 
 
 def _split_problems(config: ConfigDict, data: Interactions) -> list[Problem]:

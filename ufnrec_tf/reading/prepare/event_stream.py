@@ -1,6 +1,5 @@
 """The log of --mode=prepare: read once from its beginning, filtered on the way."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,24 +7,25 @@ from typing import Any
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.items import ItemTable
+from ufnrec_tf.reading.data_files import DataFile
+from ufnrec_tf.reading.event_batches import TextLog
+from ufnrec_tf.reading.folder_log import FolderLog
 from ufnrec_tf.reading.parquet import ParquetLog
 from ufnrec_tf.reading.prepare.prepared_folder import MANIFEST
 from ufnrec_tf.reading.readers import (
     AS_IT_IS,
-    PARQUET,
     EventStream,
     LogSettings,
     item_table_of,
     open_log,
 )
-from ufnrec_tf.reading.text_files import TextBlocks
 
 
 class LargeLog:
     """A log of any size, which is read once.
 
     Args:
-        path: A table of text, a Parquet file, or a folder of Parquet files.
+        path: A table of text, a Parquet file, or a folder of such files.
         settings: The settings by which the log is read.
 
     Attributes:
@@ -48,17 +48,16 @@ class LargeLog:
                 "min_user_events, min_item_events and min_length need all of it. Leave them out, "
                 "or train on the log itself."
             )
-        if os.path.isdir(path):
-            if (Path(path) / MANIFEST).exists():
-                raise UserError(
-                    f"{path}: is prepared already: expected a log; --data takes it as it is."
-                )
-            if settings.format == "auto":
-                settings = settings._replace(format=PARQUET)
-        self._log = open_log(path, settings, is_streamed=True)
+        if (Path(path) / MANIFEST).exists():
+            raise UserError(
+                f"{path}: is prepared already: expected a log; --data takes it as it is."
+            )
+        self._file = DataFile(path)
+        self._log = open_log(self._file, settings, is_streamed=True)
         self._events = EventStream(self._log, settings, source=Path(path).name)
         self.size = self._log.size
-        self.num_bytes = self._log.num_bytes if isinstance(self._log, ParquetLog) else self.size
+        is_parts = isinstance(self._log, ParquetLog | FolderLog)
+        self.num_bytes = self._log.num_bytes if is_parts else self._file.size
 
     def __iter__(self) -> Iterator[EventBatch]:
         """Yields the batches; see `EventStream`."""
@@ -87,12 +86,8 @@ class LargeLog:
 
     def sha256(self) -> str:
         """Returns the hash of the log; of a text log, the hash of the bytes that were read."""
-        if isinstance(self._log, ParquetLog) or self._log.done:
-            return self._log.sha256
-        blocks = TextBlocks(self.path)
-        for _ in blocks:
-            pass
-        return blocks.sha256
+        is_read = self._log.done or not isinstance(self._log, TextLog)
+        return self._log.sha256 if is_read else self._file.sha256
 
     def item_table(self, item_ids: list[str]) -> ItemTable | None:
         """Returns the table of the items, or None if there is none."""

@@ -22,6 +22,7 @@ from ufnrec_tf.data.log_description import of_json, reading_lines
 from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.prepare.prepared_folder import (
     AGAIN,
+    HIDDEN,
     ITEMS,
     MANIFEST,
     Manifest,
@@ -41,7 +42,6 @@ SHARD_BYTES = 64 << 20
 MOST_SHARDS = 512
 """Files that pass 1 holds open; a log above 32 GB has larger shards."""
 
-HIDDEN = ".preparing"
 _OWN = (".lock", HIDDEN, ITEMS, f".{MANIFEST}.new")
 
 
@@ -49,7 +49,7 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
     """Turns a log into a prepared folder; shows a folder that is finished already.
 
     Args:
-        path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of Parquet files.
+        path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of such files.
         settings: The settings by which the log is read.
         workdir: The folder to make.
         display: The screen.

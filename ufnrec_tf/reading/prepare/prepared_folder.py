@@ -21,6 +21,9 @@ FORMAT = "ufnrec-tf prepared"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 ITEMS = "items.parquet"
+HIDDEN = ".preparing"
+"""The folder inside in which the files are written."""
+_ANY_SHARD = "shard-*-of-*.parquet"
 AGAIN = "Remove the folder and run --mode=prepare again."
 
 _ROW_GROUP = 1 << 16
@@ -120,6 +123,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(
         folder / MANIFEST,
         {"format": FORMAT, "format_version": FORMAT_VERSION, "counts": manifest.counts, **values},
+    )
+
+
+def is_prepared(folder: Path) -> bool:
+    """Returns True for a folder that --mode=prepare made, or began or that lost its manifest."""
+    return folder.is_dir() and (
+        any((folder / name).exists() for name in (MANIFEST, HIDDEN)) or any(folder.glob(_ANY_SHARD))
     )
 
 

@@ -1,0 +1,114 @@
+"""A folder of text files as one log."""
+
+from collections.abc import Iterator
+
+from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.data.events import EventBatch
+from ufnrec_tf.data.times import DATES, TimeTexts, TimeUnit
+from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.event_batches import TextLog
+from ufnrec_tf.reading.folders import Part, sha256_of_parts
+from ufnrec_tf.reading.text_files import TextBlocks
+
+_WHOLE = "sequences"
+"""A form in which one file has all of a user."""
+_BY_KEY = "jsonl"
+"""A form whose names need not be the same in all rows."""
+
+
+class FolderLog:
+    """A log of text in several files, gone through once, in their order.
+
+    Each file has its own header. Files without an event, which Spark writes too, are left out.
+
+    Args:
+        parts: The files.
+        format: See `TextLog`.
+        columns: The columns and separator that the user named.
+        is_streamed: See `TextLog`.
+
+    Attributes:
+        format: See `TextLog`.
+        size: Bytes of the text of all files.
+        num_bytes: Bytes of all files on the disk.
+        done: How much of `size` has been read.
+        chosen: Role -> name of the column that is read, known once the first batch was taken.
+        names: The names of all columns of the first file, known then too.
+    """
+
+    def __init__(
+        self, parts: list[Part], *, format: str, columns: Columns, is_streamed: bool = False
+    ) -> None:
+        self._parts = [part for part in parts if part.file.text_size]
+        self.format = format
+        self.size = sum(part.file.text_size for part in self._parts)
+        self.num_bytes = sum(part.file.size for part in parts)
+        self.done = 0
+        self.chosen: dict[str, str] = {}
+        self.names: tuple[str, ...] = ()
+        self._times = TimeTexts()
+        self._columns = columns
+        self._is_streamed = is_streamed
+        self._all = parts
+
+    @property
+    def dates(self) -> TimeUnit | None:
+        """The unit of times that are dates, known once the first batch was taken, or None."""
+        return DATES if self._times.are_dates else None
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the names and hashes of the files. Reads them all."""
+        return sha256_of_parts(self._all)
+
+    def __iter__(self) -> Iterator[EventBatch]:
+        """Yields the batches.
+
+        Raises:
+            UserError: If a file is not as expected, or is unlike the first one.
+        """
+        first = ""
+        for part in self._parts:
+            log = TextLog(
+                TextBlocks(part.file),
+                format=self.format,
+                columns=self._columns,
+                is_streamed=self._is_streamed,
+                partitions=part.partitions,
+                times=self._times,
+                is_part=True,
+            )
+            before = self.done
+            for batch in log:
+                if not first:
+                    self._begin(log, part)
+                    first = part.name
+                self._check_same(log, part, first)
+                self.done = before + log.done
+                yield batch
+            self.done = before + log.done
+        if not first:
+            name = self._all[0].file.name
+            raise UserError(f"{name}: no events, nor in the files beside it: expected some.")
+
+    def _begin(self, log: TextLog, part: Part) -> None:
+        self.format, self.chosen, self.names = log.format, log.chosen, log.names
+        if self.format == _WHOLE and len(self._parts) > 1:
+            raise UserError(
+                f"{part.file.name}: read as {_WHOLE}, of which one file has all users: expected "
+                "one event a line in a folder of files; join the files into one."
+            )
+
+    def _check_same(self, log: TextLog, part: Part, first: str) -> None:
+        """Refuses a file that is read by other columns than the first."""
+        if log.chosen != self.chosen:
+            raise UserError(
+                f"{part.file.name}: would be read by columns {log.chosen}, and {first} by "
+                f"{self.chosen}: expected the same columns in all files of a folder."
+            )
+        if self.format != _BY_KEY and set(log.names) != set(self.names):
+            odd = sorted(set(log.names) ^ set(self.names))
+            raise UserError(
+                f"{part.file.name}: other columns than in {first} ({', '.join(odd[:8])}): expected "
+                "the same header in all files of a folder."
+            )

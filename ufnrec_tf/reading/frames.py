@@ -2,26 +2,44 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.python_terms import in_python
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.times import TYPED_DATES, TimeTexts, TimeUnit, seconds_of
-from ufnrec_tf.reading.columns import IGNORED, Columns, choose_columns
+from ufnrec_tf.reading.columns import (
+    EXPECTED_HEADER,
+    GUESSES,
+    IGNORED,
+    Columns,
+    choose_columns,
+    find_role,
+)
 from ufnrec_tf.reading.text_files import TextFile
 
 NAME = "the DataFrame"
+EXPECTED_COLUMNS = (
+    "expected columns such as user_id, item_id, timestamp; name others with "
+    "--config.data.user_column=NAME --config.data.item_column=NAME"
+)
+_COLLECTIONS = (bytes, list, tuple, dict, set, np.ndarray)
+"""Types of cells that are no id."""
 
 
 class FrameLog:
     """A DataFrame as a log, one event a row; the frame stays as it is.
 
     Ids of any type become the text that `str` gives: 12 is "12", and 12.0, as pandas has it where
-    ids are missing, stays "12.0". Times are numbers, datetime64 or datetimes (UTC where they have
-    no zone), or ISO 8601 texts.
+    ids are missing, stays "12.0". Times are numbers, datetime64, periods or datetimes (UTC where
+    they have no zone), or ISO 8601 texts. A level of the index is read where its name says the
+    role, or is named by the caller, and no column has it; so is an index of dates without a name.
 
     Args:
         frame: The events.
@@ -48,10 +66,11 @@ class FrameLog:
         self, frame: pd.DataFrame, columns: Columns, *, with_ratings: bool = False
     ) -> None:
         self.size, self.done = len(frame), 0
-        self.names = tuple(str(name) for name in frame.columns)
         self.chosen: dict[str, str] = {}
         self.dates: TimeUnit | None = None
         self.sha256 = ""
+        self._levels = _index_levels(frame, columns)
+        self.names = (*(str(name) for name in frame.columns), *self._levels)
         self._frame = frame
         self._columns = columns
         self._with_ratings = with_ratings
@@ -65,8 +84,9 @@ class FrameLog:
         try:
             yield self._events()
         except UserError as error:
-            # Without a command line, its keys are the arguments' names.
-            raise UserError(str(error).replace("--config.data.", "")) from None
+            # A frame comes from Python, and has no header.
+            text = str(error).replace(EXPECTED_HEADER, EXPECTED_COLUMNS)
+            raise UserError(in_python(text)) from None
 
     def _events(self) -> EventBatch:
         frame, names = self._frame, list(self.names)
@@ -75,7 +95,7 @@ class FrameLog:
             chosen.pop("rating", None)
         if not len(frame):
             raise UserError(f"{NAME}: no events: expected one event a row.")
-        columns = {role: frame.iloc[:, index] for role, index in chosen.items()}
+        columns = {role: self._column(index) for role, index in chosen.items()}
         self.chosen = {role: names[index] for role, index in chosen.items()}
         user_ids, users = _ids(columns["user"], "user")
         item_ids, items = _ids(columns["item"], "item")
@@ -90,21 +110,58 @@ class FrameLog:
         self.done = self.size
         return events
 
+    def _column(self, number: int) -> pd.Series:
+        """Returns the values of one of `names`, in a type of NumPy or pandas."""
+        column, frame = None, self._frame
+        if number < frame.shape[1]:
+            column = frame.iloc[:, number]
+        else:
+            level = self._levels[self.names[number]]
+            column = pd.Series(frame.index.get_level_values(level), index=frame.index)
+        if isinstance(column.dtype, pd.ArrowDtype):
+            values = pa.chunked_array(pa.array(column.array)).to_pandas(date_as_object=False)
+            return values.set_axis(frame.index)
+        if isinstance(column.dtype, pd.SparseDtype):
+            return column.sparse.to_dense()
+        if isinstance(column.dtype, np.dtype) and not column.dtype.isnative:
+            return column.astype(column.dtype.newbyteorder("="))
+        return column
+
+
+def _index_levels(frame: pd.DataFrame, columns: Columns) -> dict[str, int]:
+    """Returns the levels of the index that are read as columns: name -> number."""
+    names, index = [str(name) for name in frame.columns], frame.index
+    is_dated = isinstance(index, pd.DatetimeIndex | pd.PeriodIndex)
+    levels = {str(name): n for n, name in enumerate(index.names) if name is not None}
+    if is_dated and not levels:
+        levels = {"time": 0}
+    asked = {role: getattr(columns, role) for role in GUESSES}
+    open_roles = [r for r in GUESSES if not asked[r] and find_role(names, r) is None]
+    return {
+        name: number
+        for name, number in levels.items()
+        if name not in names
+        and (
+            name in asked.values()
+            or any(find_role([name], role) is not None for role in open_roles)
+        )
+    }
+
 
 def _refuse(column: pd.Series, is_wrong: np.ndarray, what: str) -> None:
     """Refuses the first of the rows that are wrong."""
     if is_wrong.any():
         place = int(np.argmax(is_wrong))
-        value = column.iloc[place]
+        value, row = column.iloc[place], column.index[place]
         shown = "" if _is_missing(value) else f" {str(value)[:40]!r}"
+        row = row.item() if isinstance(row, np.generic) else row
         raise UserError(
-            f"{NAME}, row {column.index[place]!r}: {what.replace('VALUE', shown.strip())} or drop "
-            "the row."
+            f"{NAME}, row {row!r}: {what.replace('VALUE', shown.strip())} or drop the row."
         )
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value != value
+    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
 
 
 def _ids(column: pd.Series, role: str) -> tuple[np.ndarray, np.ndarray]:
@@ -112,19 +169,35 @@ def _ids(column: pd.Series, role: str) -> tuple[np.ndarray, np.ndarray]:
     _refuse(column, column.isna().to_numpy(bool), f"no {role} id: expected any value; fill it in")
     if column.dtype == object:
         # One by one: among objects 1, 1.0 and True are equal, and their texts are not.
-        values = column.tolist()
-        is_odd = np.array([isinstance(value, bytes | list | dict | set) for value in values])
-        what = f"the {role} id VALUE is bytes or a collection: expected text or a number; mend it"
-        _refuse(column, is_odd, what)
-        texts = np.array([str(value) for value in values], dtype=object)
+        codes, values = np.arange(len(column)), column.tolist()
     else:
-        codes, uniques = pd.factorize(column)
-        texts = np.array([str(value) for value in uniques.tolist()], dtype=object)[codes]
-    codes, distinct = pd.factorize(texts)
-    is_bad = np.array([not text.strip() or not _is_utf8(text) for text in distinct], bool)
+        codes, distinct = pd.factorize(column)
+        values = distinct.tolist()
+    is_odd = np.array([isinstance(value, _COLLECTIONS) for value in values], bool)
+    what = (
+        f"the {role} id VALUE is bytes or a collection: expected text or a number; mend it, "
+        f"give each of a list a row of its own (frame.explode({column.name!r})),"
+    )
+    _refuse(column, is_odd[codes], what)
+    limit = _whole_below(column.dtype)
+    is_rounded = np.array([isinstance(v, float) and abs(v) >= limit for v in values], bool)
+    what = (
+        f"the {role} id VALUE went through a float, which cannot hold all whole numbers of this "
+        "size, so that several ids may have become one: read the column as text (dtype=str)"
+    )
+    _refuse(column, is_rounded[codes], what)
+    texts = np.array([str(value) for value in values], dtype=object)[codes]
+    codes, ids = pd.factorize(texts)
+    is_bad = np.array([not text.strip() or not _is_utf8(text) for text in ids], bool)
     what = f"an empty {role} id, or one that is no UTF-8 text: expected text; mend it"
     _refuse(column, is_bad[codes], what)
-    return distinct, codes.astype(np.int32)
+    return ids, codes.astype(np.int32)
+
+
+def _whole_below(dtype: Any) -> int:
+    """Returns the number up to which a column of floats tells all whole numbers apart."""
+    name = str(getattr(getattr(dtype, "categories", None), "dtype", dtype)).lower()
+    return {"float16": 1 << 11, "float32": 1 << 24}.get(name, 1 << 53)
 
 
 def _is_utf8(text: str) -> bool:
@@ -134,28 +207,43 @@ def _is_utf8(text: str) -> bool:
 def _numbers(column: pd.Series, role: str, name: str) -> tuple[np.ndarray, bool]:
     """Returns the numbers of a column, float64 [n], and whether they were dates."""
     are_dates = False
-    if role == "time" and isinstance(column.dtype, pd.CategoricalDtype):
+    if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.dtype.categories.dtype)
+    if role == "time" and isinstance(column.dtype, pd.PeriodDtype):
+        column = column.dt.to_timestamp()
     if role == "time" and (column.dtype == object or pd.api.types.is_string_dtype(column.dtype)):
         values, are_dates = _objects(column)
     elif role == "time" and pd.api.types.is_datetime64_any_dtype(column.dtype):
         values, are_dates = seconds_of(_utc(column)), True
     else:
-        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        values = _plain_numbers(column, kinds="iufO" if role == "time" else "biufO")
     expected = "a date" if are_dates else "a finite number"
     expected += " (numbers, ISO 8601 texts and datetimes are read)" * (role == "time")
     what = (
         f"{name} VALUE is not {expected}: mend it, leave the column unread with "
-        f"{role}_column={IGNORED!r},"
+        f"--config.data.{role}_column={IGNORED},"
     )
     _refuse(column, ~np.isfinite(values), what)
     return values, are_dates
 
 
+def _plain_numbers(column: pd.Series, *, kinds: str) -> np.ndarray:
+    """Returns a column of one of NumPy's kinds as float64 [n], NaN for what is no number."""
+    numbers = np.full(len(column), np.nan)
+    if column.dtype.kind in kinds:
+        with suppress(TypeError, ValueError):  # raised for lists
+            numbers[:] = pd.to_numeric(column, errors="coerce").to_numpy(
+                np.float64, na_value=np.nan
+            )
+    return numbers
+
+
 def _objects(column: pd.Series) -> tuple[np.ndarray, bool]:
     """Reads a time column of Python objects: datetimes, texts, numbers."""
     first = column.iloc[0]
-    if hasattr(first, "isoformat"):
+    if isinstance(first, pd.Period):
+        column = column.map(lambda value: getattr(value, "start_time", value))
+    if isinstance(first, date | pd.Period):
         return seconds_of(pd.to_datetime(column, utc=True, errors="coerce")), True
     reader = TimeTexts()
     texts = column.map(lambda value: "" if _is_missing(value) else str(value)).astype(object)

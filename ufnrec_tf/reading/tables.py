@@ -1,0 +1,94 @@
+"""Tables of other libraries, and of plain Python, as DataFrames."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ufnrec_tf.common.arguments import shown
+from ufnrec_tf.common.errors import UserError, own_words
+
+_CONVERTERS = ("to_pandas", "toPandas", "to_arrow", "to_table")
+"""Methods by which tables of other libraries become DataFrames or Arrow tables."""
+
+_HINTS = {
+    "collect": "Call its .collect() first",
+    "obj": "Give the frame that was grouped",
+    "read": "Give the path of the file",
+    "reset_index": "Give a frame, such as by its .reset_index()",
+    "__next__": "Collect its rows into a DataFrame",
+}
+"""Attributes of what is no table, and how to make a table of it; the first that is there holds."""
+
+
+def as_frame(table: Any, *, name: str) -> pd.DataFrame:
+    """Returns a table as a DataFrame; a DataFrame as it is.
+
+    Tables with Arrow's C interface (polars, pyarrow, DuckDB), or with a `to_pandas`, `toPandas`,
+    `to_arrow` or `to_table`, are converted by it. A dict is column -> values. A list has dicts,
+    named tuples or dataclasses, one a row. An array of NumPy has named fields.
+
+    Args:
+        table: The table.
+        name: The name of the argument, for messages.
+
+    Raises:
+        UserError: If it is no table, or has columns of several levels.
+    """
+    try:
+        frame = _converted(table)
+    # Whatever the other library raises is about the user's table.
+    except Exception as error:
+        raise UserError(
+            f"`{name}`, {shown(table)}: cannot be read as a table ({own_words(error)[:200]}). "
+            "Give a DataFrame."
+        ) from error
+    if frame is None:
+        raise UserError(
+            f"`{name}` must be a table with named columns (a DataFrame, a polars or Arrow table, a "
+            "dict of column -> values, a list of dicts) or the path of a file. Received: "
+            f"{shown(table)}. {_hint(table)}."
+        )
+    if frame.columns.nlevels > 1:
+        raise UserError(
+            f"`{name}`: its columns have {frame.columns.nlevels} levels, such as "
+            f"{tuple(map(str, frame.columns[0]))}: expected one name a column. Join them: "
+            'frame.columns = ["_".join(map(str, names)) for names in frame.columns].'
+        )
+    return frame
+
+
+def _converted(table: Any) -> pd.DataFrame | None:
+    """Returns a table as a DataFrame, or None if it is no table."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    if isinstance(table, pd.Series | pd.Index | str | bytes):
+        return None
+    if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):
+        # The columns keep their types: a whole number beside a missing one stays whole.
+        return pa.table(table).to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+    for method in _CONVERTERS:
+        if callable(getattr(table, method, None)):
+            return _converted(getattr(table, method)())
+    if isinstance(table, Mapping):
+        return pd.DataFrame(dict(table))
+    if isinstance(table, np.ndarray):
+        return pd.DataFrame(table) if table.dtype.names and table.ndim == 1 else None
+    has_rows = isinstance(table, list | tuple) and table and all(map(_is_row, table))
+    return pd.DataFrame(list(table)) if has_rows else None
+
+
+def _is_row(row: Any) -> bool:
+    is_named = hasattr(row, "_fields") or dataclasses.is_dataclass(row)
+    return isinstance(row, Mapping) or (is_named and not isinstance(row, type))
+
+
+def _hint(table: Any) -> str:
+    """Returns the way to a table from what is none."""
+    for attribute, hint in _HINTS.items():
+        if hasattr(table, attribute):
+            return hint
+    return 'Name the columns: pd.DataFrame(rows, columns=["user", "item", "time"])'

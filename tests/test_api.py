@@ -81,7 +81,7 @@ def test_a_frame_becomes_interactions_and_a_split():
 def test_bad_input_is_one_line():
     with pytest.raises(ufn.UserError, match="no user column"):
         ufn.read(pd.DataFrame({"a": [1], "b": [2]}))
-    with pytest.raises(ufn.UserError, match=r"unknown flag --config\.backbone\.widht"):
+    with pytest.raises(ufn.UserError, match=r'unknown key settings\["backbone\.widht"\]'):
         ufn.train(events(), workdir="unused", settings={"backbone.widht": 8})
     with pytest.raises(ufn.UserError, match=r"config\.json: not found"):
         ufn.Run("nowhere")
@@ -113,7 +113,7 @@ def test_evaluating_again_gives_the_same_and_another_protocol_another(run):
 def test_recommendations_have_names_titles_and_no_seen_item(run):
     histories = {"a": ["é,0", "é,1"], "b": ["unknown"]}
     found = run.recommend(histories, top_k=3)
-    assert list(found.columns) == ["user", "rank", "item", "title", "score"]
+    assert list(found.columns) == ["user", "rank", "item", "title", "score", "known_items"]
     assert list(found["user"]) == ["a"] * 3 + ["b"] * 3
     assert list(found["rank"]) == [1, 2, 3] * 2
     assert not {"é,0", "é,1"} & set(found["item"][:3])

@@ -30,7 +30,7 @@ from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
 from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.reading.sources import PLANTED, Source, load, make_split
-from ufnrec_tf.reading.tables import as_frame
+from ufnrec_tf.reading.tables import as_frame, python_values
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
 
@@ -332,8 +332,7 @@ def _item_table(items: Any) -> Any:
         return None
     if isinstance(items, str | os.PathLike):
         return path_text(items, "items")
-    frame = as_frame(items, name="items")
-    return frame.astype(object).where(frame.notna(), None)
+    return python_values(as_frame(items, name="items"))
 
 
 def _overrides(settings: Settings | None) -> list[tuple[str, str]]:
@@ -349,6 +348,10 @@ def _overrides(settings: Settings | None) -> list[tuple[str, str]]:
             '`settings` must be a dict such as {"training.num_epochs": 20}. Received: '
             f"{shown(settings)}."
         )
+    for key in settings:
+        if key.startswith("-"):
+            bare = key.lstrip("-").removeprefix("config.")
+            raise UserError(f"`settings`: write the key {bare!r}, without dashes.")
     return [(key, _setting_text(key, value)) for key, value in settings.items()]
 
 

@@ -27,9 +27,9 @@ _ARGUMENTS = {"split": "part"} | {
 _VALUE = r"""(?:=[^\s,;()"'`]*[^\s.,:;()"'`])"""
 _SETTING = rf"--config\.[a-z0-9_*]+\.[a-z0-9_*]+{_VALUE}"
 _SETTINGS = re.compile(rf"{_SETTING}(?: {_SETTING})*")
-_KEY = re.compile(r"--config\.([a-z0-9_*]+\.[a-z0-9_*]+)=?")
+_KEY = re.compile(r"--config\.([a-z0-9_*]+(?:\.[a-z0-9_*]+)*)=?")
 _FLAG = re.compile(rf"(?<![\w-])--({'|'.join(_ARGUMENTS)})\b")
-_MODE = re.compile(r"(?<![\w-])--mode=(\w+)")
+_MODE = re.compile(r"(?<![\w-])(?<!command line's )--mode=(\w+)")
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.python_terms import in_python
@@ -22,6 +21,7 @@ from ufnrec_tf.reading.columns import (
     choose_columns,
     find_role,
 )
+from ufnrec_tf.reading.tables import plain_column
 from ufnrec_tf.reading.text_files import TextFile
 
 NAME = "the DataFrame"
@@ -112,20 +112,13 @@ class FrameLog:
 
     def _column(self, number: int) -> pd.Series:
         """Returns the values of one of `names`, in a type of NumPy or pandas."""
-        column, frame = None, self._frame
+        frame = self._frame
         if number < frame.shape[1]:
             column = frame.iloc[:, number]
         else:
             level = self._levels[self.names[number]]
             column = pd.Series(frame.index.get_level_values(level), index=frame.index)
-        if isinstance(column.dtype, pd.ArrowDtype):
-            values = pa.chunked_array(pa.array(column.array)).to_pandas(date_as_object=False)
-            return values.set_axis(frame.index)
-        if isinstance(column.dtype, pd.SparseDtype):
-            return column.sparse.to_dense()
-        if isinstance(column.dtype, np.dtype) and not column.dtype.isnative:
-            return column.astype(column.dtype.newbyteorder("="))
-        return column
+        return plain_column(column)
 
 
 def _index_levels(frame: pd.DataFrame, columns: Columns) -> dict[str, int]:

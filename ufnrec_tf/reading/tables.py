@@ -92,3 +92,28 @@ def _hint(table: Any) -> str:
         if hasattr(table, attribute):
             return hint
     return 'Name the columns: pd.DataFrame(rows, columns=["user", "item", "time"])'
+
+
+def plain_column(column: pd.Series) -> pd.Series:
+    """Returns a column of Arrow's, sparse or foreign-endian values in a plain type of pandas."""
+    if isinstance(column.dtype, pd.ArrowDtype):
+        values = pa.chunked_array(pa.array(column.array)).to_pandas(date_as_object=False)
+        return values.set_axis(column.index)
+    if isinstance(column.dtype, pd.SparseDtype):
+        return column.sparse.to_dense()
+    if isinstance(column.dtype, np.dtype) and not column.dtype.isnative:
+        return column.astype(column.dtype.newbyteorder("="))
+    return column
+
+
+def python_values(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns a frame whose cells are Python's and NumPy's values, None where one is missing."""
+
+    def values(column: pd.Series) -> list[Any]:
+        if isinstance(column.dtype, pd.ArrowDtype):
+            return pa.chunked_array(pa.array(column.array)).to_pylist()
+        return column.astype(object).where(column.notna(), None).tolist()
+
+    columns = [values(frame.iloc[:, number]) for number in range(frame.shape[1])]
+    made = pd.DataFrame(dict(enumerate(columns)), dtype=object)
+    return made.set_axis(frame.columns, axis=1)

@@ -213,7 +213,7 @@ def item_filters(exclude: Ids, allow: Ids, *, known: KnownIds, example: str = ""
             notes.append(unknown_text(f"`{name}`", unknown, len(texts), example=example))
         if name == "allow" and texts and not spellings:
             raise UserError(f"{notes[-1]} Nothing could be recommended.")
-        kept.append(list(dict.fromkeys(spellings.values())))
+        kept.append(list(dict.fromkeys(spellings[text] for text in texts if text in spellings)))
     return ItemFilters(kept[0], kept[1], notes)
 
 

@@ -75,7 +75,7 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, Overrides]:
         raise UserError(f"unknown flag {left[0]}.{hint} `--help` lists them.", exit_code=2)
     for name, option in FLAGS.items():
         if option.is_path:
-            values[name].value = expanded(values[name].value)
+            values[name].value = expanded(str(values[name].value))
         check_value(f"--{name}", values[name].value, option)
     return values, overrides
 

@@ -2,8 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from ufnrec_tf.reading.columns import (
     choose_columns,
     find_role,
 )
-from ufnrec_tf.reading.tables import plain_column
+from ufnrec_tf.reading.tables import plain_column, plain_times
 from ufnrec_tf.reading.text_files import TextFile
 
 NAME = "the DataFrame"
@@ -29,8 +27,6 @@ EXPECTED_COLUMNS = (
     "expected columns such as user_id, item_id, timestamp; name others with "
     "--config.data.user_column=NAME --config.data.item_column=NAME"
 )
-_COLLECTIONS = (bytes, list, tuple, dict, set, np.ndarray)
-"""Types of cells that are no id."""
 
 
 class FrameLog:
@@ -97,11 +93,14 @@ class FrameLog:
             raise UserError(f"{NAME}: no events: expected one event a row.")
         columns = {role: self._column(index) for role, index in chosen.items()}
         self.chosen = {role: names[index] for role, index in chosen.items()}
+        _check_floats(columns["user"], "user")
+        _check_floats(columns["item"], "item")
         user_ids, users = _ids(columns["user"], "user")
         item_ids, items = _ids(columns["item"], "item")
         times = ratings = None
         if "time" in columns:
-            times, are_dates = _numbers(columns["time"], "time", self.chosen["time"])
+            column = plain_times(columns["time"])
+            times, are_dates = _numbers(column, "time", self.chosen["time"])
             self.dates = TYPED_DATES if are_dates else None
         if "rating" in columns:
             ratings, _ = _numbers(columns["rating"], "rating", self.chosen["rating"])
@@ -162,35 +161,40 @@ def _ids(column: pd.Series, role: str) -> tuple[np.ndarray, np.ndarray]:
     _refuse(column, column.isna().to_numpy(bool), f"no {role} id: expected any value; fill it in")
     if column.dtype == object:
         # One by one: among objects 1, 1.0 and True are equal, and their texts are not.
-        codes, values = np.arange(len(column)), column.tolist()
+        values = column.tolist()
+        odd = bytes | list | tuple | dict | set | np.ndarray
+        is_odd = np.array([isinstance(value, odd) for value in values])
+        what = (
+            f"the {role} id VALUE is bytes or a collection: expected text or a number, one event a "
+            f"row; make a row of each (frame.explode({column.name!r})), mend it"
+        )
+        _refuse(column, is_odd, what)
+        texts = np.array([str(value) for value in values], dtype=object)
     else:
-        codes, distinct = pd.factorize(column)
-        values = distinct.tolist()
-    is_odd = np.array([isinstance(value, _COLLECTIONS) for value in values], bool)
-    what = (
-        f"the {role} id VALUE is bytes or a collection: expected text or a number; mend it, "
-        f"give each of a list a row of its own (frame.explode({column.name!r})),"
-    )
-    _refuse(column, is_odd[codes], what)
-    limit = _whole_below(column.dtype)
-    is_rounded = np.array([isinstance(v, float) and abs(v) >= limit for v in values], bool)
+        codes, uniques = pd.factorize(column)
+        texts = np.array([str(value) for value in uniques.tolist()], dtype=object)[codes]
+    codes, distinct = pd.factorize(texts)
+    is_bad = np.array([not text.strip() or not _is_utf8(text) for text in distinct], bool)
+    what = f"an empty {role} id, or one that is no UTF-8 text: expected text; mend it"
+    _refuse(column, is_bad[codes], what)
+    return distinct, codes.astype(np.int32)
+
+
+def _check_floats(column: pd.Series, role: str) -> None:
+    """Refuses ids that are floats too large to tell whole numbers apart."""
+    kind = getattr(column.dtype, "categories", column).dtype
+    if pd.api.types.is_object_dtype(kind):
+        limit, values = 1 << 53, column.map(lambda v: v if isinstance(v, float) else 0.0)
+    elif pd.api.types.is_float_dtype(kind):
+        name = str(kind).lower()
+        limit, values = {"float16": 1 << 11, "float32": 1 << 24}.get(name, 1 << 53), column
+    else:
+        return
     what = (
         f"the {role} id VALUE went through a float, which cannot hold all whole numbers of this "
         "size, so that several ids may have become one: read the column as text (dtype=str)"
     )
-    _refuse(column, is_rounded[codes], what)
-    texts = np.array([str(value) for value in values], dtype=object)[codes]
-    codes, ids = pd.factorize(texts)
-    is_bad = np.array([not text.strip() or not _is_utf8(text) for text in ids], bool)
-    what = f"an empty {role} id, or one that is no UTF-8 text: expected text; mend it"
-    _refuse(column, is_bad[codes], what)
-    return ids, codes.astype(np.int32)
-
-
-def _whole_below(dtype: Any) -> int:
-    """Returns the number up to which a column of floats tells all whole numbers apart."""
-    name = str(getattr(getattr(dtype, "categories", None), "dtype", dtype)).lower()
-    return {"float16": 1 << 11, "float32": 1 << 24}.get(name, 1 << 53)
+    _refuse(column, (values.astype(np.float64).abs() >= limit).to_numpy(bool), what)
 
 
 def _is_utf8(text: str) -> bool:
@@ -200,16 +204,14 @@ def _is_utf8(text: str) -> bool:
 def _numbers(column: pd.Series, role: str, name: str) -> tuple[np.ndarray, bool]:
     """Returns the numbers of a column, float64 [n], and whether they were dates."""
     are_dates = False
-    if isinstance(column.dtype, pd.CategoricalDtype):
+    if role == "time" and isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.dtype.categories.dtype)
-    if role == "time" and isinstance(column.dtype, pd.PeriodDtype):
-        column = column.dt.to_timestamp()
     if role == "time" and (column.dtype == object or pd.api.types.is_string_dtype(column.dtype)):
         values, are_dates = _objects(column)
     elif role == "time" and pd.api.types.is_datetime64_any_dtype(column.dtype):
         values, are_dates = seconds_of(_utc(column)), True
     else:
-        values = _plain_numbers(column, kinds="iufO" if role == "time" else "biufO")
+        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     expected = "a date" if are_dates else "a finite number"
     expected += " (numbers, ISO 8601 texts and datetimes are read)" * (role == "time")
     what = (
@@ -220,23 +222,10 @@ def _numbers(column: pd.Series, role: str, name: str) -> tuple[np.ndarray, bool]
     return values, are_dates
 
 
-def _plain_numbers(column: pd.Series, *, kinds: str) -> np.ndarray:
-    """Returns a column of one of NumPy's kinds as float64 [n], NaN for what is no number."""
-    numbers = np.full(len(column), np.nan)
-    if column.dtype.kind in kinds:
-        with suppress(TypeError, ValueError):  # raised for lists
-            numbers[:] = pd.to_numeric(column, errors="coerce").to_numpy(
-                np.float64, na_value=np.nan
-            )
-    return numbers
-
-
 def _objects(column: pd.Series) -> tuple[np.ndarray, bool]:
     """Reads a time column of Python objects: datetimes, texts, numbers."""
     first = column.iloc[0]
-    if isinstance(first, pd.Period):
-        column = column.map(lambda value: getattr(value, "start_time", value))
-    if isinstance(first, date | pd.Period):
+    if hasattr(first, "isoformat"):
         return seconds_of(pd.to_datetime(column, utc=True, errors="coerce")), True
     reader = TimeTexts()
     texts = column.map(lambda value: "" if _is_missing(value) else str(value)).astype(object)

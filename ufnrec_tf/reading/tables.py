@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -95,15 +97,47 @@ def _hint(table: Any) -> str:
 
 
 def plain_column(column: pd.Series) -> pd.Series:
-    """Returns a column of Arrow's, sparse or foreign-endian values in a plain type of pandas."""
+    """Returns a column in a plain type: without Arrow's, sparse and foreign-endian values.
+
+    Objects stand for themselves, not as categories.
+    """
     if isinstance(column.dtype, pd.ArrowDtype):
         values = pa.chunked_array(pa.array(column.array)).to_pandas(date_as_object=False)
         return values.set_axis(column.index)
     if isinstance(column.dtype, pd.SparseDtype):
-        return column.sparse.to_dense()
+        return pd.Series(np.asarray(column.array), index=column.index)
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.categories.dtype == object:
+        return column.astype(object)
     if isinstance(column.dtype, np.dtype) and not column.dtype.isnative:
         return column.astype(column.dtype.newbyteorder("="))
     return column
+
+
+def plain_times(column: pd.Series) -> pd.Series:
+    """Returns a column of times as numbers, datetime64, datetimes or texts.
+
+    Periods become their first moment. What is of another type becomes its text, which no reader
+    of times takes.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.dtype.categories.dtype)
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp()
+    if column.dtype == object:
+        return column.map(_plain_time)
+    is_date = pd.api.types.is_datetime64_any_dtype(column.dtype)
+    is_number = pd.api.types.is_any_real_numeric_dtype(column.dtype)
+    if is_date or is_number or pd.api.types.is_string_dtype(column.dtype):
+        return column
+    return column.astype(object).where(column.notna(), None).map(_plain_time)
+
+
+def _plain_time(value: Any) -> Any:
+    if isinstance(value, pd.Period):
+        return value.start_time
+    is_missing = pd.api.types.is_scalar(value) and pd.isna(value)
+    is_time = isinstance(value, date | str | Decimal | int | float | np.datetime64 | np.number)
+    return value if is_missing or (is_time and not isinstance(value, bool)) else str(value)
 
 
 def python_values(frame: pd.DataFrame) -> pd.DataFrame:

@@ -67,10 +67,10 @@ def _checked(text: str, name: str) -> str:
 
 
 def _float_text(value: float | np.floating, name: str) -> str:
-    bits = np.finfo(value.dtype).nmant + 1 if isinstance(value, np.floating) else 53
     if value != value:
         raise UserError(f"{name} has a missing id (nan). Leave it out.")
-    if abs(value) >= 1 << bits:
+    bits = int(np.finfo(type(value)).nmant) + 1
+    if abs(float(value)) >= 1 << bits:
         raise UserError(
             f"{name}: the id {value!r} went through a float, which cannot hold all whole numbers "
             "of this size. Give ids as text or whole numbers."
@@ -178,7 +178,7 @@ def _other_number(text: str) -> str:
     return "" if number is None else number[1] if number[2] else f"{number[1]}.0"
 
 
-class ItemFilters(NamedTuple):
+class GivenFilters(NamedTuple):
     """The items that may not, or may only, be recommended.
 
     Attributes:
@@ -192,7 +192,7 @@ class ItemFilters(NamedTuple):
     notes: list[str]
 
 
-def item_filters(exclude: Ids, allow: Ids, *, known: KnownIds, example: str = "") -> ItemFilters:
+def item_filters(exclude: Ids, allow: Ids, *, known: KnownIds, example: str = "") -> GivenFilters:
     """Returns the filters that two arguments name.
 
     Args:
@@ -214,7 +214,7 @@ def item_filters(exclude: Ids, allow: Ids, *, known: KnownIds, example: str = ""
         if name == "allow" and texts and not spellings:
             raise UserError(f"{notes[-1]} Nothing could be recommended.")
         kept.append(list(dict.fromkeys(spellings[text] for text in texts if text in spellings)))
-    return ItemFilters(kept[0], kept[1], notes)
+    return GivenFilters(kept[0], kept[1], notes)
 
 
 def unknown_text(name: str, unknown: Collection[str], total: int, *, example: str) -> str:

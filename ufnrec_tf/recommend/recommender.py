@@ -15,8 +15,8 @@ from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import read_metadata
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.recommend.given_ids import (
+    GivenFilters,
     Ids,
-    ItemFilters,
     KnownHistories,
     id_text,
     item_filters,
@@ -126,10 +126,10 @@ class Recommender:
         found: KnownHistories,
         batch: slice,
         k: int,
-        filters: ItemFilters,
+        filters: GivenFilters,
     ) -> pd.DataFrame:
         """Returns the rows of a batch of histories."""
-        names, num_known = names[batch], np.array(found.num_known[batch], np.int64)
+        names, num_known = names[batch], np.array(found.num_known[batch], np.int32)
         inputs = {"item_ids": to_tensor(found.rows[batch]), "k": tf.constant(k)}
         signature = "recommend"
         if filters.exclude or filters.allow:
@@ -155,18 +155,17 @@ class Recommender:
 
 def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:
     """Returns the users' names and their histories as text."""
-    members = None
-    if not isinstance(histories, Mapping | pd.Series):
-        members = listed(histories)
-        if members is None:
-            raise UserError(
-                "`histories` must be lists of item ids, oldest first, or user -> such lists. "
-                f"Received: {shown(histories)}. A frame of events gives them by "
-                'events.groupby("user")["item"].apply(list).'
-            )
-    names = list(range(len(members))) if members is not None else list(histories.keys())
-    rows = members if members is not None else [row for _, row in histories.items()]
-    return names, [_ids_of(row, name) for name, row in zip(names, rows, strict=True)]
+    if isinstance(histories, Mapping | pd.Series):
+        found = list(histories.items())
+    elif (rows := listed(histories)) is not None:
+        found = list(enumerate(rows))
+    else:
+        raise UserError(
+            "`histories` must be lists of item ids, oldest first, or user -> such lists. "
+            f"Received: {shown(histories)}. A frame of events gives them by "
+            'events.groupby("user")["item"].apply(list).'
+        )
+    return [name for name, _ in found], [_ids_of(row, name) for name, row in found]
 
 
 def _ids_of(row: Any, name: Any) -> list[str]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -190,13 +191,14 @@ def test_tables_of_other_kinds_and_paths(run, tmp_path, monkeypatch):
     expected = ufn.read(events(), settings=settings)
     events().to_csv(tmp_path / "log.csv", index=False)
     items().to_csv(tmp_path / "items.csv", index=False)
+    log: Any
     for table in (pa.Table.from_pandas(events()), events().to_dict("list"), "~/log.csv"):
         log = ufn.read(table, items=pa.Table.from_pandas(items()), settings=settings)
         np.testing.assert_array_equal(log.items, expected.items)
         np.testing.assert_array_equal(log.timestamps, expected.timestamps)
         assert set(log.item_titles[1:]) == set(items()["title"])
-    titled = ufn.read(Path("~/log.csv"), items=Path("~/items.csv"), settings=settings)
-    assert set(titled.item_titles[1:]) == set(items()["title"])
+    log = ufn.read(Path("~/log.csv"), items=Path("~/items.csv"), settings=settings)
+    assert set(log.item_titles[1:]) == set(items()["title"])
     assert run.evaluate(pa.Table.from_pandas(events())) == pytest.approx(run.metrics)
     (tmp_path / "link").symlink_to(run.path)
     assert ufn.Run("~/link").path == tmp_path / "link"
@@ -206,38 +208,39 @@ def test_tables_of_other_kinds_and_paths(run, tmp_path, monkeypatch):
 def test_items_may_have_missing_values():
     table = pd.DataFrame({"sku": ["é,0", "é,1"], "title": pd.array(["No 0", pd.NA], "string")})
     table["price"] = pd.array([pd.NA, 2], "Int64")
-    log = ufn.read(events(), items=table)
+    log: Any = ufn.read(events(), items=table)
     facts = dict(zip(log.item_ids, zip(log.item_titles, log.item_prices, strict=True), strict=True))
     assert facts["é,0"][0] == "No 0" and np.isnan(facts["é,0"][1])
     assert facts["é,1"] == ("", 2.0)
 
 
 LOG = events()
+api: Any = ufn  # which takes what its types forbid
 WRONG = {
-    "`data` must be a table": lambda: ufn.read(LOG["sku"]),
-    "no data. Give data=FILE": lambda: ufn.read(None),
-    "`items` must be a table": lambda: ufn.read(LOG, items=3),
-    "`items` has no effect: `data` are Inter": lambda: ufn.read(ufn.read(LOG), items=items()),
-    "both name the items": lambda: ufn.read(LOG, items=items(), settings={"data.titles": "x"}),
-    "`settings` must be a dict": lambda: ufn.read(LOG, settings="data.k_core=3"),
-    'settings["data"] is a section': lambda: ufn.read(LOG, settings={"data": {"k_core": 3}}),
-    'settings["data.k_core"] must be a text': lambda: ufn.read(LOG, settings={"data.k_core": None}),
-    'settings["data.k_core"] must be a whole': lambda: ufn.read(LOG, settings={"data.k_core": "x"}),
-    "write the key 'data.k_core'": lambda: ufn.read(LOG, settings={"--config.data.k_core": 3}),
-    'unknown key settings["k_core"]': lambda: ufn.read(LOG, settings={"k_core": 3}),
-    'Give settings={"split.name": "leave_last_n"}': lambda: ufn.split(
+    "`data` must be a table": lambda: api.read(LOG["sku"]),
+    "no data. Give data=FILE": lambda: api.read(None),
+    "`items` must be a table": lambda: api.read(LOG, items=3),
+    "`items` has no effect: `data` are Inter": lambda: api.read(api.read(LOG), items=items()),
+    "both name the items": lambda: api.read(LOG, items=items(), settings={"data.titles": "x"}),
+    "`settings` must be a dict": lambda: api.read(LOG, settings="data.k_core=3"),
+    'settings["data"] is a section': lambda: api.read(LOG, settings={"data": {"k_core": 3}}),
+    'settings["data.k_core"] must be a text': lambda: api.read(LOG, settings={"data.k_core": None}),
+    'settings["data.k_core"] must be a whole': lambda: api.read(LOG, settings={"data.k_core": "x"}),
+    "write the key 'data.k_core'": lambda: api.read(LOG, settings={"--config.data.k_core": 3}),
+    'unknown key settings["k_core"]': lambda: api.read(LOG, settings={"k_core": 3}),
+    'Give settings={"split.name": "leave_last_n"}': lambda: api.split(
         LOG, settings={"split.num_targets": 2}
     ),
-    "`workdir` must be a path": lambda: ufn.train(LOG, workdir=None),
-    "no home folder of 'nobody_such'": lambda: ufn.train(LOG, workdir="~nobody_such/x"),
-    "`seed` must be a whole number from 0": lambda: ufn.train(LOG, workdir="unused", seed=-1),
-    "`shows` must be True or False": lambda: ufn.train(LOG, workdir="unused", shows="no"),
-    "`config` must be a path": lambda: ufn.train(LOG, workdir="unused", config={"a": 1}),
-    "config=nope.py: no such file": lambda: ufn.train(LOG, workdir="unused", config="nope.py"),
-    "`workdir` must be": lambda: ufn.Run(LOG),
-    "that ufnrec_tf.train has finished": lambda: ufn.Run("nowhere"),
-    "`path` must be a path": lambda: ufn.load_export(None),
-    "Run ufnrec_tf.train or the command line's": lambda: ufn.load_export("nowhere"),
+    "`workdir` must be a path": lambda: api.train(LOG, workdir=None),
+    "no home folder of 'nobody_such'": lambda: api.train(LOG, workdir="~nobody_such/x"),
+    "`seed` must be a whole number from 0": lambda: api.train(LOG, workdir="unused", seed=-1),
+    "`shows` must be True or False": lambda: api.train(LOG, workdir="unused", shows="no"),
+    "`config` must be a path": lambda: api.train(LOG, workdir="unused", config={"a": 1}),
+    "config=nope.py: no such file": lambda: api.train(LOG, workdir="unused", config="nope.py"),
+    "`workdir` must be": lambda: api.Run(LOG),
+    "that ufnrec_tf.train has finished": lambda: api.Run("nowhere"),
+    "`path` must be a path": lambda: api.load_export(None),
+    "Run ufnrec_tf.train or the command line's": lambda: api.load_export("nowhere"),
 }
 
 

@@ -200,7 +200,7 @@ TABLE = pa.table({"user": USERS, "item": ITEMS})
         [Pair(*row) for row in ROWS],
         [Event(*row) for row in ROWS],
         np.array(ROWS, dtype=[("user", "U1"), ("item", "U1")]),
-        np.rec.fromrecords(ROWS, names="user,item"),
+        np.rec.array(ROWS, dtype=[("user", "U1"), ("item", "U1")]),
     ],
     ids=lambda table: type(table).__name__,
 )

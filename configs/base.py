@@ -22,6 +22,7 @@ OPTIONS = {
             "",
             "Folder for downloaded data sets. Empty: $UFNREC_CACHE, else "
             "$XDG_CACHE_HOME/ufnrec_tf, else ~/.cache/ufnrec_tf.",
+            is_path=True,
         ),
         "mirror": Option(
             "",
@@ -77,11 +78,13 @@ OPTIONS = {
             "",
             "File with a table of items: titles, categories, prices. It may be CSV, TSV, .item, "
             "JSON lines or Parquet. Empty: the .item file beside an .inter file.",
+            is_path=True,
         ),
         "exclude_users": Option(
             "",
             "Filter 1: leave out the users of this file, which has one raw id a line. Empty: keep "
             "all.",
+            is_path=True,
         ),
         "min_rating": Option(0.0, "Filter 2: leave out events with a lower rating. 0: keep all."),
         "start": Option(
@@ -189,6 +192,7 @@ OPTIONS = {
             "sasrec",
             "Network: sasrec, gru4rec, fmlp, bsarec, hstu or your own. Your own class is "
             "path/to/file.py:ClassName (CONTRIBUTING.md explains what it has to provide).",
+            is_path=True,
         ),
         "variant": Option(
             "authors",
@@ -468,6 +472,7 @@ OPTIONS = {
             "Work directory of an older run of the same backbone, perhaps on another log. A new "
             "run begins with its selected weights and its memory, matched by raw ids. Empty: from "
             "random weights.",
+            is_path=True,
         ),
         "deterministic": Option(
             False, "Use TensorFlow's deterministic operations. They are slower."
@@ -551,6 +556,7 @@ OPTIONS = {
             "Folder that --mode=export publishes to, such as one that a server watches. Empty: "
             "WORKDIR/export, where --mode=train always writes and which --mode=recommend and "
             "--mode=serve read (serve also reads --export=FOLDER).",
+            is_path=True,
         ),
         "warm_up": Option(
             "all",

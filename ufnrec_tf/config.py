@@ -12,6 +12,7 @@ from ml_collections import FieldReference
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import nearest
+from ufnrec_tf.common.paths import expanded
 from ufnrec_tf.common.user_code import raising_line, run_user_file, user_code_error
 
 COMPARE_CONFIG = "configs/compare_confounders.py"
@@ -31,6 +32,7 @@ class Option:
         maximum: Largest allowed number.
         choices: Allowed values; empty if any is allowed.
         or_text: True if a text, such as a date, may stand for the number.
+        is_path: True if a `~` at the start of the text stands for a home folder.
     """
 
     default: Any
@@ -39,6 +41,7 @@ class Option:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     or_text: bool = False
+    is_path: bool = False
 
 
 Table = dict[str, dict[str, Option]]
@@ -151,8 +154,16 @@ def _apply_file(path: str, config: ml_collections.ConfigDict, table: Table) -> N
         raise _config_error(file, error) from error
     try:
         check_config(config, table)
+        _expand_paths(config, table)
     except UserError as error:
         raise UserError(f"--config={path}: {error}") from error
+
+
+def _expand_paths(config: ml_collections.ConfigDict, table: Table) -> None:
+    for section, options in table.items():
+        for name, option in options.items():
+            if option.is_path:
+                config[section][name] = expanded(config[section][name])
 
 
 def parse_value(table: Table, key: str, text: str) -> Any:
@@ -172,6 +183,8 @@ def parse_value(table: Table, key: str, text: str) -> Any:
             exit_code=2,
         )
     option = table[section][name]
+    if option.is_path:
+        return expanded(text)
     try:
         return _parse_text(key, text, option.default)
     except UserError:

@@ -154,7 +154,7 @@ def test_ids_of_any_type_become_text(values, ids):
         ({"timestamp": [1, np.inf, 2]}, ["row 'r1'", "not a finite number"]),
         (
             {"timestamp": ["x", "y", "z"]},
-            ["row 'r0'", "timestamp 'x' is not", "time_column='none'"],
+            ["row 'r0'", "timestamp 'x' is not", 'settings={"data.time_column": "none"}'],
         ),
         (
             {"timestamp": pd.DatetimeIndex(["2019-01-01", pd.NaT, "2019-01-01"])},
@@ -170,7 +170,8 @@ def test_bad_row_of_a_data_frame_is_named_by_its_index(columns, parts):
 
 def test_data_frame_without_columns_or_rows():
     text = message(frame().rename(columns={"user_id": "whoever"}))
-    assert_parts(text, "the DataFrame: no user column", "'whoever'", "user_column=NAME")
+    parts = ("'whoever'", "expected columns", '{"data.user_column": "NAME"')
+    assert_parts(text, "the DataFrame: no user column", *parts)
     assert "--config" not in text
     assert_parts(message(frame().iloc[:0]), "no events")
 

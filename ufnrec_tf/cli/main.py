@@ -18,6 +18,7 @@ from ufnrec_tf.cli.modes import FLAGS, MODES, Overrides, check_flags
 from ufnrec_tf.common.display import Display, set_quiet
 from ufnrec_tf.common.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.common.lookup import nearest
+from ufnrec_tf.common.paths import expanded
 from ufnrec_tf.common.progress import ProgressWatcher
 from ufnrec_tf.common.text import program_name
 from ufnrec_tf.config import DEMO_WORKDIR, check_value, option_table
@@ -73,6 +74,8 @@ def _parse(argv: Sequence[str]) -> tuple[flags.FlagValues, Overrides]:
         hint = nearest(name, [*values, "config.SECTION.KEY"])
         raise UserError(f"unknown flag {left[0]}.{hint} `--help` lists them.", exit_code=2)
     for name, option in FLAGS.items():
+        if option.is_path:
+            values[name].value = expanded(str(values[name].value))
         check_value(f"--{name}", values[name].value, option)
     return values, overrides
 
@@ -119,6 +122,7 @@ def _keep_traceback(argv: Sequence[str]) -> str:
     """Writes the traceback of a bug to error.log and returns a sentence that says where."""
     text = traceback.format_exc()
     workdir = next((a.partition("=")[2] for a in argv if a.startswith("--workdir=")), DEMO_WORKDIR)
+    workdir = os.path.expanduser(workdir)
     folder = Path(workdir) if Path(workdir).is_dir() else Path.cwd()
     path = folder / "error.log"
     try:

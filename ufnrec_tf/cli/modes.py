@@ -33,9 +33,9 @@ TRAIN_HISTORIES = "train"
 
 FLAGS = {
     "mode": Option("train", "What to do: one of the modes."),
-    "data": Option("", "The log: a file, or a folder that --mode=prepare made."),
-    "config": Option("", "A file of configs/, or a configuration file of your own."),
-    "workdir": Option("", "The work directory, where a run keeps its files."),
+    "data": Option("", "The log: a file, or a folder that --mode=prepare made.", is_path=True),
+    "config": Option("", "A file of configs/, or a configuration file of your own.", is_path=True),
+    "workdir": Option("", "The work directory, where a run keeps its files.", is_path=True),
     "seed": Option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1),
     "split": Option(
         "test", "The split to score: test or validation.", choices=("test", "validation")
@@ -44,14 +44,18 @@ FLAGS = {
         "",
         "Log in any form that --data takes, or file with one history a line. train: the histories "
         "of all users of the data that the run was trained with.",
+        is_path=True,
     ),
     "top_k": Option(10, "Recommended items for each history."),
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
         "file.",
+        is_path=True,
     ),
-    "export": Option("", "Folder of exported versions. Empty: the one in the work directory."),
+    "export": Option(
+        "", "Folder of exported versions. Empty: the one in the work directory.", is_path=True
+    ),
     "host": Option("127.0.0.1", "Address to listen on. The default is open to this machine only."),
     "port": Option(
         8501, "Port to listen on. 0: any free port, which is shown.", minimum=0, maximum=65535

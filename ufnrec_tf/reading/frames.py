@@ -8,20 +8,34 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.python_terms import in_python
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.times import TYPED_DATES, TimeTexts, TimeUnit, seconds_of
-from ufnrec_tf.reading.columns import IGNORED, Columns, choose_columns
+from ufnrec_tf.reading.columns import (
+    EXPECTED_HEADER,
+    GUESSES,
+    IGNORED,
+    Columns,
+    choose_columns,
+    find_role,
+)
+from ufnrec_tf.reading.tables import plain_column, plain_times
 from ufnrec_tf.reading.text_files import TextFile
 
 NAME = "the DataFrame"
+EXPECTED_COLUMNS = (
+    "expected columns such as user_id, item_id, timestamp; name others with "
+    "--config.data.user_column=NAME --config.data.item_column=NAME"
+)
 
 
 class FrameLog:
     """A DataFrame as a log, one event a row; the frame stays as it is.
 
     Ids of any type become the text that `str` gives: 12 is "12", and 12.0, as pandas has it where
-    ids are missing, stays "12.0". Times are numbers, datetime64 or datetimes (UTC where they have
-    no zone), or ISO 8601 texts.
+    ids are missing, stays "12.0". Times are numbers, datetime64, periods or datetimes (UTC where
+    they have no zone), or ISO 8601 texts. A level of the index is read where its name says the
+    role, or is named by the caller, and no column has it; so is an index of dates without a name.
 
     Args:
         frame: The events.
@@ -48,10 +62,11 @@ class FrameLog:
         self, frame: pd.DataFrame, columns: Columns, *, with_ratings: bool = False
     ) -> None:
         self.size, self.done = len(frame), 0
-        self.names = tuple(str(name) for name in frame.columns)
         self.chosen: dict[str, str] = {}
         self.dates: TimeUnit | None = None
         self.sha256 = ""
+        self._levels = _index_levels(frame, columns)
+        self.names = (*(str(name) for name in frame.columns), *self._levels)
         self._frame = frame
         self._columns = columns
         self._with_ratings = with_ratings
@@ -65,8 +80,9 @@ class FrameLog:
         try:
             yield self._events()
         except UserError as error:
-            # Without a command line, its keys are the arguments' names.
-            raise UserError(str(error).replace("--config.data.", "")) from None
+            # A frame comes from Python, and has no header.
+            text = str(error).replace(EXPECTED_HEADER, EXPECTED_COLUMNS)
+            raise UserError(in_python(text)) from None
 
     def _events(self) -> EventBatch:
         frame, names = self._frame, list(self.names)
@@ -75,13 +91,16 @@ class FrameLog:
             chosen.pop("rating", None)
         if not len(frame):
             raise UserError(f"{NAME}: no events: expected one event a row.")
-        columns = {role: frame.iloc[:, index] for role, index in chosen.items()}
+        columns = {role: self._column(index) for role, index in chosen.items()}
         self.chosen = {role: names[index] for role, index in chosen.items()}
+        _check_floats(columns["user"], "user")
+        _check_floats(columns["item"], "item")
         user_ids, users = _ids(columns["user"], "user")
         item_ids, items = _ids(columns["item"], "item")
         times = ratings = None
         if "time" in columns:
-            times, are_dates = _numbers(columns["time"], "time", self.chosen["time"])
+            column = plain_times(columns["time"])
+            times, are_dates = _numbers(column, "time", self.chosen["time"])
             self.dates = TYPED_DATES if are_dates else None
         if "rating" in columns:
             ratings, _ = _numbers(columns["rating"], "rating", self.chosen["rating"])
@@ -90,21 +109,51 @@ class FrameLog:
         self.done = self.size
         return events
 
+    def _column(self, number: int) -> pd.Series:
+        """Returns the values of one of `names`, in a type of NumPy or pandas."""
+        frame = self._frame
+        if number < frame.shape[1]:
+            column = frame.iloc[:, number]
+        else:
+            level = self._levels[self.names[number]]
+            column = pd.Series(frame.index.get_level_values(level), index=frame.index)
+        return plain_column(column)
+
+
+def _index_levels(frame: pd.DataFrame, columns: Columns) -> dict[str, int]:
+    """Returns the levels of the index that are read as columns: name -> number."""
+    names, index = [str(name) for name in frame.columns], frame.index
+    is_dated = isinstance(index, pd.DatetimeIndex | pd.PeriodIndex)
+    levels = {str(name): n for n, name in enumerate(index.names) if name is not None}
+    if is_dated and not levels:
+        levels = {"time": 0}
+    asked = {role: getattr(columns, role) for role in GUESSES}
+    open_roles = [r for r in GUESSES if not asked[r] and find_role(names, r) is None]
+    return {
+        name: number
+        for name, number in levels.items()
+        if name not in names
+        and (
+            name in asked.values()
+            or any(find_role([name], role) is not None for role in open_roles)
+        )
+    }
+
 
 def _refuse(column: pd.Series, is_wrong: np.ndarray, what: str) -> None:
     """Refuses the first of the rows that are wrong."""
     if is_wrong.any():
         place = int(np.argmax(is_wrong))
-        value = column.iloc[place]
+        value, row = column.iloc[place], column.index[place]
         shown = "" if _is_missing(value) else f" {str(value)[:40]!r}"
+        row = row.item() if isinstance(row, np.generic) else row
         raise UserError(
-            f"{NAME}, row {column.index[place]!r}: {what.replace('VALUE', shown.strip())} or drop "
-            "the row."
+            f"{NAME}, row {row!r}: {what.replace('VALUE', shown.strip())} or drop the row."
         )
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value != value
+    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
 
 
 def _ids(column: pd.Series, role: str) -> tuple[np.ndarray, np.ndarray]:
@@ -113,8 +162,12 @@ def _ids(column: pd.Series, role: str) -> tuple[np.ndarray, np.ndarray]:
     if column.dtype == object:
         # One by one: among objects 1, 1.0 and True are equal, and their texts are not.
         values = column.tolist()
-        is_odd = np.array([isinstance(value, bytes | list | dict | set) for value in values])
-        what = f"the {role} id VALUE is bytes or a collection: expected text or a number; mend it"
+        odd = bytes | list | tuple | dict | set | np.ndarray
+        is_odd = np.array([isinstance(value, odd) for value in values])
+        what = (
+            f"the {role} id VALUE is bytes or a collection: expected text or a number, one event a "
+            f"row; make a row of each (frame.explode({column.name!r})), mend it"
+        )
         _refuse(column, is_odd, what)
         texts = np.array([str(value) for value in values], dtype=object)
     else:
@@ -125,6 +178,23 @@ def _ids(column: pd.Series, role: str) -> tuple[np.ndarray, np.ndarray]:
     what = f"an empty {role} id, or one that is no UTF-8 text: expected text; mend it"
     _refuse(column, is_bad[codes], what)
     return distinct, codes.astype(np.int32)
+
+
+def _check_floats(column: pd.Series, role: str) -> None:
+    """Refuses ids that are floats too large to tell whole numbers apart."""
+    kind = getattr(column.dtype, "categories", column).dtype
+    if pd.api.types.is_object_dtype(kind):
+        limit, values = 1 << 53, column.map(lambda v: v if isinstance(v, float) else 0.0)
+    elif pd.api.types.is_float_dtype(kind):
+        name = str(kind).lower()
+        limit, values = {"float16": 1 << 11, "float32": 1 << 24}.get(name, 1 << 53), column
+    else:
+        return
+    what = (
+        f"the {role} id VALUE went through a float, which cannot hold all whole numbers of this "
+        "size, so that several ids may have become one: read the column as text (dtype=str)"
+    )
+    _refuse(column, (values.astype(np.float64).abs() >= limit).to_numpy(bool), what)
 
 
 def _is_utf8(text: str) -> bool:
@@ -146,7 +216,7 @@ def _numbers(column: pd.Series, role: str, name: str) -> tuple[np.ndarray, bool]
     expected += " (numbers, ISO 8601 texts and datetimes are read)" * (role == "time")
     what = (
         f"{name} VALUE is not {expected}: mend it, leave the column unread with "
-        f"{role}_column={IGNORED!r},"
+        f"--config.data.{role}_column={IGNORED},"
     )
     _refuse(column, ~np.isfinite(values), what)
     return values, are_dates

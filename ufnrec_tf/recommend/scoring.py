@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.recommend.given_ids import KnownIds
 from ufnrec_tf.recommend.histories import History
 
 # Floats of one call's scores and ids of one call's histories: bound memory if there are a
@@ -117,3 +118,8 @@ def load_model(path: Path) -> Any:
     except Exception as error:
         raise damaged_error(path, error) from error
     return model
+
+
+def known_ids(model: Any) -> KnownIds:
+    """Returns the raw ids that a loaded SavedModel knows."""
+    return KnownIds(lambda ids: model.lookup(tf.constant([ids], tf.string)).numpy()[0] != 0)

@@ -102,13 +102,28 @@ def _show_next(path: Path, display: Display) -> None:
         wraps=False,
     )
     display.heading("Next")
-    display.block(
-        [
-            f"make tensorboard LOGDIR={path}",
-            f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
-            f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
-            f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
-            f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
-        ],
-        wraps=False,
-    )
+    display.block(_python_steps(path) if display.in_python else _commands(path), wraps=False)
+
+
+def _commands(path: Path) -> list[str]:
+    """Returns the next commands; `make tensorboard` only where our Makefile is."""
+    makefile = Path("Makefile")
+    has_target = makefile.is_file() and "\ntensorboard:" in makefile.read_text(errors="replace")
+    return [
+        f"make tensorboard LOGDIR={path}" if has_target else f"tensorboard --logdir={path}",
+        f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+        f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
+        f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
+        f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
+    ]
+
+
+def _python_steps(path: Path) -> list[str]:
+    """Returns the next steps in Python."""
+    return [
+        f"run = ufnrec_tf.Run({str(path)!r})     (opens this run again)",
+        'run.recommend({"someone": ["ITEM", "ITEM"]}, top_k=10)     (item ids, oldest first)',
+        "run.metrics, run.curve, run.ranks, run.evaluate(data)",
+        f"tensorboard --logdir={path}     (in a notebook: %load_ext tensorboard, then "
+        f"%tensorboard --logdir={path})",
+    ]

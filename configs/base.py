@@ -126,7 +126,7 @@ OPTIONS = {
         "planted_drift": Option(
             2.0, "Weight of the last item in the choice of the next one.", minimum=0
         ),
-        "planted_seed": Option(0, "Seed of the planted log.", minimum=0),
+        "planted_seed": Option(0, "Seed of the planted log.", minimum=0, maximum=2**63 - 1),
     },
     "split": {
         "name": Option(
@@ -404,9 +404,10 @@ OPTIONS = {
     },
     "optimizer": {
         "learning_rate": Option(1e-3, "Adam's learning rate.", minimum=0),
-        "beta_1": Option(0.9, "Adam's decay of the first moment.", minimum=0, maximum=1),
-        "beta_2": Option(0.98, "Adam's decay of the second moment.", minimum=0, maximum=1),
-        "epsilon": Option(1e-8, "Adam's epsilon, added after the bias correction.", minimum=0),
+        # With a decay of 1 or an epsilon of 0 the first step divides 0 by 0.
+        "beta_1": Option(0.9, "Adam's decay of the first moment.", minimum=0, maximum=0.999999),
+        "beta_2": Option(0.98, "Adam's decay of the second moment.", minimum=0, maximum=0.999999),
+        "epsilon": Option(1e-8, "Adam's epsilon, added after the bias correction.", minimum=1e-30),
         "weight_decay": Option(0.0, "Decoupled weight decay.", minimum=0),
         "clip_norm": Option(
             0.0, "Norm to which the gradient is clipped. 0: it is not clipped.", minimum=0
@@ -584,7 +585,7 @@ OPTIONS = {
         ),
         "max_batch": Option(64, "Histories that are joined into one call of the model.", minimum=1),
         "max_body_bytes": Option(
-            1 << 20, "Largest size of the body of a request, in bytes.", minimum=64
+            1 << 20, "Largest size of the body of a request, in bytes.", minimum=64, maximum=1 << 40
         ),
         "max_instances": Option(256, "Largest number of histories in a request.", minimum=1),
         "max_history": Option(
@@ -607,7 +608,11 @@ OPTIONS = {
             "policy (plain, ...), or NAME:SECTION.KEY=VALUE,SECTION.KEY=VALUE. --mode=train trains "
             "them as baselines into WORKDIR/baselines. --mode=compare compares them.",
         ),
-        "seeds": Option((0, 1, 2), "Seeds with which --mode=compare trains every arm."),
+        "seeds": Option(
+            (0, 1, 2),
+            "Seeds with which --mode=compare trains every arm.",
+            parts=Option(0, "A seed.", minimum=0, maximum=2**32 - 1),
+        ),
         "reference": Option(
             "", "The arm with which --mode=compare compares the others. Empty: the first."
         ),

@@ -1,6 +1,7 @@
 """The configuration: keys with defaults, an experiment's file, overrides of the command line."""
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ class Option:
         help: What it does, in sentences: the first one is also shown by itself. The last one may
             be the paper's symbol, as `Paper: m.`
         minimum: Smallest allowed number.
-        maximum: Largest allowed number.
+        maximum: Largest allowed number. A whole number without one is at most `MOST`.
         choices: Allowed values; empty if any is allowed.
         or_text: True if a text, such as a date, may stand for the number.
+        parts: The option of each part of a list; None for a list of texts.
     """
 
     default: Any
@@ -39,9 +41,13 @@ class Option:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     or_text: bool = False
+    parts: "Option | None" = None
 
 
 Table = dict[str, dict[str, Option]]
+
+MOST = 2**31 - 1
+"""Largest whole number of a key that states none: counts beyond it overflow somewhere."""
 
 OLDER_VALUES = {"memory.policy": {"keep": "plain"}}
 """Key to the older names of its values, each with its present name."""
@@ -190,12 +196,12 @@ def _parse_text(key: str, text: str, default: Any) -> Any:
             return False
         raise UserError(f"--config.{key} must be true or false. Received: {text!r}.")
     if kind is tuple:
-        parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
+        parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
         return tuple(_parse_text(key, part, default[0]) if default else part for part in parts)
     try:
         return kind(text)
     except ValueError as error:
-        noun = {"int": "a whole number", "float": "a number"}[kind.__name__]
+        noun = {int: "a whole number", float: "a number"}[kind]
         raise UserError(f"--config.{key} must be {noun}. Received: {text!r}.") from error
 
 
@@ -226,13 +232,33 @@ def check_value(name: str, value: Any, option: Option) -> None:
             f"{name} must be one of {', '.join(option.choices)}. Received: {value!r}."
             + nearest(str(value), option.choices)
         )
-    if not isinstance(value, int | float):
-        return
-    # Written so that NaN fails as well.
-    if option.minimum is not None and not value >= option.minimum:
-        raise UserError(f"{name} must be at least {option.minimum}. Received: {value}.")
-    if option.maximum is not None and not value <= option.maximum:
-        raise UserError(f"{name} must be at most {option.maximum}. Received: {value}.")
+    if isinstance(value, tuple):
+        for part in value:
+            if type(part) is not type(option.parts.default if option.parts else ""):
+                noun = "whole numbers, as in 0,1,2" if option.parts else "texts"
+                raise UserError(f"{name} must hold {noun}. Received: {part!r}.")
+            if option.parts:
+                check_value(name, part, option.parts)
+    elif isinstance(value, int | float):
+        _check_number(name, value, option)
+
+
+def _check_number(name: str, number: float, option: Option) -> None:
+    """Checks a number, NaN and infinity among them, against the bounds of its Option."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise UserError(f"{name} must be finite{_bounds(option)}. Received: {number}.")
+    if option.minimum is not None and number < option.minimum:
+        raise UserError(f"{name} must be at least {option.minimum}. Received: {number}.")
+    most = MOST if option.maximum is None and isinstance(number, int) else option.maximum
+    if most is not None and number > most:
+        raise UserError(f"{name} must be at most {most}. Received: {number}.")
+
+
+def _bounds(option: Option) -> str:
+    """Returns the bounds of a number in words, such as `, at least 0 and at most 1`."""
+    bounds = {"at least": option.minimum, "at most": option.maximum}
+    words = [f"{word} {bound}" for word, bound in bounds.items() if bound is not None]
+    return ", " + " and ".join(words) if words else ""
 
 
 def as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:

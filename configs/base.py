@@ -665,3 +665,65 @@ OPTIONS = {
         ),
     },
 }
+
+_WORDS = {
+    "--data": "data dataset data_path path input input_file file train train_file train_data log",
+    "--workdir": "workdir out outdir out_dir output_dir save_dir save_path log_dir logdir "
+    "train_dir result_dir results_dir run_dir exp_dir checkpoint_dir model_dir dir",
+    "--seed": "seed random_seed random_state rng_seed",
+    "--top_k": "top_k topk top k topn top_n num_recommendations n_recommendations",
+    "--histories": "histories history history_file users_file",
+    "--output": "output output_file out_file outfile",
+    "--config": "config config_file cfg conf yaml",
+    "--mode": "mode command action task stage",
+    "--quiet": "quiet silent verbose verbosity q v",
+    "data.user_column": "user_column user_col user_field userid_col user_id_field uid_field",
+    "data.item_column": "item_column item_col item_field itemid_col item_id_field iid_field",
+    "data.time_column": "time_column time_col time_field timestamp_col timestamp_column ts_col",
+    "data.rating_column": "rating_column rating_col rating_field label_field",
+    "data.separator": "separator sep delimiter delim field_separator",
+    "data.format": "format file_format filetype file_type",
+    "data.k_core": "k_core kcore core min_interactions min_count",
+    "data.min_rating": "min_rating rating_threshold threshold",
+    "backbone.name": "model backbone network arch architecture encoder",
+    "backbone.width": "width dim d emb embed embedding hidden emb_dim embed_dim embedding_dim "
+    "embedding_size emb_size hidden_dim hidden_size hidden_units num_units d_model n_embd units",
+    "backbone.num_blocks": "blocks layers num_blocks num_layers n_layers n_layer nlayers depth "
+    "num_hidden_layers",
+    "backbone.num_heads": "heads num_heads n_heads n_head nhead nheads head "
+    "num_attention_heads attention_heads",
+    "backbone.dropout": "dropout drop drop_rate dropout_rate dropout_prob dropout_p p_dropout "
+    "hidden_dropout hidden_dropout_prob attn_dropout_prob",
+    "backbone.max_length": "max_length max_len maxlen maxlength seq_len seqlen seq_length "
+    "sequence_length max_seq_len max_seq_length max_sequence_length window history_length L",
+    "backbone.precision": "precision dtype fp16 bf16 amp mixed_precision",
+    "loss.name": "loss loss_type loss_fn criterion objective",
+    "negatives.count": "negatives negs neg num_neg num_negs n_neg neg_num num_negatives "
+    "n_negatives negative_samples neg_samples num_samples",
+    "memory.policy": "policy method",
+    "teacher.decay": "ema ema_decay momentum",
+    "teacher.weight": "alpha consistency_weight",
+    "optimizer.learning_rate": "lr learning_rate learningrate rate base_lr max_lr eta",
+    "optimizer.weight_decay": "weight_decay wd decay_rate",
+    "optimizer.l2": "l2 l2_reg l2_emb reg regularization",
+    "optimizer.clip_norm": "clip_norm clip grad_clip gradient_clip max_grad_norm clip_grad_norm",
+    "optimizer.warm_up_steps": "warm_up warmup warmup_steps warm_up_steps",
+    "optimizer.schedule": "schedule scheduler lr_scheduler lr_schedule",
+    "training.batch_size": "batch_size batchsize batch bs bsz train_batch_size",
+    "training.num_epochs": "epochs epoch num_epochs n_epochs nepochs max_epochs num_train_epochs "
+    "max_epoch",
+    "training.max_steps": "steps max_steps num_steps iterations max_iter num_iterations",
+    "training.patience": "patience early_stopping early_stop stopping_step early_stop_patience",
+    "training.monitor": "monitor metric valid_metric val_metric eval_metric",
+    "training.warm_start": "warm_start warmstart pretrained init_from load_from finetune "
+    "fine_tune state_dict_path checkpoint ckpt resume_from",
+    "training.deterministic": "deterministic reproducibility reproducible",
+    "evaluation.every": "every eval_every eval_step eval_steps eval_interval val_interval",
+    "evaluation.batch_size": "eval_batch_size test_batch_size val_batch_size",
+    "evaluation.sampled_negatives": "eval_negatives num_eval_negatives test_negatives",
+    "distribution.strategy=auto": "gpu gpus num_gpus n_gpus gpu_id device devices cuda "
+    "distributed use_gpu",
+    "serving.max_k": "max_k",
+}
+WORDS = {word: key for key, words in _WORDS.items() for word in words.lower().split()}
+"""Words under which other programs have a key or flag, for the hint where one of them is given."""

@@ -1,5 +1,6 @@
 """The configuration: keys with defaults, an experiment's file, overrides of the command line."""
 
+import difflib
 import json
 import math
 import re
@@ -77,9 +78,55 @@ def _config_error(path: Path, error: Exception) -> UserError:
     )
 
 
+def _base_file() -> Any:
+    """Returns the module of configs/base.py."""
+    return run_user_file(configs_folder() / "base.py", kind="config")
+
+
 def option_table() -> Table:
     """Returns the options of configs/base.py: section to key to Option."""
-    return run_user_file(configs_folder() / "base.py", kind="config").OPTIONS
+    return _base_file().OPTIONS
+
+
+def named_settings() -> dict[str, list[str]]:
+    """Returns the words that name settings, each with its keys, or its flag with the hyphens."""
+    base = _base_file()
+    named: dict[str, list[str]] = {}
+    for section, options in base.OPTIONS.items():
+        for key in options:
+            named.setdefault(key, []).append(f"{section}.{key}")
+    return named | {word: [name] for word, name in base.WORDS.items()}
+
+
+def likely_names(name: str) -> list[str]:
+    """Returns the keys, or flags with their hyphens, that an unknown key probably means.
+
+    Args:
+        name: `SECTION.KEY`, or a word such as `epochs`.
+
+    Returns:
+        The most likely one; several where a key's name stands in several sections; or none.
+    """
+    base = _base_file()
+    section, _, word = name.lower().replace("-", "_").rpartition(".")
+    close = difflib.get_close_matches(word, base.OPTIONS.get(section, ()), n=1, cutoff=0.75)
+    if close:
+        return [f"{section}.{close[0]}"]
+    named = named_settings()
+    for near in (word, *difflib.get_close_matches(word, named, n=1, cutoff=0.8)):
+        if near in named:
+            return named[near]
+    keys = [f"{s}.{key}" for s, options in base.OPTIONS.items() for key in options]
+    return difflib.get_close_matches(name, keys, n=1, cutoff=0.5) if section else []
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """Returns ` Did you mean 'X'?`, ` Did you mean 'X', 'Y' or 'Z'?`, or an empty text."""
+    shown = [repr(name) for name in names]
+    if not shown:
+        return ""
+    *others, last = shown
+    return f" Did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
 def default_config(table: Table) -> ml_collections.ConfigDict:
@@ -106,6 +153,9 @@ def _find_config(path: str) -> Path:
         return shipped
     known = sorted(p.stem for p in configs_folder().glob("*.py") if p.stem != "base")
     hint = nearest(given.stem, known)
+    key, is_setting, _ = path.partition("=")
+    if is_setting and likely_names(key)[:1] == [key]:
+        hint = did_you_mean([f"--config.{path}"])
     raise UserError(
         f"--config={path}: no such file. Shipped configurations: "
         f"{', '.join(f'configs/{name}.py' for name in known)}.{hint}"
@@ -168,25 +218,34 @@ def parse_value(table: Table, key: str, text: str) -> Any:
         UserError: If the key is unknown (exit code 2) or the text does not fit (exit code 1).
     """
     section, _, name = key.partition(".")
-    keys = [f"{s}.{k}" for s, options in table.items() for k in options]
     if section not in table or name not in table[section]:
-        known = [k for k in keys if k.startswith(f"{section}.")] or list(table)
+        known = [f"{section}.{k}" for k in table.get(section, ())] or list(table)
         topic = section if section in table else "all"
         raise UserError(
-            f"unknown flag --config.{key}.{nearest(key, keys)} "
+            f"unknown flag --config.{key}.{did_you_mean(likely_names(key))} "
             f"Known: {', '.join(known)} (`--help={topic}` explains them).",
             exit_code=2,
         )
     option = table[section][name]
     try:
-        return _parse_text(key, text, option.default)
+        return parse_text(f"--config.{key}", text, option.default)
     except UserError:
         if option.or_text:
             return text
         raise
 
 
-def _parse_text(key: str, text: str, default: Any) -> Any:
+def parse_text(name: str, text: str, default: Any) -> Any:
+    """Returns a text as a value of the default's type.
+
+    Args:
+        name: The flag, with its hyphens.
+        text: The text.
+        default: A value of that type.
+
+    Raises:
+        UserError: If the text does not fit.
+    """
     kind = type(default)
     if kind is bool:
         lowered = text.lower()
@@ -194,15 +253,15 @@ def _parse_text(key: str, text: str, default: Any) -> Any:
             return True
         if lowered in ("false", "0", "no"):
             return False
-        raise UserError(f"--config.{key} must be true or false. Received: {text!r}.")
+        raise UserError(f"{name} must be true or false. Received: {text!r}.")
     if kind is tuple:
         parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
-        return tuple(_parse_text(key, part, default[0]) if default else part for part in parts)
+        return tuple(parse_text(name, part, default[0]) if default else part for part in parts)
     try:
         return kind(text)
     except ValueError as error:
         noun = {int: "a whole number", float: "a number"}[kind]
-        raise UserError(f"--config.{key} must be {noun}. Received: {text!r}.") from error
+        raise UserError(f"{name} must be {noun}. Received: {text!r}.") from error
 
 
 def check_config(config: ml_collections.ConfigDict, table: Table) -> None:

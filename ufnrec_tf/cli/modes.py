@@ -45,7 +45,7 @@ FLAGS = {
         "Log in any form that --data takes, or file with one history a line. train: the histories "
         "of all users of the data that the run was trained with.",
     ),
-    "top_k": Option(10, "Recommended items for each history."),
+    "top_k": Option(10, "Recommended items for each history.", minimum=1),
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "

@@ -23,6 +23,7 @@ from ufnrec_tf.config import load_config
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.reading.sources import Source, load, make_split
+from ufnrec_tf.runs.inherited_settings import run_settings
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
 
@@ -75,7 +76,7 @@ def train(
     *,
     workdir: str | Path,
     items: pd.DataFrame | None = None,
-    config: str = "",
+    config: str | Path = "",
     settings: Settings | None = None,
     seed: int = 0,
     shows: bool = True,
@@ -90,7 +91,8 @@ def train(
             the work directory, only their hash.
         workdir: The directory in which the run keeps its files.
         items: A table of items with id, title, category and price.
-        config: A configuration file, such as "configs/beauty.py".
+        config: A configuration file, such as "configs/beauty.py", or the work directory of a run,
+            whose settings are taken.
         settings: Keys of the configuration; they change those of the file.
         seed: Seed of everything random.
         shows: True to print what the command line prints.
@@ -98,7 +100,15 @@ def train(
     Raises:
         UserError: If the data, a setting or the work directory is wrong.
     """
-    chosen = load_config(config, _overrides(settings))
+    found = run_settings(
+        str(config),
+        _overrides(settings),
+        data_path=_data_path(data),
+        is_given=True,
+        workdir=str(workdir),
+    )
+    chosen, display = found.config, Display(is_shown=shows)
+    display.notes.block(found.lines)
     source = _read_source(chosen, data, items)
     parts = make_split(chosen, source.interactions)
     import_tensorflow()
@@ -114,7 +124,7 @@ def train(
         seed=seed,
         data_path=_data_path(data),
         command=["ufnrec_tf.train"],
-        display=Display(is_shown=shows),
+        display=display,
     )
     return Run(workdir)
 

@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import ml_collections
 from ml_collections import FieldReference
 
-from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.common.user_code import raising_line, run_user_file, user_code_error
 
 COMPARE_CONFIG = "configs/compare_confounders.py"
 DEMO_CONFIG = "configs/demo.py"
 DEMO_WORKDIR = "runs/demo"
+RECORD = "config.json"
+"""The file of a work directory that has its settings."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Option:
 
 
 Table = dict[str, dict[str, Option]]
+Values = Mapping[str, Mapping[str, Any]]
+"""Section to key to value, as `config.json` has them."""
 
 MOST = 2**31 - 1
 """Largest whole number of a key that states none: counts beyond it overflow somewhere."""
@@ -148,6 +152,13 @@ def _find_config(path: str) -> Path:
     given = Path(path)
     if given.is_file():
         return given
+    if given.is_dir():
+        if (given / RECORD).is_file():
+            return given / RECORD
+        raise UserError(
+            f"--config={path}: is a folder without {RECORD}. Expected the work directory of a run, "
+            f"its {RECORD}, or a Python file."
+        )
     shipped = configs_folder() / given.name
     if shipped.is_file():
         return shipped
@@ -162,12 +173,17 @@ def _find_config(path: str) -> Path:
     )
 
 
-def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collections.ConfigDict:
+def load_config(
+    path: str, overrides: Iterable[tuple[str, str]], *, inherited: Values | None = None
+) -> ml_collections.ConfigDict:
     """Returns the configuration: base.py, changed by a file, changed by overrides; checked, locked.
 
     Args:
-        path: A file with a function `configure(config)` that changes some keys; "" for none.
+        path: A file with a function `configure(config)` that changes some keys, a work directory
+            or its config.json, whose settings are taken; "" for none.
         overrides: Pairs ("section.key", text).
+        inherited: Settings of an older run, which take the place of those of base.py. Keys that
+            are no longer there are left out.
 
     Raises:
         UserError: If the file is missing or broken (exit code 1), a key is unknown (exit code
@@ -175,6 +191,7 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
     """
     table = option_table()
     config = default_config(table)
+    set_values(config, inherited or {}, source=f"{RECORD} of the run")
     if path:
         _apply_file(path, config, table)
     for key, text in overrides:
@@ -187,14 +204,73 @@ def load_config(path: str, overrides: Iterable[tuple[str, str]]) -> ml_collectio
     return config
 
 
+def set_values(config: ml_collections.ConfigDict, values: Values, *, source: str) -> list[str]:
+    """Sets keys to recorded values; returns the keys that the configuration does not have.
+
+    Args:
+        config: The configuration, which is changed.
+        values: Section to key to value.
+        source: What has recorded them, for the message.
+
+    Raises:
+        UserError: If a value has the wrong type.
+    """
+    unknown = []
+    for section, keys in values.items():
+        for key, value in keys.items() if isinstance(keys, Mapping) else [("", keys)]:
+            if section not in config or key not in config[section]:
+                unknown.append(f"{section}.{key}" if key else section)
+                continue
+            try:
+                config[section][key] = tuple(value) if isinstance(value, list) else value
+            except TypeError as error:
+                raise UserError(
+                    f"{source}: `{section}.{key}` must be of type "
+                    f"{type(config[section][key]).__name__}. Received: {value!r}."
+                ) from error
+    return unknown
+
+
 def current_value(key: str, value: Any) -> Any:
     """Returns a key's value under its present name; see `OLDER_VALUES`."""
     return OLDER_VALUES.get(key, {}).get(value, value) if isinstance(value, str) else value
 
 
 def _apply_file(path: str, config: ml_collections.ConfigDict, table: Table) -> None:
-    """Runs a configuration file on a configuration and checks the result."""
+    """Lets a configuration file, or a run's record, change a configuration; checks the result."""
     file = _find_config(path)
+    if file.suffix == ".json":
+        _apply_record(path, file, config)
+    else:
+        _apply_python(path, file, config)
+    try:
+        check_config(config, table)
+    except UserError as error:
+        raise UserError(f"--config={path}: {error}") from error
+
+
+def _apply_record(path: str, file: Path, config: ml_collections.ConfigDict) -> None:
+    """Sets the settings that a run has recorded; what else its config.json holds is left out."""
+    expected = f"Expected the {RECORD} of a run, its work directory, or a Python file."
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"--config={path}: cannot be read as JSON ({own_words(error)}). {expected}"
+        ) from error
+    values = record.get("config") if isinstance(record, dict) else None
+    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+        raise UserError(f"--config={path}: has no settings of a run (`config`). {expected}")
+    for key in set_values(config, values, source=f"--config={path}"):
+        raise UserError(
+            f"--config={path}: unknown key {key!r}.{did_you_mean(likely_names(key))} "
+            "`--help=all` lists the keys.",
+            exit_code=2,
+        )
+
+
+def _apply_python(path: str, file: Path, config: ml_collections.ConfigDict) -> None:
+    """Runs the `configure` of a Python file."""
     configure = getattr(run_user_file(file, kind="config", setting="--config="), "configure", None)
     if configure is None:
         raise UserError(
@@ -205,10 +281,6 @@ def _apply_file(path: str, config: ml_collections.ConfigDict, table: Table) -> N
         configure(config)
     except Exception as error:  # the user has to mend whatever the function raises
         raise _config_error(file, error) from error
-    try:
-        check_config(config, table)
-    except UserError as error:
-        raise UserError(f"--config={path}: {error}") from error
 
 
 def parse_value(table: Table, key: str, text: str) -> Any:

@@ -19,6 +19,7 @@ from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
 from ufnrec_tf.method.policies import POLICIES
+from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import parse_arms
@@ -34,7 +35,11 @@ TRAIN_HISTORIES = "train"
 FLAGS = {
     "mode": Option("train", "What to do: one of the modes."),
     "data": Option("", "The log: a file, or a folder that --mode=prepare made."),
-    "config": Option("", "A file of configs/, or a configuration file of your own."),
+    "config": Option(
+        "",
+        "A file of configs/, or a configuration file of your own. A work directory, or its "
+        "config.json: the settings of that run.",
+    ),
     "workdir": Option("", "The work directory, where a run keeps its files."),
     "seed": Option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1),
     "split": Option(
@@ -99,7 +104,7 @@ class Mode(NamedTuple):
 
 def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Shows what a run would read of a log, without TensorFlow."""
-    config = load_config(flags.config, overrides)
+    config = _data_settings(flags, overrides)
     from ufnrec_tf.reading.inspection.inspect_log import inspect as inspect_log
 
     inspect_log(config, flags.data, output=flags.output, arguments=argv, display=Display())
@@ -110,7 +115,7 @@ def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     for key, _ in overrides:
         if not key.startswith("data.") or key.startswith("data.planted"):
             raise _no_effect(f"--config.{key}", flags.mode)
-    config = load_config(flags.config, overrides)
+    config = _data_settings(flags, overrides)
     if not flags.data and not config.data.name:
         raise _missing_flag("data", flags.mode)
     from ufnrec_tf.reading.prepare.prepare import prepare as prepare_log
@@ -122,13 +127,14 @@ def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Trains a model; without --config and data, the demo's on the embedded data set."""
-    has_data = flags.data or any(key == "data.name" for key, _ in overrides)
+    has_data = flags.data or {"data.name", "training.warm_start"} & dict(overrides).keys()
     is_demo = not flags.config and not has_data
-    config = load_config(flags.config or (DEMO_CONFIG if is_demo else ""), overrides)
+    settings = _run_settings(flags, overrides, flags.config or (DEMO_CONFIG if is_demo else ""))
+    config, data_path = settings.config, settings.data_path
     pick(POLICIES, config.memory.policy, key="memory.policy")
-    workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
+    workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(data_path, config))
     display = Display()
-    source, split = _read_and_split(config, flags.data, display)
+    source, split = _read_and_split(settings, display)
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
 
@@ -139,7 +145,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         split,
         workdir=workdir,
         seed=flags.seed,
-        data_path=flags.data,
+        data_path=data_path,
         command=argv,
         display=display,
     )
@@ -151,11 +157,12 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         raise UserError(
             f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
         )
-    config = load_config(flags.config or COMPARE_CONFIG, overrides)
+    settings = _run_settings(flags, overrides, flags.config or COMPARE_CONFIG)
+    config, data_path = settings.config, settings.data_path
     parse_arms(config.comparison.arms)
-    workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
+    workdir = flags.workdir or f"{_default_workdir(data_path, config)}_compared"
     display = Display()
-    source, split = _read_and_split(config, flags.data, display)
+    source, split = _read_and_split(settings, display)
     from ufnrec_tf.comparison.compare import Comparison
     from ufnrec_tf.comparison.plan import (
         check_arms,
@@ -169,7 +176,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     plan = make_plan(config, source, split, workdir)
     check_arms(plan)
     chosen = chosen_run(plan) if config.comparison.run else None
-    record = comparison_record(plan, flags.data, argv)
+    record = comparison_record(plan, data_path, argv)
     enter(plan, record)
     if chosen is None:
         Comparison(plan, record, arguments=argv[1:], display=display).run()
@@ -181,7 +188,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         split,
         workdir=str(plan.run_path(arm, seed)),
         seed=seed,
-        data_path=flags.data,
+        data_path=data_path,
         command=argv,
         display=display,
     )
@@ -189,20 +196,21 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Searches for good settings, each trial in a process of its own."""
-    config = load_config(flags.config, overrides)
+    settings = _run_settings(flags, overrides, flags.config)
+    config, data_path = settings.config, settings.data_path
     from ufnrec_tf.sweep.plan import parse_space
 
     parse_space(config.sweep.space)
     display = Display()
-    source, _ = _read_and_split(config, flags.data, display)
+    source, _ = _read_and_split(settings, display)
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
     plan = make_sweep_plan(
         config,
-        flags.workdir or f"{_default_workdir(flags, config)}_sweep",
+        flags.workdir or f"{_default_workdir(data_path, config)}_sweep",
         seed=flags.seed,
-        data_path=flags.data,
+        data_path=data_path,
         config_path=flags.config,
         overrides=overrides,
     )
@@ -384,16 +392,31 @@ def _no_effect(name: str, mode: str) -> UserError:
     return UserError(f"{name} has no effect with --mode={mode}. Leave it out.")
 
 
-def _default_workdir(flags: Any, config: ConfigDict) -> str:
-    return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
+def _default_workdir(data_path: str, config: ConfigDict) -> str:
+    return f"runs/{Path(data_path).stem if data_path else config.data.name}"
 
 
-def _read_and_split(config: ConfigDict, path: str, display: Display) -> tuple[Source, Split]:
+def _data_settings(flags: Any, overrides: Overrides) -> ConfigDict:
+    """Returns the configuration of a mode that only reads a log."""
+    config = load_config(flags.config, overrides)
+    if flags.data:
+        Display().notes.block(prefer_given_data(config, flags.config, overrides))
+    return config
+
+
+def _run_settings(flags: Any, overrides: Overrides, path: str) -> RunSettings:
+    """Returns the settings of a run or of several, of a configuration file and the flags."""
+    return run_settings(path, overrides, data_path=flags.data, workdir=flags.workdir)
+
+
+def _read_and_split(settings: RunSettings, display: Display) -> tuple[Source, Split]:
     """Reads and splits the data, shows a summary, and then imports TensorFlow."""
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
 
-    source = load(config, path)
+    config = settings.config
+    display.notes.block(settings.lines)
+    source = load(config, settings.data_path)
     split = make_split(config, source.interactions)
     display.notes.block(summary_lines(summary(split)))
     import_tensorflow()

@@ -5,7 +5,7 @@ the keys. `--config.SECTION.KEY=VALUE` on the command line changes them last. Th
 a key's text is also shown by itself.
 """
 
-from ufnrec_tf.config import Option
+from ufnrec_tf.config import AllBut, Condition, Option
 
 OPTIONS = {
     "data": {
@@ -665,6 +665,75 @@ OPTIONS = {
         ),
     },
 }
+
+_A_LOG: Condition = {"data.name": AllBut(("planted",))}
+_PUBLISHED: Condition = {"data.name": AllBut(("", "planted"))}
+_OPENS: Condition = {"gate.kind": AllBut(("never",))}
+_FINDS = ("remove", "flip", "ufnrec", "random", "neutral")
+_REMEMBERS: Condition = {"memory.policy": ("replay", *_FINDS), **_OPENS}
+_SUSPECTS: Condition = {"memory.policy": _FINDS, **_OPENS}
+_SOFTENED: Condition = {"memory.policy": ("ufnrec",), **_OPENS}
+_SAFE: Condition = {"memory.policy": ("ufnrec_safe",)}
+_GATED: Condition = {"memory.policy": AllBut(("plain",))}
+_STOPS: Condition = {"training.monitor": AllBut(("",)), "training.patience": AllBut((0,))}
+
+USED_IF: dict[str, tuple[Condition, ...]] = {
+    "data.cache": (_PUBLISHED,),
+    "data.mirror": (_PUBLISHED,),
+    "data.sha256": (_PUBLISHED,),
+    "data.download_titles": (_PUBLISHED,),
+    "data.format": (_A_LOG,),
+    "data.user_column": (_A_LOG,),
+    "data.item_column": (_A_LOG,),
+    "data.time_column": (_A_LOG,),
+    "data.rating_column": ({"data.min_rating": AllBut((0.0,))}, {"data.rating_column": ("none",)}),
+    "data.time_unit": (_A_LOG, {"data.time_column": AllBut(("none",))}),
+    "data.separator": (_A_LOG,),
+    "data.repeats": (_A_LOG,),
+    "data.titles": (_A_LOG,),
+    "data.planted_*": ({"data.name": ("planted",)},),
+    "split.num_targets": ({"split.name": ("leave_last_n",)},),
+    "split.*_time": ({"split.name": ("temporal",)},),
+    "split.validation_share": (
+        {"split.name": ("temporal", "user_holdout"), "split.validation_time": (0.0, "")},
+        {"split.name": ("user_holdout",)},
+    ),
+    "split.test_share": (
+        {"split.name": ("temporal", "user_holdout"), "split.test_time": (0.0, "")},
+        {"split.name": ("user_holdout",)},
+    ),
+    "split.seed": ({"split.name": ("user_holdout",)},),
+    "loss.calibration": ({"loss.name": ("gbce",)},),
+    "loss.scale": ({"loss.name": ("scaled_cross_entropy",)},),
+    "negatives.count": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
+    "negatives.probes": ({"loss.name": ("bce", "cross_entropy"), **_REMEMBERS},),
+    "memory.safe_*": (_SAFE,),
+    "memory.patience": (_REMEMBERS,),
+    "memory.slots": (_REMEMBERS,),
+    "memory.capacity": (_REMEMBERS,),
+    "memory.duplicates": (_REMEMBERS,),
+    "memory.counting": (_REMEMBERS,),
+    "memory.max_flips": (_SUSPECTS,),
+    "memory.flip": ({**_SUSPECTS, "memory.policy": _FINDS[:-1]},),
+    "teacher.decay": (_SOFTENED, _SAFE, {"teacher.always": (True,)}),
+    "teacher.always": ({"memory.policy": AllBut(("ufnrec_safe",))},),
+    "teacher.dropout": (_SOFTENED, _SAFE),
+    "teacher.weight": (_SOFTENED,),
+    "teacher.agreement": (_SOFTENED,),
+    "teacher.consistency_mean": (_SOFTENED,),
+    "teacher.soft_label_only": (_SOFTENED,),
+    "gate.kind": (_GATED,),
+    "gate.epochs": ({"gate.kind": ("epochs",), **_GATED},),
+    "gate.patience": ({"gate.kind": ("validation",), **_GATED},),
+    "gate.least_rise": ({"gate.kind": ("validation",), **_GATED},),
+    "gate.popularity_lift": ({"gate.kind": ("validation",), **_GATED}, _STOPS),
+    "training.patience": ({"training.monitor": AllBut(("",))},),
+    "detection.most_rows": (_GATED,),
+    "distribution.start_minutes": ({"distribution.strategy": ("multi_worker",)},),
+    "sweep.startup_trials": ({"sweep.sampler": ("tpe",)},),
+}
+"""Keys, some by a pattern, that are read only under a condition, or under one of several. A key
+that is given where none of them is met is named in the heading of the run."""
 
 _WORDS = {
     "--data": "data dataset data_path path input input_file file train train_file train_data log",

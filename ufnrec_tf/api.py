@@ -26,6 +26,8 @@ from ufnrec_tf.reading.sources import Source, load, make_split
 from ufnrec_tf.runs.inherited_settings import run_settings
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
+from ufnrec_tf.training.settings_checks import check_settings
+from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
     from ufnrec_tf.recommend.recommender import Histories, Recommender
@@ -100,16 +102,21 @@ def train(
     Raises:
         UserError: If the data, a setting or the work directory is wrong.
     """
+    path, overrides = str(config), _overrides(settings)
     found = run_settings(
-        str(config),
-        _overrides(settings),
+        load_config(path, overrides),
+        path,
+        overrides,
         data_path=_data_path(data),
         is_given=True,
         workdir=str(workdir),
     )
     chosen, display = found.config, Display(is_shown=shows)
+    check_settings(chosen)
     display.notes.block(found.lines)
     source = _read_source(chosen, data, items)
+    unused = unused_settings(chosen, settings or {}, log=source.interactions.reading)
+    display.notes.block(unused_line(unused))
     parts = make_split(chosen, source.interactions)
     import_tensorflow()
     from ufnrec_tf.training.checks import check_names

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,21 @@ class Option:
 
 
 Table = dict[str, dict[str, Option]]
+
+
+@dataclass(frozen=True)
+class AllBut:
+    """A condition on a key: any value but these.
+
+    Attributes:
+        values: The values.
+    """
+
+    values: tuple[Any, ...]
+
+
+Condition = Mapping[str, tuple[Any, ...] | AllBut]
+"""Key to the values that it has to have; all keys of it have to."""
 Values = Mapping[str, Mapping[str, Any]]
 """Section to key to value, as `config.json` has them."""
 
@@ -90,6 +106,34 @@ def _base_file() -> Any:
 def option_table() -> Table:
     """Returns the options of configs/base.py: section to key to Option."""
     return _base_file().OPTIONS
+
+
+def unmet_condition(config: ml_collections.ConfigDict, key: str) -> str:
+    """Returns why nothing reads a key, such as `memory.policy is plain`; "" if it is read.
+
+    The conditions are those of `USED_IF` in configs/base.py. A value `FILE:CLASS` meets each: a
+    class of the user's own may read any setting.
+
+    Args:
+        config: The configuration.
+        key: The key.
+    """
+    reasons = []
+    for pattern, alternatives in _base_file().USED_IF.items():
+        if fnmatchcase(key, pattern):
+            reasons += [_unmet(config, condition) for condition in alternatives]
+    return reasons[0] if reasons and all(reasons) else ""
+
+
+def _unmet(config: ml_collections.ConfigDict, condition: Condition) -> str:
+    for key, allowed in condition.items():
+        section, _, name = key.partition(".")
+        value = config[section][name]
+        is_met = value not in allowed.values if isinstance(allowed, AllBut) else value in allowed
+        if not is_met and ":" not in str(value):
+            shown = f"{value:g}" if isinstance(value, float) else value
+            return f"{key} is {'empty' if value == '' else shown}"
+    return ""
 
 
 def named_settings() -> dict[str, list[str]]:

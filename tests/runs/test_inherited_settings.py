@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.runs import read, run
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import as_json, load_config
-from ufnrec_tf.runs.inherited_settings import run_settings
+from ufnrec_tf.runs import inherited_settings
 
 OLD = {
     "data.user_column": "reader",
@@ -47,6 +47,11 @@ def write_run(path="old", settings=OLD, data_path="/logs/old.csv", **changes):
     }
     (Path(path) / "config.json").write_text(json.dumps(record | changes), encoding="utf-8")
     return record["config"]
+
+
+def run_settings(path, overrides, **arguments):
+    config = load_config(path, overrides)
+    return inherited_settings.run_settings(config, path, overrides, **arguments)
 
 
 def refuse(*words, overrides=(WARM,), path="", code=1, **arguments):

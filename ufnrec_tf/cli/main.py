@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from ufnrec_tf.cli.help import ALL, SHORT, Pages
-from ufnrec_tf.cli.modes import FLAGS, MODES, Overrides, check_flags
+from ufnrec_tf.cli.modes import FLAGS, MODES, Overrides, check_flags, unused_flags
 from ufnrec_tf.common.display import Display, set_quiet
 from ufnrec_tf.common.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.common.lookup import nearest
@@ -30,6 +30,7 @@ from ufnrec_tf.config import (
     option_table,
     parse_text,
 )
+from ufnrec_tf.training.unused_settings import unused_line
 
 
 def _define_flags() -> flags.FlagValues:
@@ -151,6 +152,7 @@ def _run(argv: Sequence[str]) -> None:
         )
     check_flags(mode, values, overrides)
     set_quiet(values.quiet)
+    Display().notes.block(unused_line(unused_flags(values, overrides)))
     with ProgressWatcher(Display()):
         MODES[mode].run(values, overrides, list(argv))
 

@@ -8,6 +8,7 @@ functions, TensorFlow only after the input has been checked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,14 +16,14 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
-from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import parse_arms
+from ufnrec_tf.training.settings_checks import check_settings
+from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
     from ufnrec_tf.data.splits import Split
@@ -75,7 +76,8 @@ HISTORY_KEYS = tuple(
 )
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
-"""Flags that every mode accepts, also where it does not read them."""
+"""Flags that every mode accepts; where it does not read them, it says so."""
+_OF_NO_MODE = ("mode", "quiet", "help")
 ALL_SECTIONS = ("*",)
 """Sections of a mode that reads the whole configuration."""
 
@@ -91,6 +93,7 @@ class Mode(NamedTuple):
         takes: Further flags that it reads.
         sections: Sections of the configuration that it reads, or `ALL_SECTIONS`.
         keys: Further keys that it reads, of other sections.
+        unread: Keys of its sections that it does not read, some by a pattern.
     """
 
     text: str
@@ -100,6 +103,7 @@ class Mode(NamedTuple):
     takes: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -131,10 +135,10 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     is_demo = not flags.config and not has_data
     settings = _run_settings(flags, overrides, flags.config or (DEMO_CONFIG if is_demo else ""))
     config, data_path = settings.config, settings.data_path
-    pick(POLICIES, config.memory.policy, key="memory.policy")
+    check_settings(config)
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(data_path, config))
     display = Display()
-    source, split = _read_and_split(settings, display)
+    source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
 
@@ -162,7 +166,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     parse_arms(config.comparison.arms)
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_compared"
     display = Display()
-    source, split = _read_and_split(settings, display)
+    source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.comparison.compare import Comparison
     from ufnrec_tf.comparison.plan import (
         check_arms,
@@ -202,7 +206,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
     parse_space(config.sweep.space)
     display = Display()
-    source, _ = _read_and_split(settings, display)
+    source, _ = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
@@ -302,6 +306,10 @@ MODES = {
         example="--data=events.csv --workdir=runs/mine",
         takes=("data", "config", "workdir", "seed"),
         sections=ALL_SECTIONS,
+        unread=(
+            *("export.path", "serving.*", "sweep.*", "comparison.seeds", "comparison.reference"),
+            *("comparison.run", "comparison.stop_hopeless", "comparison.resamples"),
+        ),
     ),
     "evaluate": Mode(
         "Score a trained run again. --config.evaluation.* may change the protocol.",
@@ -309,7 +317,8 @@ MODES = {
         example="--workdir=runs/mine --config.evaluation.mask=train",
         needs=("workdir",),
         takes=("data", "split"),
-        sections=("evaluation", "export"),
+        sections=("evaluation",),
+        unread=("evaluation.every", "evaluation.test_every"),
     ),
     "compare": Mode(
         "Train arms x seeds and test the differences. All results are in one report. The same "
@@ -318,6 +327,7 @@ MODES = {
         example="--config=configs/compare_demo.py --workdir=runs/compared",
         takes=("data", "config", "workdir"),
         sections=ALL_SECTIONS,
+        unread=("export.path", "serving.*", "sweep.*", "comparison.baselines"),
     ),
     "sweep": Mode(
         "Search for good settings by validation only. The test set is scored once, for the best "
@@ -326,6 +336,11 @@ MODES = {
         example="--config=configs/sweep_demo.py --workdir=runs/sweep",
         takes=("data", "config", "workdir", "seed"),
         sections=ALL_SECTIONS,
+        unread=(
+            *("export.path", "serving.*", "comparison.arms", "comparison.seeds"),
+            *("comparison.reference", "comparison.run", "comparison.stop_hopeless"),
+            *("comparison.resamples", "training.finish", "evaluation.test_every"),
+        ),
     ),
     "report": Mode(
         "Write one page about a run or a comparison. It is report.html in the work directory, and "
@@ -350,7 +365,7 @@ MODES = {
         example="--workdir=runs/mine",
         needs=("workdir",),
         takes=("data",),
-        sections=("export", "evaluation"),
+        sections=("export",),
     ),
     "serve": Mode(
         "Run a local server of a model. It answers requests by the newest exported version and has "
@@ -384,6 +399,36 @@ def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
                 raise _no_effect(f"--config.{key}", mode)
 
 
+def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
+    """Returns the flags and keys that were given and that a mode does not read, with the reason."""
+    mode = flags.mode
+    use, found = MODES[mode], {}
+    for name in FLAGS:
+        if flags[name].present > 1:
+            found[f"--{name}"] = "given more than once: the last one counts"
+        if flags[name].present and name not in (*_OF_NO_MODE, *use.needs, *use.takes):
+            found[f"--{name}"] = f"--mode={mode} does not read it"
+    if flags.data and mode == "recommend" and flags.histories not in ("", TRAIN_HISTORIES):
+        found["--data"] = "--histories names the histories"
+    if flags.data and mode == "serve" and not flags.workdir:
+        found["--data"] = "only a --workdir has users to show"
+    last = dict(overrides)
+    for key, text in overrides:
+        if not _is_read(mode, key):
+            found[key] = f"--mode={mode} does not read it"
+        elif text != last[key]:
+            found[f"{key} {text}"] = f"given again as {last[key]}"
+    return found
+
+
+def _is_read(mode: str, key: str) -> bool:
+    """True if a mode reads a key, at least in some configurations."""
+    use, section = MODES[mode], key.partition(".")[0]
+    if use.sections != ALL_SECTIONS and section not in use.sections and key not in use.keys:
+        return False
+    return not any(fnmatchcase(key, pattern) for pattern in use.unread)
+
+
 def _missing_flag(name: str, mode: str) -> UserError:
     return UserError(f"--mode={mode} needs --{name} (`--help={mode}` has an example).")
 
@@ -406,10 +451,13 @@ def _data_settings(flags: Any, overrides: Overrides) -> ConfigDict:
 
 def _run_settings(flags: Any, overrides: Overrides, path: str) -> RunSettings:
     """Returns the settings of a run or of several, of a configuration file and the flags."""
-    return run_settings(path, overrides, data_path=flags.data, workdir=flags.workdir)
+    config = load_config(path, overrides)
+    return run_settings(config, path, overrides, data_path=flags.data, workdir=flags.workdir)
 
 
-def _read_and_split(settings: RunSettings, display: Display) -> tuple[Source, Split]:
+def _read_and_split(
+    settings: RunSettings, flags: Any, overrides: Overrides, display: Display
+) -> tuple[Source, Split]:
     """Reads and splits the data, shows a summary, and then imports TensorFlow."""
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
@@ -417,6 +465,14 @@ def _read_and_split(settings: RunSettings, display: Display) -> tuple[Source, Sp
     config = settings.config
     display.notes.block(settings.lines)
     source = load(config, settings.data_path)
+    unused = unused_settings(
+        config,
+        [key for key, _ in overrides if _is_read(flags.mode, key)],
+        log=source.interactions.reading,
+        is_compared=flags.mode == "compare",
+        varied=[text.partition("=")[0] for text in config.sweep.space] * (flags.mode == "sweep"),
+    )
+    display.notes.block(unused_line(unused))
     split = make_split(config, source.interactions)
     display.notes.block(summary_lines(summary(split)))
     import_tensorflow()

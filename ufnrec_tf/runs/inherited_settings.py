@@ -43,6 +43,7 @@ class RunSettings(NamedTuple):
 
 
 def run_settings(
+    config: ConfigDict,
     path: str,
     overrides: Sequence[tuple[str, str]],
     *,
@@ -56,6 +57,7 @@ def run_settings(
     those that a file or the older run names.
 
     Args:
+        config: The configuration of the file and the overrides, which may be changed.
         path: The configuration file, or "".
         overrides: Pairs ("section.key", text).
         data_path: The log that was given, or "".
@@ -67,8 +69,7 @@ def run_settings(
             backbone.
     """
     is_given = bool(data_path) if is_given is None else is_given
-    config, record = load_config(path, overrides), None
-    older = config.training.warm_start
+    older, record = config.training.warm_start, None
     if older:
         record = _older_record(Path(older), workdir)
         left_out = list(OWN_KEYS)

@@ -108,7 +108,7 @@ def train(
         path,
         overrides,
         data_path=_data_path(data),
-        is_given=True,
+        is_given=not isinstance(data, str) or bool(data),
         workdir=str(workdir),
     )
     chosen, display = found.config, Display(is_shown=shows)

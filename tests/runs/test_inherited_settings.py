@@ -191,7 +191,7 @@ def test_data_that_are_given_come_before_those_of_the_record():
     write_run(settings={"data.name": "planted"})
     config, data_path, lines = run_settings("old", [], data_path="new.csv")
     assert (config.data.name, data_path) == ("", "new.csv")
-    assert lines == ["data.name planted of --config=old is not used: --data is given"]
+    assert lines == ["data.name planted of old is not used: other data are given"]
     # Two that are both given are an error, as before.
     assert run_settings("old", [("data.name", "planted")], data_path="x").config.data.name
 

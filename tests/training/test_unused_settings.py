@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers.runs import PLANTED, pairs_text, run
 from ufnrec_tf.cli.main import _parse
-from ufnrec_tf.cli.modes import FLAGS, MODES, check_flags, unused_flags
+from ufnrec_tf.cli.modes import COMMON_FLAGS, FLAGS, MODES, check_flags, unused_flags
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import (
     AllBut,
@@ -142,9 +142,8 @@ SAMPLES = {"split": "test", "seed": "3", "top_k": "3", "port": "80", "mode": "tr
 def test_every_flag_is_read_refused_or_named(mode):
     use = MODES[mode]
     needed = [f"--{name}=x" for name in use.needs]
-    for name in FLAGS.keys() - {"mode", "quiet", "help"}:
-        if name in (*use.needs, *use.takes):
-            continue
+    of_all_modes = set(COMMON_FLAGS) - {"data", "config", "workdir", "seed"}
+    for name in FLAGS.keys() - {*of_all_modes, *use.needs, *use.takes}:
         flag = f"--{name}={SAMPLES.get(name, 'x')}"
         values, overrides = _parse(["main.py", f"--mode={mode}", *needed, flag])
         try:
@@ -182,6 +181,21 @@ def test_every_flag_is_read_refused_or_named(mode):
 )
 def test_what_a_mode_does_not_read_is_named(arguments, expected):
     assert set(unused_flags(*_parse(["main.py", *arguments]))) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["backbone.width=50", "backbone.num_heads=3"], "`backbone.num_heads` must divide"),
+        (["memory.policy=plain", "evaluation.weights=teacher"], "`evaluation.weights` is teacher"),
+        (["memory.policy=ufnrek"], "`memory.policy` must be one of"),
+        (["backbone.dropout=1.5"], "`backbone.dropout` must be at most 0.99"),
+        (["teacher.decay=1.1"], "`teacher.decay` must be at most 1"),
+    ],
+)
+def test_settings_are_checked_before_the_data_are_read(settings, words, capsys):
+    assert run("--data=none", *(f"--config.{setting}" for setting in settings)) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_the_heading_names_them(tmp_path, monkeypatch, capsys):

@@ -76,8 +76,9 @@ HISTORY_KEYS = tuple(
 )
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
-"""Flags that every mode accepts; where it does not read them, it says so."""
-_OF_NO_MODE = ("mode", "quiet", "help")
+"""Flags that every mode accepts."""
+_OF_SOME_MODES = ("data", "config", "workdir", "seed")
+"""Those of them that only some modes read."""
 ALL_SECTIONS = ("*",)
 """Sections of a mode that reads the whole configuration."""
 
@@ -406,7 +407,7 @@ def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
     for name in FLAGS:
         if flags[name].present > 1:
             found[f"--{name}"] = "given more than once: the last one counts"
-        if flags[name].present and name not in (*_OF_NO_MODE, *use.needs, *use.takes):
+        if flags[name].present and name in _OF_SOME_MODES and name not in use.needs + use.takes:
             found[f"--{name}"] = f"--mode={mode} does not read it"
     if flags.data and mode == "recommend" and flags.histories not in ("", TRAIN_HISTORIES):
         found["--data"] = "--histories names the histories"

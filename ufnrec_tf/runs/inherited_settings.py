@@ -1,6 +1,7 @@
 """The settings of a new run; a warm start inherits those of the older run that are not given."""
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,8 @@ OWN_KEYS = ("training.warm_start", "training.finish", "export.path")
 """Keys of these sections that each run sets for itself."""
 _SOURCE_KEYS = ("data.name", "data.sha256")
 """Keys that name a log, in place of --data."""
-_FORM_KEYS = tuple(
-    f"data.{key}"
-    for key in ("format", "user_column", "item_column", "time_column", "rating_column", "separator")
-)
-"""Keys by which a log is read, which a prepared folder has behind it."""
+_FORM_KEYS = ("data.format", "data.*_column", "data.separator", "data.time_format", "data.strip")
+"""Keys, some by a pattern, by which a log is read; a prepared folder has that behind it."""
 _FREE_KEYS = ("dropout", "precision")
 """Settings of the backbone that may change: no weight depends on them."""
 
@@ -104,7 +102,7 @@ def prefer_given_data(
     if not name or "data.name" in dict(overrides):
         return []
     config.data.name = config.data.sha256 = ""
-    return [f"data.name {name} of --config={path} is not used: --data is given"]
+    return [f"data.name {name} of {path} is not used: other data are given"]
 
 
 def check_same_backbone(config: ConfigDict, record: Mapping[str, Any], older: str) -> None:
@@ -166,7 +164,11 @@ def _inherited(
 ) -> dict[str, dict[str, Any]]:
     found = {section: values.get(section) for section in INHERITED_SECTIONS}
     return {
-        section: {k: v for k, v in keys.items() if f"{section}.{k}" not in left_out}
+        section: {
+            key: value
+            for key, value in keys.items()
+            if not any(fnmatchcase(f"{section}.{key}", pattern) for pattern in left_out)
+        }
         for section, keys in found.items()
         if isinstance(keys, dict)  # what is none is damaged, or of another version
     }

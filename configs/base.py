@@ -467,8 +467,8 @@ OPTIONS = {
         "warm_start": Option(
             "",
             "Work directory of an older run of the same backbone, perhaps on another log. A new "
-            "run begins with its selected weights and its memory, matched by raw ids. Empty: from "
-            "random weights.",
+            "run begins with its selected weights and its memory, matched by raw ids, and has its "
+            "settings where no others are given. Empty: from random weights.",
         ),
         "deterministic": Option(
             False, "Use TensorFlow's deterministic operations. They are slower."
@@ -792,7 +792,6 @@ _WORDS = {
     "evaluation.sampled_negatives": "eval_negatives num_eval_negatives test_negatives",
     "distribution.strategy=auto": "gpu gpus num_gpus n_gpus gpu_id device devices cuda "
     "distributed use_gpu",
-    "serving.max_k": "max_k",
 }
 WORDS = {word: key for key, words in _WORDS.items() for word in words.lower().split()}
 """Words under which other programs have a key or flag, for the hint where one of them is given."""

@@ -71,6 +71,23 @@ def test_importing_brings_no_tensorflow_and_names_what_there_is():
         _ = ufn.nothing_such
 
 
+def test_settings_of_another_run_and_those_without_use(trained, monkeypatch, capsys):
+    found = []
+    monkeypatch.setattr(
+        "ufnrec_tf.training.train.train", lambda config, *_, **named: found.append(config)
+    )
+    settings = {"data.time_column": "ordered", "memory.policy": "plain", "memory.slots": 3}
+    ufn.train(events(), workdir=trained, config=trained, settings=settings)
+    assert found[0].backbone.width == 8
+    assert found[0].data.name == ""
+    shown = capsys.readouterr().out
+    assert "data.name planted" in shown and "other data are given" in shown
+    assert "given but not used: memory.slots (memory.policy is plain)" in shown
+    settings = {"training.warm_start": str(trained), "backbone.width": 9}
+    with pytest.raises(ufn.UserError, match=r"backbone\.width 8, now 9"):
+        ufn.train(events(), workdir="new", settings=settings)
+
+
 def test_a_frame_becomes_interactions_and_a_split():
     log = ufn.read(events(), items=items(), settings={"data.time_column": "ordered"})
     assert (log.num_users, log.num_items, log.num_events) == (30, 9, 180)

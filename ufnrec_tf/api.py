@@ -31,8 +31,11 @@ from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
 from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.reading.sources import PLANTED, Source, load, make_split
 from ufnrec_tf.reading.tables import as_frame, python_values
+from ufnrec_tf.runs.inherited_settings import run_settings
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
+from ufnrec_tf.training.settings_checks import check_settings
+from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
     from ufnrec_tf.recommend.given_ids import Ids
@@ -109,7 +112,8 @@ def train(
             work directory, only their hash.
         workdir: The directory in which the run keeps its files.
         items: A table of items with id, title, category and price, or its file.
-        config: A configuration file, such as "configs/beauty.py".
+        config: A configuration file, such as "configs/beauty.py", or the work directory of a run,
+            whose settings are taken.
         settings: Keys of the configuration; they change those of the file.
         seed: Seed of everything random.
         shows: True to print what the command line prints.
@@ -121,8 +125,21 @@ def train(
     seed = whole_number(seed, "seed", minimum=0, maximum=2**32 - 1)
     display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
     config_path = "" if config is None or config == "" else path_text(config, "config")
-    chosen = load_config(config_path, _overrides(settings))
+    overrides = _overrides(settings)
+    found = run_settings(
+        load_config(config_path, overrides),
+        config_path,
+        overrides,
+        data_path=_data_path(data),
+        is_given=not isinstance(data, str) or bool(data),
+        workdir=workdir,
+    )
+    chosen = found.config
+    check_settings(chosen)
+    display.notes.block(found.lines)
     source = _read_source(chosen, data, items, settings=settings)
+    unused = unused_settings(chosen, settings or {}, log=source.interactions.reading)
+    display.notes.block(unused_line(unused))
     parts = make_split(chosen, source.interactions)
     display.notes.block(summary_lines(summary(parts)))
     import_tensorflow()

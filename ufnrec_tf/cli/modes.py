@@ -8,6 +8,7 @@ functions, TensorFlow only after the input has been checked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,13 +16,14 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
-from ufnrec_tf.method.policies import POLICIES
+from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import parse_arms
+from ufnrec_tf.training.settings_checks import check_settings
+from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
     from ufnrec_tf.data.splits import Split
@@ -34,7 +36,12 @@ TRAIN_HISTORIES = "train"
 FLAGS = {
     "mode": Option("train", "What to do: one of the modes."),
     "data": Option("", "The log: a file, or a folder that --mode=prepare made.", is_path=True),
-    "config": Option("", "A file of configs/, or a configuration file of your own.", is_path=True),
+    "config": Option(
+        "",
+        "A file of configs/, or a configuration file of your own. A work directory, or its "
+        "config.json: the settings of that run.",
+        is_path=True,
+    ),
     "workdir": Option("", "The work directory, where a run keeps its files.", is_path=True),
     "seed": Option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1),
     "split": Option(
@@ -46,7 +53,7 @@ FLAGS = {
         "of all users of the data that the run was trained with.",
         is_path=True,
     ),
-    "top_k": Option(10, "Recommended items for each history."),
+    "top_k": Option(10, "Recommended items for each history.", minimum=1),
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
@@ -74,7 +81,9 @@ HISTORY_KEYS = tuple(
 )
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
-"""Flags that every mode accepts, also where it does not read them."""
+"""Flags that every mode accepts."""
+_OF_SOME_MODES = ("data", "config", "workdir", "seed")
+"""Those of them that only some modes read."""
 ALL_SECTIONS = ("*",)
 """Sections of a mode that reads the whole configuration."""
 
@@ -90,6 +99,7 @@ class Mode(NamedTuple):
         takes: Further flags that it reads.
         sections: Sections of the configuration that it reads, or `ALL_SECTIONS`.
         keys: Further keys that it reads, of other sections.
+        unread: Keys of its sections that it does not read, some by a pattern.
     """
 
     text: str
@@ -99,11 +109,12 @@ class Mode(NamedTuple):
     takes: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Shows what a run would read of a log, without TensorFlow."""
-    config = load_config(flags.config, overrides)
+    config = _data_settings(flags, overrides)
     from ufnrec_tf.reading.inspection.inspect_log import inspect as inspect_log
 
     inspect_log(config, flags.data, output=flags.output, arguments=argv, display=Display())
@@ -114,7 +125,7 @@ def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     for key, _ in overrides:
         if not key.startswith("data.") or key.startswith("data.planted"):
             raise _no_effect(f"--config.{key}", flags.mode)
-    config = load_config(flags.config, overrides)
+    config = _data_settings(flags, overrides)
     if not flags.data and not config.data.name:
         raise _missing_flag("data", flags.mode)
     from ufnrec_tf.reading.prepare.prepare import prepare as prepare_log
@@ -126,13 +137,14 @@ def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Trains a model; without --config and data, the demo's on the embedded data set."""
-    has_data = flags.data or any(key == "data.name" for key, _ in overrides)
+    has_data = flags.data or {"data.name", "training.warm_start"} & dict(overrides).keys()
     is_demo = not flags.config and not has_data
-    config = load_config(flags.config or (DEMO_CONFIG if is_demo else ""), overrides)
-    pick(POLICIES, config.memory.policy, key="memory.policy")
-    workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
+    settings = _run_settings(flags, overrides, flags.config or (DEMO_CONFIG if is_demo else ""))
+    config, data_path = settings.config, settings.data_path
+    check_settings(config)
+    workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(data_path, config))
     display = Display()
-    source, split = _read_and_split(config, flags.data, display)
+    source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
 
@@ -143,7 +155,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         split,
         workdir=workdir,
         seed=flags.seed,
-        data_path=flags.data,
+        data_path=data_path,
         command=argv,
         display=display,
     )
@@ -155,11 +167,12 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         raise UserError(
             f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
         )
-    config = load_config(flags.config or COMPARE_CONFIG, overrides)
+    settings = _run_settings(flags, overrides, flags.config or COMPARE_CONFIG)
+    config, data_path = settings.config, settings.data_path
     parse_arms(config.comparison.arms)
-    workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
+    workdir = flags.workdir or f"{_default_workdir(data_path, config)}_compared"
     display = Display()
-    source, split = _read_and_split(config, flags.data, display, is_shared=True)
+    source, split = _read_and_split(settings, flags, overrides, display, is_shared=True)
     from ufnrec_tf.comparison.compare import Comparison
     from ufnrec_tf.comparison.plan import (
         check_arms,
@@ -173,7 +186,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     plan = make_plan(config, source, split, workdir)
     check_arms(plan)
     chosen = chosen_run(plan) if config.comparison.run else None
-    record = comparison_record(plan, flags.data, argv)
+    record = comparison_record(plan, data_path, argv)
     enter(plan, record)
     if chosen is None:
         Comparison(plan, record, arguments=argv[1:], display=display).run()
@@ -185,7 +198,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         split,
         workdir=str(plan.run_path(arm, seed)),
         seed=seed,
-        data_path=flags.data,
+        data_path=data_path,
         command=argv,
         display=display,
     )
@@ -193,20 +206,21 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Searches for good settings, each trial in a process of its own."""
-    config = load_config(flags.config, overrides)
+    settings = _run_settings(flags, overrides, flags.config)
+    config, data_path = settings.config, settings.data_path
     from ufnrec_tf.sweep.plan import parse_space
 
     parse_space(config.sweep.space)
     display = Display()
-    source, _ = _read_and_split(config, flags.data, display, is_shared=True)
+    source, _ = _read_and_split(settings, flags, overrides, display, is_shared=True)
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
     plan = make_sweep_plan(
         config,
-        flags.workdir or f"{_default_workdir(flags, config)}_sweep",
+        flags.workdir or f"{_default_workdir(data_path, config)}_sweep",
         seed=flags.seed,
-        data_path=flags.data,
+        data_path=data_path,
         config_path=flags.config,
         overrides=overrides,
     )
@@ -298,6 +312,10 @@ MODES = {
         example="--data=events.csv --workdir=runs/mine",
         takes=("data", "config", "workdir", "seed"),
         sections=ALL_SECTIONS,
+        unread=(
+            *("export.path", "serving.*", "sweep.*", "comparison.seeds", "comparison.reference"),
+            *("comparison.run", "comparison.stop_hopeless", "comparison.resamples"),
+        ),
     ),
     "evaluate": Mode(
         "Score a trained run again. --config.evaluation.* may change the protocol.",
@@ -305,7 +323,8 @@ MODES = {
         example="--workdir=runs/mine --config.evaluation.mask=train",
         needs=("workdir",),
         takes=("data", "split"),
-        sections=("evaluation", "export"),
+        sections=("evaluation",),
+        unread=("evaluation.every", "evaluation.test_every"),
     ),
     "compare": Mode(
         "Train arms x seeds and test the differences. All results are in one report. The same "
@@ -314,6 +333,7 @@ MODES = {
         example="--config=configs/compare_demo.py --workdir=runs/compared",
         takes=("data", "config", "workdir"),
         sections=ALL_SECTIONS,
+        unread=("export.path", "serving.*", "sweep.*", "comparison.baselines"),
     ),
     "sweep": Mode(
         "Search for good settings by validation only. The test set is scored once, for the best "
@@ -322,6 +342,11 @@ MODES = {
         example="--config=configs/sweep_demo.py --workdir=runs/sweep",
         takes=("data", "config", "workdir", "seed"),
         sections=ALL_SECTIONS,
+        unread=(
+            *("export.path", "serving.*", "comparison.arms", "comparison.seeds"),
+            *("comparison.reference", "comparison.run", "comparison.stop_hopeless"),
+            *("comparison.resamples", "training.finish", "evaluation.test_every"),
+        ),
     ),
     "report": Mode(
         "Write one page about a run or a comparison. It is report.html in the work directory, and "
@@ -346,7 +371,7 @@ MODES = {
         example="--workdir=runs/mine",
         needs=("workdir",),
         takes=("data",),
-        sections=("export", "evaluation"),
+        sections=("export",),
     ),
     "serve": Mode(
         "Run a local server of a model. It answers requests by the newest exported version and has "
@@ -380,6 +405,36 @@ def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
                 raise _no_effect(f"--config.{key}", mode)
 
 
+def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
+    """Returns the flags and keys that were given and that a mode does not read, with the reason."""
+    mode = flags.mode
+    use, found = MODES[mode], {}
+    for name in FLAGS:
+        if flags[name].present > 1:
+            found[f"--{name}"] = "given more than once: the last one counts"
+        if flags[name].present and name in _OF_SOME_MODES and name not in use.needs + use.takes:
+            found[f"--{name}"] = f"--mode={mode} does not read it"
+    if flags.data and mode == "recommend" and flags.histories not in ("", TRAIN_HISTORIES):
+        found["--data"] = "--histories names the histories"
+    if flags.data and mode == "serve" and not flags.workdir:
+        found["--data"] = "only a --workdir has users to show"
+    last = dict(overrides)
+    for key, text in overrides:
+        if not _is_read(mode, key):
+            found[key] = f"--mode={mode} does not read it"
+        elif text != last[key]:
+            found[f"{key} {text}"] = f"given again as {last[key]}"
+    return found
+
+
+def _is_read(mode: str, key: str) -> bool:
+    """True if a mode reads a key, at least in some configurations."""
+    use, section = MODES[mode], key.partition(".")[0]
+    if use.sections != ALL_SECTIONS and section not in use.sections and key not in use.keys:
+        return False
+    return not any(fnmatchcase(key, pattern) for pattern in use.unread)
+
+
 def _missing_flag(name: str, mode: str) -> UserError:
     return UserError(f"--mode={mode} needs --{name} (`--help={mode}` has an example).")
 
@@ -388,29 +443,59 @@ def _no_effect(name: str, mode: str) -> UserError:
     return UserError(f"{name} has no effect with --mode={mode}. Leave it out.")
 
 
-def _default_workdir(flags: Any, config: ConfigDict) -> str:
-    return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
+def _default_workdir(data_path: str, config: ConfigDict) -> str:
+    return f"runs/{Path(data_path).stem if data_path else config.data.name}"
+
+
+def _data_settings(flags: Any, overrides: Overrides) -> ConfigDict:
+    """Returns the configuration of a mode that only reads a log."""
+    config = load_config(flags.config, overrides)
+    if flags.data:
+        Display().notes.block(prefer_given_data(config, flags.config, overrides))
+    return config
+
+
+def _run_settings(flags: Any, overrides: Overrides, path: str) -> RunSettings:
+    """Returns the settings of a run or of several, of a configuration file and the flags."""
+    config = load_config(path, overrides)
+    return run_settings(config, path, overrides, data_path=flags.data, workdir=flags.workdir)
 
 
 def _read_and_split(
-    config: ConfigDict, path: str, display: Display, *, is_shared: bool = False
+    settings: RunSettings,
+    flags: Any,
+    overrides: Overrides,
+    display: Display,
+    *,
+    is_shared: bool = False,
 ) -> tuple[Source, Split]:
     """Reads and splits the data, shows a summary, and then imports TensorFlow.
 
     Args:
-        config: The configuration.
-        path: The value of --data.
+        settings: The configuration and the path of the data.
+        flags: The flags.
+        overrides: The keys given by flags.
         display: The screen.
         is_shared: True if further processes read the data too.
     """
     if is_shared:
         from ufnrec_tf.reading.data_files import refuse_pipe
 
-        refuse_pipe(path, flag="--data", why="each run of this mode reads it again")
+        refuse_pipe(settings.data_path, flag="--data", why="each run of this mode reads it again")
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
 
-    source = load(config, path)
+    config = settings.config
+    display.notes.block(settings.lines)
+    source = load(config, settings.data_path)
+    unused = unused_settings(
+        config,
+        [key for key, _ in overrides if _is_read(flags.mode, key)],
+        log=source.interactions.reading,
+        is_compared=flags.mode == "compare",
+        varied=[text.partition("=")[0] for text in config.sweep.space] * (flags.mode == "sweep"),
+    )
+    display.notes.block(unused_line(unused))
     split = make_split(config, source.interactions)
     display.notes.block(summary_lines(summary(split)))
     import_tensorflow()

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.config import check_config, load_config, option_table
+from ufnrec_tf.config import RECORD, check_config, load_config, option_table
 from ufnrec_tf.runs.workdir import read_record
 
 CHANGEABLE = ("evaluation.", "export.")
@@ -25,12 +25,8 @@ def trained_config(
     Raises:
         UserError: If there is no such run, or a key or value may not be set.
     """
-    record = read_record(Path(workdir) / "config.json")
-    config = load_config("", [])
-    for section, values in record["config"].items():
-        for key, value in values.items():
-            if section in config and key in config[section]:
-                config[section][key] = tuple(value) if isinstance(value, list) else value
+    record = read_record(Path(workdir) / RECORD)
+    config = load_config("", [], inherited=record["config"])
     for key, _ in overrides:
         if not key.startswith(CHANGEABLE):
             raise UserError(

@@ -72,7 +72,7 @@ class Workdir:
             if label in before and before[label] != value:
                 raise UserError(
                     f"--workdir={self.path}: was trained with {label} {before[label]!r}, now "
-                    f"{value!r}. Give another --workdir, or remove this one to start again."
+                    f"{value!r}. Give another --workdir."
                 )
 
 

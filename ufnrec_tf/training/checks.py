@@ -12,10 +12,10 @@ from ufnrec_tf.data.windows import make_samples
 from ufnrec_tf.evaluation.baselines import BASELINES
 from ufnrec_tf.evaluation.metrics import metrics_from_ranks
 from ufnrec_tf.export.onnx_model import check_onnx
-from ufnrec_tf.method.policies import POLICIES, Policy
 from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.build import check_backbone
+from ufnrec_tf.training.settings_checks import check_settings
 
 
 def check_names(config: ConfigDict) -> None:
@@ -37,24 +37,7 @@ def check_names(config: ConfigDict) -> None:
         pick(known, config.training.monitor, key="training.monitor")
     if config.export.onnx:
         check_onnx(config.backbone.name)
-    policy = pick(POLICIES, config.memory.policy, key="memory.policy")
-    _check_settings(config, policy)
-
-
-def _check_settings(config: ConfigDict, policy: Policy) -> None:
-    """Checks that settings fit each other."""
-    has_teacher = policy.has_teacher or config.teacher.always
-    if config.evaluation.weights == "teacher" and not has_teacher:
-        raise UserError(
-            f"`evaluation.weights` is teacher, but policy {config.memory.policy!r} has none. "
-            "Set --config.teacher.always=true, or --config.evaluation.weights=auto."
-        )
-    if config.backbone.width % config.backbone.num_heads:
-        raise UserError(
-            "`backbone.num_heads` must divide `backbone.width`. Received: "
-            f"{config.backbone.num_heads} heads, width {config.backbone.width}. Set "
-            "--config.backbone.num_heads=1, or a width that it divides."
-        )
+    check_settings(config)
 
 
 def check_steps(config: ConfigDict, split: Split) -> None:

@@ -102,14 +102,14 @@ def _check_same(log: LargeLog, folder: Path) -> None:
         if before != value:
             raise UserError(
                 f"--workdir={folder}: was prepared with {label} {before!r}, now {value!r}. Give "
-                "another --workdir, or remove this one."
+                "another --workdir."
             )
     before, is_same = manifest.source, manifest.source.get("bytes") == log.num_bytes
     if not is_same or before.get("sha256") != log.sha256():
         raise UserError(
             f"--workdir={folder}: was prepared from {before.get('name')!r} of "
             f"{before.get('bytes'):,} bytes, sha256 {str(before.get('sha256'))[:12]}, and "
-            f"{log.path} is another log. Give another --workdir, or remove this one."
+            f"{log.path} is another log. Give another --workdir."
         )
     for entry in (manifest.items, *manifest.shards):
         path = folder / entry.file

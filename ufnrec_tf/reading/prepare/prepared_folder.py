@@ -24,7 +24,7 @@ ITEMS = "items.parquet"
 HIDDEN = ".preparing"
 """The folder inside in which the files are written."""
 _ANY_SHARD = "shard-*-of-*.parquet"
-AGAIN = "Remove the folder and run --mode=prepare again."
+AGAIN = "Prepare the log again, into another --workdir."
 
 _ROW_GROUP = 1 << 16
 
@@ -142,9 +142,12 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise UserError(
+                f"{path}: was not written by --mode=prepare: expected a folder that it has "
+                "prepared. Give another folder; this one holds other files."
+            )
         version = int(found["format_version"])
-        if found["format"] != FORMAT:
-            raise ValueError(f"format is {found['format']!r}")
         if version > FORMAT_VERSION:
             raise UserError(
                 f"{path}: format {version} is newer than this program's {FORMAT_VERSION}. Use the "

@@ -75,8 +75,15 @@ OPTIONS = {
         ),
         "titles": Option(
             "",
-            "File with a table of items: titles, categories, prices. It may be CSV, TSV, .item, "
-            "JSON lines or Parquet. Empty: the .item file beside an .inter file.",
+            "File with a table of items: titles, categories, prices. It may be CSV, TSV, text "
+            "separated by ; or |, .item, MovieLens's movies.dat or u.item, JSON lines or Parquet. "
+            "Empty: the .item file beside an .inter file.",
+        ),
+        "title_column": Option(
+            "",
+            "Name of the title column of the item table, or its number where the table has no "
+            "header. Empty: the usual names are tried (title, product_name, name, ...). none: the "
+            "titles are not read.",
         ),
         "exclude_users": Option(
             "",

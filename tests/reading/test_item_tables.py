@@ -126,9 +126,14 @@ def test_prepared_folder_keeps_all_of_it(write, tmp_path):
     assert data.item_categories.tolist() == ["", "x y", "", ""]
     assert data.item_prices is not None
     np.testing.assert_array_equal(data.item_prices, [np.nan, 2, np.nan, np.nan])
+    assert data.reading is not None and data.reading.titles is not None
+    assert data.reading.titles.lines() == ["titles: none read"]
     other = write("item,title\nc,See\n", "other.csv")
     titles = read_prepared(folder, titles_path=str(other)).item_titles
     assert titles is not None and titles.tolist() == ["", "", "", "See"]
+    data = read_prepared(folder, titles_path=str(other))
+    assert data.reading is not None and data.reading.titles is not None
+    assert data.reading.titles.lines() == ["titles: column 'title', 1 of 3 items"]
 
 
 def test_a_table_of_nothing():

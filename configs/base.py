@@ -249,7 +249,9 @@ OPTIONS = {
             "cross-entropy with calibrated positives. sampled_softmax, sampled_softmax_logq: "
             "cross-entropy over the sampled negatives, without and with a correction by which "
             "they stand for the whole catalogue. scaled_cross_entropy: the same with the "
-            "negatives' part multiplied by a factor. cross_entropy: over the whole catalogue.",
+            "negatives' part multiplied by a factor. cross_entropy: over the whole catalogue. Your "
+            "own class is path/to/file.py:ClassName (CONTRIBUTING.md explains what it has to "
+            "provide).",
         ),
         "calibration": Option(
             0.75,

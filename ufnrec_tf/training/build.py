@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from ufnrec_tf import backbones
+from ufnrec_tf import backbones, objectives
 from ufnrec_tf.backbones.base import Backbone, setting_names
 from ufnrec_tf.common.distribution import (
     ALONE,
@@ -36,7 +36,6 @@ from ufnrec_tf.method.positions import choose_capacities
 from ufnrec_tf.method.safe_flips import SafeFlips
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
-from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.objectives.base import LossSettings, Objective
 from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
 from ufnrec_tf.runs.worker_state import WorkerState
@@ -102,7 +101,7 @@ class Draws(NamedTuple):
 
 def draws_of(config: ConfigDict) -> Draws:
     """Returns the number of candidates that the configured loss and policy need."""
-    negatives, most = config.negatives.count, OBJECTIVES[config.loss.name].most_negatives
+    negatives, most = config.negatives.count, objectives.find(config.loss.name).most_negatives
     if most is None:
         return Draws(0, negatives)
     policy = POLICIES[config.memory.policy]
@@ -176,7 +175,7 @@ def make_safe_flips(
 def make_objective(config: ConfigDict, split: Split) -> Objective:
     """Returns the configured loss."""
     settings, loss = config.teacher, config.loss
-    return OBJECTIVES[loss.name](
+    return objectives.find(loss.name)(
         LossSettings(
             num_items=len(split.training_items),
             num_negatives=draws_of(config).num_negatives,

@@ -3,6 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
+from ufnrec_tf import objectives
 from ufnrec_tf.common.distribution import STRATEGIES
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
@@ -13,7 +14,6 @@ from ufnrec_tf.evaluation.baselines import BASELINES
 from ufnrec_tf.evaluation.metrics import metrics_from_ranks
 from ufnrec_tf.export.onnx_model import check_onnx
 from ufnrec_tf.method.policies import POLICIES, Policy
-from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.build import check_backbone
 
@@ -25,7 +25,7 @@ def check_names(config: ConfigDict) -> None:
         UserError: Naming the known values and the nearest.
     """
     check_backbone(config)
-    pick(OBJECTIVES, config.loss.name, key="loss.name")
+    objectives.find(config.loss.name)
     pick(STRATEGIES, config.distribution.strategy, key="distribution.strategy")
     for name in config.comparison.baselines:
         pick(BASELINES, name, key="comparison.baselines")

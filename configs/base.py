@@ -446,8 +446,9 @@ OPTIONS = {
         ),
         "monitor": Option(
             "ndcg@10",
-            "Validation metric that selects the weights and stops training. Empty: the last "
-            "weights are taken.",
+            "Validation metric that selects the weights and stops training, the largest value "
+            "being the best. Any metric of evaluation.metrics at evaluation.cutoffs. Empty: the "
+            "last weights are taken.",
         ),
         "patience": Option(
             10,
@@ -514,6 +515,17 @@ OPTIONS = {
             "Also compute the authors' metric against this many random items. 100: hr@10_uni100. "
             "0: full ranking only.",
             minimum=0,
+        ),
+        "metrics": Option(
+            ("hr", "ndcg", "mrr"),
+            "Metrics: hr, ndcg, mrr, recall, map or your own. Your own function is "
+            "path/to/file.py:name (CONTRIBUTING.md explains what it has to return). Each target "
+            "has a ranking of its own, so that recall equals hr and map equals mrr. hr@10, "
+            "ndcg@10 and mrr are always computed.",
+        ),
+        "cutoffs": Option(
+            (1, 5, 10, 20),
+            "Lengths of the lists at which metrics are computed.",
         ),
         "batch_size": Option(512, "Users that are scored at once.", minimum=1),
     },

@@ -27,6 +27,7 @@ from ufnrec_tf.data.splits import Split, seen_train_items
 from ufnrec_tf.data.user_hash import owners_of
 from ufnrec_tf.data.windows import Placement, RowOwners, Samples, make_samples, place
 from ufnrec_tf.evaluation.evaluator import RankingEvaluator, Share
+from ufnrec_tf.evaluation.metrics import ChosenMetrics, check_cutoffs, choose_metrics
 from ufnrec_tf.method.memory import FalseNegativeMemory
 from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.negatives import Sampler, make_sampler
@@ -276,6 +277,7 @@ def make_evaluator(
     config: ConfigDict, split: Split, part: str, seed: int, workers: Workers = ALONE
 ) -> RankingEvaluator:
     """Returns the evaluator of a part of the split. Each worker evaluates its own users."""
+    check_cutoffs(config.evaluation.cutoffs, split.interactions.num_items)
     share = None
     if workers.count > 1:
         owners = owners_of(split.interactions.user_ids, workers.count)
@@ -289,7 +291,17 @@ def make_evaluator(
         sampled_negatives=config.evaluation.sampled_negatives,
         seed=seed,
         share=share,
+        metrics=metrics_of(config),
     )
+
+
+def metrics_of(config: ConfigDict) -> ChosenMetrics:
+    """Returns the metrics that the configuration's `evaluation` section names.
+
+    Raises:
+        UserError: If there is no such metric, or a cutoff is none.
+    """
+    return choose_metrics(config.evaluation.metrics, config.evaluation.cutoffs)
 
 
 def _make_model(

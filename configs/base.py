@@ -76,9 +76,16 @@ OPTIONS = {
         ),
         "titles": Option(
             "",
-            "File with a table of items: titles, categories, prices. It may be CSV, TSV, .item, "
-            "JSON lines or Parquet. Empty: the .item file beside an .inter file.",
+            "File with a table of items: titles, categories, prices. It may be CSV, TSV, text "
+            "separated by ; or |, .item, MovieLens's movies.dat or u.item, JSON lines or Parquet. "
+            "Empty: the .item file beside an .inter file.",
             is_path=True,
+        ),
+        "title_column": Option(
+            "",
+            "Name of the title column of the item table, or its number where the table has no "
+            "header. Empty: the usual names are tried (title, product_name, name, ...). none: the "
+            "titles are not read.",
         ),
         "exclude_users": Option(
             "",
@@ -246,7 +253,9 @@ OPTIONS = {
             "cross-entropy with calibrated positives. sampled_softmax, sampled_softmax_logq: "
             "cross-entropy over the sampled negatives, without and with a correction by which "
             "they stand for the whole catalogue. scaled_cross_entropy: the same with the "
-            "negatives' part multiplied by a factor. cross_entropy: over the whole catalogue.",
+            "negatives' part multiplied by a factor. cross_entropy: over the whole catalogue. Your "
+            "own class is path/to/file.py:ClassName (CONTRIBUTING.md explains what it has to "
+            "provide).",
         ),
         "calibration": Option(
             0.75,
@@ -442,8 +451,9 @@ OPTIONS = {
         ),
         "monitor": Option(
             "ndcg@10",
-            "Validation metric that selects the weights and stops training. Empty: the last "
-            "weights are taken.",
+            "Validation metric that selects the weights and stops training, the largest value "
+            "being the best. Any metric of evaluation.metrics at evaluation.cutoffs. Empty: the "
+            "last weights are taken.",
         ),
         "patience": Option(
             10,
@@ -511,6 +521,18 @@ OPTIONS = {
             "Also compute the authors' metric against this many random items. 100: hr@10_uni100. "
             "0: full ranking only.",
             minimum=0,
+        ),
+        "metrics": Option(
+            ("hr", "ndcg", "mrr"),
+            "Metrics: hr, ndcg, mrr, recall, map or your own. Your own function is "
+            "path/to/file.py:name (CONTRIBUTING.md explains what it has to return). Each target "
+            "has a ranking of its own, so that recall equals hr and map equals mrr. hr@10, "
+            "ndcg@10 and mrr are always computed.",
+        ),
+        "cutoffs": Option(
+            (1, 5, 10, 20),
+            "Lengths of the lists at which metrics are computed.",
+            parts=Option(10, "A length.", minimum=1),
         ),
         "batch_size": Option(512, "Users that are scored at once.", minimum=1),
     },

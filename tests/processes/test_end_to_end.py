@@ -392,6 +392,16 @@ def test_a_file_with_titles_and_repeat_consumption(tmp_path, capfd):
     line = metric_lines("w")[-1]
     assert line["protocol"]["masked_targets"] == 40
     assert line["hr@10"] == 0.0
+    # An export gives other titles to the trained run, and they stay.
+    rows = "".join(f"m{item};Other {item}\n" for item in range(15))
+    Path("other.csv").write_text("code;product_name\n" + rows, encoding="utf-8")
+    capfd.readouterr()
+    assert run("--mode=export", "--workdir=w", "--config.data.titles=other.csv") == 0
+    assert "titles: column 'product_name', 15 of 15 items" in capfd.readouterr().out
+    exported = pd.read_parquet("w/export/2/items.parquet")
+    assert set(exported["title"]) == {f"Other {item}" for item in range(15)}
+    assert read("w/config.json")["config"]["data"]["titles"] == str(Path("other.csv").resolve())
+    assert run("--mode=evaluate", "--workdir=w", "--config.data.titles=other.csv") == 1
 
 
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "ufnrec"])

@@ -19,7 +19,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
 from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
-from ufnrec_tf.runs.trained_settings import trained_config
+from ufnrec_tf.runs.trained_settings import keep_titles, trained_config
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import parse_arms
 from ufnrec_tf.training.settings_checks import check_settings
@@ -80,6 +80,8 @@ HISTORY_KEYS = tuple(
     )
 )
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""
+TITLE_KEYS = ("data.titles", "data.title_column")
+"""Keys by which --mode=export gives titles to a run that was trained."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
 """Flags that every mode accepts."""
 _OF_SOME_MODES = ("data", "config", "workdir", "seed")
@@ -241,10 +243,13 @@ def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Publishes the SavedModel of a trained work directory as a new version."""
     with Workdir(flags.workdir, must_exist=True):
-        config, record, source = _trained_source(flags, overrides)
+        config, record, source = _trained_source(flags, overrides, further_keys=TITLE_KEYS)
         from ufnrec_tf.training.export import export_workdir
 
         export_workdir(config, record, source, flags.workdir, Display())
+        # The next export, the report and the server's page read the log with the same titles.
+        if any(key in TITLE_KEYS for key, _ in overrides):
+            keep_titles(flags.workdir, config)
 
 
 def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -366,12 +371,13 @@ MODES = {
     ),
     "export": Mode(
         "Write the SavedModel as a new version. --config.export.path names another folder than "
-        "the work directory's.",
+        "the work directory's. --config.data.titles=FILE gives the items titles.",
         export,
         example="--workdir=runs/mine",
         needs=("workdir",),
         takes=("data",),
-        sections=("export",),
+        sections=("export", "evaluation"),
+        keys=TITLE_KEYS,
     ),
     "serve": Mode(
         "Run a local server of a model. It answers requests by the newest exported version and has "
@@ -502,9 +508,11 @@ def _read_and_split(
     return source, split
 
 
-def _trained_source(flags: Any, overrides: Overrides) -> tuple[ConfigDict, dict[str, Any], Source]:
+def _trained_source(
+    flags: Any, overrides: Overrides, *, further_keys: tuple[str, ...] = ()
+) -> tuple[ConfigDict, dict[str, Any], Source]:
     """Returns configuration, record and data of a trained run, and imports TensorFlow."""
-    config, record = trained_config(flags.workdir, overrides)
+    config, record = trained_config(flags.workdir, overrides, further_keys=further_keys)
     from ufnrec_tf.reading.sources import load
 
     source = load(config, flags.data or record["data_path"])

@@ -9,6 +9,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import turn_at, write_json
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.data.splits import Split
+from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import COMMON, identity, is_done, run_record
 from ufnrec_tf.runs.workdir import Workdir
@@ -105,6 +106,7 @@ def check_arms(plan: Plan) -> None:
             "multi_worker. Take mirrored, or share its runs out: --config.comparison.run=ARM/SEED "
             "on each machine, with one --workdir."
         )
+    check_cutoffs(plan.config.evaluation.cutoffs, plan.source.interactions.num_items)
     for arm in plan.arms:
         with of_arm(arm.name):
             check_names(plan.run_config(arm.name))

@@ -22,6 +22,28 @@ class FilterStep(NamedTuple):
     after: dict[str, int]
 
 
+class TitlesRead(NamedTuple):
+    """The titles that an item table has for a log.
+
+    Attributes:
+        column: The name of the column of titles; "" where none is read.
+        known: Items of the log with a title.
+        items: Items of the log.
+        notes: What was not plain in the table, a line each.
+    """
+
+    column: str
+    known: int
+    items: int
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Returns the lines for the screen."""
+        found = f"column {plain(self.column)!r}, {self.known:,} of {self.items:,} items"
+        titles = f"titles: {found}" if self.column else "titles: none read"
+        return [titles, *map(plain, self.notes)]
+
+
 class LogDescription(NamedTuple):
     """How a log was read.
 
@@ -31,6 +53,7 @@ class LogDescription(NamedTuple):
         time_unit: The unit of the time column as text; empty if there is none.
         is_epoch: True if the times of the `Interactions` are seconds since 1970.
         steps: The filters, in order.
+        titles: The titles of the items; None without an item table.
     """
 
     format: str
@@ -38,6 +61,7 @@ class LogDescription(NamedTuple):
     time_unit: str = ""
     is_epoch: bool = False
     steps: tuple[FilterStep, ...] = ()
+    titles: TitlesRead | None = None
 
     @classmethod
     def of_times(
@@ -53,23 +77,30 @@ class LogDescription(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Returns the description as JSON holds it; `of_json` reads it."""
-        return {
+        values: dict[str, Any] = {
             "format": self.format,
             "columns": self.columns,
             "time_unit": self.time_unit,
             "is_epoch": self.is_epoch,
             "filters": [step._asdict() for step in self.steps],
         }
+        if self.titles is not None:
+            values["titles"] = {**self.titles._asdict(), "notes": list(self.titles.notes)}
+        return values
 
 
 def of_json(values: dict[str, Any]) -> LogDescription:
     """Returns the description that `as_json` wrote; keys that are missing have defaults."""
+    titles = values.get("titles")
+    if titles is not None:
+        titles = TitlesRead(**{**titles, "notes": tuple(titles["notes"])})
     return LogDescription(
         format=values.get("format", ""),
         columns=dict(values.get("columns", {})),
         time_unit=values.get("time_unit", ""),
         is_epoch=values.get("is_epoch", False),
         steps=tuple(FilterStep(**step) for step in values.get("filters", [])),
+        titles=titles,
     )
 
 
@@ -98,9 +129,14 @@ def reading_lines(reading: dict[str, Any]) -> list[str]:
         if role != "rating" or any(step["name"] == "min_rating" for step in reading["filters"])
     ]
     shown = f"columns: {', '.join(parts)}" if parts else "no columns: events in the file's order"
-    return [f"         read as {reading['format']}; {shown}"] + [
-        f"filter   {step['words']}: {change_text(step['before'], step['after'])}"
-        for step in reading["filters"]
+    titles = of_json(reading).titles
+    return [
+        f"         read as {reading['format']}; {shown}",
+        *(f"         {line}" for line in (titles.lines() if titles else ())),
+        *(
+            f"filter   {step['words']}: {change_text(step['before'], step['after'])}"
+            for step in reading["filters"]
+        ),
     ]
 
 

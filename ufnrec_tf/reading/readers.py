@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.data.events import EventBatch, collect
@@ -18,7 +19,7 @@ from ufnrec_tf.data.interactions import REPEATS, Interactions, build_interaction
 from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.data.times import AUTO, BatchTimes
-from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.columns import IGNORED, Columns
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
@@ -47,6 +48,7 @@ class LogSettings(NamedTuple):
             takes the .item beside a .inter if there is one.
         time_unit: Of times that are numbers, a key of `TIME_UNITS`; "auto": see `times`.
         filters: The filters that reduce the log.
+        title_column: The title column of the item table; see `item_tables.read_item_table`.
     """
 
     format: str = "auto"
@@ -55,6 +57,7 @@ class LogSettings(NamedTuple):
     titles_path: FileOrFrame = ""
     time_unit: str = AUTO
     filters: Filters = Filters()
+    title_column: str = ""
 
 
 AS_IT_IS = LogSettings()
@@ -185,7 +188,7 @@ def read_log(
     events = collect(_shown(log))
     events = events._replace(times=times.seconds(events.times, dates=log.dates))
     reading = LogDescription.of_times(log.format, log.chosen, times.unit)
-    items = item_table_of(source, settings.titles_path, log.format, set(events.item_ids))
+    items = item_table_of(source, settings, reading, set(events.item_ids))
     return Log(events, reading, log.sha256, name, items, log.names)
 
 
@@ -198,25 +201,45 @@ def _shown(log: RawLog) -> Iterator[EventBatch]:
 
 
 def item_table_of(
-    source: FileOrFrame, titles_path: FileOrFrame, format: str, item_ids: set[str]
+    source: FileOrFrame, settings: LogSettings, reading: LogDescription, item_ids: set[str]
 ) -> ItemTable | None:
     """Returns the table of a log's items, or None if there is none.
 
     Args:
-        source: The log.
-        titles_path: The table that the user named, or "": the .item beside a .inter.
-        format: Form of the log.
+        source: The log. Beside a .inter, the .item is the table if the user names none.
+        settings: `titles_path` and `title_column` are read.
+        reading: How the log was read: its form, and the name of its item column.
         item_ids: Raw ids of the log.
 
     Raises:
-        UserError: If the table cannot be read, or is of other items.
+        UserError: If the table cannot be read, or is of other items; if there is none and a title
+            column is named.
     """
-    if isinstance(titles_path, pd.DataFrame) or titles_path:
-        return read_item_table(titles_path, item_ids=item_ids)
-    if format != "inter" or isinstance(source, pd.DataFrame):
-        return None
-    beside = Path(source).with_suffix(".item")
-    return read_item_table(beside) if beside.is_file() else None
+    path, title_column = settings.titles_path, settings.title_column
+    if isinstance(path, pd.DataFrame) or path:
+        item_column = reading.columns.get("item", "")
+        return read_item_table(
+            path, item_ids=item_ids, item_column=item_column, title_column=title_column
+        )
+    if reading.format == "inter" and not isinstance(source, pd.DataFrame):
+        beside = Path(source).with_suffix(".item")
+        if beside.is_file():
+            return read_item_table(beside, title_column=title_column)
+    check_title_column(title_column)
+    return None
+
+
+def check_title_column(title_column: str) -> None:
+    """Refuses a named title column where there is no item table.
+
+    Raises:
+        UserError: If one is named.
+    """
+    if title_column not in ("", IGNORED):
+        raise UserError(
+            f"--config.data.title_column={title_column} has no effect without an item table. Give "
+            "the table as --config.data.titles=FILE, or leave it out."
+        )
 
 
 def read_interactions(
@@ -228,6 +251,7 @@ def read_interactions(
     titles_path: FileOrFrame = "",
     time_unit: str = AUTO,
     filters: Filters = AS_IT_IS.filters,
+    title_column: str = "",
 ) -> Interactions:
     """Reads a log, a file or a DataFrame; see `LogSettings` for the arguments.
 
@@ -235,7 +259,7 @@ def read_interactions(
         UserError: For anything wrong with the file or the settings, naming file and line.
     """
     pick({name: name for name in REPEATS}, repeats, key="data.repeats")
-    settings = LogSettings(format, columns, repeats, titles_path, time_unit, filters)
+    settings = LogSettings(format, columns, repeats, titles_path, time_unit, filters, title_column)
     log = read_log(source, settings)
     return interactions_of(log, filters, repeats=repeats)
 

@@ -22,7 +22,13 @@ from ufnrec_tf.reading.prepare.prepared_folder import (
 )
 from ufnrec_tf.reading.published.cache import DownloadOptions, obtain
 from ufnrec_tf.reading.published.datasets import find_dataset
-from ufnrec_tf.reading.readers import Log, LogSettings, interactions_of, read_log
+from ufnrec_tf.reading.readers import (
+    Log,
+    LogSettings,
+    check_title_column,
+    interactions_of,
+    read_log,
+)
 
 PLANTED = "planted"
 MOST_TIMES = 5_000_000
@@ -70,7 +76,8 @@ def load(
     is_given = _is_given(config, path)
     data = config.data
     if data.name == PLANTED:
-        for key, value in filters_of(config)._asdict().items():
+        given = {**filters_of(config)._asdict(), "titles": data.titles}
+        for key, value in {**given, "title_column": data.title_column}.items():
             if value:
                 raise UserError(
                     f"--config.data.{key}={value} has no effect on the planted log. Leave it out."
@@ -162,7 +169,13 @@ def settings_of(config: ConfigDict) -> LogSettings:
     names = (data.user_column, data.item_column, data.time_column, data.rating_column)
     columns = Columns(*names, data.separator)
     return LogSettings(
-        data.format, columns, data.repeats, data.titles, data.time_unit, filters_of(config)
+        data.format,
+        columns,
+        data.repeats,
+        data.titles,
+        data.time_unit,
+        filters_of(config),
+        data.title_column,
     )
 
 
@@ -207,7 +220,14 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
     # Times of 50 million events are 400 MB, which only dates need; of a few they say what leaks.
     is_small = manifest.counts["events"] <= MOST_TIMES
     with_times = is_small or config.split.name == "temporal"
-    return read_prepared(folder, with_times=with_times, titles_path=data.titles)
+    if not data.titles:
+        check_title_column(data.title_column)
+    return read_prepared(
+        folder,
+        with_times=with_times,
+        titles_path=data.titles,
+        title_column=data.title_column,
+    )
 
 
 def large_log(config: ConfigDict, path: str) -> tuple[str, LogSettings]:

@@ -12,7 +12,7 @@ from ufnrec_tf.common.files import is_in_use, read_json, reading, write_text
 from ufnrec_tf.report.charts import Chart, write_pictures
 from ufnrec_tf.report.comparison_page import page as comparison_page
 from ufnrec_tf.report.run_charts import data_charts, training_charts
-from ufnrec_tf.report.run_facts import DataFacts, RunFacts, read_arms, read_data
+from ufnrec_tf.report.run_facts import DataFacts, RunFacts, read_arms, read_data, with_titles
 from ufnrec_tf.report.run_numbers import score
 from ufnrec_tf.report.run_page import page as run_page
 
@@ -47,7 +47,8 @@ def report(
             _report_comparison(path, display)
             return
         facts_of_data, why = _data_of(config, record, data)
-        facts = RunFacts(path, config, record, read_arms(path), facts_of_data, why, is_running)
+        arms = with_titles(read_arms(path), facts_of_data.item_names if facts_of_data else {})
+        facts = RunFacts(path, config, record, arms, facts_of_data, why, is_running)
         training: list[Chart] = list(training_charts(facts))
         of_data: list[Chart] = list(data_charts(facts_of_data))
         pictures = write_pictures(path / PLOTS, [*training, *of_data])

@@ -17,13 +17,13 @@ from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.summary import leakage, leaks
 from ufnrec_tf.evaluation.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
 from ufnrec_tf.evaluation.list_quality import beyond_accuracy
-from ufnrec_tf.evaluation.metrics import metrics_from_ranks
+from ufnrec_tf.evaluation.metrics import COMPARED, metrics_from_ranks
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.state import TRAIN_TIMES
 from ufnrec_tf.runs.workdir import RANKS_FILES
 from ufnrec_tf.training.arms import label_of, parse_arms
-from ufnrec_tf.training.build import Experiment
+from ufnrec_tf.training.build import Experiment, metrics_of
 from ufnrec_tf.training.export import EXPORT_FOLDER, export
 from ufnrec_tf.training.findings import judge
 from ufnrec_tf.training.loop import TrainingLoop
@@ -118,6 +118,9 @@ def finish(
         **_lists(config, split, lists),
         **({"warm_start": progress.warm_start} if progress.warm_start else {}),
     }
+    compared = metrics_of(config).compared(config.training.monitor)
+    if compared != COMPARED:
+        result["compared"] = compared
     give_back()  # what the baselines took
     for part, score in scores.items():
         _write_ranks(path / RANKS_FILES[part], split, part, score.ranks)
@@ -169,7 +172,8 @@ def _table(
     for name in config.comparison.baselines:
         model = pick(BASELINES, name, key="comparison.baselines")().fit(split)
         ranks = baseline_ranks(model, split, "test", mask=config.evaluation.mask)
-        rows.append({"label": BASELINE_LABELS.get(name, name), **metrics_from_ranks(ranks)})
+        scores = metrics_from_ranks(ranks, chosen=metrics_of(config))
+        rows.append({"label": BASELINE_LABELS.get(name, name), **scores})
     for arm in parse_arms(config.comparison.arms):
         arm_result = read_json(path / "baselines" / arm.name / "result.json")
         is_policy = current_value("memory.policy", arm.name) in POLICIES

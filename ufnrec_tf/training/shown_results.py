@@ -17,9 +17,10 @@ def show_finished(path: Path, display: Display) -> None:
     result = read_json(path / "result.json")
     protocol = result["protocol"]
     display.heading(f"Test, full ranking, {target_rule_text(result)}")
+    names = result.get("compared", COMPARED)
     display.table(
-        ["", *(name.upper() for name in COMPARED)],
-        [[row["label"], *(f"{row[name]:.4f}" for name in COMPARED)] for row in result["table"]],
+        ["", *(name.upper() for name in names)],
+        [[row["label"], *(_cell(row.get(name)) for name in names)] for row in result["table"]],
     )
     display.block(
         [
@@ -41,9 +42,15 @@ def show_finished(path: Path, display: Display) -> None:
     _show_next(path, display)
 
 
+def _cell(value: float | None) -> str:
+    """Returns a metric; blank for a baseline that was trained before the metric was asked for."""
+    return "" if value is None else f"{value:.4f}"
+
+
 def _show_ceiling(result: dict[str, Any], display: Display) -> None:
     if result["ceiling"]:
-        values = ", ".join(f"{name.upper()} {result['ceiling'][name]:.4f}" for name in COMPARED)
+        names = [name for name in result.get("compared", COMPARED) if name in result["ceiling"]]
+        values = ", ".join(f"{name.upper()} {result['ceiling'][name]:.4f}" for name in names)
         display.line(f"  ceiling, by the true probabilities: {values}")
 
 

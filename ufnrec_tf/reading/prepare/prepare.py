@@ -153,10 +153,14 @@ def _write_folder(log: LargeLog, hidden: Path, display: Display) -> Manifest:
     finally:
         bar.close(len(shards))
     raw_ids = np.array(item_ids, dtype=object)
-    items = items_of(raw_ids, counts[1:], log.item_table(item_ids))
+    table = log.item_table(item_ids)
+    items = items_of(raw_ids, counts[1:], table)
+    reading = log.reading
+    if table is not None:
+        reading = reading._replace(titles=table.titles_read(items.titles))
     return make_manifest(
         source=source,
-        settings={"asked": log.asked, "repeats": log.settings.repeats, **log.found},
+        settings={"asked": log.asked, "repeats": log.settings.repeats, **reading.as_json()},
         has_times=has_times,
         num_items=len(item_ids),
         items=write_items(hidden / ITEMS, items),

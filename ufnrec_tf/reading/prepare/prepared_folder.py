@@ -15,6 +15,7 @@ from ufnrec_tf.common.files import write_error, write_json
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.items import Items, ItemTable, items_of, with_padding
 from ufnrec_tf.data.log_description import checked_settings, of_json
+from ufnrec_tf.reading.columns import IGNORED
 from ufnrec_tf.reading.item_tables import read_item_table
 
 FORMAT = "ufnrec-tf prepared"
@@ -307,7 +308,9 @@ def _content_hash(ids: np.ndarray, *arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "") -> Interactions:
+def read_prepared(
+    folder: Path, *, with_times: bool = True, titles_path: str = "", title_column: str = ""
+) -> Interactions:
     """Returns the interactions of a prepared folder.
 
     Internal item ids are those that reading the log itself gives. Users come shard by shard, in a
@@ -318,15 +321,28 @@ def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "
         folder: The folder that --mode=prepare made.
         with_times: True to read times, 8 bytes an event, which splits by date need.
         titles_path: Another item table than what was there then; see `read_item_table`.
+        title_column: The title column of that table; "none" leaves out the titles of the folder.
 
     Raises:
         UserError: If the folder is not whole, or a file of it not as it was written.
     """
     manifest = read_manifest(folder)
-    catalogue = read_items(folder, manifest.items)
+    catalogue, reading = read_items(folder, manifest.items), of_json(manifest.settings)
     if titles_path:
-        table = read_item_table(titles_path, item_ids=set(catalogue.ids)) or ItemTable()
+        table = (
+            read_item_table(
+                titles_path,
+                item_ids=set(catalogue.ids),
+                item_column=reading.columns.get("item", ""),
+                title_column=title_column,
+            )
+            or ItemTable()
+        )
         catalogue = items_of(catalogue.ids, catalogue.counts, table)
+        reading = reading._replace(titles=table.titles_read(catalogue.titles))
+    elif title_column == IGNORED:
+        catalogue = catalogue._replace(titles=None)
+        reading = reading._replace(titles=None)
     counts = manifest.counts
     has_times = with_times and manifest.has_times
     items = np.empty(counts["events"], np.int32)
@@ -356,7 +372,7 @@ def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "
         item_titles=_padded(catalogue.titles),
         item_categories=_padded(catalogue.categories),
         item_prices=_padded(catalogue.prices, np.nan),
-        reading=of_json(manifest.settings),
+        reading=reading,
     )
 
 

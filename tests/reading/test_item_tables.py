@@ -304,7 +304,7 @@ def test_title_column(write):
         ("1", "1::F::1::10::48067\n", ("no item and title columns",)),
         ("1", "item_id,title\n1,Hello, World\n", ("line 2: 3 field(s) where the header has 2",)),
         ("1", "[1, 2]", ("no JSON array of objects",)),
-        ("1", "item_id,title\n1,A\n".encode("utf-16"), ("is not UTF-8 text",)),
+        ("1", "item_id,title\n1,A\n".encode("utf-16"), ("encoded in UTF-16",)),
     ],
 )
 def test_tables_that_are_refused(write, log_id, table, parts):

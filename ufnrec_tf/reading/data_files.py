@@ -75,6 +75,16 @@ class DataFile(os.PathLike[str]):
         except OSError as error:
             raise read_error(self.name, error, flag=self.flag) from None
 
+    @property
+    def is_empty(self) -> bool:
+        """True if the content has no byte.
+
+        Raises:
+            UserError: If the file is damaged.
+        """
+        with self.opened() as content:
+            return not content.read(1)
+
     @cached_property
     def text_size(self) -> int:
         """The bytes of the content, estimated from its beginning where it is compressed.

@@ -37,7 +37,6 @@ class TextLog:
         is_part: True of one of several files, which may be without an event.
 
     Attributes:
-        size: Bytes of the file.
         format: The form, known once the first batch was taken.
         chosen: Role -> name of the column that is read, known then too.
         names: The names of all columns, known then too.
@@ -55,7 +54,6 @@ class TextLog:
         times: TimeTexts | None = None,
         is_part: bool = False,
     ) -> None:
-        self.size = blocks.size
         self.format = format
         self.chosen: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
@@ -66,6 +64,11 @@ class TextLog:
         self._columns = columns
         self._is_streamed = is_streamed
         self._forms = forms
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text, estimated where the file is compressed."""
+        return self._blocks.size
 
     @property
     def dates(self) -> TimeUnit | None:

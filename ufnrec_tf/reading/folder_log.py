@@ -29,7 +29,7 @@ class FolderLog:
 
     Attributes:
         format: See `TextLog`.
-        size: Bytes of the text of all files.
+        size: Bytes of the text of all files, estimated by the first where they are compressed.
         num_bytes: Bytes of all files on the disk.
         done: How much of `size` has been read.
         chosen: Role -> name of the column that is read, known once the first batch was taken.
@@ -39,10 +39,11 @@ class FolderLog:
     def __init__(
         self, parts: list[Part], *, format: str, columns: Columns, is_streamed: bool = False
     ) -> None:
-        self._parts = [part for part in parts if part.file.text_size]
+        self._parts = [part for part in parts if not part.file.is_empty]
         self.format = format
-        self.size = sum(part.file.text_size for part in self._parts)
         self.num_bytes = sum(part.file.size for part in parts)
+        first = self._parts[0].file if self._parts else parts[0].file
+        self.size = self.num_bytes * first.text_size // max(first.size, 1)
         self.done = 0
         self.chosen: dict[str, str] = {}
         self.names: tuple[str, ...] = ()

@@ -134,7 +134,6 @@ class TextBlocks:
 
     Attributes:
         name: The path.
-        size: Bytes of the text, estimated where the file is compressed.
         num_bytes: Bytes of the text read so far.
         unit: What the numbers of lines count; see `TextFile`. Known once a block was taken.
 
@@ -146,11 +145,16 @@ class TextBlocks:
         self, path: str | os.PathLike[str], *, flag: str = "--data", is_utf8: bool = True
     ) -> None:
         self._file = path if isinstance(path, DataFile) else DataFile(path, flag=flag)
-        self.name, self.size = self._file.name, self._file.text_size
+        self.name = self._file.name
         self.num_bytes = 0
         self.unit = "line"
         self._flag, self._is_utf8 = flag, is_utf8
         self._digest = hashlib.sha256()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text, estimated where the file is compressed."""
+        return self._file.text_size
 
     @property
     def sha256(self) -> str:

@@ -57,10 +57,9 @@ class LargeLog:
         self._log = open_log(self._file, settings, is_streamed=True)
         self._events = EventStream(self._log, settings, source=Path(path).name)
         self.size = self._log.size
-        log = self._log
-        self.num_bytes = (
-            log.num_bytes if isinstance(log, ParquetLog | FolderLog) else self._file.size
-        )
+        self.num_bytes = self._file.size
+        if isinstance(self._log, ParquetLog | FolderLog):
+            self.num_bytes = self._log.num_bytes
 
     def __iter__(self) -> Iterator[EventBatch]:
         """Yields the batches; see `EventStream`."""

@@ -124,7 +124,8 @@ def train(
     workdir = path_text(workdir, "workdir")
     seed = whole_number(seed, "seed", minimum=0, maximum=2**32 - 1)
     display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
-    config_path = "" if config is None or config == "" else path_text(config, "config")
+    is_default = config is None or (isinstance(config, str) and not config)
+    config_path = "" if is_default else path_text(config, "config")
     overrides = _overrides(settings)
     found = run_settings(
         load_config(config_path, overrides),
@@ -273,7 +274,7 @@ class Run:
         Raises:
             UserError: If the data differ from the run's, or a setting may not be changed.
         """
-        if part not in EVALUATION_PARTS:
+        if not isinstance(part, str) or part not in EVALUATION_PARTS:
             raise UserError(
                 f"`part` must be one of {', '.join(EVALUATION_PARTS)}. Received: {shown(part)}."
             )
@@ -339,8 +340,8 @@ def _read_source(
 
 def _data_path(data: Data) -> str:
     """Returns a path as text; "" for a table, and where a setting names the data."""
-    is_path = isinstance(data, str | os.PathLike) and data != ""
-    return path_text(data, "data") if is_path else ""
+    is_given = isinstance(data, os.PathLike) or (isinstance(data, str) and data)
+    return path_text(data, "data") if is_given else ""
 
 
 def _item_table(items: Any) -> Any:

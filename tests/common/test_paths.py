@@ -52,6 +52,13 @@ def test_users_without_a_home(home, monkeypatch):
     assert expanded("~nobody_such/x") == "~nobody_such/x"  # there it is a folder's name
 
 
+def test_a_name_that_no_file_can_have(capsys):
+    with pytest.raises(UserError, match=r"^/é/aaa.*\.\.\.: has a name of more than 255 bytes"):
+        expanded("/é/" + 256 * "a")
+    assert run("--mode=inspect", f"--data={300 * 'a'}") == 1
+    assert "error: aaa" in capsys.readouterr().err
+
+
 def test_flags_that_are_paths(home):
     flags, _ = _parse(["main.py", *(f"--{name}=~/{name}.x" for name in PATHS)])
     assert {name: getattr(flags, name) for name in PATHS} == {n: f"{home}/{n}.x" for n in PATHS}

@@ -29,10 +29,9 @@ def frame(**columns) -> pd.DataFrame:
 
 def arrow(values, kind) -> pd.Series:
     """A Series whose values lie in Arrow, as `dtype_backend="pyarrow"` gives them."""
-    values = pa.array(values)
-    return pd.Series(
-        values.cast(kind) if not pa.types.is_nested(kind) else values, dtype=pd.ArrowDtype(kind)
-    )
+    is_nested = pa.types.is_nested(kind)
+    made = pa.array(values, kind) if is_nested else pa.array(values).cast(kind)
+    return pd.Series(made, dtype=pd.ArrowDtype(kind))
 
 
 # ---- Types of columns
@@ -108,6 +107,7 @@ def test_ids_of_any_type(values, ids):
     ("values", "part"),
     [
         (arrow([[1], [2], [3]], pa.list_(pa.int64())), "a collection"),
+        (arrow([["a"]] * 3, pa.list_(pa.string_view())), "a collection"),
         (arrow([{"a": 1}] * 3, pa.struct([("a", pa.int64())])), "a collection"),
         (arrow([b"1", b"2", b"3"], pa.binary()), "bytes"),
         ([(1, 2), (3, 4), (5, 6)], "frame.explode('item')"),

@@ -21,7 +21,7 @@ def whole_number(value: Any, name: str, *, minimum: int, maximum: int | None = N
         raise error
     try:
         number = operator.index(value)
-    except TypeError:
+    except (TypeError, AttributeError):  # TensorFlow's texts raise the latter
         if not getattr(value, "is_integer", bool)():
             raise error from None
         number = int(value)

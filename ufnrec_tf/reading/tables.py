@@ -102,8 +102,12 @@ def plain_column(column: pd.Series) -> pd.Series:
     Objects stand for themselves, not as categories.
     """
     if isinstance(column.dtype, pd.ArrowDtype):
-        values = pa.chunked_array(pa.array(column.array)).to_pandas(date_as_object=False)
-        return values.set_axis(column.index)
+        values = pa.chunked_array(pa.array(column.array))
+        try:
+            plain = values.to_pandas(date_as_object=False)
+        except pa.ArrowNotImplementedError:  # such as for lists of polars' texts
+            plain = pd.Series(values.to_pylist(), dtype=object)
+        return plain.set_axis(column.index)
     if isinstance(column.dtype, pd.SparseDtype):
         return pd.Series(np.asarray(column.array), index=column.index)
     if isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.categories.dtype == object:

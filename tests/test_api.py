@@ -169,3 +169,14 @@ def test_training_again_opens_the_run_in_any_thread(run, capsys):
     thread.join()
     assert found[0].metrics == run.metrics
     assert "This run is done" in capsys.readouterr().out
+
+
+def test_items_that_would_not_be_read_are_refused():
+    data = ufn.read(events(), settings={"data.time_column": "ordered"})
+    with pytest.raises(ufn.UserError, match="`items` has no effect on Interactions"):
+        ufn.read(data, items=items())
+    with pytest.raises(ufn.UserError, match="`items` has no effect on the planted log"):
+        ufn.read("", items=items(), settings={"data.name": "planted"})
+    for key, value in {"titles": "x.csv", "title_column": "name"}.items():
+        with pytest.raises(ufn.UserError, match=rf"data\.{key}={value} has no effect on the plan"):
+            ufn.read("", settings={"data.name": "planted", f"data.{key}": value})

@@ -243,6 +243,10 @@ def load_export(path: str | Path) -> "Recommender":
 
 def _read_source(config: Any, data: Data, items: pd.DataFrame | None = None) -> Source:
     if isinstance(data, Interactions):
+        if items is not None:
+            raise UserError(
+                "`items` has no effect on Interactions, which have their titles. Give it to read()."
+            )
         return Source(data, None)
     return load(config, str(data) if isinstance(data, Path) else data, items=items)
 

@@ -131,6 +131,9 @@ def test_prepared_folder_keeps_all_of_it(write, tmp_path):
     other = write("item,title\nc,See\n", "other.csv")
     titles = read_prepared(folder, titles_path=str(other)).item_titles
     assert titles is not None and titles.tolist() == ["", "", "", "See"]
+    frame = pd.DataFrame({"item": ["a"], "name": ["A"]})
+    data = read_prepared(folder, titles_path=frame)
+    assert data.item_titles is not None and data.item_titles.tolist() == ["", "", "A", ""]
     data = read_prepared(folder, titles_path=str(other))
     assert data.reading is not None and data.reading.titles is not None
     assert data.reading.titles.lines() == ["titles: column 'title', 1 of 3 items"]
@@ -257,6 +260,15 @@ def test_movielens_files_without_a_header(write, text, name, encoding):
 )
 def test_further_tables(write, content, expected):
     assert described(write, content)[0] == expected
+
+
+def test_genres_of_ml_100k(write):
+    flags = "|".join("1" if place in (1, 5) else "0" for place in range(19))
+    table = f"1|One|01-Jan-1995||http://x|{flags}\n2|Two|||y|{'|'.join('0' * 19)}\n"
+    data = read_interactions(write(LOG), titles_path=write(table, "u.item"))
+    assert data.item_titles is not None and data.item_titles.tolist() == ["", "One", "Two"]
+    assert data.item_categories is not None
+    assert data.item_categories.tolist() == ["", "Action|Comedy", ""]
 
 
 def test_the_column_of_ids_that_the_log_names(write):

@@ -197,6 +197,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     parse_space(config.sweep.space)
     display = Display()
     source, _ = _read_and_split(config, flags.data, display)
+    from ufnrec_tf.evaluation.metrics import check_cutoffs
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
@@ -209,6 +210,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         overrides=overrides,
     )
     check_choices(plan)
+    check_cutoffs(config.evaluation.cutoffs, source.interactions.num_items)
     with Workdir(plan.path):
         Sweep(plan, enter(plan, source, argv), display=display).run()
 

@@ -34,6 +34,12 @@ from ufnrec_tf.reading.text_files import TextFile, load_text
 _FLAG = "--config.data.titles"
 _FIRST_ROWS = 1000
 """Rows that are looked at before the columns are chosen; the keys of JSON lines are columns."""
+GENRES_100K = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance"),
+    *("Sci-Fi", "Thriller", "War", "Western"),
+)
+"""The fields of MovieLens's u.item after the fifth, one a genre; source: the README of ml-100k."""
 _SEPARATORS = ("\t", ",", ";", "|")
 _PRICE = re.compile(r"\s*[^\d\s.,+-]{0,4}\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*[^\d\s.,-]{0,4}\s*")
 
@@ -333,7 +339,7 @@ def _is_row(file: TextFile, table: Table, item_ids: set[str]) -> bool:
 
 
 def _columns_without_header(file: TextFile, table: Table, title_column: str) -> ItemColumns:
-    """Returns the columns of a text without a header: id, title; of movies.dat also genres.
+    """Returns the columns of a text without a header: id, title; of MovieLens also genres.
 
     Raises:
         UserError: If there is no column `title_column`.
@@ -341,8 +347,7 @@ def _columns_without_header(file: TextFile, table: Table, title_column: str) -> 
     title: int | None = 1
     if title_column:
         title = item_columns(file, table.names, title_column).title
-    is_movies = table.separator == "::" and len(table.names) == 3
-    return ItemColumns(0, title, 2 if is_movies else None, None)
+    return ItemColumns(0, title, _place_of_genres(table), None)
 
 
 def _fitting_rows(
@@ -351,8 +356,8 @@ def _fitting_rows(
     """Yields the fields of each row, none shifted and none missing of those that are read."""
     num_names = len(table.names)
     for line, row in lines:
-        if len(row) > num_names and table.separator == "::" and num_names == 3:
-            row = [row[0], "::".join(row[1:-1]), row[-1]]  # a title with colons
+        if not table.has_header:
+            row = _movie_row(row, table)
         if len(row) < width or any(field.strip() for field in row[num_names:]):
             remedy = " put a field that holds a separator in double quotes, or" * table.is_quoted
             raise file.error(
@@ -361,6 +366,26 @@ def _fitting_rows(
                 line=line,
             )
         yield row
+
+
+def _movie_row(row: list[str], table: Table) -> list[str]:
+    """Returns a row of movies.dat with the colons of its title, of u.item with its genres.
+
+    The genres of u.item take the place of the first of its flags.
+    """
+    place = _place_of_genres(table)
+    if place == 2 and len(row) > 3:
+        return [row[0], "::".join(row[1:-1]), row[-1]]
+    if place == 5:
+        flags = zip(GENRES_100K, row[5:], strict=False)
+        row = [*row[:5], "|".join(genre for genre, flag in flags if flag == "1"), *row[6:]]
+    return row
+
+
+def _place_of_genres(table: Table) -> int | None:
+    """Returns the column of genres of a text without a header; None if it is not MovieLens's."""
+    layout = (table.separator, len(table.names))
+    return {("::", 3): 2, ("|", 5 + len(GENRES_100K)): 5}.get(layout)
 
 
 def _parquet(path: str | os.PathLike[str], title_column: str) -> _Table:

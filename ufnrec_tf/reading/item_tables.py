@@ -1,5 +1,6 @@
 """Item tables, which describe the items of a log: titles, categories and prices."""
 
+import ast
 import json
 import os
 import re
@@ -90,7 +91,7 @@ def read_item_table(
     kept, missed = _kept_rows(chain(first, table.rows), columns, item_ids)
     if item_ids is not None and not kept:
         raise _no_items_error(table, columns, missed, item_ids)
-    return _item_table(table, columns, kept, missed, item_ids)
+    return _item_table(table, columns, kept, missed, item_ids, title_column)
 
 
 _Facts = tuple[Any, Any, Any]
@@ -153,6 +154,7 @@ def _item_table(
     kept: dict[str, _Facts],
     missed: list[str],
     item_ids: set[str] | None,
+    title_column: str,
 ) -> ItemTable:
     """Returns the table of the kept rows, with notes on what was not plain."""
     prices = {item: price_of(row[2]) for item, row in kept.items()}
@@ -174,20 +176,22 @@ def _item_table(
         else {item: price for item, price in prices.items() if np.isfinite(price)},
         title_column="" if columns.title is None else table.names[columns.title],
         notes=(
-            *_notes(table, columns, known),
+            *_notes(table, columns, known, is_guessed=not title_column),
             *_mismatch_notes(table, kept, missed, item_ids or set()),
         ),
     )
 
 
-def _notes(table: "_Table", columns: ItemColumns, titles: list[str]) -> Iterator[str]:
+def _notes(
+    table: "_Table", columns: ItemColumns, titles: list[str], *, is_guessed: bool
+) -> Iterator[str]:
     """Yields what the screen says beside the number of titles."""
     name, names = table.file.name, table.names
     if table.columns is not None:
         yield f"{name}: no header; ids from column 1"
     elif columns.item is not None and columns.item not in id_columns(names):
         yield f"{name}: ids from column {names[columns.item]!r}"
-    if columns.title is not None and table.columns is None:
+    if is_guessed and columns.title is not None and table.columns is None:
         others = [names[index] for index in title_columns(names) if index != columns.title]
         if others:
             shown = shown_names(others[:5])
@@ -269,11 +273,13 @@ def _open(
     line, header = file.first_line()
     if header.lstrip().startswith("["):
         return _json_array(file)
-    if looks_like_json(header):
+    is_literal = header.lstrip().startswith("{'")
+    if looks_like_json(header) or is_literal:
         texts = file.data.decode().split("\n")
-        start = islice(objects(file, texts), _FIRST_ROWS)
+        read = _literals if is_literal else objects
+        start = islice(read(file, texts), _FIRST_ROWS)
         names = list(dict.fromkeys(key for _, row in start for key in row))
-        found = ([row.get(name) for name in names] for _, row in objects(file, texts))
+        found = ([row.get(name) for name in names] for _, row in read(file, texts))
         return _Table(file, None, names, found)
     table = _layout(file, item_ids or set())
     lines = rows(file, table)
@@ -285,6 +291,28 @@ def _open(
         columns = _columns_without_header(file, table, title_column)
         width = columns.width
     return _Table(file, line, table.names, _fitting_rows(file, lines, width, table), columns)
+
+
+def _literals(file: TextFile, texts: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields each object, written as Python does ({'asin': ...}), and its line.
+
+    Raises:
+        UserError: If a line is no such object.
+    """
+    for line, text in enumerate(texts, start=1):
+        if not text.strip():
+            continue
+        try:
+            row = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            row = None
+        if not isinstance(row, dict):
+            raise file.error(
+                "no object such as {'asin': 'i1', 'title': '...'}, as the lines before: mend or "
+                "delete the line.",
+                line=line,
+            )
+        yield line, {str(key): value for key, value in row.items()}
 
 
 def _json_array(file: TextFile) -> _Table:

@@ -237,7 +237,7 @@ WRONG = {
     "`data` must be a table": lambda: api.read(LOG["sku"]),
     "no data. Give data=FILE": lambda: api.read(None),
     "`items` must be a table": lambda: api.read(LOG, items=3),
-    "`items` has no effect: `data` are Inter": lambda: api.read(api.read(LOG), items=items()),
+    "`items` has no effect on Interactions": lambda: api.read(api.read(LOG), items=items()),
     "both name the items": lambda: api.read(LOG, items=items(), settings={"data.titles": "x"}),
     "`settings` must be a dict": lambda: api.read(LOG, settings="data.k_core=3"),
     'settings["data"] is a section': lambda: api.read(LOG, settings={"data": {"k_core": 3}}),
@@ -327,3 +327,14 @@ def test_training_again_opens_the_run_in_any_thread(run, capsys):
     assert f"run = ufnrec_tf.Run('{run.path}')" in steps and "run.recommend({" in steps
     assert "%tensorboard --logdir=" in steps
     assert "--mode" not in shown and "make " not in shown and "--config" not in shown
+
+
+def test_items_that_would_not_be_read_are_refused():
+    data = ufn.read(events(), settings={"data.time_column": "ordered"})
+    with pytest.raises(ufn.UserError, match="`items` has no effect on Interactions"):
+        ufn.read(data, items=items())
+    with pytest.raises(ufn.UserError, match="`items` has no effect on the planted log"):
+        ufn.read("", items=items(), settings={"data.name": "planted"})
+    for key, value in {"titles": "x.csv", "title_column": "name"}.items():
+        with pytest.raises(ufn.UserError, match=rf"data\.{key}={value} has no effect on the plan"):
+            ufn.read("", settings={"data.name": "planted", f"data.{key}": value})

@@ -29,7 +29,7 @@ from ufnrec_tf.config import load_config
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
 from ufnrec_tf.data.summary import summary, summary_lines
-from ufnrec_tf.reading.sources import PLANTED, Source, load, make_split
+from ufnrec_tf.reading.sources import Source, load, make_split
 from ufnrec_tf.reading.tables import as_frame, python_values
 from ufnrec_tf.runs.inherited_settings import run_settings
 from ufnrec_tf.runs.trained_settings import trained_config
@@ -315,27 +315,23 @@ def _read_source(
     config: Any, data: Data, items: Any = None, *, settings: Settings | None = None
 ) -> Source:
     """Returns the interactions of any data that `read` takes."""
-    unread = ""
     if isinstance(data, Interactions):
-        unread = "Interactions, which are read already"
+        if items is not None:
+            raise UserError(
+                "`items` has no effect on Interactions, which have their titles. Give it to read()."
+            )
         keys = [key for key in settings or {} if key.startswith("data.")]
         if keys:
-            warn(f"{', '.join(keys)} of `settings` had no effect: `data` are {unread}.")
-    elif data is not None and not isinstance(data, str | os.PathLike):
-        data = as_frame(data, name="data")
-    else:
-        data = _data_path(data)
-        if data and Path(data).is_dir():
-            unread = "a prepared folder. Give the table's file as --config.data.titles"
-        elif config.data.name == PLANTED:
-            unread = "the planted log"
-    if items is not None and unread:
-        raise UserError(f"`items` has no effect: `data` are {unread}.")
+            warn(
+                f"{', '.join(keys)} of `settings` had no effect: `data` are Interactions, which "
+                "are read already."
+            )
+        return Source(data, None)
     if items is not None and config.data.titles:
         raise UserError("`items` and --config.data.titles both name the items. Leave one out.")
-    if isinstance(data, Interactions):
-        return Source(data, None)
-    return load(config, data, items=_item_table(items))
+    is_table = data is not None and not isinstance(data, str | os.PathLike)
+    log = as_frame(data, name="data") if is_table else _data_path(data)
+    return load(config, log, items=_item_table(items))
 
 
 def _data_path(data: Data) -> str:

@@ -131,6 +131,9 @@ def test_prepared_folder_keeps_all_of_it(write, tmp_path):
     other = write("item,title\nc,See\n", "other.csv")
     titles = read_prepared(folder, titles_path=str(other)).item_titles
     assert titles is not None and titles.tolist() == ["", "", "", "See"]
+    frame = pd.DataFrame({"item": ["a"], "name": ["A"]})
+    data = read_prepared(folder, titles_path=frame)
+    assert data.item_titles is not None and data.item_titles.tolist() == ["", "", "A", ""]
     data = read_prepared(folder, titles_path=str(other))
     assert data.reading is not None and data.reading.titles is not None
     assert data.reading.titles.lines() == ["titles: column 'title', 1 of 3 items"]
@@ -253,10 +256,21 @@ def test_movielens_files_without_a_header(write, text, name, encoding):
         ("item_id;name\n1;“q”\n2;€\n".encode("cp1252"), ["“q”", "€"]),
         ("parent_asin,asin,title\n1,B1,One\n2,B2,Two\n", ["One", "Two"]),  # ids by their values
         ("code,count,title\n1,7,One\n2,8,Two\n", ["One", "Two"]),
+        ("count,code,title\n2,1,One\n2,2,Two\n2,8,\n2,9,\n2,7,\n", ["One", "Two"]),
+        ("{'asin': '1', 'title': \"One's\"}\n{'title': 'Two', 'asin': '2'}\n", ["One's", "Two"]),
     ],
 )
 def test_further_tables(write, content, expected):
     assert described(write, content)[0] == expected
+
+
+def test_genres_of_ml_100k(write):
+    flags = "|".join("1" if place in (1, 5) else "0" for place in range(19))
+    table = f"1|One|01-Jan-1995||http://x|{flags}\n2|Two|||y|{'|'.join('0' * 19)}\n"
+    data = read_interactions(write(LOG), titles_path=write(table, "u.item"))
+    assert data.item_titles is not None and data.item_titles.tolist() == ["", "One", "Two"]
+    assert data.item_categories is not None
+    assert data.item_categories.tolist() == ["", "Action|Comedy", ""]
 
 
 def test_the_column_of_ids_that_the_log_names(write):
@@ -280,7 +294,9 @@ def test_title_column(write):
     table = "item_id,title,label,price\n1,One,L1,3\n2,Two,L2,4\n"
     titles, lines = described(write, table, title_column="label")
     assert titles == ["L1", "L2"]
-    assert lines[1] == "titles might also be: 'title' (--config.data.title_column=NAME)"
+    assert lines == ["titles: column 'label', 2 of 2 items"]
+    _, lines = described(write, "item_id,name,title\n1,N,One\n")
+    assert lines[1] == "titles might also be: 'name' (--config.data.title_column=NAME)"
     titles, lines = described(write, table, title_column="none")
     assert titles == [] and lines == ["titles: none read"]
     assert described(write, "1,One,x\n2,Two,y\n", title_column="3")[0] == ["x", "y"]
@@ -304,6 +320,7 @@ def test_title_column(write):
         ("1", "1::F::1::10::48067\n", ("no item and title columns",)),
         ("1", "item_id,title\n1,Hello, World\n", ("line 2: 3 field(s) where the header has 2",)),
         ("1", "[1, 2]", ("no JSON array of objects",)),
+        ("1", "{'asin': '1', 'title': 'x'}\n{'asin': 1\n", ("line 2: no object such as",)),
         ("1", "item_id,title\n1,A\n".encode("utf-16"), ("encoded in UTF-16",)),
     ],
 )

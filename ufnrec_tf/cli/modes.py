@@ -215,6 +215,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     parse_space(config.sweep.space)
     display = Display()
     source, _ = _read_and_split(settings, flags, overrides, display, is_shared=True)
+    from ufnrec_tf.evaluation.metrics import check_cutoffs
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
@@ -227,6 +228,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         overrides=overrides,
     )
     check_choices(plan)
+    check_cutoffs(config.evaluation.cutoffs, source.interactions.num_items)
     with Workdir(plan.path):
         Sweep(plan, enter(plan, source, argv), display=display).run()
 

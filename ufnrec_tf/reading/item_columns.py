@@ -117,8 +117,8 @@ def find_id_column(
 ) -> int | None:
     """Returns the column that holds ids of the log, or None.
 
-    The first by name that has one; if none has, the first by name; if no name is usual, the column
-    that has most of them.
+    The first by name that has one; if none has, the first by name. If no name is usual, the column
+    with the most different ids of the log, if no value is there twice or most are ids.
 
     Args:
         names: The names of the columns.
@@ -126,16 +126,25 @@ def find_id_column(
         item_ids: The log's raw ids.
         log_column: The name of the log's item column.
     """
-
-    def hits(index: int) -> int:
-        return sum(len(row) > index and row[index].strip() in item_ids for row in rows)
-
     named = id_columns(names, log_column)
+    columns = {
+        index: [row[index].strip() for row in rows if len(row) > index]
+        for index in named or range(len(names))
+    }
+    hits = {index: len(item_ids.intersection(values)) for index, values in columns.items()}
     if named:
-        return next((index for index in named if hits(index)), named[0])
-    best = max(range(len(names)), key=hits, default=None)
+        return next((index for index in named if hits[index]), named[0])
     # A column of small numbers, such as a count, has ids of the log in it by accident.
-    return best if best is not None and hits(best) > 0.5 * len(rows) else None
+    found = [
+        index
+        for index, values in columns.items()
+        if hits[index]
+        and (
+            len(set(values)) == len(values)
+            or sum(value in item_ids for value in values) > len(values) / 2
+        )
+    ]
+    return max(found, key=lambda index: hits[index], default=None)
 
 
 def shown_names(names: list[str]) -> str:

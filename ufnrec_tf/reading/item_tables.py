@@ -1,5 +1,6 @@
 """Item tables, which describe the items of a log: titles, categories and prices."""
 
+import ast
 import json
 import os
 import re
@@ -34,6 +35,12 @@ from ufnrec_tf.reading.text_files import TextFile, load_text
 _FLAG = "--config.data.titles"
 _FIRST_ROWS = 1000
 """Rows that are looked at before the columns are chosen; the keys of JSON lines are columns."""
+GENRES_100K = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance"),
+    *("Sci-Fi", "Thriller", "War", "Western"),
+)
+"""The fields of MovieLens's u.item after the fifth, one a genre; source: the README of ml-100k."""
 _SEPARATORS = ("\t", ",", ";", "|")
 _PRICE = re.compile(r"\s*[^\d\s.,+-]{0,4}\s*(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?\s*[^\d\s.,-]{0,4}\s*")
 
@@ -84,7 +91,7 @@ def read_item_table(
     kept, missed = _kept_rows(chain(first, table.rows), columns, item_ids)
     if item_ids is not None and not kept:
         raise _no_items_error(table, columns, missed, item_ids)
-    return _item_table(table, columns, kept, missed, item_ids)
+    return _item_table(table, columns, kept, missed, item_ids, title_column)
 
 
 _Facts = tuple[Any, Any, Any]
@@ -147,6 +154,7 @@ def _item_table(
     kept: dict[str, _Facts],
     missed: list[str],
     item_ids: set[str] | None,
+    title_column: str,
 ) -> ItemTable:
     """Returns the table of the kept rows, with notes on what was not plain."""
     prices = {item: price_of(row[2]) for item, row in kept.items()}
@@ -168,20 +176,22 @@ def _item_table(
         else {item: price for item, price in prices.items() if np.isfinite(price)},
         title_column="" if columns.title is None else table.names[columns.title],
         notes=(
-            *_notes(table, columns, known),
+            *_notes(table, columns, known, is_guessed=not title_column),
             *_mismatch_notes(table, kept, missed, item_ids or set()),
         ),
     )
 
 
-def _notes(table: "_Table", columns: ItemColumns, titles: list[str]) -> Iterator[str]:
+def _notes(
+    table: "_Table", columns: ItemColumns, titles: list[str], *, is_guessed: bool
+) -> Iterator[str]:
     """Yields what the screen says beside the number of titles."""
     name, names = table.file.name, table.names
     if table.columns is not None:
         yield f"{name}: no header; ids from column 1"
     elif columns.item is not None and columns.item not in id_columns(names):
         yield f"{name}: ids from column {names[columns.item]!r}"
-    if columns.title is not None and table.columns is None:
+    if is_guessed and columns.title is not None and table.columns is None:
         others = [names[index] for index in title_columns(names) if index != columns.title]
         if others:
             shown = shown_names(others[:5])
@@ -264,11 +274,13 @@ def _open(
     line, header = file.first_line()
     if header.lstrip().startswith("["):
         return _json_array(file)
-    if looks_like_json(header):
+    is_literal = header.lstrip().startswith("{'")
+    if looks_like_json(header) or is_literal:
         texts = file.data.decode().split("\n")
-        start = islice(objects(file, texts), _FIRST_ROWS)
+        read = _literals if is_literal else objects
+        start = islice(read(file, texts), _FIRST_ROWS)
         names = list(dict.fromkeys(key for _, row in start for key in row))
-        found = ([row.get(name) for name in names] for _, row in objects(file, texts))
+        found = ([row.get(name) for name in names] for _, row in read(file, texts))
         return _Table(file, None, names, found)
     table = _layout(file, item_ids or set())
     lines = rows(file, table)
@@ -280,6 +292,28 @@ def _open(
         columns = _columns_without_header(file, table, title_column)
         width = columns.width
     return _Table(file, line, table.names, _fitting_rows(file, lines, width, table), columns)
+
+
+def _literals(file: TextFile, texts: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields each object, written as Python does ({'asin': ...}), and its line.
+
+    Raises:
+        UserError: If a line is no such object.
+    """
+    for line, text in enumerate(texts, start=1):
+        if not text.strip():
+            continue
+        try:
+            row = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            row = None
+        if not isinstance(row, dict):
+            raise file.error(
+                "no object such as {'asin': 'i1', 'title': '...'}, as the lines before: mend or "
+                "delete the line.",
+                line=line,
+            )
+        yield line, {str(key): value for key, value in row.items()}
 
 
 def _json_array(file: TextFile) -> _Table:
@@ -334,7 +368,7 @@ def _is_row(file: TextFile, table: Table, item_ids: set[str]) -> bool:
 
 
 def _columns_without_header(file: TextFile, table: Table, title_column: str) -> ItemColumns:
-    """Returns the columns of a text without a header: id, title; of movies.dat also genres.
+    """Returns the columns of a text without a header: id, title; of MovieLens also genres.
 
     Raises:
         UserError: If there is no column `title_column`.
@@ -342,8 +376,7 @@ def _columns_without_header(file: TextFile, table: Table, title_column: str) -> 
     title: int | None = 1
     if title_column:
         title = item_columns(file, table.names, title_column).title
-    is_movies = table.separator == "::" and len(table.names) == 3
-    return ItemColumns(0, title, 2 if is_movies else None, None)
+    return ItemColumns(0, title, _place_of_genres(table), None)
 
 
 def _fitting_rows(
@@ -352,8 +385,8 @@ def _fitting_rows(
     """Yields the fields of each row, none shifted and none missing of those that are read."""
     num_names = len(table.names)
     for line, row in lines:
-        if len(row) > num_names and table.separator == "::" and num_names == 3:
-            row = [row[0], "::".join(row[1:-1]), row[-1]]  # a title with colons
+        if not table.has_header:
+            row = _movie_row(row, table)
         if len(row) < width or any(field.strip() for field in row[num_names:]):
             remedy = " put a field that holds a separator in double quotes, or" * table.is_quoted
             raise file.error(
@@ -362,6 +395,26 @@ def _fitting_rows(
                 line=line,
             )
         yield row
+
+
+def _movie_row(row: list[str], table: Table) -> list[str]:
+    """Returns a row of movies.dat with the colons of its title, of u.item with its genres.
+
+    The genres of u.item take the place of the first of its flags.
+    """
+    place = _place_of_genres(table)
+    if place == 2 and len(row) > 3:
+        return [row[0], "::".join(row[1:-1]), row[-1]]
+    if place == 5:
+        flags = zip(GENRES_100K, row[5:], strict=False)
+        row = [*row[:5], "|".join(genre for genre, flag in flags if flag == "1"), *row[6:]]
+    return row
+
+
+def _place_of_genres(table: Table) -> int | None:
+    """Returns the column of genres of a text without a header; None if it is not MovieLens's."""
+    layout = (table.separator, len(table.names))
+    return {("::", 3): 2, ("|", 5 + len(GENRES_100K)): 5}.get(layout)
 
 
 def _parquet(given: DataFile, title_column: str) -> _Table:

@@ -76,6 +76,8 @@ def load(
     is_given = _is_given(config, path)
     data = config.data
     if data.name == PLANTED:
+        if items is not None:
+            raise UserError("`items` has no effect on the planted log. Leave it out.")
         given = {**filters_of(config)._asdict(), "titles": data.titles}
         for key, value in {**given, "title_column": data.title_column}.items():
             if value:
@@ -99,7 +101,7 @@ def load(
             "--config.data.name=planted for the embedded data set, =ml-1m for a published one."
         )
     if isinstance(path, str) and path and is_prepared(Path(path)):
-        return Source(_read_folder(config, path), None)
+        return Source(_read_folder(config, path, items), None)
     log = read_source_log(config, path, items=items)
     return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
 
@@ -192,7 +194,7 @@ def filters_of(config: ConfigDict) -> Filters:
     return Filters(**{key: config.data[key] for key in Filters._fields})
 
 
-def _read_folder(config: ConfigDict, path: str) -> Interactions:
+def _read_folder(config: ConfigDict, path: str, items: pd.DataFrame | None) -> Interactions:
     """Returns the interactions of a prepared folder, read as it was prepared."""
     data, folder = config.data, Path(path)
     manifest = read_manifest(folder)
@@ -220,12 +222,13 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
     # Times of 50 million events are 400 MB, which only dates need; of a few they say what leaks.
     is_small = manifest.counts["events"] <= MOST_TIMES
     with_times = is_small or config.split.name == "temporal"
-    if not data.titles:
+    titles = data.titles if items is None else items
+    if items is None and not titles:
         check_title_column(data.title_column)
     return read_prepared(
         folder,
         with_times=with_times,
-        titles_path=data.titles,
+        titles_path=titles,
         title_column=data.title_column,
     )
 

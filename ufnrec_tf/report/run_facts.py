@@ -1,6 +1,5 @@
 """The facts of one run, finished or not: its files, and the data it was trained on."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -212,28 +211,22 @@ def with_titles(arms: tuple[ArmFacts, ...], names: dict[str, str]) -> tuple[ArmF
         arms: Results of runs that were trained without titles name items by their ids only.
         names: See `DataFacts.item_names`.
     """
-
-    def renamed(value: Any, key: str = "") -> Any:
-        if isinstance(value, dict):
-            return {key: renamed(inner, key) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [renamed(inner, key) for inner in value]
-        return names.get(value, value) if key in _ITEM_KEYS and isinstance(value, str) else value
-
-    if not names:
-        return arms
-    return tuple(
-        arm if arm.result is None else arm._replace(result=_renamed_result(arm.result, renamed))
-        for arm in arms
-    )
+    found = []
+    for arm in arms:
+        result = dict(arm.result or {})
+        for section in {"samples", "false_negatives"} & result.keys():
+            result[section] = _renamed(result[section], names)
+        found.append(arm._replace(result=result or None) if names else arm)
+    return tuple(found)
 
 
-def _renamed_result(result: dict[str, Any], renamed: Callable[[Any], Any]) -> dict[str, Any]:
-    found = dict(result)
-    for section in ("samples", "false_negatives"):
-        if section in found:
-            found[section] = renamed(found[section])
-    return found
+def _renamed(value: Any, names: dict[str, str], key: str = "") -> Any:
+    """Returns a part of result.json with the names of its items replaced."""
+    if isinstance(value, dict):
+        return {key: _renamed(inner, names, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, names, key) for inner in value]
+    return names.get(value, value) if key in _ITEM_KEYS and isinstance(value, str) else value
 
 
 def _times(timestamps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:

@@ -31,9 +31,10 @@ def trained_config(
     config = load_config("", [], inherited=record["config"])
     for key, _ in overrides:
         if not key.startswith(CHANGEABLE) and key not in further_keys:
+            allowed = " and ".join(["evaluation.* and export.*", *further_keys])
             raise UserError(
-                f"--config.{key} cannot change a trained model. Only evaluation.* and export.* "
-                "can be set here. Leave it out, or train with it into another --workdir."
+                f"--config.{key} cannot change a trained model. Only {allowed} can be set here. "
+                "Leave it out, or train with it into another --workdir."
             )
     changed = load_config("", overrides)
     for key, _ in overrides:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -309,7 +310,11 @@ def _content_hash(ids: np.ndarray, *arrays: np.ndarray) -> str:
 
 
 def read_prepared(
-    folder: Path, *, with_times: bool = True, titles_path: str = "", title_column: str = ""
+    folder: Path,
+    *,
+    with_times: bool = True,
+    titles_path: str | pd.DataFrame = "",
+    title_column: str = "",
 ) -> Interactions:
     """Returns the interactions of a prepared folder.
 
@@ -320,7 +325,8 @@ def read_prepared(
     Args:
         folder: The folder that --mode=prepare made.
         with_times: True to read times, 8 bytes an event, which splits by date need.
-        titles_path: Another item table than what was there then; see `read_item_table`.
+        titles_path: Another item table than what was there then, a file or a DataFrame; see
+            `read_item_table`.
         title_column: The title column of that table; "none" leaves out the titles of the folder.
 
     Raises:
@@ -328,7 +334,7 @@ def read_prepared(
     """
     manifest = read_manifest(folder)
     catalogue, reading = read_items(folder, manifest.items), of_json(manifest.settings)
-    if titles_path:
+    if isinstance(titles_path, pd.DataFrame) or titles_path:
         table = (
             read_item_table(
                 titles_path,

@@ -11,7 +11,7 @@ from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
-from ufnrec_tf.recommend.batch import recommend
+from ufnrec_tf.recommend.batch import recommend, unlike_text
 from ufnrec_tf.recommend.histories import Histories, History
 
 
@@ -37,6 +37,12 @@ def recommend_workdir(
         top_k=flags.top_k,
         display=display,
     )
+    if summary.num_empty:
+        display.line(
+            f"warning: {summary.num_empty:,} of {summary.num_histories:,} histories have no item "
+            f"that the model knows{unlike_text(summary.unlike)}: they get popular items, marked by "
+            "known_items=0"
+        )
     display.line(
         f"{flags.output}: {summary.num_recommendations:,} recommendations for "
         f"{summary.num_histories:,} histories ({summary.num_ids:,} item ids read, "

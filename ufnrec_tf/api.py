@@ -28,6 +28,7 @@ from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
 
 if TYPE_CHECKING:
     from ufnrec_tf.recommend.recommender import Histories, Recommender
+    from ufnrec_tf.runs.histories import RunHistories
 
 Settings = Mapping[str, Any]
 Data = str | Path | pd.DataFrame | Interactions
@@ -86,8 +87,8 @@ def train(
     continued.
 
     Args:
-        data: The log, in any form that `read` takes. The events of a DataFrame are not kept in
-            the work directory, only their hash.
+        data: The log, in any form that `read` takes. The work directory keeps its raw ids and the
+            history of each user (docs/your-data.md).
         workdir: The directory in which the run keeps its files.
         items: A table of items with id, title, category and price.
         config: A configuration file, such as "configs/beauty.py".
@@ -175,22 +176,40 @@ class Run:
         """The newest exported version, which is loaded only once."""
         return load_export(self.path / "export")
 
+    @cached_property
+    def _histories(self) -> "RunHistories":
+        """The histories of the run's users, which are read only once."""
+        from ufnrec_tf.runs.histories import run_histories
+
+        return run_histories(self.path, trained_config(str(self.path), [])[0], self.record)
+
     def recommend(
         self,
-        histories: "Histories",
+        histories: "Histories | None" = None,
         *,
+        users: Any = None,
         top_k: int = 10,
         exclude: Iterable[Any] = (),
         allow: Iterable[Any] = (),
     ) -> pd.DataFrame:
-        """Returns the recommendations of the exported model for some histories.
+        """Returns the recommendations of the exported model for some histories, or for users.
 
         Args:
             histories: Raw item ids of each history, in any form that `Recommender.recommend` takes.
+            users: Users of the run in their place, one raw id or several. Their histories are all
+                events that the run read, those of validation and test too.
             top_k: Items recommended for each history.
             exclude: Raw ids of items that are never recommended.
             allow: Raw ids of the only items that may be recommended; empty for all.
+
+        Raises:
+            UserError: If both or neither of histories and users are given, a user is not one of
+                the run, or a value is no id.
         """
+        if (histories is None) == (users is None):
+            raise UserError("give either `histories` or `users`.")
+        if histories is None:
+            histories = self._histories.of_users(_user_ids(users))
         return self.recommender.recommend(histories, top_k=top_k, exclude=exclude, allow=allow)
 
     def evaluate(
@@ -245,6 +264,13 @@ def _read_source(config: Any, data: Data, items: pd.DataFrame | None = None) -> 
     if isinstance(data, Interactions):
         return Source(data, None)
     return load(config, str(data) if isinstance(data, Path) else data, items=items)
+
+
+def _user_ids(users: Any) -> list[str]:
+    """Returns one raw user id or several as texts."""
+    is_one = isinstance(users, str | bytes) or not isinstance(users, Iterable)
+    found = [users] if is_one else users
+    return [user.decode("utf-8") if isinstance(user, bytes) else str(user) for user in found]
 
 
 def _data_path(data: Data) -> str:

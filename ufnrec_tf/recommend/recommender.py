@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import read_metadata
 from ufnrec_tf.export.versions import newest_version
-from ufnrec_tf.recommend.scoring import ExactScorer, ItemLists, load_model, to_tensor
+from ufnrec_tf.recommend.scoring import load_model, to_tensor
 
 _BATCH = 256
 """Histories of one call; bounds the scores, float32 [histories, items]."""
@@ -63,9 +64,8 @@ class Recommender:
             allow: The only raw ids that may be returned; empty: all.
 
         Returns:
-            A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32) and
-            `known_items`, the number of ids of the history that the model knows: 0 marks an answer
-            by popularity. A user has fewer rows where fewer items are left.
+            A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32). A user
+            has fewer rows where fewer items are left.
 
         Raises:
             UserError: If `top_k` is not positive, or a history is not a list of ids.
@@ -73,12 +73,12 @@ class Recommender:
         if top_k < 1:
             raise UserError(f"`top_k` must be 1 or more. Received: {top_k}.")
         names, rows = _named_histories(histories)
-        lists = ItemLists(tuple(_id_texts(exclude)), tuple(_id_texts(allow)))
+        filters = _id_texts(exclude), _id_texts(allow)
         frames = [
-            self._frame(names[start : start + _BATCH], rows[start : start + _BATCH], top_k, lists)
+            self._frame(names[start : start + _BATCH], rows[start : start + _BATCH], top_k, filters)
             for start in range(0, len(rows), _BATCH)
         ]
-        return pd.concat(frames or [self._frame([], [], top_k, lists)], ignore_index=True)
+        return pd.concat(frames or [self._frame([], [], top_k, filters)], ignore_index=True)
 
     def encode(self, histories: Histories) -> np.ndarray:
         """Returns the vector of each history, float32 [B, D]; `histories` as in `recommend`."""
@@ -94,9 +94,16 @@ class Recommender:
         names: list[Any],
         rows: list[list[str]],
         top_k: int,
-        lists: ItemLists,
+        filters: tuple[list[str], list[str]],
     ) -> pd.DataFrame:
-        items, scores, num_known = ExactScorer(self._model, lists).best(to_tensor(rows), top_k)
+        inputs = {"item_ids": to_tensor(rows), "k": tf.constant(top_k)}
+        signature = "recommend"
+        if any(filters):
+            signature = "recommend_filtered"
+            for name, ids in zip(("exclude_ids", "allow_ids"), filters, strict=True):
+                inputs[name] = to_tensor([ids] * len(rows))
+        answer = self._model.signatures[signature](**inputs)
+        items, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
         is_item = items != b""  # [B, k]
         raw = [item.decode("utf-8") for item in items[is_item]]
         row, rank = np.nonzero(is_item)
@@ -107,7 +114,6 @@ class Recommender:
                 "item": raw,
                 "title": [self._titles.get(item, "") for item in raw],
                 "score": scores[is_item],
-                "known_items": num_known[row].astype(np.int32),
             }
         )
 

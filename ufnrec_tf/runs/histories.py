@@ -137,7 +137,7 @@ def read_histories(workdir: Path, log_sha256: str) -> RunHistories:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}
             table = file.read(use_threads=False)
-        lists = table["items"].combine_chunks()
+        users, lists = table["user"].to_numpy().astype(object), table["items"].combine_chunks()
         items = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         if items.min(initial=1) < 1 or items.max(initial=0) >= len(item_ids):
@@ -153,7 +153,6 @@ def read_histories(workdir: Path, log_sha256: str) -> RunHistories:
     if metadata.get(_LOG, b"").decode() != log_sha256:
         raise UserError(f"{path}: is of another log than the run's. Remove it. {_REMEDY}")
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    users = table["user"].to_numpy().astype(object)
     return RunHistories(users, offsets, items, item_ids)
 
 

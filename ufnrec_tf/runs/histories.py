@@ -146,11 +146,11 @@ def read_histories(workdir: Path, log_sha256: str) -> RunHistories:
         raise UserError(
             f"{path}: not found: runs of older versions did not write it. {_REMEDY}"
         ) from None
-    except (OSError, KeyError, ValueError, TypeError) as error:  # PyArrow's derive from these
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
         raise UserError(
             f"{path}: is damaged ({own_words(error)[:200]}). Remove it. {_REMEDY}"
         ) from error
-    if metadata.get(_LOG, b"").decode() != log_sha256:
+    if metadata.get(_LOG) != log_sha256.encode():
         raise UserError(f"{path}: is of another log than the run's. Remove it. {_REMEDY}")
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return RunHistories(users, offsets, items, item_ids)
@@ -172,7 +172,7 @@ def users_among(workdir: Path, ids: set[str]) -> set[str]:
             for batch in file.iter_batches(_USERS_AT_ONCE, columns=["user"]):
                 users = batch.column("user")
                 found.update(users.filter(pc.is_in(users, asked)).to_pylist())
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise UserError(
             f"{workdir / FILE}: is damaged ({own_words(error)[:200]}). Remove it. {_REMEDY}"
         ) from error

@@ -43,8 +43,12 @@ OPTIONS = {
             "bytes is parquet, one with a typed header is inter, one with a JSON object in each "
             "line is jsonl, one with lines of user::item::rating::time is dat, one with a header "
             "with commas or tabs is csv, and one with two fields in each line is pairs. "
-            "Everything else is sequences (user item item ..., oldest first).",
-            choices=("auto", "pairs", "sequences", "inter", "csv", "jsonl", "dat", "parquet"),
+            "Everything else is sequences (user item item ..., oldest first). histories: one "
+            "history a line, items only, oldest first, for --mode=recommend --histories=FILE.",
+            choices=(
+                *("auto", "pairs", "sequences", "inter", "csv", "jsonl", "dat", "parquet"),
+                "histories",
+            ),
         ),
         "user_column": Option("", "Name of the user column. Empty: the usual names are tried."),
         "item_column": Option("", "Name of the item column. Empty: the usual names are tried."),

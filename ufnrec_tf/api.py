@@ -40,6 +40,7 @@ from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 if TYPE_CHECKING:
     from ufnrec_tf.recommend.given_ids import Ids
     from ufnrec_tf.recommend.recommender import Histories, Recommender
+    from ufnrec_tf.runs.histories import RunHistories
 
 Settings = Mapping[str, Any]
 Table = Any
@@ -108,8 +109,8 @@ def train(
     continued.
 
     Args:
-        data: The log, in any form that `read` takes. The events of a table are not kept in the
-            work directory, only their hash.
+        data: The log, in any form that `read` takes. The work directory keeps its raw ids and the
+            history of each user (docs/your-data.md).
         workdir: The directory in which the run keeps its files.
         items: A table of items with id, title, category and price, or its file.
         config: A configuration file, such as "configs/beauty.py", or the work directory of a run,
@@ -229,26 +230,43 @@ class Run:
         """The newest exported version, which is loaded only once."""
         return load_export(self.path / "export")
 
+    @cached_property
+    def _histories(self) -> "RunHistories":
+        """The histories of the run's users, which are read only once."""
+        from ufnrec_tf.runs.histories import run_histories
+
+        return run_histories(self.path, trained_config(str(self.path), [])[0], self.record)
+
     @speaks_python
     def recommend(
         self,
-        histories: "Histories",
+        histories: "Histories | None" = None,
         *,
+        users: Any = None,
         top_k: int = 10,
         exclude: "Ids" = None,
         allow: "Ids" = None,
     ) -> pd.DataFrame:
-        """Returns the recommendations of the exported model for some histories.
+        """Returns the recommendations of the exported model for some histories, or for users.
 
         Args:
             histories: Raw item ids of each history, in any form that `Recommender.recommend` takes.
+            users: Users of the run in their place, one raw id or several. Their histories are all
+                events that the run read, those of validation and test too.
             top_k: Items recommended for each history.
             exclude: One raw id, or several, of items that are never recommended.
             allow: Raw ids of the only items that may be recommended; None or empty for all.
 
         Raises:
-            UserError: See `Recommender.recommend`.
+            UserError: If both or neither of histories and users are given, or a user is not one
+                of the run; see also `Recommender.recommend`.
         """
+        if (histories is None) == (users is None):
+            raise UserError("give either `histories` or `users`.")
+        if histories is None:
+            from ufnrec_tf.recommend.given_ids import id_list
+
+            histories = self._histories.of_users(id_list(users, name="users"))
         return self.recommender.recommend(histories, top_k=top_k, exclude=exclude, allow=allow)
 
     @speaks_python

@@ -295,7 +295,7 @@ def test_export_again_and_recommend(workdir, capfd):
     assert "export/1: written" in screen.out
     assert "out.csv: 12 recommendations for 3 histories (4 item ids read, 1 unknown" in screen.out
     rows = pd.read_csv("out.csv")
-    assert list(rows.columns) == ["row", "rank", "item", "score", "title"]
+    assert list(rows.columns) == ["row", "rank", "item", "score", "title", "known_items"]
     assert rows["row"].tolist() == [1] * 4 + [2] * 4 + [3] * 4
     assert not {"i01", "i02", "i03"} & set(rows[rows["row"] == 1]["item"])
 

@@ -53,6 +53,19 @@ FLAGS = {
         "of all users of the data that the run was trained with.",
         is_path=True,
     ),
+    "users": Option(
+        "",
+        "File of the run's own users, one raw id a line, or a table with a user column. They get "
+        "recommendations by the histories that the run read, in place of --histories.",
+        is_path=True,
+    ),
+    "exclude": Option(
+        "", "Items never to recommend. Raw ids separated by commas, or a file with one id a line."
+    ),
+    "allow": Option(
+        "",
+        "The only items to recommend. Raw ids separated by commas, or a file with one id a line.",
+    ),
     "top_k": Option(10, "Recommended items for each history.", minimum=1),
     "output": Option(
         "",
@@ -82,6 +95,14 @@ HISTORY_KEYS = tuple(
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""
 TITLE_KEYS = ("data.titles", "data.title_column")
 """Keys by which --mode=export gives titles to a run that was trained."""
+OWN_KEYS = tuple(
+    key
+    for key in HISTORY_KEYS
+    # Columns are taken where the file has them; form, dates and users are those of another file.
+    if not key.endswith("_column")
+    and key not in ("data.format", "data.separator", "data.exclude_users", "data.start", "data.end")
+)
+"""Those of them that --mode=recommend takes from the run if the command does not set them."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
 """Flags that every mode accepts."""
 _OF_SOME_MODES = ("data", "config", "workdir", "seed")
@@ -263,20 +284,34 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Recommends items for the histories of a file, by the exported model."""
-    is_train = flags.histories == TRAIN_HISTORIES
-    if is_train and overrides:
-        raise _no_effect(f"--config.{overrides[0][0]}", f"{flags.mode} --histories=train")
-    from ufnrec_tf.reading.sources import load, settings_of
+    """Recommends items for the histories of a file or for users, by the exported model."""
+    if bool(flags.histories) == bool(flags.users):
+        is_none = not flags.users
+        raise UserError(
+            f"--mode=recommend needs --histories or --users{'' if is_none else ', not both'} "
+            "(`--help=recommend` has an example)."
+        )
+    is_file = bool(flags.histories) and flags.histories != TRAIN_HISTORIES
+    if overrides and not is_file:
+        source = "--users" if flags.users else "--histories=train"
+        raise _no_effect(f"--config.{overrides[0][0]}", f"{flags.mode} {source}")
+    if not flags.output:
+        raise _missing_flag("output", flags.mode)
+    from ufnrec_tf.cli.recommend import opened_run, read_histories, read_lists, recommend_workdir
+    from ufnrec_tf.recommend.output import checked_output
 
-    settings, log = settings_of(load_config("", overrides)), None
-    if is_train:
-        config, record = trained_config(flags.workdir, [])
-        log = load(config, flags.data or record["data_path"]).interactions
+    run = opened_run(flags.workdir)
+    checked_output(Path(flags.output), None)  # before anything is read, which may take long
+    config = load_config("", overrides)
+    if run.config is not None:
+        for key in OWN_KEYS:
+            section, _, name = key.partition(".")
+            if key not in dict(overrides):
+                config[section][name] = run.config[section][name]
+    display, lists = Display(), read_lists(flags, run)
+    histories = read_histories(flags, run, config, display)
     import_tensorflow()
-    from ufnrec_tf.cli.recommend import recommend_workdir
-
-    recommend_workdir(flags, log, settings, Display())
+    recommend_workdir(flags, run, histories, lists, display)
 
 
 def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -364,11 +399,12 @@ MODES = {
         takes=("data",),
     ),
     "recommend": Mode(
-        "Recommend items for histories. The newest exported version of the model answers.",
+        "Recommend items for histories or users. The newest exported version of the model answers. "
+        "Give --histories or --users, and --output.",
         recommend,
         example="--workdir=runs/mine --histories=histories.txt --output=out.csv",
-        needs=("workdir", "histories", "output"),
-        takes=("data", "top_k"),
+        needs=("workdir",),
+        takes=("histories", "users", "output", "data", "top_k", "exclude", "allow"),
         keys=HISTORY_KEYS,
     ),
     "export": Mode(

@@ -31,6 +31,7 @@ BOM = b"\xef\xbb\xbf"
 _EXPECTED = {
     "--data": "one event or one user a line",
     "--histories": "histories, one a line, or one event a line",
+    **dict.fromkeys(("--users", "--exclude", "--allow"), "one id a line"),
 }
 
 BLOCK_BYTES = 8 << 20

@@ -16,6 +16,7 @@ from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import Samples, make_samples
 from ufnrec_tf.reading.sources import Source, filters_of
+from ufnrec_tf.runs.histories import has_histories, write_histories
 from ufnrec_tf.runs.raw_ids import RunIds, has_ids, ids_of_run, write_ids
 
 COMMON = {
@@ -70,7 +71,7 @@ def ids_of_samples(split: Split, samples: Samples) -> RunIds:
 
 
 def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool = True) -> None:
-    """Writes the raw ids of a run into its work directory, unless they are there.
+    """Writes the raw ids and the histories of a run into its work directory, unless they are there.
 
     Args:
         config: The configuration of the run.
@@ -78,7 +79,11 @@ def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool =
         path: The work directory of the run.
         is_written: False for a worker that leaves it to the chief.
     """
-    if not is_written or has_ids(path):
+    if not is_written:
+        return
+    if not has_histories(path):
+        write_histories(path, split.interactions)
+    if has_ids(path):
         return
     windows = config.training.windows
     samples = make_samples(split, max_length=config.backbone.max_length, windows=windows)

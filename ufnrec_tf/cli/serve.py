@@ -24,7 +24,6 @@ from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
 _NEEDED = ("fastapi", "pydantic", "uvicorn", "prometheus_client")
 _MEMORY_FILE = "false_negatives.parquet"
 _MEMORY_COLUMNS = ["user", "item", "position", "count", "margin", "flagged"]
-_BACKLOG = 1024
 _MAX_LOG_BYTES = 1 << 29
 
 
@@ -79,6 +78,7 @@ def serve(
     folder = Path(options.export) if options.export else Path(options.workdir) / "export"
     newest_version(folder)  # a missing export is an error before TensorFlow is imported
     import_tensorflow()
+    from ufnrec_tf.serving.connections import BACKLOG
     from ufnrec_tf.serving.server import Address, Server, listen
 
     settings = config.serving.to_dict()
@@ -95,7 +95,7 @@ def serve(
         )
         if contents.note:
             display.notes.line(contents.note)
-        bound.listen(_BACKLOG)  # a client that reads the lines below can connect
+        bound.listen(BACKLOG)  # a client that reads the lines below can connect
         port = bound.getsockname()[1]
         shown_host = f"[{options.host}]" if ":" in options.host else options.host
         version = server.service.keeper.current.version

@@ -17,6 +17,7 @@ from ufnrec_tf.cli.help import ALL, SHORT, Pages
 from ufnrec_tf.cli.modes import FLAGS, MODES, Overrides, check_flags
 from ufnrec_tf.common.display import Display, set_quiet
 from ufnrec_tf.common.errors import Terminated, UserError, end_at_once
+from ufnrec_tf.common.hashes import set_verified
 from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.common.progress import ProgressWatcher
 from ufnrec_tf.common.text import program_name
@@ -90,6 +91,7 @@ def _run(argv: Sequence[str]) -> None:
         )
     check_flags(mode, values, overrides)
     set_quiet(values.quiet)
+    set_verified(values.verify)
     with ProgressWatcher(Display()):
         MODES[mode].run(values, overrides, list(argv))
 

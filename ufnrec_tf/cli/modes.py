@@ -56,6 +56,11 @@ FLAGS = {
     "port": Option(
         8501, "Port to listen on. 0: any free port, which is shown.", minimum=0, maximum=65535
     ),
+    "verify": Option(
+        True,
+        "Check the files of a run or an export against their sha256 when they are read. false: "
+        "read them as they are.",
+    ),
     "quiet": Option(False, "Show only results and errors."),
     "help": Option("", "Show this page, or the page of a topic (see the end of this page)."),
 }
@@ -69,7 +74,7 @@ HISTORY_KEYS = tuple(
     )
 )
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""
-COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
+COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "help")
 """Flags that every mode accepts, also where it does not read them."""
 ALL_SECTIONS = ("*",)
 """Sections of a mode that reads the whole configuration."""

@@ -17,6 +17,7 @@ from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.reading.sources import PLANTED, load
 from ufnrec_tf.runs.raw_ids import has_ids, read_ids
+from ufnrec_tf.runs.run_files import check_run_file
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.limits import Limits
 from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
@@ -182,6 +183,7 @@ def _read_memory(workdir: Path) -> pd.DataFrame | None:
     path = workdir / _MEMORY_FILE
     if not path.is_file():
         return None
+    check_run_file(workdir, _MEMORY_FILE)
     try:
         return pd.read_parquet(path, columns=_MEMORY_COLUMNS)
     except (OSError, ValueError, KeyError) as error:

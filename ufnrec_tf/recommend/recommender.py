@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
-from ufnrec_tf.export.saved_model import read_metadata
-from ufnrec_tf.export.versions import newest_version
+from ufnrec_tf.export.saved_model import checked_metadata
+from ufnrec_tf.export.versions import load_newest
 from ufnrec_tf.recommend.scoring import load_model, to_tensor
 
 _BATCH = 256
@@ -36,15 +36,17 @@ class Recommender:
 
     def __init__(self, path: str | Path) -> None:
         folder = Path(path)
-        if not (folder / "saved_model.pb").is_file():
-            folder = newest_version(folder)
-        self.path = folder
-        self.metadata = read_metadata(folder)
-        self._model = load_model(folder)
-        self.items = read_items(folder)
+        is_version = (folder / "saved_model.pb").is_file()
+        self._load(folder) if is_version else load_newest(folder, self._load)
         self._titles: dict[str, str] = {}
         if self.items is not None:
             self._titles = dict(zip(self.items["item_id"], self.items["title"], strict=True))
+
+    def _load(self, folder: Path) -> None:
+        self.path = folder
+        self.metadata = checked_metadata(folder)
+        self._model = load_model(folder)
+        self.items = read_items(folder)
 
     def recommend(
         self,

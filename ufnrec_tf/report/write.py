@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import is_in_use, read_json, reading, write_text
+from ufnrec_tf.common.files import is_in_use, reading, write_text
+from ufnrec_tf.common.hashes import read_hashed_json
 from ufnrec_tf.report.charts import Chart, write_pictures
 from ufnrec_tf.report.comparison_page import page as comparison_page
 from ufnrec_tf.report.run_charts import data_charts, training_charts
@@ -16,6 +17,7 @@ from ufnrec_tf.report.run_facts import DataFacts, RunFacts, read_arms, read_data
 from ufnrec_tf.report.run_numbers import score
 from ufnrec_tf.report.run_page import page as run_page
 
+_MEND = "Put a copy of it back, or run the --mode=compare command once more: it writes it again."
 PAGE = "report.html"
 PLOTS = "plots"
 
@@ -81,5 +83,5 @@ def _report_comparison(path: Path, display: Display) -> None:
             f"{path}: a comparison of which no seed has finished. Run the same --mode=compare "
             f"command on, or give one of its runs: --workdir={path}/runs/ARM/seed_0."
         )
-    write_text(path / PAGE, comparison_page(read_json(path / "comparison.json")))
+    write_text(path / PAGE, comparison_page(read_hashed_json(path / "comparison.json", mend=_MEND)))
     display.line(f"{path / PAGE}: written, from comparison.json")

@@ -8,12 +8,17 @@ from types import TracebackType
 from typing import Any
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import held_workdir, read_json, write_error, write_text
+from ufnrec_tf.common.files import held_workdir, write_error, write_text
+from ufnrec_tf.common.hashes import read_hashed_json
 from ufnrec_tf.config import current_value
 
 RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
 """Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
 
+_MEND = (
+    "Settings are changed by flags, not in this file. Put a copy of it back, or remove it and "
+    "result.json and run this work directory's --mode=train command once more."
+)
 _ABSENT = {"data.exclude_users": ""}
 """Settings that older runs did not record, with the values that those runs used."""
 
@@ -136,7 +141,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If it is missing, damaged, or not what a run writes.
     """
-    record = read_json(path)
+    record = read_hashed_json(path, mend=_MEND)
     for key, kind in {"config": dict, "identity": dict, "seed": int, "data_path": str}.items():
         if not isinstance(record, dict) or not isinstance(record.get(key), kind):
             raise UserError(f"{path}: has no {key!r} of a run. Give another --workdir.")

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.distribution import Workers, report_lost_workers
-from ufnrec_tf.common.files import write_json
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import hide_phases, working_on
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
@@ -199,7 +199,7 @@ def _train_one(
     else:
         start_warm(config, experiment, split, path=path, progress=progress, display=display)
     if is_chief:
-        write_json(path / "config.json", record)  # not before the checkpoint was found good
+        write_hashed_json(path / "config.json", record)  # not before the checkpoint was found good
     keep_ids(config, split, path, is_written=is_chief)
     log.cut_after(progress.step)
     show_run(config, experiment, display)

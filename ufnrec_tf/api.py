@@ -7,6 +7,7 @@ configuration, such as `{"training.num_epochs": 20, "backbone.width": 64}`; `pyt
 --help=all` lists them.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.interactions import Interactions
@@ -23,7 +24,7 @@ from ufnrec_tf.data.splits import Split
 from ufnrec_tf.reading.sources import Source, load, make_split
 from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
-from ufnrec_tf.runs.workdir import RANKS_FILES, JsonLines, Workdir, read_record
+from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
 
 if TYPE_CHECKING:
     from ufnrec_tf.recommend.recommender import Histories, Recommender
@@ -153,12 +154,13 @@ class Run:
     def curve(self) -> pd.DataFrame:
         """The evaluations, one in a row: step, epoch, split, weights, metrics."""
         check_run_file(self.path, "metrics.jsonl")
-        return pd.DataFrame(JsonLines(self.path / "metrics.jsonl").read())
+        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
+        return pd.DataFrame([json.loads(line) for line in text.splitlines()])
 
     @property
     def ranks(self) -> pd.DataFrame:
         """The test rank of each target: user, item (raw ids), rank (from 1)."""
-        return _read_table(self.path, RANKS_FILES["test"])
+        return _read_table(self.path / RANKS_FILES["test"])
 
     @property
     def false_negatives(self) -> pd.DataFrame:
@@ -167,7 +169,7 @@ class Run:
         Raises:
             UserError: If the run has no memory (`memory.policy=plain`).
         """
-        return _read_table(self.path, "false_negatives.parquet")
+        return _read_table(self.path / "false_negatives.parquet")
 
     @cached_property
     def recommender(self) -> "Recommender":
@@ -260,15 +262,11 @@ def _overrides(settings: Settings | None) -> list[tuple[str, str]]:
     return [(key, text(value)) for key, value in (settings or {}).items()]
 
 
-def _read_table(workdir: Path, name: str) -> pd.DataFrame:
-    path = workdir / name
+def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(
             f"{path}: not found. Only a finished run has it, and false negatives only a run with "
             "a memory. Train to the end, with a memory.policy other than plain."
         )
-    check_run_file(workdir, name)
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # PyArrow's errors derive from them
-        raise UserError(f"{path}: is damaged ({own_words(error)[:200]}).") from error
+    check_run_file(path.parent, path.name)
+    return pd.read_parquet(path)

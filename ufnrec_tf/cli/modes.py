@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import check_folder, check_workdir
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
@@ -49,7 +50,7 @@ FLAGS = {
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
-        "file.",
+        "file. --mode=report: the page.",
     ),
     "export": Option("", "Folder of exported versions. Empty: the one in the work directory."),
     "host": Option("127.0.0.1", "Address to listen on. The default is open to this machine only."),
@@ -132,6 +133,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     config = load_config(flags.config or (DEMO_CONFIG if is_demo else ""), overrides)
     pick(POLICIES, config.memory.policy, key="memory.policy")
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
+    check_workdir(Path(workdir))
     display = Display()
     source, split = _read_and_split(config, flags.data, display)
     from ufnrec_tf.training.checks import check_names
@@ -159,6 +161,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     config = load_config(flags.config or COMPARE_CONFIG, overrides)
     parse_arms(config.comparison.arms)
     workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
+    check_workdir(Path(workdir), is_shared=True)
     display = Display()
     source, split = _read_and_split(config, flags.data, display)
     from ufnrec_tf.comparison.compare import Comparison
@@ -198,6 +201,8 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     from ufnrec_tf.sweep.plan import parse_space
 
     parse_space(config.sweep.space)
+    workdir = flags.workdir or f"{_default_workdir(flags, config)}_sweep"
+    check_workdir(Path(workdir))
     display = Display()
     source, _ = _read_and_split(config, flags.data, display)
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
@@ -205,7 +210,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
     plan = make_sweep_plan(
         config,
-        flags.workdir or f"{_default_workdir(flags, config)}_sweep",
+        workdir,
         seed=flags.seed,
         data_path=flags.data,
         config_path=flags.config,
@@ -218,16 +223,21 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Scores a trained work directory on a split."""
-    with Workdir(flags.workdir, must_exist=True):
+    with Workdir(flags.workdir, must_exist=True).held_if_writable() as is_held:
         config, record, source = _trained_source(flags, overrides)
         from ufnrec_tf.training.evaluate import evaluate_workdir
 
-        evaluate_workdir(config, record, source, flags.workdir, flags.split, Display())
+        evaluate_workdir(
+            config, record, source, flags.workdir, flags.split, Display(), is_recorded=is_held
+        )
 
 
 def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Publishes the SavedModel of a trained work directory as a new version."""
-    with Workdir(flags.workdir, must_exist=True):
+    # Several may publish at once: they take turns in the folder of versions.
+    with Workdir(flags.workdir, must_exist=True).read():
+        config, _ = trained_config(flags.workdir, overrides)
+        check_folder(config.export.path or f"{flags.workdir}/export", key="export.path")
         config, record, source = _trained_source(flags, overrides)
         from ufnrec_tf.training.export import export_workdir
 
@@ -239,7 +249,14 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     config, record = trained_config(flags.workdir, overrides)
     from ufnrec_tf.report.write import report as write_report
 
-    write_report(Path(flags.workdir), config, record, data=flags.data, display=Display())
+    write_report(
+        Path(flags.workdir),
+        config,
+        record,
+        data=flags.data,
+        output=flags.output,
+        display=Display(),
+    )
 
 
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -326,11 +343,11 @@ MODES = {
     ),
     "report": Mode(
         "Write one page about a run or a comparison. It is report.html in the work directory, and "
-        "its charts are beside it as pictures.",
+        "its charts are beside it as pictures. --output names another file.",
         report,
         example="--workdir=runs/mine",
         needs=("workdir",),
-        takes=("data",),
+        takes=("data", "output"),
     ),
     "recommend": Mode(
         "Recommend items for histories. The newest exported version of the model answers.",

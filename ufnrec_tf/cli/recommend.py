@@ -8,7 +8,7 @@ from typing import Any
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.export.versions import load_newest
+from ufnrec_tf.export.versions import load_newest, newest_version
 from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
 from ufnrec_tf.recommend.batch import recommend
@@ -29,11 +29,13 @@ def recommend_workdir(
     Raises:
         UserError: If a file or a flag is at fault.
     """
+    folder = Path(flags.workdir) / "export"
+    newest_version(folder)  # a missing export is an error before the file is read
     histories = (
         file_histories(Path(flags.histories), settings) if log is None else log_histories(log)
     )
     summary = load_newest(
-        Path(flags.workdir) / "export",
+        folder,
         lambda version: recommend(
             version, histories, flags.output, top_k=flags.top_k, display=display
         ),

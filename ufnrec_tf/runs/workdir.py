@@ -2,13 +2,14 @@
 
 import json
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import held_workdir, write_error, write_text
+from ufnrec_tf.common.files import held_workdir, is_writable, reading, write_error, write_text
 from ufnrec_tf.common.hashes import read_hashed_json
 from ufnrec_tf.config import current_value
 
@@ -41,11 +42,7 @@ class Workdir:
         self._held = ExitStack()
 
     def __enter__(self) -> "Workdir":
-        if self._must_exist and not (self.path / "config.json").is_file():
-            raise UserError(
-                f"{self.path}: not a trained work directory (config.json is missing). "
-                "Run --mode=train with this --workdir first."
-            )
+        self._check_exists()
         if not self._is_held:
             return self
         self._held.enter_context(held_workdir(self.path))
@@ -58,6 +55,39 @@ class Workdir:
         trace: TracebackType | None,
     ) -> None:
         self._held.close()
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Keeps other processes from changing the directory, and lets them read it.
+
+        Raises:
+            UserError: If a process is changing it.
+        """
+        self._check_exists()
+        with reading(self.path):
+            yield
+
+    @contextmanager
+    def held_if_writable(self) -> Iterator[bool]:
+        """Holds the directory, or only reads it if it cannot be written to.
+
+        Yields:
+            True if it is held.
+
+        Raises:
+            UserError: If another process holds it.
+        """
+        self._check_exists()
+        is_held = is_writable(self.path)
+        with self if is_held else self.read():
+            yield is_held
+
+    def _check_exists(self) -> None:
+        if self._must_exist and not (self.path / "config.json").is_file():
+            raise UserError(
+                f"{self.path}: not a trained work directory (config.json is missing). "
+                "Run --mode=train with this --workdir first."
+            )
 
     def check_same(self, described: dict[str, Any]) -> None:
         """Raises UserError if another run was trained in this directory before.

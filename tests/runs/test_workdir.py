@@ -192,6 +192,42 @@ def test_a_line_after_half_a_line_is_a_line_of_its_own(tmp_path):
     assert [value["step"] for value in log.read()] == [4, 12]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'{"stop": 8, "split": "validation"}', "has no 'step'"),
+        (b'{"step": 8, "smlit": "validation"}', "'smlit' is 'validation'"),
+        (b'{"step": 8, "split": "validatiqn"}', "'split' is 'validatiqn'"),
+        (b'{"step": 8, "split": "test", "mrr": "0.1"}', "'mrr' is '0.1'"),
+        (b'{"step": null, "split": "test"}', "'step' is None"),
+        (b'{"step": 8, "split" "test"}', "is no JSON"),
+        (b'{"step": 8, "split": "t\xffst"}', "is no JSON"),
+        (b"{" * 100_000 + b"}", "is no JSON"),
+    ],
+)
+def test_a_damaged_line_is_named_and_what_is_wrong_with_it(tmp_path, text, reason):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.append(line(4))
+    with log.path.open("ab") as file:
+        file.write(text + b"\n")
+    log.append(line(12))
+    before = log.path.read_bytes()
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: is damaged") as found:
+        log.cut_after(12)
+    assert reason in str(found.value)
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: is damaged"):
+        [(value["step"], value["split"]) for value in log.read()]
+    assert log.path.read_bytes() == before
+
+
+def test_a_key_that_a_line_lacks_is_named_where_it_is_read(tmp_path):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.append(line(4, **{"hr@1q": 0.5}))
+    with pytest.raises(UserError, match=r"line 1: is damaged \(has no 'hr@10'\)"):
+        log.read()[0]["hr@10"]
+    assert log.read()[0].get("hr@10") is None
+
+
 def test_a_full_disk_is_told_by_name(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")

@@ -184,11 +184,7 @@ def check_workdir(path: Path, *, is_shared: bool = False) -> None:
         UserError: If another process holds it, or it cannot be made or written to.
     """
     if not is_writable(path):
-        if not path.exists() or path.is_dir():
-            error = PermissionError(errno.EACCES, "no permission, or a read-only disk")
-        else:
-            error = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        raise folder_error(path, error)
+        raise folder_error(path, OSError(errno.EACCES, "no folder that may be written to"))
     if not is_shared and is_in_use(path):
         raise in_use_error(path)
 

@@ -138,7 +138,7 @@ def validation_lines(path: Path) -> list[dict[str, Any]]:
     """Returns the lines of a run's metrics.jsonl that training wrote on validation."""
     check_run_file(path, "metrics.jsonl")
     lines = JsonLines(path / "metrics.jsonl").read()
-    return [x for x in lines if x.get("split") == "validation" and "mode" not in x]
+    return [x for x in lines if x["split"] == "validation" and "mode" not in x]
 
 
 def _read_ranks(path: Path) -> pd.Series:

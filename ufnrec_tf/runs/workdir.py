@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import held_workdir, is_writable, reading, write_error, write_text
 from ufnrec_tf.common.hashes import read_hashed_json
 from ufnrec_tf.config import current_value
@@ -20,6 +20,9 @@ _MEND = (
     "Settings are changed by flags, not in this file. Put a copy of it back, or remove it and "
     "result.json and run this work directory's --mode=train command once more."
 )
+_PARTS = tuple(RANKS_FILES)
+_TEXTS = ("split", "weights", "mode")
+"""Keys of metrics.jsonl whose values are texts; those of all others but `protocol` are numbers."""
 _ABSENT = {"data.exclude_users": ""}
 """Settings that older runs did not record, with the values that those runs used."""
 
@@ -111,6 +114,29 @@ class Workdir:
                 )
 
 
+class Evaluation(dict[str, Any]):
+    """The values of a line of metrics.jsonl. A key that is missing is a damaged line.
+
+    Args:
+        values: The values.
+        place: The file and the line.
+    """
+
+    def __init__(self, values: dict[str, Any], place: str) -> None:
+        super().__init__(values)
+        self._place = place
+
+    def __missing__(self, key: str) -> Any:
+        raise _damaged_line(self._place, f"has no {key!r}")
+
+
+def _damaged_line(place: str, reason: str) -> UserError:
+    return UserError(
+        f"{place}: is damaged ({reason}): expected an evaluation as in the other lines. Put a copy "
+        "of the file back, or remove the line."
+    )
+
+
 class JsonLines:
     """metrics.jsonl: one line an evaluation, cut back to the checkpoint when a run resumes.
 
@@ -124,29 +150,58 @@ class JsonLines:
         self._is_written = is_written
 
     def cut_after(self, step: int) -> None:
-        """Removes the lines of later steps and a half-written last line."""
+        """Removes the lines of later steps and a half-written last line.
+
+        Raises:
+            UserError: If a line before it is damaged, or the file cannot be read.
+        """
         if not self._is_written or not self.path.exists():
             return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        kept, lines = [], self._lines()
+        for place, line in enumerate(lines):
             try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue
+                if self._parsed(place, line)["step"] <= step:
+                    kept.append(line.decode())
+            except UserError:
+                if place < len(lines) - 1 and not _is_half(line):
+                    raise
         write_text(self.path, "".join(f"{line}\n" for line in kept))
 
-    def read(self) -> list[dict[str, Any]]:
-        """Returns the lines but for a half-written last one."""
+    def read(self) -> list[Evaluation]:
+        """Returns the lines, but for those that a killed process left half-written.
+
+        Raises:
+            UserError: If another line is damaged, or the file cannot be read.
+        """
         if not self.path.exists():
             return []
-        values = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                values.append(json.loads(line))
-            except ValueError:
+        lines = enumerate(self._lines())
+        return [self._parsed(place, line) for place, line in lines if not _is_half(line)]
+
+    def _lines(self) -> list[bytes]:
+        try:
+            return self.path.read_bytes().splitlines()
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read ({own_words(error)}).") from error
+
+    def _parsed(self, place: int, line: bytes) -> Evaluation:
+        """Returns the values of a line, each of its kind."""
+        where = f"{self.path}, line {place + 1}"
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _damaged_line(where, "is no JSON") from error
+        if not isinstance(values, dict):
+            raise _damaged_line(where, "is no object")
+        for key, value in values.items():
+            if key == "protocol":
                 continue
-        return values
+            kind: Any = str if key in _TEXTS else (int, float)
+            if not isinstance(value, kind):
+                raise _damaged_line(where, f"{key!r} is {value!r}")
+        if values.get("split", _PARTS[0]) not in _PARTS:
+            raise _damaged_line(where, f"'split' is {values['split']!r}")
+        return Evaluation(values, where)
 
     def append(self, value: dict[str, Any]) -> None:
         """Adds a line and waits until it is on the disk, as later checkpoints rely on it."""
@@ -181,3 +236,8 @@ def read_record(path: Path) -> dict[str, Any]:
                 values[key] = current_value(f"{section}.{key}", value)
     identity = record["identity"].items()
     return {**record, "identity": {key: current_value(key, value) for key, value in identity}}
+
+
+def _is_half(line: bytes) -> bool:
+    """True if a line is one that a killed process did not write to its end."""
+    return not line.rstrip().endswith(b"}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +83,10 @@ def serve(
     from ufnrec_tf.serving.connections import BACKLOG
     from ufnrec_tf.serving.server import Address, Server, listen
 
+    def log_line(text: str) -> None:
+        with suppress(OSError, UserError):  # a full disk of the log stops no answer
+            display.line(text, wraps=False)
+
     settings = config.serving.to_dict()
     poll_seconds = settings.pop("poll_seconds")
     bound = listen(Address(options.host, options.port))
@@ -92,7 +97,7 @@ def serve(
             limits=Limits(**settings),
             users=contents.users,
             catalogue=contents.catalogue,
-            log_line=lambda text: display.line(text, wraps=False),
+            log_line=log_line,
         )
         if contents.note:
             display.notes.line(contents.note)

@@ -22,7 +22,6 @@ import pyarrow as pa
 from ufnrec_tf.common.arguments import path_text, shown, true_or_false, whole_number
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError, own_words
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.common.python_terms import speaks_python, warn
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import load_config
@@ -32,6 +31,7 @@ from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.reading.sources import Source, load, make_split
 from ufnrec_tf.reading.tables import as_frame, python_values
 from ufnrec_tf.runs.inherited_settings import run_settings
+from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
 from ufnrec_tf.training.settings_checks import check_settings
@@ -188,7 +188,7 @@ class Run:
     @speaks_python
     def result(self) -> dict[str, Any]:
         """The content of result.json: metrics, protocol, data, timing, memory, false negatives."""
-        return read_json(self.path / "result.json")
+        return read_result(self.path)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -200,6 +200,7 @@ class Run:
     def curve(self) -> pd.DataFrame:
         """The evaluations, one in a row: step, epoch, split, weights, metrics."""
         path = self.path / "metrics.jsonl"
+        check_run_file(self.path, path.name)
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
             return pd.DataFrame([json.loads(line) for line in lines])
@@ -414,6 +415,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             f"{path}: not found. Only a finished run has it, and false negatives only a run with "
             "a memory. Train to the end, with a memory.policy other than plain."
         )
+    check_run_file(path.parent, path.name)
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -23,6 +23,7 @@ from tests.helpers.runs import (
     metric_lines,
     pairs_text,
     read,
+    rewrite,
     run,
     run_apart,
     train,
@@ -247,7 +248,7 @@ def test_a_workdir_of_another_run(workdir, capfd, arguments, words):
 
 def test_a_workdir_of_another_backbone(workdir, capfd):
     text = (workdir / "config.json").read_text(encoding="utf-8")
-    (workdir / "config.json").write_text(text.replace('"sasrec"', '"gru4rec"'), encoding="utf-8")
+    rewrite(workdir / "config.json", **json.loads(text.replace('"sasrec"', '"gru4rec"')))
     before = contents(workdir)
     refused(capfd, 1, "--workdir=w", "backbone.name 'gru4rec'", "'sasrec'", got=retrain())
     assert contents(workdir) == before
@@ -256,7 +257,7 @@ def test_a_workdir_of_another_backbone(workdir, capfd):
 def test_evaluation_on_other_data(workdir, capfd):
     record = read(workdir / "config.json")
     record["identity"]["data of sha256"] = "0" * 64
-    (workdir / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    rewrite(workdir / "config.json", **record)
     before = contents(workdir)
     for mode in ("evaluate", "export"):
         got = run(f"--mode={mode}", "--workdir=w")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.helpers.runs import rewrite
 from tests.helpers.runs import run as run_command
 from tests.helpers.serving import ITEM_IDS, FakeBackbone, random_histories, write_export
 from ufnrec_tf.cli.recommend import file_histories
@@ -191,9 +192,7 @@ def test_a_run_of_another_identity_starts_anew(export_dir, model, tmp_path, kill
     elif change == "model":
         shutil.copytree(export_dir, tmp_path / "1")
         export_dir = tmp_path / "1"
-        (export_dir / "ufnrec.json").write_text(
-            (export_dir / "ufnrec.json").read_text().replace('"top_k": 10', '"top_k": 11')
-        )
+        rewrite(export_dir / "ufnrec.json", top_k=11)
     elif change == "state":
         (folder / "state.json").write_text("{")
         reason = "its state cannot be read"

@@ -17,9 +17,13 @@ def older(trained, tmp_path):
     path = shutil.copytree(trained, tmp_path / "run")
     record = read(path / "config.json")
     del record["config"]["data"]["exclude_users"], record["identity"]["data.exclude_users"]
+    del record["sha256"]
     write_json(path / "config.json", {**record, "has_forgotten": True})
+    result = read(path / "result.json")
+    del result["sha256"], result["files"]
+    write_json(path / "result.json", result)
     document = read(path / "export" / "1" / "ufnrec.json")
-    del document["item_vectors"], document["files"]["item_vectors.npy"]
+    del document["item_vectors"], document["files"]["item_vectors.npy"], document["sha256"]
     document["fingerprint"] = "of a document without item_vectors"
     write_json(path / "export" / "1" / "ufnrec.json", document)
     (path / "export" / "1" / "item_vectors.npy").unlink()

@@ -177,21 +177,60 @@ def test_a_client_that_breaks_off_is_no_bug(running, path, rest):
     assert not running.lines
 
 
+OTHER_HOSTS = [
+    "",
+    "evil.example",
+    "127.0.0.1.evil.example",
+    "127.0.0.1@evil.example",
+    "127.0.0.1:80@evil.example",
+    "[::1]evil.example",
+    "[::1].evil.example",
+    "[::1]:80.evil.example",
+    "[::1",
+    "::1",
+    "localhost:evil",
+    "localhost:evil.example",
+    "localhost:",
+    "localhost:99999",
+    "localhost.",
+    "127.0.0.1.",
+    "localhost, evil.example",
+    "localhost/evil.example",
+    "http://localhost",
+    "127.1",
+]
+
+
 def test_who_may_ask(running):
     client = running.client()
     for host in ("127.0.0.1", f"localhost:{running.port}", "[::1]:80", "LOCALHOST"):
         assert client.ask("/healthz", headers={"Host": host}).status == 200
-    others = ("", "evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example")
-    for host in (*others, "[::1]evil.example", "localhost:evil.example"):
-        assert client.ask("/", headers={"Host": host}).status == 400
+    for host in OTHER_HOSTS:
+        assert client.ask("/", headers={"Host": host}).status == 400, host
     own = f"http://127.0.0.1:{running.port}"
     assert client.ask(PREDICT, GOOD, headers={"Origin": own}).status == 200
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
+    others = ("http://evil.example", "null", "", "http://127.0.0.1:1", f"{own}.", f"{own}@evil")
+    for origin in (*others, f"https{own[4:]}", f"{own}/", f"{own}, {own}", f"{own} {own}"):
         answer = client.ask(PREDICT, GOOD, headers={"Origin": origin})
-        assert answer.status == 403
+        assert answer.status == 403, origin
         assert "access-control-allow-origin" not in answer.headers
     preflight = client.ask(PREDICT, method="OPTIONS", headers={"Origin": "http://evil.example"})
     assert preflight.status == 405
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "hOsT", "ORIGIN"])
+@pytest.mark.parametrize("is_own_last", [True, False])
+def test_a_header_of_who_asks_that_is_there_twice_is_refused(running, name, is_own_last):
+    own = f"127.0.0.1:{running.port}"
+    values = ["evil.example", own] if is_own_last else [own, "evil.example"]
+    scheme = "" if name.lower() == "host" else "http://"
+    lines = [f"{name}: {scheme}{value}" for value in values]
+    if scheme:
+        lines.append(f"Host: {own}")
+    head = "\r\n".join([f"POST {PREDICT} HTTP/1.1", *lines, "Content-Length: 2", "", "{}"])
+    with socket.create_connection(("127.0.0.1", running.port)) as raw:
+        raw.sendall(head.encode())
+        assert raw.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 # The page and its questions.

@@ -18,9 +18,12 @@ from ufnrec_tf.cli.help import ALL, SHORT, Pages
 from ufnrec_tf.cli.modes import FLAGS, MODES, Overrides, check_flags, unused_flags
 from ufnrec_tf.common.display import Display, set_quiet
 from ufnrec_tf.common.errors import Terminated, UserError, end_at_once
+from ufnrec_tf.common.hashes import set_verified
 from ufnrec_tf.common.lookup import nearest
+from ufnrec_tf.common.memory_errors import is_out_of_memory, memory_line
 from ufnrec_tf.common.paths import expanded
 from ufnrec_tf.common.progress import ProgressWatcher
+from ufnrec_tf.common.streams import ScreenError, checked_screen, complain, drop_screen
 from ufnrec_tf.common.text import program_name
 from ufnrec_tf.config import (
     DEMO_WORKDIR,
@@ -155,6 +158,7 @@ def _run(argv: Sequence[str]) -> None:
         )
     check_flags(mode, values, overrides)
     set_quiet(values.quiet)
+    set_verified(values.verify)
     Display().notes.block(unused_line(unused_flags(values, overrides)))
     with ProgressWatcher(Display()):
         MODES[mode].run(values, overrides, list(argv))
@@ -204,33 +208,31 @@ def main(argv: Sequence[str]) -> int:
     """
     _silence_libraries()
     try:
-        with _termination_raises():
+        with checked_screen(), _termination_raises():
             _run(argv)
-            sys.stdout.flush()  # so that a closed pipe raises here and is handled below
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, ScreenError):
+            drop_screen()
+        complain(f"error: {error}")
         return error.exit_code
     except BrokenPipeError:  # as by `--help | head`; else Python reports it again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_screen()
         return 1
     except KeyboardInterrupt as end:
-        print(str(end) or "interrupted", file=sys.stderr)
+        complain(str(end) or "interrupted")
         return 130
     except Terminated as end:
-        print(str(end) or "terminated; run the same command again to resume", file=sys.stderr)
+        complain(str(end) or "terminated; run the same command again to resume")
         return 143
     except Exception as error:
         if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint
             return error.exit_code
-        print(
+        if is_out_of_memory(error):
+            complain(memory_line())
+            return 1
+        complain(
             f"internal error (a bug in ufnrec-tf): {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}; {_keep_traceback(argv)}",
-            file=sys.stderr,
+            f"{' '.join(str(error).split())[:200]}; {_keep_traceback(argv)}"
         )
         return 1
     return 0
-
-
-def run() -> None:
-    """Runs the console command `ufnrec`."""
-    sys.exit(main(sys.argv))

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import check_folder, check_workdir
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
 from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
@@ -70,7 +71,7 @@ FLAGS = {
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
-        "file.",
+        "file. --mode=report: the page.",
         is_path=True,
     ),
     "export": Option(
@@ -79,6 +80,11 @@ FLAGS = {
     "host": Option("127.0.0.1", "Address to listen on. The default is open to this machine only."),
     "port": Option(
         8501, "Port to listen on. 0: any free port, which is shown.", minimum=0, maximum=65535
+    ),
+    "verify": Option(
+        True,
+        "Check the files of a run or an export against their sha256 when they are read. false: "
+        "read them as they are.",
     ),
     "quiet": Option(False, "Show only results and errors."),
     "help": Option("", "Show this page, or the page of a topic (see the end of this page)."),
@@ -103,7 +109,7 @@ OWN_KEYS = tuple(
     and key not in ("data.format", "data.separator", "data.exclude_users", "data.start", "data.end")
 )
 """Those of them that --mode=recommend takes from the run if the command does not set them."""
-COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "quiet", "help")
+COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "help")
 """Flags that every mode accepts."""
 _OF_SOME_MODES = ("data", "config", "workdir", "seed")
 """Those of them that only some modes read."""
@@ -166,6 +172,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     config, data_path = settings.config, settings.data_path
     check_settings(config)
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(data_path, config))
+    check_workdir(Path(workdir))
     display = Display()
     source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.training.checks import check_names
@@ -194,6 +201,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     config, data_path = settings.config, settings.data_path
     parse_arms(config.comparison.arms)
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_compared"
+    check_workdir(Path(workdir), is_shared=True)
     display = Display()
     source, split = _read_and_split(settings, flags, overrides, display, is_shared=True)
     from ufnrec_tf.comparison.compare import Comparison
@@ -234,6 +242,8 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     from ufnrec_tf.sweep.plan import parse_space
 
     parse_space(config.sweep.space)
+    workdir = flags.workdir or f"{_default_workdir(data_path, config)}_sweep"
+    check_workdir(Path(workdir))
     display = Display()
     source, _ = _read_and_split(settings, flags, overrides, display, is_shared=True)
     from ufnrec_tf.evaluation.metrics import check_cutoffs
@@ -242,7 +252,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
     plan = make_sweep_plan(
         config,
-        flags.workdir or f"{_default_workdir(data_path, config)}_sweep",
+        workdir,
         seed=flags.seed,
         data_path=data_path,
         config_path=flags.config,
@@ -256,16 +266,21 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Scores a trained work directory on a split."""
-    with Workdir(flags.workdir, must_exist=True):
+    with Workdir(flags.workdir, must_exist=True).held_if_writable() as is_held:
         config, record, source = _trained_source(flags, overrides)
         from ufnrec_tf.training.evaluate import evaluate_workdir
 
-        evaluate_workdir(config, record, source, flags.workdir, flags.split, Display())
+        evaluate_workdir(
+            config, record, source, flags.workdir, flags.split, Display(), is_recorded=is_held
+        )
 
 
 def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Publishes the SavedModel of a trained work directory as a new version."""
-    with Workdir(flags.workdir, must_exist=True):
+    # Several may publish at once: they take turns in the folder of versions.
+    with Workdir(flags.workdir, must_exist=True).read():
+        config, _ = trained_config(flags.workdir, overrides, further_keys=TITLE_KEYS)
+        check_folder(config.export.path or f"{flags.workdir}/export", key="export.path")
         config, record, source = _trained_source(flags, overrides, further_keys=TITLE_KEYS)
         from ufnrec_tf.training.export import export_workdir
 
@@ -280,7 +295,14 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     config, record = trained_config(flags.workdir, overrides)
     from ufnrec_tf.report.write import report as write_report
 
-    write_report(Path(flags.workdir), config, record, data=flags.data, display=Display())
+    write_report(
+        Path(flags.workdir),
+        config,
+        record,
+        data=flags.data,
+        output=flags.output,
+        display=Display(),
+    )
 
 
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -392,11 +414,11 @@ MODES = {
     ),
     "report": Mode(
         "Write one page about a run or a comparison. It is report.html in the work directory, and "
-        "its charts are beside it as pictures.",
+        "its charts are beside it as pictures. --output names another file.",
         report,
         example="--workdir=runs/mine",
         needs=("workdir",),
-        takes=("data",),
+        takes=("data", "output"),
     ),
     "recommend": Mode(
         "Recommend items for histories or users. The newest exported version of the model answers. "

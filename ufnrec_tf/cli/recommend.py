@@ -11,10 +11,9 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.items import read_items
-from ufnrec_tf.export.versions import newest_version
+from ufnrec_tf.export.versions import load_newest, newest_version
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.history_forms import RunVocabulary
@@ -23,6 +22,7 @@ from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
 from ufnrec_tf.reading.sources import load, settings_of
 from ufnrec_tf.recommend.histories import Histories, History
 from ufnrec_tf.runs.histories import RunHistories, run_histories, users_among
+from ufnrec_tf.runs.run_files import RESULT, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class OpenedRun(NamedTuple):
         if self.config is None:
             return Columns()
         given = settings_of(self.config).columns
-        result = self.path / "result.json"
-        found = read_json(result)["data"].get("reading", {}) if result.is_file() else {}
+        is_finished = (self.path / RESULT).is_file()
+        found = read_result(self.path)["data"].get("reading", {}) if is_finished else {}
         names = found.get("columns", {})
         return Columns(
             user=given.user or names.get("user", ""),
@@ -151,13 +151,16 @@ def recommend_workdir(
     from ufnrec_tf.recommend.batch import recommend
     from ufnrec_tf.recommend.scoring import ItemLists
 
-    summary = recommend(
-        run.export_dir,
-        histories,
-        flags.output,
-        top_k=flags.top_k,
-        lists=ItemLists(*lists),
-        display=display,
+    summary = load_newest(
+        run.path / "export",
+        lambda version: recommend(
+            version,
+            histories,
+            flags.output,
+            top_k=flags.top_k,
+            lists=ItemLists(*lists),
+            display=display,
+        ),
     )
     for line in _warnings(summary):
         display.line(f"warning: {line}")

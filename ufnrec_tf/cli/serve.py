@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.reading.sources import PLANTED, load
 from ufnrec_tf.runs.histories import has_histories, read_histories
 from ufnrec_tf.runs.raw_ids import has_ids, read_ids
+from ufnrec_tf.runs.run_files import check_run_file
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.limits import Limits
 from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
@@ -25,7 +27,6 @@ from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
 _NEEDED = ("fastapi", "pydantic", "uvicorn", "prometheus_client")
 _MEMORY_FILE = "false_negatives.parquet"
 _MEMORY_COLUMNS = ["user", "item", "position", "count", "margin", "flagged"]
-_BACKLOG = 1024
 _MAX_LOG_BYTES = 1 << 29
 
 
@@ -80,7 +81,12 @@ def serve(
     folder = Path(options.export) if options.export else Path(options.workdir) / "export"
     newest_version(folder)  # a missing export is an error before TensorFlow is imported
     import_tensorflow()
+    from ufnrec_tf.serving.connections import BACKLOG
     from ufnrec_tf.serving.server import Address, Server, listen
+
+    def log_line(text: str) -> None:
+        with suppress(OSError, UserError):  # a full disk of the log stops no answer
+            display.line(text, wraps=False)
 
     settings = config.serving.to_dict()
     poll_seconds = settings.pop("poll_seconds")
@@ -92,11 +98,11 @@ def serve(
             limits=Limits(**settings),
             users=contents.users,
             catalogue=contents.catalogue,
-            log_line=lambda text: display.line(text, wraps=False),
+            log_line=log_line,
         )
         if contents.note:
             display.notes.line(contents.note)
-        bound.listen(_BACKLOG)  # a client that reads the lines below can connect
+        bound.listen(BACKLOG)  # a client that reads the lines below can connect
         port = bound.getsockname()[1]
         shown_host = f"[{options.host}]" if ":" in options.host else options.host
         version = server.service.keeper.current.version
@@ -187,6 +193,7 @@ def _read_memory(workdir: Path) -> pd.DataFrame | None:
     path = workdir / _MEMORY_FILE
     if not path.is_file():
         return None
+    check_run_file(workdir, _MEMORY_FILE)
     try:
         return pd.read_parquet(path, columns=_MEMORY_COLUMNS)
     except (OSError, ValueError, KeyError) as error:

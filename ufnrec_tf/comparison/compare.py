@@ -6,7 +6,8 @@ from typing import Any
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import IN_USE, is_in_use, turn_at, write_json, write_text
+from ufnrec_tf.common.files import IN_USE, is_in_use, turn_at, write_text
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import busy, working_on
 from ufnrec_tf.comparison.markdown import markdown, table_lines
 from ufnrec_tf.comparison.numbers import Runs, is_hopeless, read_run, slice_numbers
@@ -185,7 +186,7 @@ class Comparison:
         """Writes comparison.json, comparison.md and report.html; returns the first of them."""
         summary = json_value(self._summary())
         with turn_at(self.plan.path):
-            write_json(self.plan.path / "comparison.json", summary)
+            write_hashed_json(self.plan.path / "comparison.json", summary)
             write_text(self.plan.path / "comparison.md", markdown(summary))
             write_text(self.plan.path / "report.html", page(summary))
         return summary

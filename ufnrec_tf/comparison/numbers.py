@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.errors import UserError, own_words
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, ChosenMetrics
 from ufnrec_tf.evaluation.statistics import (
@@ -23,6 +22,7 @@ from ufnrec_tf.evaluation.statistics import (
 from ufnrec_tf.evaluation.user_groups import Slice
 from ufnrec_tf.report.run_facts import validation_lines
 from ufnrec_tf.report.run_numbers import target_values, user_means
+from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.workdir import RANKS_FILES
 
 
@@ -58,7 +58,9 @@ def read_run(path: Path, split: Split) -> FinishedRun:
     Raises:
         UserError: If a file is missing, damaged or about other users.
     """
-    result = read_json(path / "result.json")
+    result = read_result(path)
+    for name in RANKS_FILES.values():
+        check_run_file(path, name)
     ranks = {part: _read_ranks(path / name, split, part) for part, name in RANKS_FILES.items()}
     # Student and teacher may both have been scored: the better stood for the run.
     better: dict[int, dict[str, Any]] = {}

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import turn_at, write_json
+from ufnrec_tf.common.files import turn_at
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.evaluation.metrics import check_cutoffs
@@ -126,7 +127,7 @@ def enter(plan: Plan, record: dict[str, Any]) -> None:
                 there = Workdir(plan.run_path(arm.name, seed))
                 there.check_same(identity(own, plan.source, seed))
         if not (plan.path / "config.json").exists():
-            write_json(plan.path / "config.json", record)
+            write_hashed_json(plan.path / "config.json", record)
 
 
 def comparison_record(plan: Plan, data_path: str, command: list[str]) -> dict[str, Any]:

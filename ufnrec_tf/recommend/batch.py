@@ -15,7 +15,7 @@ import pyarrow as pa
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
-from ufnrec_tf.export.saved_model import read_metadata
+from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import damaged_error
 from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
 from ufnrec_tf.recommend.histories import Histories, History
@@ -115,7 +115,7 @@ def recommend(
         if value < 1:
             raise UserError(f"{flag} must be a positive integer. Received: {value}.")
     export_dir = Path(export_dir)
-    num_items = int(read_metadata(export_dir)["num_items"])
+    num_items = int(checked_metadata(export_dir)["num_items"])
     output = checked_output(Path(output_path), histories.path)
     scorer = scorer or ExactScorer(load_model(export_dir), lists)
     unknown = ItemLists(*(tuple(scorer.unknown(ids)) for ids in lists))

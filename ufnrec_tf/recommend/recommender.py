@@ -12,8 +12,8 @@ from ufnrec_tf.common.arguments import shown, whole_number
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.python_terms import speaks_python, warn
 from ufnrec_tf.export.items import read_items
-from ufnrec_tf.export.saved_model import read_metadata
-from ufnrec_tf.export.versions import newest_version
+from ufnrec_tf.export.saved_model import checked_metadata
+from ufnrec_tf.export.versions import load_newest
 from ufnrec_tf.recommend.given_ids import (
     GivenFilters,
     Ids,
@@ -47,16 +47,18 @@ class Recommender:
 
     def __init__(self, path: str | Path) -> None:
         folder = Path(path)
-        if not (folder / "saved_model.pb").is_file():
-            folder = newest_version(folder)
-        self.path = folder
-        self.metadata = read_metadata(folder)
-        self._model = load_model(folder)
-        self._known_ids = known_ids(self._model)
-        self.items = read_items(folder)
+        is_version = (folder / "saved_model.pb").is_file()
+        self._load(folder) if is_version else load_newest(folder, self._load)
         self._titles: dict[str, str] = {}
         if self.items is not None:
             self._titles = dict(zip(self.items["item_id"], self.items["title"], strict=True))
+
+    def _load(self, folder: Path) -> None:
+        self.path = folder
+        self.metadata = checked_metadata(folder)
+        self._model = load_model(folder)
+        self._known_ids = known_ids(self._model)
+        self.items = read_items(folder)
 
     @speaks_python
     def recommend(

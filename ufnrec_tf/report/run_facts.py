@@ -8,7 +8,6 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError, own_words
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.common.text import plain
 from ufnrec_tf.config import current_value
 from ufnrec_tf.data.interactions import Interactions
@@ -19,6 +18,7 @@ from ufnrec_tf.evaluation.user_groups import Slice, make_slices
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import load, make_split
 from ufnrec_tf.runs.event_files import read_scalars
+from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.workdir import RANKS_FILES, JsonLines
 
 MOST_SCORES = 10**9
@@ -131,20 +131,22 @@ def read_arms(path: Path) -> tuple[ArmFacts, ...]:
 
 def _read_arm(path: Path, name: str) -> ArmFacts:
     is_done = (path / "result.json").is_file()
-    result = read_json(path / "result.json") if is_done else None
+    result = read_result(path) if is_done else None
     label = result["label"] if result else name or "this run"
     if result and name and current_value("memory.policy", name) not in POLICIES:
         label = f"{label}, {name}"
     scalars = read_scalars(path / "tensorboard" / "train")
     ranks_path = path / RANKS_FILES["test"]
+    check_run_file(path, RANKS_FILES["test"])
     ranks = _read_ranks(ranks_path) if is_done and ranks_path.is_file() else None
     return ArmFacts(label, result, validation_lines(path), scalars, ranks)
 
 
 def validation_lines(path: Path) -> list[dict[str, Any]]:
     """Returns the lines of a run's metrics.jsonl that training wrote on validation."""
+    check_run_file(path, "metrics.jsonl")
     lines = JsonLines(path / "metrics.jsonl").read()
-    return [x for x in lines if x.get("split") == "validation" and "mode" not in x]
+    return [x for x in lines if x["split"] == "validation" and "mode" not in x]
 
 
 def _read_ranks(path: Path) -> pd.Series:

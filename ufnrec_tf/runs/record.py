@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.common.version import __version__
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
@@ -18,6 +17,7 @@ from ufnrec_tf.data.windows import Samples, make_samples
 from ufnrec_tf.reading.sources import Source, filters_of
 from ufnrec_tf.runs.histories import has_histories, write_histories
 from ufnrec_tf.runs.raw_ids import RunIds, has_ids, ids_of_run, write_ids
+from ufnrec_tf.runs.run_files import read_result, renew_hashes
 
 COMMON = {
     "training": ("num_epochs", "max_steps", "patience"),
@@ -88,6 +88,7 @@ def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool =
     windows = config.training.windows
     samples = make_samples(split, max_length=config.backbone.max_length, windows=windows)
     write_ids(path, ids_of_samples(split, samples))
+    renew_hashes(path)
 
 
 def _git_commit() -> str:
@@ -130,7 +131,7 @@ def is_done(config: ConfigDict, path: Path) -> bool:
     """True if a run has finished and the settings do not ask for more epochs, steps or patience."""
     if not (path / "result.json").exists():
         return False
-    result, now = read_json(path / "result.json"), config.training
+    result, now = read_result(path), config.training
     # Not config.json: a run that resumed and was stopped again has changed that.
     before = result.get("asked", now.to_dict())
     if result.get("stopped_early"):

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.text import plain
-from ufnrec_tf.export.saved_model import read_metadata
-from ufnrec_tf.export.versions import damaged_error, newest_version
+from ufnrec_tf.export.saved_model import checked_metadata
+from ufnrec_tf.export.versions import damaged_error, load_newest, newest_version
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.page_search import Catalogue, read_catalogue
@@ -140,7 +140,7 @@ def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
     Raises:
         UserError: If it is missing or damaged, or does not answer.
     """
-    metadata = read_metadata(path)
+    metadata = checked_metadata(path)
     try:
         owner = tf.saved_model.load(str(path))
         signatures = {name: _signature(name, owner.signatures[name]) for name in owner.signatures}
@@ -249,11 +249,13 @@ class ModelKeeper:
         self._tried: FileStates = ()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        path = newest_version(folder)
-        self._tried = self._seen = file_states(path)
-        self.current = load(path)
+        self.current = load_newest(folder, self._first)
         _freeze_objects()
         metrics.version.set(self.current.version)
+
+    def _first(self, path: Path) -> LoadedModel:
+        self._tried = self._seen = file_states(path)
+        return self._load(path)
 
     def start(self, *, poll_seconds: float) -> None:
         """Starts the thread that checks for new versions."""
@@ -296,6 +298,8 @@ class ModelKeeper:
         try:
             model = self._load(path)
         except UserError as error:
+            if not path.is_dir():  # removed by a publisher, and not damaged
+                return
             self._metrics.reloaded(is_loaded=False)
             self._log_line(f"version {path.name} not taken, {self.current.version} stays: {error}")
             return

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import write_json, write_text
+from ufnrec_tf.common.files import write_text
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.config import (
     Option,
@@ -269,7 +270,7 @@ def enter(plan: SweepPlan, source: Source, command: list[str]) -> dict[str, Any]
     directory = Workdir(plan.path)
     directory.check_same(identity)
     if not (plan.path / "config.json").exists():
-        write_json(plan.path / "config.json", {**record, "identity": identity})
+        write_hashed_json(plan.path / "config.json", {**record, "identity": identity})
     return record
 
 

@@ -78,8 +78,13 @@ def evaluate_workdir(
     workdir: str,
     part: str,
     display: Display,
+    *,
+    is_recorded: bool = True,
 ) -> dict[str, float]:
-    """Scores a trained work directory on a part of the split; shows, records, returns it."""
+    """Scores a trained work directory on a part of the split; shows, records, returns it.
+
+    With `is_recorded` False, for a directory that cannot be written to, nothing is recorded.
+    """
     check_same_data(record, source, workdir)
     backbone, state = _weights(config, record, source, workdir)
     split = make_split(config, source.interactions)
@@ -99,7 +104,9 @@ def evaluate_workdir(
             *protocol["leaks"],
         ]
     )
-    JsonLines(Path(workdir) / "metrics.jsonl").append(
+    if not is_recorded:
+        display.line("  not recorded in metrics.jsonl: the work directory cannot be written to")
+    JsonLines(Path(workdir) / "metrics.jsonl", is_written=is_recorded).append(
         {
             "step": state["step"],
             "epoch": state["epoch"],

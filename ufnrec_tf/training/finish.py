@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.files import read_json, write_json, write_parquet
+from ufnrec_tf.common.files import write_parquet
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import give_back
 from ufnrec_tf.config import current_value
@@ -20,6 +20,7 @@ from ufnrec_tf.evaluation.list_quality import beyond_accuracy
 from ufnrec_tf.evaluation.metrics import COMPARED, metrics_from_ranks
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import Source
+from ufnrec_tf.runs.run_files import read_result, write_result
 from ufnrec_tf.runs.state import TRAIN_TIMES
 from ufnrec_tf.runs.workdir import RANKS_FILES
 from ufnrec_tf.training.arms import label_of, parse_arms
@@ -127,7 +128,7 @@ def finish(
     export(config, backbone, split, path / EXPORT_FOLDER, progress, seed)
     write_cards(loop.board, config, split=split, backbone=backbone, result=result)
     loop.board.close()
-    write_json(path / "result.json", result)
+    write_result(path, result)
     workers.any(False)  # lets the others end
     if path.parent.name != "baselines":
         show_finished(path, display)
@@ -175,7 +176,7 @@ def _table(
         scores = metrics_from_ranks(ranks, chosen=metrics_of(config))
         rows.append({"label": BASELINE_LABELS.get(name, name), **scores})
     for arm in parse_arms(config.comparison.arms):
-        arm_result = read_json(path / "baselines" / arm.name / "result.json")
+        arm_result = read_result(path / "baselines" / arm.name)
         is_policy = current_value("memory.policy", arm.name) in POLICIES
         shown = arm_result["label"] if is_policy else f"{arm_result['label']}, {arm.name}"
         rows.append({"label": shown, **arm_result["test"]})

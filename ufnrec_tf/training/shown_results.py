@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.evaluation.metrics import COMPARED
 from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines, target_rule_text
 from ufnrec_tf.export.versions import versions
+from ufnrec_tf.runs.run_files import read_result
 
 
 def show_finished(path: Path, display: Display) -> None:
     """Shows the table, sample recommendations, the files written and the next commands."""
-    result = read_json(path / "result.json")
+    result = read_result(path)
     protocol = result["protocol"]
     display.heading(f"Test, full ranking, {target_rule_text(result)}")
     names = result.get("compared", COMPARED)
@@ -57,7 +57,7 @@ def _show_ceiling(result: dict[str, Any], display: Display) -> None:
 def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) -> None:
     runs = [result]
     for folder in sorted((path / "baselines").glob("*/result.json")):
-        runs.append(read_json(folder))
+        runs.append(read_result(folder.parent))
     rows = []
     for run in runs:
         found = run["false_negatives"].get("detection")

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.distribution import Workers, report_lost_workers
-from ufnrec_tf.common.files import read_json, write_json
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import hide_phases, working_on
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
@@ -25,6 +25,7 @@ from ufnrec_tf.method.gate import GATES
 from ufnrec_tf.method.memory_usage import over_workers
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import identity, is_done, keep_ids, run_record
+from ufnrec_tf.runs.run_files import read_result
 from ufnrec_tf.runs.state import Interrupted, LoopSettings, Progress
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.runs.workdir import JsonLines, Workdir
@@ -152,7 +153,7 @@ def train(
 
 def _say_what_was_not_computed(config: ConfigDict, path: Path, display: Display) -> None:
     """Shows the metrics that are asked for now and were not when the run finished."""
-    known = read_json(path / "result.json")["test"]
+    known = read_result(path)["test"]
     missing = [name for name in metrics_of(config).names if name not in known]
     if missing:
         display.line(
@@ -212,7 +213,7 @@ def _train_one(
     else:
         start_warm(config, experiment, split, path=path, progress=progress, display=display)
     if is_chief:
-        write_json(path / "config.json", record)  # not before the checkpoint was found good
+        write_hashed_json(path / "config.json", record)  # not before the checkpoint was found good
     keep_ids(config, split, path, is_written=is_chief)
     log.cut_after(progress.step)
     show_run(config, experiment, display)

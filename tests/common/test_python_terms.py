@@ -9,6 +9,7 @@ from ufnrec_tf.common.arguments import path_text, shown, true_or_false, whole_nu
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.python_terms import in_python, speaks_python, warn
+from ufnrec_tf.runs.state import Interrupted
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,7 @@ from ufnrec_tf.common.python_terms import in_python, speaks_python, warn
         ("Run --mode=train first.", "Run ufnrec_tf.train first."),
         ("that --mode=prepare made", "that the command line's --mode=prepare made"),
         ("(`--help=all` lists them)", "(`python main.py --help=all` lists them)"),
+        ("The same command resumes it.", "The same call resumes it."),
         ("--config=x.py: no such file", "config=x.py: no such file"),
         ("a--data-b, x--workdir, --database", "a--data-b, x--workdir, --database"),
     ],
@@ -78,6 +80,9 @@ def test_ipython_shows_the_message_without_a_traceback(capsys):
     assert isinstance(shell.run_cell(cell).error_in_exec, UserError)
     shown_text = "".join(capsys.readouterr()).strip()
     assert shown_text == "UserError: no such file"
+    cell = "from ufnrec_tf.runs.state import Interrupted\nraise Interrupted(130, 5)"
+    assert isinstance(shell.run_cell(cell).error_in_exec, Interrupted)
+    assert "".join(capsys.readouterr()).strip() == "Interrupted: stopped at step 5"
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.array(3), 3.0, np.float32(3)])

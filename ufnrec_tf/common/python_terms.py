@@ -46,6 +46,7 @@ def in_python(message: str) -> str:
     text = _KEY.sub(r'settings["\1"]', text)
     text = _MODE.sub(lambda m: _FUNCTIONS.get(m[1], f"the command line's {m[0]}"), text)
     text = _FLAG.sub(lambda found: _ARGUMENTS[found[1]], text)
+    text = text.replace("he same command", "he same call")
     return text.replace("`--help", "`python main.py --help")
 
 

@@ -46,7 +46,7 @@ def as_frame(table: Any, *, name: str) -> pd.DataFrame:
     except Exception as error:
         raise UserError(
             f"`{name}`, {shown(table)}: cannot be read as a table ({own_words(error)[:200]}). "
-            "Give a DataFrame."
+            "Give a DataFrame with one event or one item a row."
         ) from error
     if frame is None:
         raise UserError(

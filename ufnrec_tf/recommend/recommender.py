@@ -1,5 +1,6 @@
 """An exported model in Python: lists of raw item ids in, a frame of recommendations out."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,10 +163,12 @@ def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:
     elif (rows := listed(histories)) is not None:
         found = list(enumerate(rows))
     else:
+        hint = 'A frame of events gives them by events.groupby("user")["item"].apply(list).'
+        if isinstance(histories, str | os.PathLike):
+            hint = "A file of histories is read by the command line's --mode=recommend."
         raise UserError(
             "`histories` must be lists of item ids, oldest first, or user -> such lists. "
-            f"Received: {shown(histories)}. A frame of events gives them by "
-            'events.groupby("user")["item"].apply(list).'
+            f"Received: {shown(histories)}. {hint}"
         )
     return [name for name, _ in found], [_ids_of(row, name) for name, row in found]
 

@@ -7,8 +7,9 @@ import pytest
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.histories import HistoryFile
-from ufnrec_tf.reading.history_forms import RunVocabulary
+from ufnrec_tf.reading.history_forms import OwnReading, RunVocabulary
 from ufnrec_tf.reading.id_lists import ids_of_flag, read_id_list
 from ufnrec_tf.reading.readers import LogSettings
 
@@ -23,7 +24,10 @@ def vocabulary(items=tuple(ITEMS), users=frozenset(USERS)):
 def histories(path, content, *, own=None, known=None, settings=None):
     (path / "in").write_bytes(content if isinstance(content, bytes) else content.encode())
     file = HistoryFile(
-        path / "in", settings or LogSettings(), own=own or Columns(), known=known or vocabulary()
+        path / "in",
+        settings or LogSettings(),
+        own=OwnReading(own or Columns()),
+        known=known or vocabulary(),
     )
     return file, list(file.read(path))
 
@@ -59,7 +63,7 @@ def test_parquet_with_the_columns_of_the_run(tmp_path):
     frame = pd.DataFrame({"who": [1, 1, 2], "when": [2, 1, 1], "what": [102, 101, 103]})
     frame.to_parquet(tmp_path / "in")
     own = Columns(user="who", item="what", time="when", rating="stars")
-    file = HistoryFile(tmp_path / "in", own=own, known=vocabulary())
+    file = HistoryFile(tmp_path / "in", own=OwnReading(own), known=vocabulary())
     assert list(file.read(tmp_path)) == TWO_USERS
 
 
@@ -135,6 +139,20 @@ def test_the_run_s_own_names_come_first_where_they_are_there(tmp_path):
     assert histories(tmp_path, content, own=own, settings=asked)[1] == [
         ("x", ["101", "102", "103"])
     ]
+
+
+def test_the_lowest_rating_of_the_run_holds_where_there_are_ratings(tmp_path):
+    own = OwnReading(Columns(rating="score"), min_rating=4)
+    known, path = vocabulary(), tmp_path / "in"
+    path.write_text("user,item,score\n1,101,5\n1,102,3\n")
+    assert list(HistoryFile(path, own=own, known=known).read(tmp_path)) == [("1", ["101"])]
+    asked = LogSettings(filters=Filters(min_rating=2))
+    found = list(HistoryFile(path, asked, own=own, known=known).read(tmp_path))
+    assert found == [("1", ["101", "102"])]
+    path.write_text("user,item\n1,101\n1,102\n")
+    file = HistoryFile(path, own=own, known=known)
+    assert list(file.read(tmp_path)) == [("1", ["101", "102"])]
+    assert file.words[-1] == "data.min_rating=4 of the run is not applied: no rating column"
 
 
 @pytest.mark.parametrize(

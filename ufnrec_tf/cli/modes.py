@@ -104,9 +104,11 @@ TITLE_KEYS = ("data.titles", "data.title_column")
 OWN_KEYS = tuple(
     key
     for key in HISTORY_KEYS
-    # Columns are taken where the file has them; form, dates and users are those of another file.
+    # Columns and ratings are taken where the file has them (`history_forms.OwnReading`). Form,
+    # dates and users are those of another file.
     if not key.endswith("_column")
-    and key not in ("data.format", "data.separator", "data.exclude_users", "data.start", "data.end")
+    and key.removeprefix("data.")
+    not in ("format", "separator", "exclude_users", "min_rating", "start", "end")
 )
 """Those of them that --mode=recommend takes from the run if the command does not set them."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "help")

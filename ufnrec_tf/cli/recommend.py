@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,9 +15,9 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import load_newest, newest_version
-from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.columns import GUESSES
 from ufnrec_tf.reading.histories import HistoryFile
-from ufnrec_tf.reading.history_forms import RunVocabulary
+from ufnrec_tf.reading.history_forms import OwnReading, RunVocabulary
 from ufnrec_tf.reading.id_lists import ids_of_flag, read_id_list
 from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
 from ufnrec_tf.reading.sources import load, settings_of
@@ -46,21 +47,17 @@ class OpenedRun(NamedTuple):
     record: dict[str, Any]
 
     @property
-    def columns(self) -> Columns:
-        """The columns of the run's log: those that it was told, else those that it found."""
+    def reading(self) -> OwnReading:
+        """How the run read its log: the columns that it was told, else those that it found."""
         if self.config is None:
-            return Columns()
+            return OwnReading()
         given = settings_of(self.config).columns
         is_finished = (self.path / RESULT).is_file()
         found = read_result(self.path)["data"].get("reading", {}) if is_finished else {}
         names = found.get("columns", {})
-        return Columns(
-            user=given.user or names.get("user", ""),
-            item=given.item or names.get("item", ""),
-            time=given.time or names.get("time", ""),
-            rating=given.rating,
-            separator=given.separator,
-        )
+        roles = {role: getattr(given, role) or names.get(role, "") for role in GUESSES}
+        columns = replace(given, **roles)
+        return OwnReading(columns, self.config.data.min_rating)
 
     @property
     def known(self) -> RunVocabulary | None:
@@ -105,12 +102,12 @@ def read_histories(flags: Any, run: OpenedRun, config: ConfigDict, display: Disp
             )
         if flags.users:
             users = read_id_list(
-                Path(flags.users), role="user", column=run.columns.user, flag="--users"
+                Path(flags.users), role="user", column=run.reading.columns.user, flag="--users"
             )
             kept = run_histories(run.path, run.config, run.record, data=flags.data)
             return user_histories(kept, users, Path(flags.users), display)
         return log_histories(load(run.config, flags.data or run.record["data_path"]).interactions)
-    file = HistoryFile(Path(flags.histories), settings_of(config), own=run.columns, known=run.known)
+    file = HistoryFile(Path(flags.histories), settings_of(config), own=run.reading, known=run.known)
     display.notes.line(f"{flags.histories}: {file.words[0].strip()}")
     display.notes.block(file.words[1:])
     return _of_file(file)

@@ -16,8 +16,10 @@ from ufnrec_tf.reading.formats import Form
 from ufnrec_tf.reading.history_forms import (
     FLAG,
     LINES,
+    NO_RUN,
     ROWS,
     SPACES,
+    OwnReading,
     RunVocabulary,
     fields_of,
     history_form,
@@ -26,8 +28,6 @@ from ufnrec_tf.reading.history_groups import History, UserRuns, group_neighbours
 from ufnrec_tf.reading.readers import AS_IT_IS, EventStream, LogSettings, RawLog, open_log
 from ufnrec_tf.reading.rows import Table
 from ufnrec_tf.reading.text_files import LineError, TextBlocks
-
-_NO_COLUMNS = Columns()
 
 
 class HistoryFile:
@@ -40,7 +40,7 @@ class HistoryFile:
     Args:
         path: The file.
         settings: How a log is read; repeats, titles, and filters by numbers of events are not.
-        own: The columns of the run's log, used where the file has them.
+        own: How the run read its log, for the columns that the file has.
         known: The ids of the run, by which files without a header are told apart; None: the first
             line shows the form.
 
@@ -63,7 +63,7 @@ class HistoryFile:
         path: Path,
         settings: LogSettings = AS_IT_IS,
         *,
-        own: Columns = _NO_COLUMNS,
+        own: OwnReading = NO_RUN,
         known: RunVocabulary | None = None,
     ) -> None:
         if path.is_dir():
@@ -110,7 +110,9 @@ class HistoryFile:
     @property
     def words(self) -> list[str]:
         """How the file was read, lines for the screen."""
-        return [self._form.words] if self._form.words else self._log_words
+        if self._form.words:
+            return [self._form.words]
+        return self._log_words + [self._form.note] * bool(self._form.note)
 
     def _events(self) -> Iterator[EventBatch]:
         """Yields the events, whole numbers among the item ids as the run has them."""

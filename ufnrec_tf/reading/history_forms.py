@@ -68,6 +68,21 @@ class RunVocabulary:
         return raw[:-2] if is_whole else raw
 
 
+class OwnReading(NamedTuple):
+    """How a run read its log, as far as it holds for other files too.
+
+    Attributes:
+        columns: The names of its columns, and its separator.
+        min_rating: Lowest rating that it kept; 0: all.
+    """
+
+    columns: Columns = Columns()
+    min_rating: float = 0.0
+
+
+NO_RUN = OwnReading()
+
+
 class HistoryForm(NamedTuple):
     """How a file of histories is read.
 
@@ -76,12 +91,14 @@ class HistoryForm(NamedTuple):
         settings: The settings of a log, with the run's own columns that the file has.
         separator: Of the fields of `ROWS` and `LINES`.
         is_guess: True if only the first line speaks for it.
+        note: What the run did with its log and is not done with the file, or "".
     """
 
     format: str
     settings: LogSettings
     separator: str = SPACES
     is_guess: bool = False
+    note: str = ""
 
     @property
     def words(self) -> str:
@@ -95,14 +112,14 @@ class HistoryForm(NamedTuple):
 
 
 def history_form(
-    file: DataFile, settings: LogSettings, *, own: Columns, known: RunVocabulary | None
+    file: DataFile, settings: LogSettings, *, own: OwnReading, known: RunVocabulary | None
 ) -> HistoryForm:
     """Returns how a file is read, by its first lines and by what the run knows.
 
     Args:
         file: The file.
         settings: How a log is read.
-        own: The columns of the run's log, used where the file has them.
+        own: How the run read its log, for the columns that the file has.
         known: The ids of the run; None: a file without a header is `user,item` rows if its first
             line is such a row, else one history a line.
 
@@ -110,22 +127,24 @@ def history_form(
         UserError: If the file cannot be read, is empty or no text, or its form cannot be told.
     """
     if settings.format == PARQUET or (settings.format == "auto" and is_parquet(file)):
-        columns = _of_run(settings.columns, _parquet_names(file.local), own)
-        return HistoryForm(PARQUET, settings._replace(columns=columns))
+        return _table_form(PARQUET, settings, _parquet_names(file.local), own)
     head = TextFile(file.name, next(iter(TextBlocks(file, flag=FLAG))).data, "")
     if settings.format == HISTORIES:
         separator = SPACES if known is None else _sample(head, known).separator
         return HistoryForm(LINES, settings, separator)
-    settings = _text_settings(head, settings, own)
+    columns = _with_separator(head, settings.columns, own.columns)
+    names = _names(head, columns)
+    form = _table_form(settings.format, settings._replace(columns=columns), names, own)
     if settings.format != "auto":
-        return HistoryForm(settings.format, settings)
+        return form
+    settings = form.settings
     format = table_format(head, settings.columns)
     if format == "csv" and not settings.columns.is_named:
         table = csv_table(head, settings.columns)
         if table.separator == "\t" and not _has_both(table.names, Columns()):
             format = ""  # of items, one of which is called as a column may be
     if format:
-        return HistoryForm(format, settings)
+        return form._replace(format=format)
     sample = None if known is None else _sample(head, known)
     if sample is None or not sample.is_known:
         is_rows = _begins_with_row(head)
@@ -161,18 +180,33 @@ def _of_run(given: Columns, names: list[str], own: Columns) -> Columns:
     return replace(given, **found)
 
 
-def _text_settings(head: TextFile, settings: LogSettings, own: Columns) -> LogSettings:
-    """Returns the settings with the columns and the separator of the run that the header has."""
-    given = settings.columns
+def _table_form(
+    format: str, settings: LogSettings, names: list[str], own: OwnReading
+) -> HistoryForm:
+    """Returns the form of a table, read as the run read its log where it has the columns."""
+    columns, filters, note = _of_run(settings.columns, names, own.columns), settings.filters, ""
+    if own.min_rating and not filters.min_rating:
+        if find_role(names, "rating", columns.rating) is not None:
+            filters = filters._replace(min_rating=own.min_rating)
+        else:
+            note = f"data.min_rating={own.min_rating} of the run is not applied: no rating column"
+    return HistoryForm(format, settings._replace(columns=columns, filters=filters), note=note)
+
+
+def _with_separator(head: TextFile, given: Columns, own: Columns) -> Columns:
+    """Returns the user's columns, with the separator of the run if it parts the header."""
+    if given.separator or not own.separator or looks_like_json(head.first_line()[1]):
+        return given
+    parted = replace(given, separator=own.separator)
+    names = _names(head, parted)
+    return parted if _has_both(names, _of_run(parted, names, own)) else given
+
+
+def _names(head: TextFile, columns: Columns) -> list[str]:
+    """Returns the names that a table has if the first line is its header, or its keys."""
     if looks_like_json(head.first_line()[1]):
-        return settings._replace(columns=_of_run(given, keys_of(head)[0], own))
-    columns = given
-    for separator in (given.separator, given.separator or own.separator):
-        parted = replace(given, separator=separator)
-        names = (inter_table(head, parted) or csv_table(head, parted)).names
-        if separator == given.separator or _has_both(names, _of_run(parted, names, own)):
-            columns = _of_run(parted, names, own)
-    return settings._replace(columns=columns)
+        return keys_of(head)[0]
+    return (inter_table(head, columns) or csv_table(head, columns)).names
 
 
 def _has_both(names: list[str], columns: Columns) -> bool:

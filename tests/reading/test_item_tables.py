@@ -319,6 +319,8 @@ def test_title_column(write):
         ("1", "1\t242\t3\t881250949\n", ("no header", "holds numbers such as '242'")),
         ("1", "1::F::1::10::48067\n", ("no item and title columns",)),
         ("1", "item_id,title\n1,Hello, World\n", ("line 2: 3 field(s) where the header has 2",)),
+        ("1", "title,code\nA,1\nB\n", ("line 3: 1 field(s) where the header has 2",)),
+        ("1", "title,asin,item_id\nA,B1,1\nB,B2\n", ("line 3: 2 field(s)",)),
         ("1", "[1, 2]", ("no JSON array of objects",)),
         ("1", "{'asin': '1', 'title': 'x'}\n{'asin': 1\n", ("line 2: no object such as",)),
         ("1", "item_id,title\n1,A\n".encode("utf-16"), ("encoded in UTF-16",)),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ufnrec_tf.common.lookup import nearest
@@ -32,6 +33,10 @@ _CATEGORIES = (
     *("categoryname", "productcategory", "producttypename", "producttype"),
 )
 _PRICES = ("price", "listprice", "itemprice", "unitprice")
+
+
+_MOST_COMPARED = 100_000
+"""Ids of the log among which one like an id of the table is looked for."""
 
 
 class ItemColumns(NamedTuple):
@@ -167,7 +172,7 @@ def mismatch(theirs: Sequence[str], ours: set[str]) -> tuple[str, str, str]:
         (str.casefold, "they differ in upper and lower case; write both alike"),
         (_number, "one of them went through a float; write both as whole numbers"),
     ):
-        known = {normal(own): own for own in ours}
+        known = {normal(own): own for own in islice(ours, _MOST_COMPARED)}
         for key in theirs:
             own = known.get(normal(key))
             if own is not None:

@@ -75,7 +75,7 @@ def read_item_table(
         UserError: If the table is not readable, a row is too short or too long, or no row is one
             of `item_ids`.
     """
-    table = _open(path, item_ids, title_column)
+    table = _open(path, item_ids, item_column, title_column)
     columns = table.columns
     first = list(islice(table.rows, _FIRST_ROWS))
     if columns is None:
@@ -262,14 +262,17 @@ _FRAME = "the DataFrame of items"
 
 
 def _open(
-    path: str | os.PathLike[str] | pd.DataFrame, item_ids: set[str] | None, title_column: str
+    path: str | os.PathLike[str] | pd.DataFrame,
+    item_ids: set[str] | None,
+    item_column: str,
+    title_column: str,
 ) -> _Table:
     if isinstance(path, pd.DataFrame):
         names = list(map(str, path.columns))
         return _Table(TextFile(_FRAME, b"", ""), None, names, path.itertuples(index=False))
     given = DataFile(path, flag=_FLAG)
     if is_parquet(given):
-        return _parquet(given, title_column)
+        return _parquet(given, item_column, title_column)
     file = load_text(given, flag=_FLAG, is_utf8=False)
     line, header = file.first_line()
     if header.lstrip().startswith("["):
@@ -287,7 +290,10 @@ def _open(
     if table.has_header:
         columns = None
         header_line(file, lines)
-        width = item_columns(file, table.names, title_column).width
+        chosen = item_columns(file, table.names, title_column)
+        # Without a usual name for ids, their column is found by its values: any of them.
+        named = id_columns(table.names, item_column) or range(len(table.names))
+        width = max(chosen.width, *(1 + index for index in named))
     else:
         columns = _columns_without_header(file, table, title_column)
         width = columns.width
@@ -387,7 +393,8 @@ def _fitting_rows(
     for line, row in lines:
         if not table.has_header:
             row = _movie_row(row, table)
-        if len(row) < width or any(field.strip() for field in row[num_names:]):
+        is_wider = len(row) > num_names and any(map(str.strip, row[num_names:]))
+        if len(row) < width or is_wider:
             remedy = " put a field that holds a separator in double quotes, or" * table.is_quoted
             raise file.error(
                 f"{len(row)} field(s) where the {'header' if table.has_header else 'first line'} "
@@ -417,12 +424,12 @@ def _place_of_genres(table: Table) -> int | None:
     return {("::", 3): 2, ("|", 5 + len(GENRES_100K)): 5}.get(layout)
 
 
-def _parquet(given: DataFile, title_column: str) -> _Table:
+def _parquet(given: DataFile, item_column: str, title_column: str) -> _Table:
     file = TextFile(given.name, b"", "")
     with _parquet_errors(given.name):
         opened = pq.ParquetFile(given.local)
     every = opened.schema_arrow.names
-    named = id_columns(every)
+    named = id_columns(every, item_column)
     chosen = item_columns(file, every, title_column)
     # Without a usual name for ids their column is found by its values.
     others = [index for index in chosen[1:] if index is not None]

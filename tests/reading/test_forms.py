@@ -57,7 +57,7 @@ def test_column_missing_in_the_first_object_is_found(write):
         ("null", ["no JSON object (it holds null)"]),
         ("12", ["no JSON object (it holds a text or a number)"]),
         ('{"user": 1, "item": null}', ["an empty item id"]),
-        ('{"user": 1, "item": ["a"]}', ["an empty item id"]),
+        ('{"user": 1, "item": ["a"]}', ["'item' holds a list"]),
         ('{"user": 1}', ["an empty item id"]),
         ('{"user": "\\ud800", "item": 1}', ["half of a surrogate pair"]),
         ('{"user": "\\u0000", "item": 1}', ["a text with a NUL"]),

@@ -175,7 +175,7 @@ def test_lists_that_are_none(tmp_path):
     def read():
         return read_id_list(tmp_path / "in", role="user", column="", flag="--users")
 
-    with pytest.raises(UserError, match="no such file: give --users a file"):
+    with pytest.raises(UserError, match="no such file: check the path given as --users"):
         read()
     (tmp_path / "in").write_text("user\n\n")
     with pytest.raises(UserError, match="in: names no user"):

@@ -1,6 +1,7 @@
 """Lists of raw ids that a flag names: a file with one id a line, a table with a column, or ids."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,6 +62,7 @@ def _of_text(file: TextFile, *, role: str, column: str) -> Iterator[str]:
 
 
 def _of_column(file: TextFile, table: Table, place: int) -> Iterator[str]:
+    table = replace(table, read=(place,))
     rows = rows_of(file, split_lines(file.data, table), table)
     if table.has_header:
         header_line(file, rows)

@@ -83,7 +83,7 @@ def test_times_of_any_type(values, expected):
 )
 def test_what_is_no_time_is_refused(values):
     text = message(frame(time=values))
-    assert_parts(text, "the DataFrame, row", "time", "is not a finite number")
+    assert_parts(text, "the DataFrame, row", "time", "leave the column unread", "or drop the row")
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ def test_times_of_any_type(values, expected):
         pd.interval_range(0, 3),
         [[1], [2], [3]],
         [datetime.time(1)] * 3,
+        pd.Series(["\ud800", "x", "y"], dtype=object),
         arrow([3, None, 1], pa.int64()),
         pd.array([pd.NA, 2, 1], "Int64"),
     ],

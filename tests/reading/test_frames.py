@@ -77,13 +77,14 @@ def test_times_of_any_type(values, expected):
         pd.interval_range(0, 3),
         [[1], [2], [3]],
         [datetime.time(1)] * 3,
+        pd.Series(["\ud800", "x", "y"], dtype=object),
         arrow([3, None, 1], pa.int64()),
         pd.array([pd.NA, 2, 1], "Int64"),
     ],
 )
 def test_what_is_no_time_is_refused(values):
     text = message(frame(time=values))
-    assert_parts(text, "the DataFrame, row", "time", "is not a finite number")
+    assert_parts(text, "the DataFrame, row", "time", "leave the column unread", "or drop the row")
 
 
 @pytest.mark.parametrize(

@@ -127,21 +127,22 @@ def plain_times(column: pd.Series) -> pd.Series:
         column = column.astype(column.dtype.categories.dtype)
     if isinstance(column.dtype, pd.PeriodDtype):
         return column.dt.to_timestamp()
-    if column.dtype == object:
-        return column.map(_plain_time)
     is_date = pd.api.types.is_datetime64_any_dtype(column.dtype)
     is_number = pd.api.types.is_any_real_numeric_dtype(column.dtype)
-    if is_date or is_number or pd.api.types.is_string_dtype(column.dtype):
+    is_text = pd.api.types.is_string_dtype(column.dtype) and column.dtype != object
+    if is_date or is_number or is_text:
         return column
-    return column.astype(object).where(column.notna(), None).map(_plain_time)
+    return pd.Series([_plain_time(value) for value in column], column.index, dtype=object)
 
 
 def _plain_time(value: Any) -> Any:
     if isinstance(value, pd.Period):
         return value.start_time
     is_missing = pd.api.types.is_scalar(value) and pd.isna(value)
-    is_time = isinstance(value, date | str | Decimal | int | float | np.datetime64 | np.number)
-    return value if is_missing or (is_time and not isinstance(value, bool)) else str(value)
+    is_time = isinstance(value, date | Decimal | int | float | np.datetime64 | np.number)
+    if is_missing or (is_time and not isinstance(value, bool)):
+        return value
+    return str(value).encode(errors="backslashreplace").decode()  # halves of surrogate pairs
 
 
 def python_values(frame: pd.DataFrame) -> pd.DataFrame:

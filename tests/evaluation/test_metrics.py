@@ -1,6 +1,7 @@
 """Metrics against values done by hand and against ir-measures."""
 
 import math
+from typing import Any
 
 import ir_measures
 import numpy as np
@@ -101,7 +102,7 @@ def test_all_metrics_agree_with_ir_measures_also_where_scores_are_equal():
         for u in users
         for i in range(num_items)
     ]
-    names = {RR: "mrr"}
+    names: dict[Any, str] = {RR: "mrr"}
     for k in cutoffs:
         names |= {Success @ k: f"hr@{k}", R @ k: f"recall@{k}", nDCG @ k: f"ndcg@{k}"}
         names |= {AP @ k: f"map@{k}"}

@@ -288,6 +288,7 @@ def test_parquet_and_frames_by_other_names(write, tmp_path):
     for table in (frame, (tmp_path / "items.parquet").read_bytes()):
         titles, lines = described(write, table, "items.parquet")
         assert titles == ["One", "Two"] and lines[0] == line
+    assert described(write, frame.set_index("code"))[0] == ["One", "Two"]
 
 
 def test_title_column(write):

@@ -97,7 +97,9 @@ def load_metric(text: str, *, cutoffs: Sequence[int]) -> OwnMetric:
         raise metric.error("must take ranks, or ranks and a cutoff, and nothing else.")
     for cutoff in cutoffs if metric.has_cutoff else (None,):
         values = metric(_SOME_RANKS, cutoff)
-        one_by_one = np.concatenate([metric(_SOME_RANKS[i : i + 1], cutoff) for i in range(12)])
+        one_by_one = np.concatenate(
+            [metric(_SOME_RANKS[i : i + 1], cutoff) for i in range(len(_SOME_RANKS))]
+        )
         if not np.array_equal(values, one_by_one):
             raise metric.error(
                 "must give each rank a value that depends on no other rank: the mean over users "

@@ -268,6 +268,9 @@ def _open(
     title_column: str,
 ) -> _Table:
     if isinstance(path, pd.DataFrame):
+        index = path.index.names
+        if any(index) and not set(index) & set(path.columns):
+            path = path.reset_index()  # ids may be the index
         names = list(map(str, path.columns))
         return _Table(TextFile(_FRAME, b"", ""), None, names, path.itertuples(index=False))
     given = DataFile(path, flag=_FLAG)

@@ -13,7 +13,7 @@ from ufnrec_tf.export.saved_model import checked_metadata, read_metadata
 from ufnrec_tf.export.versions import load_newest, newest_version
 from ufnrec_tf.report.run_facts import validation_lines
 from ufnrec_tf.runs.raw_ids import read_ids
-from ufnrec_tf.runs.run_files import read_result, renew_hashes
+from ufnrec_tf.runs.run_files import check_run_file, read_result, renew_hashes
 from ufnrec_tf.runs.workdir import read_record
 
 READERS = {
@@ -38,7 +38,7 @@ READERS = {
 @pytest.fixture
 def workdir(trained, tmp_path):
     """A copy of the trained run, without its checkpoints."""
-    leave_out = shutil.ignore_patterns("checkpoints", "tensorboard")
+    leave_out = shutil.ignore_patterns("checkpoints")
     return shutil.copytree(trained, tmp_path / "run", ignore=leave_out)
 
 
@@ -47,6 +47,20 @@ def verified(monkeypatch):
     """Checks are on, and nothing was said yet."""
     monkeypatch.setattr(hashes, "_is_verified", True)
     monkeypatch.setattr(hashes, "_has_noted", False)
+
+
+@pytest.mark.parametrize("byte", [30, -9])
+def test_a_changed_event_is_refused_and_later_ones_are_no_change(workdir, byte):
+    path = max((workdir / "tensorboard" / "train").iterdir(), key=lambda path: path.stat().st_size)
+    body = bytearray(path.read_bytes())
+    path.write_bytes(body + b"more")
+    check_run_file(workdir, "tensorboard/train")
+    body[byte] ^= 1
+    path.write_bytes(body)
+    with pytest.raises(UserError, match=r"tfevents.*is not what was written"):
+        check_run_file(workdir, "tensorboard/train")
+    path.unlink()  # as a resumed run does with some
+    check_run_file(workdir, "tensorboard/train")
 
 
 def places(body):

@@ -5,6 +5,7 @@ from typing import Any
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.hashes import KEY, check_file, hashes_of, read_hashed_json, write_hashed_json
+from ufnrec_tf.runs.event_files import EVENTS
 
 RESULT = "result.json"
 _FILES = "files"
@@ -12,8 +13,9 @@ _TABLES = (
     *("ids/items.parquet", "ids/rows.parquet", "ids/events.parquet"),
     *("ranks.parquet", "ranks_validation.parquet", "false_negatives.parquet"),
 )
-_GROWING = ("metrics.jsonl",)
-"""Files to which evaluations append later."""
+SCALARS = "tensorboard/train"
+_GROWING = ("metrics.jsonl", SCALARS)
+"""Files, or folders of them, to which evaluations and resumed runs append."""
 _MEND = (
     "Put a copy of it back, or remove result.json and run this work directory's --mode=train "
     "command once more, which writes it again."
@@ -22,7 +24,9 @@ _MEND = (
 
 def write_result(workdir: Path, result: dict[str, Any]) -> None:
     """Writes result.json with the hashes of the run's other files, and of itself."""
-    files = hashes_of(workdir, (*_TABLES, *_GROWING))
+    events = sorted((workdir / SCALARS).glob(f"{EVENTS}*"))
+    scalars = (path.relative_to(workdir).as_posix() for path in events)
+    files = hashes_of(workdir, (*_TABLES, *_GROWING, *scalars))
     write_hashed_json(workdir / RESULT, {**result, _FILES: files})
 
 
@@ -40,21 +44,22 @@ def check_run_file(workdir: Path, name: str) -> None:
 
     Args:
         workdir: The work directory.
-        name: Path of the file below it.
+        name: Path of the file below it, or of a folder whose files are all checked.
 
     Raises:
         UserError: If it was edited or is damaged, or result.json is.
     """
-    if not (workdir / RESULT).is_file() or not (workdir / name).is_file():
+    if not (workdir / RESULT).is_file():
         return
-    recorded = (read_result(workdir).get(_FILES) or {}).get(name)
-    if recorded is None:
-        return
-    size = recorded["bytes"] if name in _GROWING else -1
-    try:
-        check_file(workdir / name, recorded[KEY], num_bytes=size, mend=_MEND)
-    except OSError as error:
-        raise UserError(f"{workdir / name}: cannot be read ({error.strerror}).") from error
+    for found, recorded in (read_result(workdir).get(_FILES) or {}).items():
+        path = workdir / found
+        if name not in (found, path.parent.relative_to(workdir).as_posix()) or not path.is_file():
+            continue
+        size = recorded["bytes"] if found.startswith(_GROWING) else -1
+        try:
+            check_file(path, recorded[KEY], num_bytes=size, mend=_MEND)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def renew_hashes(workdir: Path) -> None:

@@ -145,7 +145,7 @@ def test_every_setting_of_another_backbone_is_named():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"overrides": [("training.warm_start", "none")]}, ["has no config.json"]),
+        ({"overrides": [("training.warm_start", "none")]}, ["has no record (config.json)"]),
         ({"workdir": "old"}, ["own work directory"]),
         ({"workdir": "./old/"}, ["own work directory"]),
     ],
@@ -167,7 +167,9 @@ def test_a_run_that_resumes_does_without_the_older_run():
     write_run("new", settings=OLD | {"training.warm_start": "old"})
     config = run_settings("", [WARM], workdir="new").config
     assert config.backbone.width == 24
-    refuse("has no config.json", overrides=[("training.warm_start", "other")], workdir="new")
+    refuse(
+        "has no record (config.json)", overrides=[("training.warm_start", "other")], workdir="new"
+    )
 
 
 @pytest.mark.parametrize("form", ["old/config.json", "old", "old/"])

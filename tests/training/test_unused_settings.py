@@ -48,6 +48,10 @@ def unused(*settings, **arguments):
         (["gate.kind=never", "memory.patience=3"], "memory.patience", "gate.kind is never"),
         (["gate.kind=never", "gate.epochs=3"], "gate.epochs", "gate.kind is never"),
         (["gate.kind=plateau", "gate.patience=3"], "gate.patience", "gate.kind is plateau"),
+        (
+            ["gate.kind=epochs", "gate.epochs=0", "training.num_epochs=9", "gate.patience=3"],
+            *("gate.patience", "gate.kind is epochs"),
+        ),
         (["loss.calibration=1"], "loss.calibration", "loss.name is pooled_bce"),
         (["loss.name=bce", "negatives.count=9"], "negatives.count", "loss.name is bce"),
         (["data.cache=x"], "data.cache", "data.name is empty"),
@@ -84,6 +88,14 @@ def test_a_key_whose_condition_is_not_met(settings, key, reason):
 )
 def test_a_key_whose_condition_is_met(settings):
     assert unused(*settings) == {}
+
+
+def test_a_gate_that_opens_too_late():
+    found = unused("gate.kind=epochs", "training.num_epochs=20")
+    assert found == {"gate.kind": "training.num_epochs is 20: it stays shut"}
+    found = unused("gate.kind=epochs", "gate.epochs=5", "training.num_epochs=5")
+    assert set(found) == {"gate.kind", "gate.epochs"}
+    assert unused("gate.kind=epochs", "gate.epochs=4", "training.num_epochs=5") == {}
 
 
 def test_what_an_arm_or_a_trial_sets_or_reads():
@@ -196,6 +208,16 @@ def test_what_a_mode_does_not_read_is_named(arguments, expected):
 def test_settings_are_checked_before_the_data_are_read(settings, words, capsys):
     assert run("--data=none", *(f"--config.{setting}" for setting in settings)) == 1
     assert words in capsys.readouterr().err
+
+
+def test_a_comparison_is_checked_before_the_data_are_read(capsys):
+    for setting, words in {
+        "comparison.seeds=1,1": "`comparison.seeds` must be different",
+        "comparison.seeds=": "Received: none",
+        "comparison.arms=base,wide:backbone.num_heads=7": "arm 'wide': `backbone.num_heads`",
+    }.items():
+        assert run("--mode=compare", "--data=none", f"--config.{setting}") == 1
+        assert words in capsys.readouterr().err
 
 
 def test_the_heading_names_them(tmp_path, monkeypatch, capsys):

@@ -22,8 +22,8 @@ from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, 
 from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
 from ufnrec_tf.runs.trained_settings import keep_titles, trained_config
 from ufnrec_tf.runs.workdir import Workdir
-from ufnrec_tf.training.arms import parse_arms
-from ufnrec_tf.training.settings_checks import check_settings
+from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
+from ufnrec_tf.training.settings_checks import check_seeds, check_settings
 from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
@@ -201,7 +201,10 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         )
     settings = _run_settings(flags, overrides, flags.config or COMPARE_CONFIG)
     config, data_path = settings.config, settings.data_path
-    parse_arms(config.comparison.arms)
+    check_seeds(config.comparison.seeds)
+    for named in parse_arms(config.comparison.arms):
+        with of_arm(named.name):
+            check_settings(configure_arm(config, named))
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_compared"
     check_workdir(Path(workdir), is_shared=True)
     display = Display()

@@ -16,6 +16,7 @@ from ufnrec_tf.runs.record import COMMON, identity, is_done, run_record
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import Arm, configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.checks import check_names
+from ufnrec_tf.training.settings_checks import check_seeds
 
 
 class Plan(NamedTuple):
@@ -76,12 +77,7 @@ def make_plan(config: ConfigDict, source: Source, split: Split, workdir: str) ->
     reference = settings.reference or arms[0].name
     pick(names, reference, key="comparison.reference")
     seeds = tuple(settings.seeds)
-    is_seed = [type(seed) is int and 0 <= seed < 2**32 for seed in seeds]
-    if not seeds or not all(is_seed) or len(set(seeds)) < len(seeds):
-        raise UserError(
-            "`comparison.seeds` must be different whole numbers from 0, as in 0,1,2. Received: "
-            f"{','.join(map(str, seeds)) or 'none'}."
-        )
+    check_seeds(seeds)
     return Plan(Path(workdir), config, arms, seeds, reference, source, split)
 
 

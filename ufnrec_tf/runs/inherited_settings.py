@@ -128,7 +128,7 @@ def check_same_backbone(config: ConfigDict, record: Mapping[str, Any], older: st
 
 def check_older_run(path: Path) -> None:
     """Raises UserError unless a work directory has a record and selected weights."""
-    for name, lacking in ((RECORD, RECORD), ("checkpoints/best", "selected weights")):
+    for name, lacking in ((RECORD, "record"), ("checkpoints/best", "selected weights")):
         if not (path / name).exists():
             raise UserError(
                 f"--config.training.warm_start={path}: has no {lacking} ({name}). Give the "

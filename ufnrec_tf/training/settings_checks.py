@@ -1,5 +1,7 @@
 """Checks of settings against each other, which need neither data nor TensorFlow."""
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
@@ -25,4 +27,13 @@ def check_settings(config: ConfigDict) -> None:
             "`backbone.num_heads` must divide `backbone.width`. Received: "
             f"{config.backbone.num_heads} heads, width {config.backbone.width}. Set "
             "--config.backbone.num_heads=1, or a width that it divides."
+        )
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises UserError unless there are seeds, all of them different."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(
+            "`comparison.seeds` must be different whole numbers from 0, as in 0,1,2. Received: "
+            f"{','.join(map(str, seeds)) or 'none'}."
         )

@@ -66,9 +66,16 @@ def unused_settings(
             found[key] = "every arm sets it"
         elif all(unmet) and not is_open:
             found[key] = unmet[-1]
+        elif key in ("gate.kind", "gate.epochs") and all(map(_stays_shut, configs)):
+            found[key] = f"training.num_epochs is {config.training.num_epochs}: it stays shut"
         elif log is not None and (reason := _unread_of_log(key, log)):
             found[key] = reason
     return found
+
+
+def _stays_shut(config: ConfigDict) -> bool:
+    """True if a run ends before its gate opens."""
+    return config.gate.kind == "epochs" and config.gate.epochs >= config.training.num_epochs > 0
 
 
 def _unread_of_log(key: str, log: LogDescription) -> str:

@@ -57,7 +57,7 @@ def test_a_log_without_problems(write, capsys):
         ("short_users", FINE + "u8,i0,1546305000\n", 1 / 9, "--config.data.min_length=3"),
         ("float_item_ids", FINE.replace("i", "").replace("ser,tem,tmestamp", ""), None, None),
         ("item_ids_alike", FINE + "u7,I0,1546309999\n", 2 / 7, "alike in the file"),
-        ("user_ids_alike", FINE + '"u0 ",i0,1546309999\n', 2 / 9, "alike in the file"),
+        ("user_ids_alike", FINE + '"u0\u00a0",i0,1546309999\n', 2 / 9, "alike in the file"),
         ("future_times", FINE + f"u7,i5,{time.time() + 9e6:.0f}\n", 1 / 41, "--config.data.end="),
         ("unsorted", FINE + "u7,i5,1546300000\n", 1 / 40, "--config.data.time_column=NAME"),
         ("mixed_times", FINE + "u7,i5,0\n", 1 / 41, "--config.data.time_unit=s"),

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.data.events import EventBatch, batch_of
-from ufnrec_tf.reading.columns import EXPECTED_HEADER, REQUIRED, Columns, find_role
+from ufnrec_tf.reading.column_names import REQUIRED, find_role
+from ufnrec_tf.reading.columns import EXPECTED_HEADER, Columns
 from ufnrec_tf.reading.rows import Table, looks_like_json, names_of
 from ufnrec_tf.reading.text_files import TextFile, load_text
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.reading.columns import REQUIRED, Columns, find_role
+from ufnrec_tf.reading.column_names import REQUIRED, find_role
+from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.formats import Form, csv_table, table_format
 from ufnrec_tf.reading.history_groups import History, UserRuns, group_neighbours, group_scattered

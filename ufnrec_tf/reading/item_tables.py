@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.data.items import ItemTable
-from ufnrec_tf.reading.columns import Columns, find_role
+from ufnrec_tf.reading.column_names import find_role
+from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.formats import csv_table, inter_table
 from ufnrec_tf.reading.parquet import is_parquet
 from ufnrec_tf.reading.rows import header_line, looks_like_json, objects, rows

@@ -16,13 +16,14 @@ from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.data.events import EventBatch, collect
 from ufnrec_tf.data.interactions import REPEATS, Interactions, build_interactions
 from ufnrec_tf.data.items import ItemTable
-from ufnrec_tf.data.log_description import LogDescription
+from ufnrec_tf.data.log_description import LogDescription, Note
 from ufnrec_tf.data.times import AUTO, BatchTimes
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
 from ufnrec_tf.reading.formats import READERS
 from ufnrec_tf.reading.frames import FrameLog
+from ufnrec_tf.reading.id_checks import IdChecks
 from ufnrec_tf.reading.item_tables import read_item_table
 from ufnrec_tf.reading.parquet import ParquetLog, is_parquet
 from ufnrec_tf.reading.text_files import TextBlocks
@@ -93,8 +94,7 @@ def open_log(
     Args:
         source: The file, a folder of Parquet files, or a DataFrame.
         settings: Format and columns are read.
-        with_ratings: True if ratings are needed, None if `settings.filters` says whether; text
-            always has them checked.
+        with_ratings: True if ratings are needed, None if `settings.filters` says whether.
         is_streamed: True if no file must be held as a whole: only tables are read then.
         flag: The flag by which the user gave the file, for messages.
 
@@ -102,15 +102,22 @@ def open_log(
         UserError: If the format is unknown, or there is no such file.
     """
     format = settings.format
-    if with_ratings is None:
-        with_ratings = settings.filters.min_rating != 0
+    options = settings.filters.read_options
+    if with_ratings is not None:
+        options = options._replace(with_ratings=with_ratings)
     pick({name: name for name in ("auto", PARQUET, *READERS)}, format, key="data.format")
     if isinstance(source, pd.DataFrame):
-        return FrameLog(source, settings.columns, with_ratings=with_ratings)
+        return FrameLog(source, settings.columns, options)
     if format == PARQUET or (format == "auto" and is_parquet(source)):
-        return ParquetLog(source, columns=settings.columns, with_ratings=with_ratings)
+        return ParquetLog(source, columns=settings.columns, options=options)
     blocks = TextBlocks(source, flag=flag)
-    return TextLog(blocks, format=format, columns=settings.columns, is_streamed=is_streamed)
+    return TextLog(
+        blocks,
+        format=format,
+        columns=settings.columns,
+        options=options,
+        is_streamed=is_streamed,
+    )
 
 
 class EventStream:
@@ -130,7 +137,10 @@ class EventStream:
     def __init__(self, log: RawLog, settings: LogSettings, *, source: str) -> None:
         self._log = log
         self._times = BatchTimes(settings.time_unit, source=source)
-        self._filters = EventFilters(settings.filters, source=source)
+        strip = settings.columns.strip
+        self._ids = IdChecks(strip=strip)
+        self._drops_null = settings.filters.null_ids == "drop"
+        self._filters = EventFilters(settings.filters, source=source, strip=strip)
 
     def __iter__(self) -> Iterator[EventBatch]:
         """Yields the batches.
@@ -141,7 +151,7 @@ class EventStream:
         """
         for batch in self._log:
             seconds = self._times.seconds(batch.times, dates=self._log.dates)
-            batch = batch._replace(times=seconds)
+            batch = self._ids.checked(batch)._replace(times=seconds)
             yield self._filters.kept(batch, is_epoch=self._times.is_epoch)
         self._filters.steps()
         self._times.check_end(has_window=self._filters.has_window)
@@ -149,9 +159,20 @@ class EventStream:
     @property
     def reading(self) -> LogDescription:
         """How the log was read, once all of it was."""
-        return LogDescription.of_times(
-            self._log.format, self._log.chosen, self._times.unit, self._filters.steps()
-        )
+        notes = (*self._log.notes, *self._ids.notes(drops_null=self._drops_null))
+        return _described(self._log, self._times, notes)._replace(steps=self._filters.steps())
+
+
+def _described(log: RawLog, times: BatchTimes, notes: tuple[Note, ...]) -> LogDescription:
+    """Returns how a log was read, filters left out."""
+    return LogDescription.of_times(
+        log.format,
+        log.chosen,
+        times.unit,
+        separator=log.separator,
+        found_by=log.found_by,
+        notes=notes,
+    )
 
 
 def read_log(
@@ -170,9 +191,11 @@ def read_log(
     name = "DataFrame" if isinstance(source, pd.DataFrame) else Path(source).name
     times = BatchTimes(settings.time_unit, source=name)
     log = open_log(source, settings, with_ratings=with_ratings)
-    events = collect(_shown(log))
+    ids = IdChecks(strip=settings.columns.strip)
+    events = collect(map(ids.checked, _shown(log)))
     events = events._replace(times=times.seconds(events.times, dates=log.dates))
-    reading = LogDescription.of_times(log.format, log.chosen, times.unit)
+    found = ids.notes(drops_null=settings.filters.null_ids == "drop")
+    reading = _described(log, times, (*log.notes, *found))
     items = item_table_of(source, settings.titles_path, log.format, set(events.item_ids))
     return Log(events, reading, log.sha256, name, items, log.names)
 
@@ -225,10 +248,12 @@ def read_interactions(
     pick({name: name for name in REPEATS}, repeats, key="data.repeats")
     settings = LogSettings(format, columns, repeats, titles_path, time_unit, filters)
     log = read_log(source, settings)
-    return interactions_of(log, filters, repeats=repeats)
+    return interactions_of(log, filters, repeats=repeats, strip=columns.strip)
 
 
-def interactions_of(log: Log, filters: Filters, *, repeats: str = "keep") -> Interactions:
+def interactions_of(
+    log: Log, filters: Filters, *, repeats: str = "keep", strip: bool = True
+) -> Interactions:
     """Returns the interactions that filters leave of a log.
 
     Raises:
@@ -240,6 +265,7 @@ def interactions_of(log: Log, filters: Filters, *, repeats: str = "keep") -> Int
         repeats=repeats,
         is_epoch=log.reading.is_epoch,
         source=log.source,
+        strip=strip,
     )
     return build_interactions(
         left.events,

@@ -14,7 +14,7 @@ from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.log_description import reading_lines
 from ufnrec_tf.data.summary import summary
 from ufnrec_tf.data.times import as_text
-from ufnrec_tf.reading.columns import GUESSES, candidates
+from ufnrec_tf.reading.column_names import GUESSES, candidates
 from ufnrec_tf.reading.inspection.log_profile import (
     QUANTILES,
     WhatIf,
@@ -51,7 +51,10 @@ def inspect(
     if log is None:
         data = load(config, path).interactions
     else:
-        data = interactions_of(log, filters_of(config), repeats=config.data.repeats)
+        settings = config.data
+        data = interactions_of(
+            log, filters_of(config), repeats=settings.repeats, strip=settings.strip
+        )
     problems = [
         *_split_problems(config, data),
         *(() if log is None else problems_of_log(log)),

@@ -73,10 +73,12 @@ class LargeLog:
     def asked(self) -> dict[str, Any]:
         """The settings that the user gave for the log, fit for JSON."""
         values = self.settings._asdict() | vars(self.settings.columns)
-        del values["columns"], values["filters"], values["time_unit"]
+        del values["columns"], values["filters"]
         # Only where they differ from the default: older folders have no such keys.
-        if self.settings.time_unit != AS_IT_IS.time_unit:
-            values["time_unit"] = self.settings.time_unit
+        defaults = vars(AS_IT_IS.columns) | {"time_unit": AS_IT_IS.time_unit}
+        for key in ("time_unit", "event", "time_format", "strip"):
+            if values[key] == defaults[key]:
+                del values[key]
         asked, nothing = self.settings.filters.described(), AS_IT_IS.filters.described()
         return values | {key: value for key, value in asked.items() if value != nothing[key]}
 

@@ -1,0 +1,137 @@
+"""Columns of a log by their names and values, in all forms; what is not read is said."""
+
+import datetime
+
+import pandas as pd
+import pytest
+
+from tests.processes.prepare_run import make_small
+from tests.reading.test_readers import assert_parts, message, raw
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.config import load_config
+from ufnrec_tf.data.log_description import LogDescription
+from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.histories import HistoryFile
+from ufnrec_tf.reading.prepare.prepare import prepare
+from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
+from ufnrec_tf.reading.readers import LogSettings, read_interactions
+from ufnrec_tf.reading.sources import large_log
+
+T = 1_700_000_000
+ROWS = [("u1", "c", T + 300), ("u2", "a", T + 50), ("u1", "a", T + 100), ("u1", "b", T + 200)]
+ORDER = {"u1": ["a", "b", "c"], "u2": ["a"]}
+IN_FILE = {"u1": ["c", "a", "b"], "u2": ["a"]}
+
+
+def iso(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def frame(**columns) -> pd.DataFrame:
+    """Rows of user and item, and further columns: functions of the time, or values."""
+    made = pd.DataFrame([row[:2] for row in ROWS], columns=["user_id", "item_id"])
+    for name, values in columns.items():
+        made[name] = [values(row[2]) for row in ROWS] if callable(values) else values
+    return made
+
+
+def text_of(made: pd.DataFrame, separator: str = ",") -> str:
+    return made.to_csv(index=False, sep=separator)
+
+
+def reading_of(data) -> LogDescription:
+    assert data.reading is not None
+    return data.reading
+
+
+def notes_of(data) -> dict[str, str]:
+    return {note.name: f"{note.words}: {note.remedy}" for note in reading_of(data).notes}
+
+
+WRITTEN = {
+    "ISO": iso,
+    "seconds": lambda t: t,
+    "ms": lambda t: t * 1000 + 7,
+    "us": lambda t: t * 10**6,
+    "ns": lambda t: t * 10**9,
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("name", ["event_timestamp", "t_dat", "viewedAt", "review_date", "seen"])
+def test_a_time_column_of_another_name(write, tmp_path, name, written):
+    made = frame(price=4.5, **{name: WRITTEN[written]})
+    made.to_parquet(tmp_path / "log.parquet")
+    lines = write(made.to_json(orient="records", lines=True), "log.jsonl")
+    for source in (write(text_of(made)), lines, tmp_path / "log.parquet", made):
+        data = read_interactions(source)
+        assert raw(data) == ORDER and data.is_epoch
+        assert reading_of(data).columns["time"] == name
+        assert reading_of(data).found_by["time"] == "values"
+        assert f"time: column '{name}', found by its values" in notes_of(data)["time_by_values"]
+    left = read_interactions(made, columns=Columns(time="none"))
+    assert raw(left) == IN_FILE and left.timestamps is None
+
+
+def test_a_time_column_by_its_values_in_every_way(write, tmp_path, monkeypatch):
+    path = write(text_of(frame(t_dat=iso)))
+    for block in ("whole", "small"):
+        if block == "small":
+            make_small(monkeypatch.setattr)
+        made = tmp_path / block
+        prepare(*large_log(load_config("", []), str(path)), workdir=str(made), display=Display())
+        data = read_prepared(made)
+        assert raw(data) == ORDER and notes_of(data)["time_by_values"]
+        (tmp_path / f"empty-{block}").mkdir()
+        found = list(HistoryFile(path, LogSettings()).read(tmp_path / f"empty-{block}"))
+        assert dict(found) == ORDER
+
+
+@pytest.mark.parametrize(
+    ("columns", "chosen", "words"),
+    [
+        ({"date": lambda t: iso(t)[:10], "time_ms": lambda t: t * 1000 + 1}, "time_ms", "finer"),
+        ({"day_at": lambda t: iso(t)[:10], "moment": iso}, "moment", "'day_at' looks like"),
+        ({"created_at": iso, "updated_at": iso}, "created_at", "'updated_at' looks"),
+        # Of another moment than the date, of the item, of the user, or no time at all.
+        ({"date": lambda t: iso(t)[:10], "loaded_at": T + 10**7}, "date", ""),
+        ({"order_id": lambda t: t}, None, ""),
+        ({"price": lambda t: t}, None, ""),
+        ({"birth_date": "1990-05-04"}, None, "birth_date"),
+        ({"ean": lambda t: 4_006_381_333_931 + t % 9}, None, ""),
+        ({"when": [4, 1, 2, 3]}, None, "when"),
+        ({"last_time": ["x", "y", "z", "x"]}, None, "last_time"),
+        ({"event_timestamp": [4, 1, 2, 3]}, "event_timestamp", ""),
+        ({"timestamp": [4, 1, 2, 3], "date": iso}, "timestamp", "'date' looks like a time"),
+    ],
+)
+def test_which_column_is_the_time(write, columns, chosen, words):
+    made = frame(**columns)
+    for source in (made, write(text_of(made))):
+        data = read_interactions(source)
+        assert reading_of(data).columns.get("time") == chosen
+        assert words in " ".join(notes_of(data).values())
+        assert raw(data) == (IN_FILE if chosen in (None, "date") else ORDER)
+        if chosen is None and words:
+            assert f"--config.data.time_column={words}" in notes_of(data)["unread_time"]
+
+
+def test_a_date_that_an_item_always_has_is_the_items_own(write):
+    items = {"a": "2001-01-01", "b": "1999-05-05"}
+    rows = "".join(f"u{n % 3},{item},{items[item]}\n" for n, item in enumerate("abababab"))
+    data = read_interactions(write("user,item,premiere\n" + rows))
+    assert data.timestamps is None
+    assert "column 'premiere' looks like a time and is not read" in notes_of(data)["unread_time"]
+
+
+@pytest.mark.parametrize("names", [("date", "time"), ("day", "clock_time"), ("Date", "Time")])
+def test_day_and_time_of_day_in_two_columns(write, names):
+    day, clock = names
+    made = frame(**{day: lambda t: iso(t)[:10], clock: lambda t: iso(t)[11:]})
+    if day == "day":
+        return
+    text = message(write(text_of(made)))
+    assert_parts(text, "log.txt, line 1", f"'{day}'", f"'{clock}'", "expected both in one")
+    assert f"--config.data.time_column={day}" in text
+    day_only = read_interactions(made, columns=Columns(time=day))
+    assert day_only.is_epoch

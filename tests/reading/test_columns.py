@@ -11,6 +11,7 @@ from ufnrec_tf.common.display import Display
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.prepare.prepare import prepare
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
@@ -135,3 +136,68 @@ def test_day_and_time_of_day_in_two_columns(write, names):
     assert f"--config.data.time_column={day}" in text
     day_only = read_interactions(made, columns=Columns(time=day))
     assert day_only.is_epoch
+
+
+# ---- separators, and tables without a header
+
+
+@pytest.mark.parametrize(
+    ("header", "time"),
+    [
+        ("user;item;event time", "2024-01-0{} 10:00"),
+        ("user|item|date", "2024-01-0{} 10:00:00"),
+        ("User ID|Item ID|when", "2024-01-0{}T10:00:00Z"),
+        ("user,item,time", "2024-01-0{} 10:00:00"),
+        ("user_id item_id timestamp", "170000000{}"),
+        ("time;stars;user;sku", "2024-01-0{} 10:00"),
+    ],
+)
+def test_separators_are_told_by_the_header(write, header, time):
+    separator = next(mark for mark in ";|, " if mark in header)
+    is_first = header.startswith("time")
+    rows = [
+        [time.format(n), "4", "u 1", f"i {n}"] if is_first else ["u 1", f"i {n}", time.format(n)]
+        for n in (3, 1, 2)
+    ]
+    if separator == " ":
+        rows = [[field.replace(" ", "_") for field in row] for row in rows]
+    text = "\n".join([header, *(separator.join(row) for row in rows), ""])
+    data = read_interactions(write(text))
+    mark = "_" if separator == " " else " "
+    assert raw(data) == {f"u{mark}1": [f"i{mark}{n}" for n in (1, 2, 3)]}
+    assert data.is_epoch and reading_of(data).separator == separator
+
+
+def test_decimal_commas_between_semicolons(write):
+    path = write("user;item;rating;time\nu;a;4,5;1,5\nu;b;2,5;1,25\nu;c;5;0\n")
+    data = read_interactions(path, filters=Filters(min_rating=3))
+    assert raw(data) == {"u": ["c", "a"]}
+    assert data.timestamps is not None and data.timestamps.tolist() == [0, 1.5]
+    text = message(write('user,item,time\nu,a,"1,5"\n'))
+    assert_parts(text, "line 2", "time '1,5' is not a number")
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("u{0}\t24{1}\t3\t88125094{1}", "user_id<TAB>item_id<TAB>rating<TAB>timestamp"),
+        ("u{0}|i{1}|2024-01-0{1} 10:00:00", "user_id|item_id|timestamp"),
+        ("u{0},i{1},88125094{1}", "user_id,item_id,timestamp"),
+        ("u{0};i{1};4;2024-01-0{1}", "user_id;item_id;rating;timestamp"),
+        ("88125094{1} u{0} i{1}", "timestamp user_id item_id"),
+        ("u{0},i{1},4.5,red,88125094{1}", "user_id,item_id,rating,column_4,timestamp"),
+    ],
+)
+def test_a_table_without_a_header_is_refused(write, line, names):
+    path = write("".join(line.format(n, 9 - n) + "\n" for n in range(1, 9)))
+    text = message(path)
+    assert_parts(text, "log.txt, line 1", "no header", "plainly a time")
+    assert f"put the line {names} on top" in text
+    header = names.replace("<TAB>", "\t")
+    data = read_interactions(write(header + "\n" + path.read_text(), "mended.txt"))
+    assert data.num_users == 8 and data.is_epoch
+
+
+def test_sequences_of_numbers_like_times_are_sequences(write):
+    data = read_interactions(write("u1 1700000001 1700000002\nu2 1700000003 1700000001\n"))
+    assert raw(data)["u1"] == ["1700000001", "1700000002"]

@@ -319,13 +319,17 @@ def test_user_on_two_lines_of_sequences(write, format):
 
 def test_headerless_table_of_four_columns_is_not_taken_for_sequences(write):
     text = message(write("196\t242\t3\t881250949\n186\t302\t3\t891717742\n196\t51\t2\t880606923\n"))
+    assert_parts(text, "log.txt, line 1", "4 columns and no header", "'881250949'", "a time")
+    assert_parts(text, "put the line user_id<TAB>item_id<TAB>rating<TAB>timestamp on top")
+    text = message(write("196\t242\t3\t8\n186\t302\t3\t9\n196\t51\t2\t7\n"))
     assert_parts(text, "log.txt, line 3", "user '196' again, after line 1")
     assert_parts(text, "put a header line such as user_id<TAB>item_id<TAB>timestamp on top")
 
 
+@pytest.mark.parametrize("rows", ["u a\nu b c\n", "u a\nu\n"])
 @pytest.mark.parametrize("header", ["user_id item_id", "item user", "user_id item_id rating"])
-def test_header_of_spaces_is_no_event(write, header):
-    text = message(write(header + "\n" + "u a\n" * 4))
+def test_header_of_spaces_is_no_event(write, header, rows):
+    text = message(write(header + "\n" + "u a\n" * 4 + rows))
     assert_parts(text, "log.txt, line 1", "header", "delete the line", "--config.data.format=csv")
 
 

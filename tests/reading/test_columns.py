@@ -8,6 +8,7 @@ import pytest
 from tests.processes.prepare_run import make_small
 from tests.reading.test_readers import assert_parts, message, raw
 from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.reading.columns import Columns
@@ -16,7 +17,7 @@ from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.prepare.prepare import prepare
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
 from ufnrec_tf.reading.readers import LogSettings, read_interactions
-from ufnrec_tf.reading.sources import large_log
+from ufnrec_tf.reading.sources import large_log, load
 
 T = 1_700_000_000
 ROWS = [("u1", "c", T + 300), ("u2", "a", T + 50), ("u1", "a", T + 100), ("u1", "b", T + 200)]
@@ -201,3 +202,43 @@ def test_a_table_without_a_header_is_refused(write, line, names):
 def test_sequences_of_numbers_like_times_are_sequences(write):
     data = read_interactions(write("u1 1700000001 1700000002\nu2 1700000003 1700000001\n"))
     assert raw(data)["u1"] == ["1700000001", "1700000002"]
+
+
+# ---- rows said twice
+
+
+DOUBLES = "user,item,time,stars,action\n" + "".join(
+    f"u{user},i{n % 5},{T + n},{n % 3},{'view' if n % 2 else 'buy'}\n"
+    for user in range(4)
+    for n in [*range(8), 3, 3, 7, 0]
+)
+
+
+@pytest.mark.parametrize("filters", [{}, {"data.min_rating": "-1"}, {"data.events": "view,buy"}])
+def test_doubles_are_dropped_and_repeats_stay(write, tmp_path, monkeypatch, filters):
+    make_small(monkeypatch.setattr)
+    # Another event type, another rating at the same moment: no doubles where these are read.
+    path = write(DOUBLES + f"u0,i3,{T + 3},2,buy\n")
+    num_left = 32 + bool(filters)
+    overrides = [("data.duplicates", "drop"), *filters.items()]
+    config = load_config("", overrides)
+    found = [load(config, str(path)).interactions, load(config, pd.read_csv(path)).interactions]
+    prepare(*large_log(config, str(path)), workdir=str(tmp_path / "made"), display=Display())
+    found.append(read_prepared(tmp_path / "made"))
+    for data in found:
+        assert data.num_events == num_left
+        step = reading_of(data).steps[-1]
+        assert step.name == "duplicates" and step.before["events"] == 49
+        assert raw(data) == raw(found[0])
+    assert raw(found[0])["u1"] == [f"i{n % 5}" for n in range(8)]
+
+
+def test_doubles_need_times(write, tmp_path):
+    path = write("user,item\nu,a\nu,a\nu,b\nv,a\n")
+    filters = Filters(duplicates="drop")
+    assert_parts(message(path, filters=filters), "no times", "duplicates=drop", "time_column=NAME")
+    with pytest.raises(UserError, match="duplicates=drop"):
+        prepare(
+            str(path), LogSettings(filters=filters), workdir=str(tmp_path / "w"), display=Display()
+        )
+    assert not (tmp_path / "w" / "manifest.json").exists()

@@ -53,7 +53,7 @@ def test_a_log_without_problems(write, capsys):
         # Two of 42 events share user and time.
         ("ties", FINE + "u8,i0,1546300800\nu8,i1,1546300800\n", 2 / 42, "split.name=temporal"),
         ("repeats", FINE + "u7,i1,1546309999\n", 1 / 41, "--config.data.repeats=drop"),
-        ("duplicate_rows", FINE + FINE.splitlines()[-1] + "\n", 1 / 41, "repeats=drop"),
+        ("duplicate_rows", FINE + FINE.splitlines()[-1] + "\n", 1 / 41, "duplicates=drop"),
         ("short_users", FINE + "u8,i0,1546305000\n", 1 / 9, "--config.data.min_length=3"),
         ("float_item_ids", FINE.replace("i", "").replace("ser,tem,tmestamp", ""), None, None),
         ("item_ids_alike", FINE + "u7,I0,1546309999\n", 2 / 7, "alike in the file"),

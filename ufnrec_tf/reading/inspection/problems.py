@@ -12,6 +12,7 @@ from ufnrec_tf.common.text import percent, plain
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.times import TIME_UNITS, as_text, detect_unit, lie_in
+from ufnrec_tf.reading.filters import is_duplicate
 from ufnrec_tf.reading.readers import Log
 
 _HUGE_SHARE = 0.05
@@ -64,16 +65,16 @@ def problems_of(data: Interactions) -> list[Problem]:
 def _rows_twice(log: EventBatch) -> Iterator[Problem]:
     if log.times is None:
         return
-    rows = pd.DataFrame({"user": log.users, "item": log.items, "time": log.times})
-    count = int(rows.duplicated().sum())
+    is_twice = is_duplicate(log.users, log.items, log.times, log.ratings, log.types)
+    count = int(is_twice.sum())
     if count:
-        share = count / len(rows)
+        share = count / len(is_twice)
         yield Problem(
             "duplicate_rows",
             f"{count:,} rows ({percent(share)}) say again what another says: same user, item and "
             "time.",
             share,
-            ("--config.data.repeats=drop",),
+            ("--config.data.duplicates=drop",),
         )
 
 

@@ -44,7 +44,8 @@ class LargeLog:
         if settings.filters.needs_all:
             raise UserError(
                 f"{path}: --mode=prepare reads a log once, from its beginning, and takes only "
-                "--config.data.exclude_users, min_rating, start and end: k_core, "
+                "--config.data.exclude_users, null_ids, null_times, events, min_rating, start, "
+                "end and duplicates: k_core, "
                 "min_user_events, min_item_events and min_length need all of it. Leave them out, "
                 "or train on the log itself."
             )

@@ -40,6 +40,9 @@ class Note(NamedTuple):
     share: float = 1.0
 
 
+FEW_VALUES = "few_values"
+"""Name of a note that only --mode=inspect shows: a column that could be one of event types."""
+
 BY_FLAG, BY_NAME, BY_VALUES = "flag", "name", "values"
 """What a column was recognised by."""
 
@@ -144,7 +147,11 @@ def reading_lines(reading: dict[str, Any]) -> list[str]:
             f"filter   {step['words']}: {change_text(step['before'], step['after'])}"
             for step in reading["filters"]
         ),
-        *(f"note     {note_line(Note(**note))}" for note in reading.get("notes", [])),
+        *(
+            f"note     {note_line(Note(**note))}"
+            for note in reading.get("notes", [])
+            if note["name"] != FEW_VALUES
+        ),
     ]
 
 

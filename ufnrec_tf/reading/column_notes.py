@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ufnrec_tf.common.text import plain
-from ufnrec_tf.data.log_description import Note
+from ufnrec_tf.data.log_description import FEW_VALUES, Note
 from ufnrec_tf.reading.column_kinds import event_types, is_named_as_time, time_kind
 from ufnrec_tf.reading.column_names import find_role
 
@@ -69,22 +69,25 @@ def _unread_times(
 def _unread_events(
     names: Sequence[str], first_rows: Sequence[pd.Series], left: list[int], flag: str
 ) -> list[Note]:
+    """The columns of few words: those of a usual name as event types, others for inspection."""
     notes = []
+    guessed = find_role(list(names), "event", flag)
     for place in left:
         name = names[place]
-        is_named = find_role([name], "event", flag) is not None
-        counts = event_types(first_rows[place], is_named=is_named) if is_named else {}
-        if counts:
-            column = "" if not flag else f"--config.data.event_column={plain(name)} "
-            notes.append(
-                Note(
-                    "unread_events",
-                    f"column {plain(name)!r} looks like event types ({counts_text(counts)}), and "
-                    "all count alike",
-                    f"{column}--config.data.events={plain(least_of(counts))}",
-                )
+        is_named = place == guessed
+        counts = event_types(first_rows[place], is_named=is_named)
+        if not counts and not (is_named and flag):
+            continue
+        column = "" if is_named and not flag else f"--config.data.event_column={plain(name)} "
+        remedy = f"{column}--config.data.events={plain(least_of(counts)) or 'NAME'}"
+        words = f"column {plain(name)!r} holds few words ({counts_text(counts)})"
+        if is_named:
+            words = (
+                f"column {plain(name)!r} looks like event types ({counts_text(counts)}), and all "
+                "count alike"
             )
-    return notes[:1]
+        notes.append(Note("unread_events" if is_named else FEW_VALUES, words, remedy))
+    return notes
 
 
 def counts_text(counts: dict[str, int]) -> str:
@@ -96,5 +99,5 @@ def counts_text(counts: dict[str, int]) -> str:
 def least_of(counts: dict[str, int]) -> str:
     """Returns the event type that says most: a purchase if there is one, else the rarest."""
     strong = ("purchase", "buy", "order", "transaction", "sale", "pay")
-    found = (word for word in counts if any(part in word.lower() for part in strong))
-    return next(found, list(counts)[-1])
+    found = [word for word in counts if any(part in word.lower() for part in strong)]
+    return [*found, *reversed(counts), ""][0]

@@ -14,6 +14,7 @@ from ufnrec_tf.common.text import is_null_word
 from ufnrec_tf.data.events import EventBatch, batch_of
 from ufnrec_tf.data.log_description import BY_FLAG, BY_NAME, Note
 from ufnrec_tf.data.times import TimeTexts, as_numbers
+from ufnrec_tf.reading.column_kinds import separator_in_cells
 from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, find_role
 from ufnrec_tf.reading.column_notes import unread_notes
 from ufnrec_tf.reading.id_checks import spoilt_id
@@ -174,6 +175,10 @@ def choose_columns(
                 line=line,
             )
     _check_twice(file, header, places)
+    if first_rows:
+        notes += _several_in_cells(
+            file, header, first_rows[places["item"]], places["item"], columns
+        )
     for role, is_read in (("rating", with_ratings), ("event", with_events)):
         if not is_read:
             places.pop(role, None)
@@ -181,6 +186,38 @@ def choose_columns(
     flags = {role: getattr(columns, role) for role in GUESSES}
     notes += unread_notes(names, first_rows, places, flags)
     return Chosen(places, found_by, tuple(notes))
+
+
+def _several_in_cells(
+    file: TextFile, header: Header, values: pd.Series, place: int, columns: Columns
+) -> list[Note]:
+    """Refuses an item column most of whose cells hold several; returns a note if it was named.
+
+    Args:
+        file: Named in errors.
+        header: Its line, and the names of all columns.
+        values: The first values of the column.
+        place: Index of the column.
+        columns: A column that the user names is taken at their word.
+    """
+    line, names = header
+    separator = separator_in_cells(values)
+    if not separator:
+        return []
+    cell = next(value for value in values if isinstance(value, str) and separator in value.strip())
+    name = names[place]
+    words = f"the item column {name!r} holds several items in a cell, as {cell[:40]!r}"
+    remedy = (
+        "make a row of each (pandas: "
+        f"frame.assign({name}=frame[{name!r}].str.split({separator!r})).explode({name!r}))"
+    )
+    if columns.item:
+        return [Note("several_items", f"{words}, and each cell is taken for one item", remedy)]
+    raise file.error(
+        f"{words}: expected one event a row; {remedy}; if each is one id, name the column with "
+        f"--config.data.item_column={name}.",
+        line=line,
+    )
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -139,7 +139,7 @@ def _refuse(column: pd.Series, is_wrong: np.ndarray, what: str) -> None:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value != value
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _ids(column: pd.Series, role: str, *, may_lack: bool) -> tuple[np.ndarray, np.ndarray]:

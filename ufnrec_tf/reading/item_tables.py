@@ -78,6 +78,8 @@ def read_item_table(
     for row in table.rows:
         item, *values = (None if index is None else row[index] for index in names)
         key = _value_text(item)
+        if item_ids is not None and key not in item_ids:
+            key = key.strip()  # as the ids of a log are
         if item_ids is None or key in item_ids:
             kept.setdefault(key, (values[0], values[1], values[2]))
     if item_ids is not None and not kept:

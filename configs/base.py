@@ -54,8 +54,19 @@ OPTIONS = {
         "item_column": Option("", "Name of the item column. Empty: the usual names are tried."),
         "time_column": Option(
             "",
-            "Name of the time column, which holds numbers or ISO 8601 dates. Empty: the usual "
-            "names are tried. none: the order of the file is the order in time.",
+            "Name of the time column, which holds numbers or dates. Empty: the usual names are "
+            "tried, then the column whose values are all dates or numbers since 1970. none: the "
+            "order of the file is the order in time.",
+        ),
+        "event_column": Option(
+            "",
+            "Name of the column of event types, such as view, cart and purchase. Only events uses "
+            "it. Empty: the usual names are tried.",
+        ),
+        "time_format": Option(
+            "",
+            "Form of the dates in the time column, as strptime has it, such as '%d.%m.%Y %H:%M'. "
+            "Empty: ISO 8601 dates, other forms that can be read in one way only, or numbers.",
         ),
         "time_unit": Option(
             "auto",
@@ -66,11 +77,17 @@ OPTIONS = {
         ),
         "rating_column": Option(
             "",
-            "Name of the rating column, which holds numbers. Only min_rating uses it. none: the "
-            "ratings are not read.",
+            "Name of the rating column, which holds numbers. It is read only if min_rating is "
+            "set. none: there is no rating column.",
         ),
         "separator": Option(
-            "", "Field separator of a csv file. Empty: tab if the header has one, else comma."
+            "",
+            "Field separator of a csv file. Empty: the header shows it: tab, comma, semicolon, bar "
+            "or space.",
+        ),
+        "strip": Option(
+            True,
+            "Remove spaces around ids. false: they are part of the id.",
         ),
         "repeats": Option(
             "keep",
@@ -97,6 +114,24 @@ OPTIONS = {
             "all.",
             is_path=True,
         ),
+        "null_ids": Option(
+            "keep",
+            "What to do with an event whose user or item is a null word, such as nan, NULL or -. "
+            "keep: the word is an id like any other, and an empty id is an error. drop: such "
+            "events and those with an empty id are left out. It comes after exclude_users.",
+            choices=("keep", "drop"),
+        ),
+        "null_times": Option(
+            "refuse",
+            "What to do with an event whose time is empty or a null word. refuse: it is an error. "
+            "drop: such events are left out.",
+            choices=("refuse", "drop"),
+        ),
+        "events": Option(
+            (),
+            "Event types that count, such as purchase,cart. Events of other types are left out. "
+            "Empty: all count.",
+        ),
         "min_rating": Option(0.0, "Filter 2: leave out events with a lower rating. 0: keep all."),
         "start": Option(
             "",
@@ -105,6 +140,13 @@ OPTIONS = {
         ),
         "end": Option(
             "", "Filter 3: leave out events at this moment and after it. Empty: keep the newest."
+        ),
+        "duplicates": Option(
+            "keep",
+            "Filter 4: drop leaves out an event that says again what an earlier one says: same "
+            "user, item and time, and same rating and event type where these are read. It comes "
+            "before the repeats.",
+            choices=("keep", "drop"),
         ),
         "k_core": Option(
             0,

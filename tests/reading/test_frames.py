@@ -76,7 +76,6 @@ def test_times_of_any_type(values, expected):
         [1j, 2j, 3j],
         pd.interval_range(0, 3),
         [[1], [2], [3]],
-        [datetime.time(1)] * 3,
         pd.Series(["\ud800", "x", "y"], dtype=object),
         arrow([3, None, 1], pa.int64()),
         pd.array([pd.NA, 2, 1], "Int64"),
@@ -85,6 +84,13 @@ def test_times_of_any_type(values, expected):
 def test_what_is_no_time_is_refused(values):
     text = message(frame(time=values))
     assert_parts(text, "the DataFrame, row", "time", "leave the column unread", "or drop the row")
+
+
+def test_times_of_day_without_dates_are_refused():
+    text = message(frame(time=[datetime.time(1)] * 3))
+    assert_parts(
+        text, "the DataFrame: the time column 'time' holds times of day", "leave it unread"
+    )
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_random_arrays_in_random_pieces(write, monkeypatch):
         monkeypatch.setattr(text_files, "BLOCK_BYTES", rng.randint(20, 400))
         expected: dict[str, list[str]] = {}
         for row in rows:
-            expected.setdefault(row["user"], []).append(row["item"])
+            expected.setdefault(row["user"].strip(), []).append(row["item"].strip())
         assert raw(read_interactions(write(text))) == expected
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.log_description import reading_lines
-from ufnrec_tf.reading.columns import REQUIRED, Columns
+from ufnrec_tf.reading.column_names import REQUIRED
+from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.formats import Form

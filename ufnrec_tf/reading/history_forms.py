@@ -6,20 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.reading.columns import (
-    EXPECTED_HEADER,
-    GUESSES,
-    IGNORED,
-    REQUIRED,
-    Columns,
-    find_role,
-)
+from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, find_role
+from ufnrec_tf.reading.columns import EXPECTED_HEADER, IGNORED, Columns
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.formats import csv_table, inter_table, table_format
 from ufnrec_tf.reading.parquet_files import is_parquet
@@ -171,7 +165,7 @@ def fields_of(line: str, separator: str) -> list[str]:
 
 def _of_run(given: Columns, names: list[str], own: Columns) -> Columns:
     """Returns the columns that the user named, else those of the run that a file has."""
-    found = {}
+    found: dict[str, Any] = {}
     for role in GUESSES:
         name = getattr(own, role, "")
         is_there = name == IGNORED or (name and find_role(names, role, name) is not None)

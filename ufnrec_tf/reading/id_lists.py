@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError, own_words
-from ufnrec_tf.reading.columns import Columns, find_role
+from ufnrec_tf.reading.column_names import find_role
+from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.formats import csv_table, inter_table, json_table
 from ufnrec_tf.reading.history_forms import RunVocabulary
@@ -46,7 +47,7 @@ def read_id_list(path: Path, *, role: str, column: str, flag: str) -> list[str]:
 
 
 def _of_text(file: TextFile, *, role: str, column: str) -> Iterator[str]:
-    columns = Columns(**{role: column})
+    columns = Columns(user=column) if role == "user" else Columns(item=column)
     place, table = None, None
     if looks_like_json(file.first_line()[1]):
         table = json_table(file, columns)

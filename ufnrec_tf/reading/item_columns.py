@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ufnrec_tf.common.lookup import nearest
-from ufnrec_tf.reading.columns import GUESSES, IGNORED, find_role
+from ufnrec_tf.reading.column_names import GUESSES, find_role
+from ufnrec_tf.reading.columns import IGNORED
 from ufnrec_tf.reading.text_files import TextFile
 
 # Names are compared as `columns.GUESSES` are: lower case, letters and digits only.

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.reading.columns import GUESSES, IGNORED, REQUIRED, Columns, find_role
+from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, find_role
+from ufnrec_tf.reading.columns import IGNORED, Columns
 from ufnrec_tf.reading.json_documents import jq_path
 from ufnrec_tf.reading.rows import FIRST_OBJECTS, Table, shown_value
 from ufnrec_tf.reading.text_files import TextFile
@@ -110,7 +111,7 @@ def late_key_check(
     roles = [
         role
         for role in GUESSES
-        if role not in chosen and role != "rating" and getattr(columns, role) != IGNORED
+        if role not in (*chosen, "rating", "event") and getattr(columns, role) != IGNORED
     ]
 
     def check(line: int, key: str) -> None:

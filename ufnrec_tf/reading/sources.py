@@ -79,8 +79,9 @@ def load(
         if items is not None:
             raise UserError("`items` has no effect on the planted log. Leave it out.")
         given = {**filters_of(config)._asdict(), "titles": data.titles}
+        nothing = {**Filters()._asdict(), "titles": "", "title_column": ""}
         for key, value in {**given, "title_column": data.title_column}.items():
-            if value:
+            if value != nothing[key]:
                 raise UserError(
                     f"--config.data.{key}={value} has no effect on the planted log. Leave it out."
                 )
@@ -103,7 +104,9 @@ def load(
     if isinstance(path, str) and path and is_prepared(Path(path)):
         return Source(_read_folder(config, path, items), None)
     log = read_source_log(config, path, items=items)
-    return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
+    filters = filters_of(config)
+    left = interactions_of(log, filters, repeats=data.repeats, strip=data.strip)
+    return Source(left, None)
 
 
 def is_raw(config: ConfigDict, path: str) -> bool:
@@ -169,7 +172,13 @@ def settings_of(config: ConfigDict) -> LogSettings:
     """
     data = config.data
     names = (data.user_column, data.item_column, data.time_column, data.rating_column)
-    columns = Columns(*names, data.separator)
+    columns = Columns(
+        *names,
+        data.separator,
+        event=data.event_column,
+        time_format=data.time_format,
+        strip=data.strip,
+    )
     return LogSettings(
         data.format,
         columns,
@@ -191,7 +200,8 @@ def _obtained(config: ConfigDict) -> tuple[str, str, str]:
 
 def filters_of(config: ConfigDict) -> Filters:
     """Returns the filters that the configuration's `data` section names."""
-    return Filters(**{key: config.data[key] for key in Filters._fields})
+    values = {key: config.data[key] for key in Filters._fields}
+    return Filters(**values | {"events": ",".join(values["events"])})
 
 
 def _read_folder(config: ConfigDict, path: str, items: pd.DataFrame | None) -> Interactions:
@@ -199,8 +209,8 @@ def _read_folder(config: ConfigDict, path: str, items: pd.DataFrame | None) -> I
     data, folder = config.data, Path(path)
     manifest = read_manifest(folder)
     settings = manifest.settings
-    columns = ("user_column", "item_column", "time_column", "rating_column")
-    for key in ("format", *columns, "separator"):
+    columns = ("user_column", "item_column", "time_column", "rating_column", "event_column")
+    for key in ("format", *columns, "separator", "time_format"):
         if data[key] not in ("", "auto"):
             raise UserError(
                 f"{path}: --config.data.{key}={data[key]} has no effect on a prepared folder. "
@@ -212,8 +222,9 @@ def _read_folder(config: ConfigDict, path: str, items: pd.DataFrame | None) -> I
             "Prepare the log with it into another folder."
         )
     asked, before = filters_of(config).described(), settings.get("asked", {})
-    for key, default in [*Filters()._asdict().items(), ("time_unit", "auto")]:
-        value = asked.get(key, data.time_unit)
+    defaults = Filters()._asdict() | {"time_unit": "auto", "strip": True}
+    for key, default in defaults.items():
+        value = asked[key] if key in asked else data[key]
         if value not in (default, before.get(key, default)):
             raise UserError(
                 f"{path}: was prepared with --config.data.{key}={before.get(key, default)!r}, now "

@@ -46,7 +46,7 @@ def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
     """
     identity: dict[str, Any] = {"data of sha256": source.interactions.sha256, "seed": seed}
     values = as_json(config)
-    for key in ("repeats", "time_unit"):
+    for key in ("repeats", "time_unit", "time_format", "strip"):
         identity[f"data.{key}"] = values["data"][key]
     for key, value in filters_of(config).described().items():
         identity[f"data.{key}"] = value

@@ -45,7 +45,8 @@ class LargeLog:
         if settings.filters.needs_all:
             raise UserError(
                 f"{path}: --mode=prepare reads a log once, from its beginning, and takes only "
-                "--config.data.exclude_users, min_rating, start and end: k_core, "
+                "--config.data.exclude_users, null_ids, null_times, events, min_rating, start, "
+                "end and duplicates: k_core, "
                 "min_user_events, min_item_events and min_length need all of it. Leave them out, "
                 "or train on the log itself."
             )
@@ -76,8 +77,9 @@ class LargeLog:
         values = self.settings._asdict() | vars(self.settings.columns)
         del values["columns"], values["filters"]
         # Only where they differ from the default: older folders have no such keys.
-        for key in ("time_unit", "title_column"):
-            if values[key] == getattr(AS_IT_IS, key):
+        defaults = vars(AS_IT_IS.columns) | AS_IT_IS._asdict()
+        for key in ("time_unit", "title_column", "event", "time_format", "strip"):
+            if values[key] == defaults[key]:
                 del values[key]
         asked, nothing = self.settings.filters.described(), AS_IT_IS.filters.described()
         return values | {key: value for key, value in asked.items() if value != nothing[key]}

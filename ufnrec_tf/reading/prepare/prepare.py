@@ -18,7 +18,8 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import held_workdir, write_error
 from ufnrec_tf.data.events import RawIds
 from ufnrec_tf.data.items import items_of
-from ufnrec_tf.data.log_description import of_json, reading_lines
+from ufnrec_tf.data.log_description import FilterStep, of_json, reading_lines
+from ufnrec_tf.reading.filters import DUPLICATES_WORDS, no_times_error
 from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.prepare.prepared_folder import (
     AGAIN,
@@ -33,7 +34,7 @@ from ufnrec_tf.reading.prepare.prepared_folder import (
     write_manifest,
     write_shard,
 )
-from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, shard_of
+from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, shard_of, without_duplicates
 from ufnrec_tf.reading.readers import LogSettings
 
 SHARD_BYTES = 64 << 20
@@ -138,14 +139,21 @@ def _finish(folder: Path, manifest: Manifest) -> None:
 def _write_folder(log: LargeLog, hidden: Path, display: Display) -> Manifest:
     """Writes shards and items into the hidden folder and returns the manifest."""
     num_shards = min(max(-(-log.size // SHARD_BYTES), 1), MOST_SHARDS)
-    buckets = UserBuckets(hidden, num_shards)
+    drops = log.settings.filters.duplicates == "drop"
+    buckets = UserBuckets(hidden, num_shards, is_whole=drops)
     item_ids, has_times = _fill(log, buckets, display)
+    if drops and not has_times:
+        raise no_times_error(Path(log.path).name)
+    num_read = num_kept = 0
     source = {"name": Path(log.path).name, "sha256": log.sha256(), "bytes": log.num_bytes}
     shards, counts = [], np.zeros(len(item_ids) + 1, np.int64)
     bar = ProgressBar(display, label="writing shards", total=num_shards, done=0)
     try:
         for number in range(num_shards):
             taken = buckets.take(number)
+            num_read += 0 if taken is None else taken.num_rows
+            taken = without_duplicates(taken) if drops else taken
+            num_kept += 0 if taken is None else taken.num_rows
             shard = shard_of(taken, has_times=has_times, repeats=log.settings.repeats)
             counts += np.bincount(shard.items, minlength=len(counts))
             shards.append(write_shard(hidden / shard_name(number, num_shards), shard))
@@ -158,6 +166,10 @@ def _write_folder(log: LargeLog, hidden: Path, display: Display) -> Manifest:
     reading = log.reading
     if table is not None:
         reading = reading._replace(titles=table.titles_read(items.titles))
+    if drops:
+        counted = {"events": num_read}, {"events": num_kept}
+        step = FilterStep("duplicates", DUPLICATES_WORDS, *counted)
+        reading = reading._replace(steps=(*reading.steps, step))
     return make_manifest(
         source=source,
         settings={"asked": log.asked, "repeats": log.settings.repeats, **reading.as_json()},

@@ -154,10 +154,12 @@ def test_size_of_the_text_is_estimated(write, monkeypatch):
 @pytest.mark.parametrize("kind", PACK)
 def test_other_inputs_may_be_compressed_too(write, tmp_path, kind):
     pack = PACK[kind]
-    log = write(pack(LOGS["inter"]), "log.inter")
-    write(pack(b"item_id:token\ttitle:token_seq\ni1\tOne\ni3\tThree\n"), "log.item")
-    titles = read_interactions(log).item_titles
-    assert titles is not None and set(titles) == {"", "One", "Three"}
+    for name, beside in (("a.inter", "a.item.gz"), ("b.inter.zst", "b.item"), ("c.inter.gz",) * 2):
+        log = write(pack(LOGS["inter"]), name)
+        beside = beside.replace("inter", "item")
+        write(pack(b"item_id:token\ttitle:token_seq\ni1\tOne\ni3\tThree\n"), beside)
+        titles = read_interactions(log).item_titles
+        assert titles is not None and set(titles) == {"", "One", "Three"}
     table = read_item_table(write(pack(b"item,title\ni2,Two\n"), "titles"))
     assert table is not None and table.titles == {"i2": "Two"}
     assert read_users(str(write(pack(b"u1\nu2\n"), "users"))) == {"u1", "u2"}
@@ -246,6 +248,13 @@ def test_the_copy_of_a_pipe_goes_with_its_file(pipe):
 
 
 # ---- what is no text
+
+
+def test_a_file_that_is_cut_within_a_character_says_so(write):
+    text = message(write("user,item\nu,é".encode()[:-1]))
+    assert_parts(text, "log.txt, line 2: byte 0xc3", "cut short; copy it again")
+    assert_parts(message(write(b"user,item\nu,\xe9\nv,a\n")), "line 2", "WINDOWS-1252")
+    assert_parts(message(write(b"user,item\nu,\0\nv,a\n")), "line 2: a NUL byte", "tr -d")
 
 
 def database(tmp_path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """JSON in other shapes than one flat object a line: read where it is plain, else refused."""
 
+import gzip
 import json
 import random
 
@@ -29,6 +30,7 @@ DOCUMENTS = {
     "pretty objects": "\r\n".join(json.dumps(row, indent=4) for row in ROWS),
     "list in an object": json.dumps({"count": 3, "next": None, "events": ROWS}),
     "list in a pretty object": json.dumps({"events": ROWS, "meta": {"pages": [1]}}, indent=2),
+    "objects in a line": " ".join(map(json.dumps, ROWS)),
     "columns": json.dumps(COLUMNS),
     "pretty columns": json.dumps(COLUMNS, indent=1),
     **{
@@ -64,6 +66,13 @@ def test_random_arrays_in_random_pieces(write, monkeypatch):
         assert raw(read_interactions(write(text))) == expected
 
 
+def test_of_a_compressed_document_jq_is_given_the_content(write):
+    text = message(write(gzip.compress(b'{"a": {"b": [{"user": 1}]}}'), "log.gz"))
+    assert "jq -c '.a.b[]' <(gunzip -c " in text
+    rows = lines(*[{"user": {"id": "u"}, "item": "i"}] * 2)
+    assert "' <(gunzip -c " in message(write(gzip.compress(rows.encode()), "log.gz"))
+
+
 def test_a_title_table_may_be_an_array(write):
     table = read_item_table(write(json.dumps([{"item_id": 1, "title": "One"}], indent=1)))
     assert table is not None and table.titles == {"1": "One"}
@@ -88,6 +97,9 @@ BROKEN = {
     '{"u1": ["a", "b"], "u2": ["c"]}': "lists of different lengths (keys 'u1', 'u2'; 'u1' has 2)",
     '{"hits": {"total": 1, "hits": [{"_source": {"user": 1}}]}}': "jq -c '.hits.hits[]' ",
     '{"a b": {"1": [{"user": 1}]}}': 'jq -c \'."a b"."1"[]\' ',
+    '[["u", "i", 1], ["v", "j", 2]]': "jq -c '.[] | {user_id: .[0], item_id: .[1], timestamp: ",
+    '[\n ["u", "i", 1],\n ["v", "j", 2]\n]': "a JSON array that holds no objects",
+    '["u", "i"]\n["v", "j"]\n': "a JSON array that holds no objects",
     "[" + '{"a":' * 100_000: "object 1: no whole JSON object (nested too deep)",
 }
 

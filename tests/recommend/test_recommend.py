@@ -238,8 +238,8 @@ def test_columns_and_order_of_a_log(run):
         (b"u1,i7\nu1,\xff\n", "in, line 2: byte 0xff at byte offset 9"),
         (b"i7\ni\x008\n", "in, line 2: a NUL byte"),
         (b"i7\ri8\ni9\r\n", "in, line 1: has a carriage return inside"),
-        (b"\x1f\x8b\x08\x00abc", "in: expected text, but it is gzip-compressed"),
-        (b"PK\x03\x04abc", "in: expected text, but it is a zip archive"),
+        (b"\x1f\x8b\x08\x00abc", "in: cannot be decompressed as gzip (Truncated"),
+        (b"PK\x03\x04abc", "in: cannot be decompressed as zip (File is not"),
     ],
 )
 def test_malformed_input_is_one_line_with_its_place(run, tmp_path, content, message):

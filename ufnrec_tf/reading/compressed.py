@@ -6,6 +6,7 @@ expands to.
 
 import bz2
 import lzma
+import os
 import re
 import zipfile
 import zlib
@@ -20,7 +21,7 @@ from ufnrec_tf.common.errors import UserError, own_words
 
 MAX_RATIO = 200
 """Bytes out of one byte in, at most: logs reach 20, deflate could reach 1,000."""
-MIN_LIMIT = 1 << 30
+MIN_LIMIT = 1 << 28
 """Bytes to which any file may expand, however small it is."""
 
 _MAGIC = {
@@ -31,8 +32,17 @@ _MAGIC = {
     "zstd": re.compile(rb"\(\xb5/\xfd"),
     "zip": re.compile(rb"PK(\x03\x04|\x05\x06)"),
 }
+_TO_SCREEN = {
+    "gzip": "gunzip -c",
+    "bz2": "bunzip2 -c",
+    "xz": "unxz -c",
+    "zstd": "unzstd -c",
+    "zip": "unzip -p",
+}
 UNPACK = {"gzip": "gunzip", "bz2": "bunzip2", "xz": "unxz", "zstd": "unzstd", "zip": "unzip"}
 """Kind of compression -> the command that unpacks such a file."""
+ENDINGS = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd", ".zip")
+"""Endings of the names of compressed files, which only tell which file lies beside which."""
 
 _Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor
 _INPUT_BYTES = 1 << 18
@@ -46,6 +56,17 @@ _DAMAGE = (
 def compression_of(start: bytes) -> str:
     """Returns the kind of compression, a key of `UNPACK`, of a file that begins so, or ""."""
     return next((kind for kind, magic in _MAGIC.items() if magic.match(start)), "")
+
+
+def unpacked_name(path: str | os.PathLike[str]) -> str:
+    """Returns a path without the ending that says how it is compressed, if it has one."""
+    name = os.fspath(path)
+    return next((name[: -len(end)] for end in ENDINGS if name.lower().endswith(end)), name)
+
+
+def as_argument(path: str, kind: str) -> str:
+    """Returns how a command of the shell is given the content of a file."""
+    return f"<({_TO_SCREEN[kind]} {path})" if kind else path
 
 
 class Readable(Protocol):
@@ -106,9 +127,8 @@ class Content:
         try:
             yield
         except _DAMAGE as error:
-            reason = own_words(error)[:120]
-            if isinstance(error, RuntimeError) and "password" in reason:
-                reason = "it has a password"
+            is_locked = isinstance(error, RuntimeError) and "password" in str(error)
+            reason = "it has a password" if is_locked else own_words(error)[:120]
             raise UserError(
                 f"{self._name}: cannot be decompressed as {self._kind} ({reason}): expected a "
                 "whole file; it is damaged, cut short, or of a kind that is not read. Copy it "

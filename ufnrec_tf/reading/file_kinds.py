@@ -119,4 +119,4 @@ def _is_text(start: bytes) -> bool:
 
 def _has_controls(start: bytes) -> bool:
     """Returns True if a tenth of the bytes are control characters that no text has."""
-    return sum(byte < 9 or 13 < byte < 32 for byte in start) * 10 > len(start)
+    return sum(byte < 9 or 13 < byte < 32 for byte in start) > max(2, len(start) // 10)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.reading.compressed import unpacked_name
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.parquet_files import is_parquet
 
@@ -27,7 +28,6 @@ _LIVING = {
 }
 """A name in a folder that shows that its files are no log by themselves -> what it is."""
 _NULL = "__HIVE_DEFAULT_PARTITION__"
-_PACKED = re.compile(r"\.(gz|gzip|bz2|xz|zst|zstd|zip)$", re.IGNORECASE)
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 
 
@@ -72,7 +72,7 @@ def parts_of(folder: DataFile, *, is_parquet_asked: bool) -> tuple[list[Part], b
         raise UserError(f"{folder.name}: is a directory without a file of a log: {EXPECTED}.")
     kinds: dict[str, str] = {}
     for part, is_one in zip(parts, are_parquet, strict=True):
-        ending = _ENDING.search(_PACKED.sub("", part.name))
+        ending = _ENDING.search(unpacked_name(part.name))
         kinds.setdefault("Parquet" if is_one else ending[0] if ending else "no ending", part.name)
     if len(kinds) > 1:
         (one, first), (other, second) = [*kinds.items()][:2]

@@ -15,7 +15,7 @@ from ufnrec_tf.data.times import as_numbers
 from ufnrec_tf.reading.column_kinds import FIRST_ROWS, time_kind
 from ufnrec_tf.reading.column_names import REQUIRED, find_role
 from ufnrec_tf.reading.columns import EXPECTED_HEADER, Columns
-from ufnrec_tf.reading.rows import Table, keys_of, looks_like_json
+from ufnrec_tf.reading.rows import Table, keys_of, looks_like_array, looks_like_json
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
 _TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
@@ -313,6 +313,14 @@ def _bare_format(file: TextFile) -> str:
         UserError: If there are commas and no header.
     """
     line, header = file.first_line()
+    if looks_like_array(header):
+        raise file.error(
+            "a JSON array that holds no objects: expected objects with the names of the columns; "
+            "of arrays [user, item, time] they are made by: jq -c '.[] | {user_id: .[0], item_id: "
+            f".[1], timestamp: .[2]}}' {file.argument or file.path} > log.jsonl (without .[] where "
+            "each line is one array).",
+            line=line,
+        )
     refuse_headerless(file)
     if "," in header and "\t" not in header:
         raise file.error(

@@ -46,7 +46,7 @@ def refuse_nested(
         keys = f" with the keys {', '.join(map(repr, value))}" if isinstance(value, dict) else ""
         raise file.error(
             f"the {role} {name!r} holds {shown_value(value)}{keys}: expected one text or number; "
-            f"take it out first: jq -c '{steps}' {file.path} > flat.jsonl"
+            f"take it out first: jq -c '{steps}' {file.argument or file.path} > flat.jsonl"
             f"{_or_leave_out(role)}."
         )
     missing = [role for role in REQUIRED if role in wanted]
@@ -57,7 +57,8 @@ def refuse_nested(
         raise file.error(
             f"{name!r} holds {shown_value(table.nested[name])} with the keys "
             f"{', '.join(map(repr, inner[:8]))}: expected one event a line, its columns side by "
-            f"side; flatten it first: jq -c '. + {path}{each} | del({path})' {file.path} > "
+            f"side; flatten it first: jq -c '. + {path}{each} | del({path})' "
+            f"{file.argument or file.path} > "
             "flat.jsonl."
         )
 

@@ -39,25 +39,30 @@ def is_document(start: bytes, *, is_all: bool) -> bool:
     line, _, rest = start.lstrip().partition(b"\n")
     try:
         found = json.loads(line)
-    except (ValueError, RecursionError):
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and error.doc[error.pos :].lstrip().startswith("{"):
+            return True
         # A broken line is what its reader says; one object over several lines is not broken.
         is_cut = not rest and not is_all
         return is_cut or line.rstrip().endswith(_GOES_ON)
+    except (ValueError, RecursionError):
+        return False
     is_one = is_all and not rest.strip()
     return is_one and any(isinstance(value, list | dict) for value in found.values())
 
 
-def document_lines(name: str, texts: Iterator[str]) -> Iterator[str]:
+def document_lines(name: str, texts: Iterator[str], *, argument: str) -> Iterator[str]:
     """Yields the lines of the objects that a document holds, each ended by a line feed.
 
     Args:
         name: The file, for messages.
         texts: The document in pieces.
+        argument: What a command of the shell is given to read it.
 
     Raises:
         UserError: If it is broken or cut short, or what of it is an event is not plain.
     """
-    objects = _objects(name, texts)
+    objects = _objects(name, texts, argument)
     first, in_array = next(objects, ("", False))
     if not first:
         raise UserError(f"{name}: a JSON array without an object: expected one object an event.")
@@ -70,7 +75,7 @@ def document_lines(name: str, texts: Iterator[str]) -> Iterator[str]:
         return
     # Numbers as texts: 12.0 stays the id "12.0".
     whole = json.loads(first, parse_int=str, parse_float=str, parse_constant=str)
-    for row in _rows_of_object(name, whole):
+    for row in _rows_of_object(name, whole, argument):
         yield json.dumps(row) + "\n"
 
 
@@ -81,7 +86,7 @@ def _line(text: str) -> str:
     return text + "\n"
 
 
-def _objects(name: str, texts: Iterator[str]) -> Iterator[tuple[str, bool]]:
+def _objects(name: str, texts: Iterator[str], argument: str) -> Iterator[tuple[str, bool]]:
     """Yields the text of each object, and whether it stands in an array."""
     text, place, depth, number, line = "", 0, 0, 0, 1
     while True:
@@ -92,7 +97,7 @@ def _objects(name: str, texts: Iterator[str]) -> Iterator[tuple[str, bool]]:
             if depth not in (0, 1):
                 raise UserError(
                     f"{name}, after object {number:,}: a {character} too many: expected one array "
-                    f"of objects; lines of objects come out of: jq -c '.. | objects' {name}."
+                    f"of objects; lines of objects come out of: jq -c '.. | objects' {argument}."
                 )
         place = found.end()
         if place == len(text):
@@ -109,7 +114,7 @@ def _objects(name: str, texts: Iterator[str]) -> Iterator[tuple[str, bool]]:
         try:
             value, end = _DECODER.raw_decode(text, place)
         except RecursionError:
-            raise _broken(name, number + 1, "nested too deep") from None
+            raise _broken(name, number + 1, "nested too deep", argument) from None
         except json.JSONDecodeError as error:
             # Perhaps only cut where this piece ends.
             more = next(texts, "") if len(text) - place < _MOST_CHARACTERS else ""
@@ -117,27 +122,27 @@ def _objects(name: str, texts: Iterator[str]) -> Iterator[tuple[str, bool]]:
                 at = line + text.count("\n", 0, error.pos)
                 is_long = len(text) - place >= _MOST_CHARACTERS
                 why = "it does not end within 64 MiB" if is_long else f"{error.msg}, line {at:,}"
-                raise _broken(name, number + 1, why) from None
+                raise _broken(name, number + 1, why, argument) from None
             line += text.count("\n", 0, place)
             text, place = text[place:] + more, 0
             continue
         number += 1
         if not isinstance(value, dict):
-            raise _broken(name, number, f"it is {json.dumps(value)[:40]}")
+            raise _broken(name, number, f"it is {json.dumps(value)[:40]}", argument)
         yield text[place:end], depth > 0
         place = end
 
 
-def _broken(name: str, number: int, why: str) -> UserError:
+def _broken(name: str, number: int, why: str, argument: str) -> UserError:
     return UserError(
         f"{name}, object {number:,}: no whole JSON object ({why}): expected objects such as "
         '{"user_id": "u1", "item_id": "i1", "timestamp": 1546300800}, in an array, one a line, or '
         f"one after another; mend it or copy it again. Objects deep inside a large file become "
-        f"lines by: jq -c '.KEY[]' {name}."
+        f"lines by: jq -c '.KEY[]' {argument}."
     )
 
 
-def _rows_of_object(name: str, whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows_of_object(name: str, whole: dict[str, Any], argument: str) -> Iterator[dict[str, Any]]:
     """Yields the events of a file that is one object.
 
     Raises:
@@ -147,7 +152,7 @@ def _rows_of_object(name: str, whole: dict[str, Any]) -> Iterator[dict[str, Any]
     if len(lists) == 1:
         yield from next(iter(lists.values()))
     elif lists:
-        ways = " or ".join(f"jq -c '{jq_path([key])}[]' {name}" for key in [*lists][:4])
+        ways = " or ".join(f"jq -c '{jq_path([key])}[]' {argument}" for key in [*lists][:4])
         raise UserError(
             f"{name}: one object with {len(lists)} lists of objects ({_shown(lists)}): expected "
             f"one; choose which are the events: {ways}."
@@ -162,7 +167,7 @@ def _rows_of_object(name: str, whole: dict[str, Any]) -> Iterator[dict[str, Any]
                 f"{name}: one object of lists of different lengths ({_shown(whole)}; "
                 f"{key[:40]!r} has {lengths[key]:,}): expected columns of one length, or one "
                 "object an event; if each key is a user with a list of items: jq -c 'to_entries[] "
-                f"| {{user_id: .key, item_id: .value[]}}' {name}."
+                f"| {{user_id: .key, item_id: .value[]}}' {argument}."
             )
         yield from (dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True))
     elif len(whole) > 1 and all(_is_numbered_column(value) for value in whole.values()):
@@ -174,7 +179,7 @@ def _rows_of_object(name: str, whole: dict[str, Any]) -> Iterator[dict[str, Any]
     elif path := _path_to_list(whole):
         raise UserError(
             f"{name}: one object whose list of objects lies deeper ({_shown(whole)}): make it one "
-            f"object a line first: jq -c '{jq_path(path)}[]' {name} > log.jsonl."
+            f"object a line first: jq -c '{jq_path(path)}[]' {argument} > log.jsonl."
         )
     else:
         yield whole

@@ -20,6 +20,7 @@ from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.data.log_description import LogDescription, Note
 from ufnrec_tf.data.times import AUTO, BatchTimes
 from ufnrec_tf.reading.columns import IGNORED, Columns
+from ufnrec_tf.reading.compressed import ENDINGS, unpacked_name
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
@@ -244,8 +245,9 @@ def item_table_of(
             path, item_ids=item_ids, item_column=item_column, title_column=title_column
         )
     if reading.format == "inter" and not isinstance(source, pd.DataFrame):
-        beside = Path(source).with_suffix(".item")
-        if beside.is_file():
+        plain = Path(unpacked_name(source)).with_suffix(".item")
+        paths = [plain, *(Path(f"{plain}{ending}") for ending in ENDINGS)]
+        if beside := next((path for path in paths if path.is_file()), None):
             return read_item_table(beside, title_column=title_column)
     check_title_column(title_column)
     return None

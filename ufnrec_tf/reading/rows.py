@@ -27,6 +27,15 @@ def looks_like_json(first_line: str) -> bool:
         return text.startswith(('{"', '{ "'))  # broken: its reader says how
 
 
+def looks_like_array(first_line: str) -> bool:
+    """Returns True if a line is a JSON array, or begins one that goes on over lines."""
+    text = first_line.strip()
+    try:
+        return text == "[" or (text.startswith("[") and isinstance(json.loads(text), list))
+    except (ValueError, RecursionError):
+        return text.startswith(('["', '[["'))
+
+
 def keys_of(file: TextFile) -> tuple[list[str], dict[str, Any]]:
     """Returns the keys of plain values in the first thousand objects, and those of nested ones.
 
@@ -71,6 +80,9 @@ def json_rows(
         fields = [""] * len(table.names)
         for index, name in read:
             value = row.get(name)
+            if value.__class__ is str:
+                fields[index] = value
+                continue
             if isinstance(value, list | dict):
                 raise file.error(
                     f"{name!r} holds {shown_value(value)}: expected one text or number, as in "

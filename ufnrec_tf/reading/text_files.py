@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.reading.compressed import UNPACK, compression_of
+from ufnrec_tf.reading.compressed import UNPACK, as_argument, compression_of
 from ufnrec_tf.reading.data_files import DataFile, read_error
 from ufnrec_tf.reading.file_kinds import kind_of
 from ufnrec_tf.reading.json_documents import UNIT, document_lines, is_document
@@ -63,6 +63,7 @@ class TextFile:
         sha256: The hash of the bytes on disk, byte order mark included.
         unit: What errors count: lines, or the objects of a JSON document.
         encoding: The encoding of the bytes on disk where they are not UTF-8, else "".
+        argument: What a command of the shell is given to read it; "": the path.
     """
 
     path: str
@@ -70,6 +71,7 @@ class TextFile:
     sha256: str
     unit: str = "line"
     encoding: str = ""
+    argument: str = ""
 
     @property
     def name(self) -> str:
@@ -164,7 +166,11 @@ class TextBlocks:
 
     def file(self, data: bytes) -> TextFile:
         """Returns some of the text as a file, for readers and messages."""
-        return TextFile(self.name, data, "", self.unit)
+        return TextFile(self.name, data, "", self.unit, self._argument)
+
+    @property
+    def _argument(self) -> str:
+        return as_argument(self.name, self._file.compression)
 
     def __iter__(self) -> Iterator[Block]:
         """Yields the blocks in order, the byte order mark removed.
@@ -225,7 +231,7 @@ class TextBlocks:
 
     def _objects(self, chunks: Iterable[bytes]) -> Iterator[Block]:
         """Yields the objects of a JSON document, a line each."""
-        lines = document_lines(self.name, self._decoded(chunks))
+        lines = document_lines(self.name, self._decoded(chunks), argument=self._argument)
         number = 1
         while held := list(itertools.islice(lines, _OBJECTS_OF_BLOCK)):
             yield Block("".join(held).encode(), number)
@@ -316,7 +322,8 @@ def check_is_text(name: str, data: bytes, *, flag: str = "--data", compression: 
             f"it; unpack it ({UNPACK[compression]} {name}) and give what comes out."
         )
     if what := kind_of(data):
-        raise UserError(f"{name}: expected text, but it is {what.replace('FILE', name)}.")
+        argument = as_argument(name, compression)
+        raise UserError(f"{name}: expected text, but it is {what.replace('FILE', argument)}.")
     if not data.removeprefix(BOM).strip(_SPACES):
         what = _EXPECTED.get(flag, "a header and rows")
         raise UserError(f"{name}: the file is empty: expected {what}; give another as {flag}.")
@@ -349,16 +356,21 @@ def check_utf8(name: str, data: bytes, *, first_line: int = 1, first_offset: int
     try:
         data.decode("utf-8")
         offset = data.find(b"\0")
-        what = "a NUL byte"
+        what, remedy = "a NUL byte", "no text has one; mend the line, or delete all (tr -d '\\000')"
     except UnicodeDecodeError as error:
         offset = error.start
         what = f"byte 0x{data[offset]:02x}"
+        remedy = (
+            "convert the file first (iconv -f ENCODING -t UTF-8, where ENCODING is perhaps "
+            " WINDOWS-1252 or LATIN1)"
+        )
+        if error.reason == "unexpected end of data":  # parts end with a line, but for the last
+            remedy = "the file ends within a character, since it is cut short; copy it again"
     if offset < 0:
         return
     line = data.count(b"\n", 0, offset) + first_line
     column = offset - (data.rfind(b"\n", 0, offset) + 1)
     raise UserError(
         f"{name}, line {line}: {what} at byte offset {first_offset + offset} (byte {column + 1} of "
-        "the line) is not UTF-8 text: convert the file first (iconv -f ENCODING -t UTF-8, where "
-        "ENCODING is perhaps LATIN1 or UTF-16)."
+        f"the line) is not UTF-8 text: {remedy}."
     )

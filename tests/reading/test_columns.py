@@ -494,7 +494,7 @@ def test_dates_by_their_form(write, tmp_path):
     text = message(write("user,item,date\nu,a,5\nu,b,2024-01-31\n"))
     assert_parts(text, "line 3", "is a date, and the lines before it hold numbers")
     for form in ("soon", "%Q"):
-        with pytest.raises(UserError, match="data.time_format"):
+        with pytest.raises(UserError, match=r"data\.time_format"):
             Columns(time_format=form)
 
 

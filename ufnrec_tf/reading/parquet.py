@@ -243,7 +243,7 @@ class ParquetLog:
     @property
     def dates(self) -> TimeUnit | None:
         """The unit of times that are dates, known once the first batch was taken, or None."""
-        return TYPED_DATES if self._are_dates else None
+        return (self._texts.unit or TYPED_DATES) if self._are_dates else None
 
     @property
     def sha256(self) -> str:

@@ -95,7 +95,8 @@ HISTORY_KEYS = tuple(
     f"data.{key}"
     for key in (
         *("format", "user_column", "item_column", "time_column", "rating_column", "separator"),
-        *("time_unit", "exclude_users", "min_rating", "start", "end"),
+        *("event_column", "time_format", "strip", "time_unit", "exclude_users", "null_ids"),
+        *("null_times", "events", "min_rating", "start", "end"),
     )
 )
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""

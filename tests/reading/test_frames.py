@@ -83,7 +83,7 @@ def test_times_of_any_type(values, expected):
 )
 def test_what_is_no_time_is_refused(values):
     text = message(frame(time=values))
-    assert_parts(text, "the DataFrame, row", "time", "leave the column unread", "or drop the row")
+    assert_parts(text, "the DataFrame", "time", "unread", 'settings={"data.time_column": "none"}')
 
 
 def test_times_of_day_without_dates_are_refused():

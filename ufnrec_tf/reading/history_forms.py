@@ -20,7 +20,9 @@ from ufnrec_tf.reading.columns import (
     Columns,
     find_role,
 )
+from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.formats import csv_table, inter_table, table_format
+from ufnrec_tf.reading.list_cells import LISTS, ListTable, find_list_table
 from ufnrec_tf.reading.parquet import is_parquet
 from ufnrec_tf.reading.readers import PARQUET, LogSettings
 from ufnrec_tf.reading.rows import Table, looks_like_json, names_of, rows_of, split_lines
@@ -91,6 +93,7 @@ class HistoryForm(NamedTuple):
         separator: Of the fields of `ROWS` and `LINES`.
         is_guess: True if only the first line speaks for it.
         note: What the run did with its log and is not done with the file, or "".
+        lists: The table of `LISTS`; else None.
     """
 
     format: str
@@ -98,6 +101,7 @@ class HistoryForm(NamedTuple):
     separator: str = SPACES
     is_guess: bool = False
     note: str = ""
+    lists: ListTable | None = None
 
     @property
     def words(self) -> str:
@@ -106,6 +110,11 @@ class HistoryForm(NamedTuple):
             self.separator, f", items separated by {self.separator!r}"
         )
         lines = f"read as one history a line, oldest first{between}"
+        if self.lists is not None:
+            return (
+                "read as one history a row, oldest first; "
+                f"columns: user={self.lists.user}, items={self.lists.item}"
+            )
         rows = f"read as rows of user{self.separator}item without a header, in the file's order"
         return {LINES: lines, ROWS: rows}.get(self.format, "")
 
@@ -126,11 +135,19 @@ def history_form(
         UserError: If the file cannot be read, is empty or no text, or its form cannot be told.
     """
     if settings.format == PARQUET or (settings.format == "auto" and is_parquet(path)):
+        lists = find_list_table(path, None, settings.columns, own=own.columns, flag=FLAG)
+        if lists is not None:
+            return _list_form(settings, lists)
         return _table_form(PARQUET, settings, _parquet_names(path), own)
     head = TextFile(str(path), next(iter(TextBlocks(path, flag=FLAG))).data, "")
     if settings.format == HISTORIES:
         separator = SPACES if known is None else _sample(head, known).separator
         return HistoryForm(LINES, settings, separator)
+    lists = None
+    if settings.format in ("auto", "csv", "jsonl"):
+        lists = find_list_table(path, head, settings.columns, own=own.columns, flag=FLAG)
+    if lists is not None:
+        return _list_form(settings, lists)
     columns = _with_separator(head, settings.columns, own.columns)
     names = _names(head, columns)
     form = _table_form(settings.format, settings._replace(columns=columns), names, own)
@@ -166,6 +183,21 @@ def fields_of(line: str, separator: str) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("no list of ids")
     return values
+
+
+def _list_form(settings: LogSettings, lists: ListTable) -> HistoryForm:
+    """Returns the form of a table of lists.
+
+    Raises:
+        UserError: If there are filters, which are of events.
+    """
+    for key, value in settings.filters._asdict().items():
+        if value != getattr(Filters(), key):
+            raise UserError(
+                f"{lists.path}: --config.data.{key}={value} has no effect on lists of items in "
+                f"the column {lists.item!r}. Leave it out, or give one event a row."
+            )
+    return HistoryForm(LISTS, settings, lists=lists)
 
 
 def _of_run(given: Columns, names: list[str], own: Columns) -> Columns:

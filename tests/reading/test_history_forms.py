@@ -157,7 +157,7 @@ def test_users_that_are_called_as_items_are(tmp_path):
         ("kunde artikel\n1 101\n2 102\n", "line 1: 'kunde artikel' looks like a header"),
         ("user_id,thing\n1,101\n", "line 1: no item column among 'user_id', 'thing'"),
         ("101 1\n102 1\n", "line 1: '101 1': the first field is an item and the second a user"),
-        ("1,101,1700003600\n2,102,1700003600\n", "line 1: commas, but no header"),
+        ("1,101,1700003600\n2,102,1700003600\n", "in, line 1: "),  # as --data does
         ("1,101\n1,102\n2\n", "line 3: 1 field(s) where the first line has 2"),
         ('[101]\n["102", [103]]\n', "line 2: "),
     ],

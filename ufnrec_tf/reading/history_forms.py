@@ -21,11 +21,11 @@ from ufnrec_tf.reading.columns import (
     find_role,
 )
 from ufnrec_tf.reading.filters import Filters
-from ufnrec_tf.reading.formats import csv_table, inter_table, table_format
+from ufnrec_tf.reading.formats import csv_table, inter_table, json_table, table_format
 from ufnrec_tf.reading.list_cells import LISTS, ListTable, find_list_table
 from ufnrec_tf.reading.parquet import is_parquet
 from ufnrec_tf.reading.readers import PARQUET, LogSettings
-from ufnrec_tf.reading.rows import Table, looks_like_json, names_of, rows_of, split_lines
+from ufnrec_tf.reading.rows import Table, looks_like_json, rows_of, split_lines
 from ufnrec_tf.reading.text_files import TextBlocks, TextFile
 
 FLAG = "--histories"
@@ -236,7 +236,7 @@ def _with_separator(head: TextFile, given: Columns, own: Columns) -> Columns:
 def _names(head: TextFile, columns: Columns) -> list[str]:
     """Returns the names that a table has if the first line is its header, or its keys."""
     if looks_like_json(head.first_line()[1]):
-        return names_of(head)
+        return json_table(head, columns).names
     return (inter_table(head, columns) or csv_table(head, columns)).names
 
 

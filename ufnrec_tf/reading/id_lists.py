@@ -11,7 +11,15 @@ from ufnrec_tf.reading.columns import Columns, find_role
 from ufnrec_tf.reading.formats import csv_table, inter_table, json_table
 from ufnrec_tf.reading.history_forms import RunVocabulary
 from ufnrec_tf.reading.parquet import is_parquet
-from ufnrec_tf.reading.rows import Table, header_line, looks_like_json, rows_of, split_lines
+from ufnrec_tf.reading.rows import (
+    Table,
+    as_field,
+    header_line,
+    looks_like_json,
+    objects,
+    rows_of,
+    split_lines,
+)
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
 
@@ -45,11 +53,9 @@ def read_id_list(path: Path, *, role: str, column: str, flag: str) -> list[str]:
 
 def _of_text(file: TextFile, *, role: str, column: str) -> Iterator[str]:
     columns = Columns(**{role: column})
-    place, table = None, None
-    if looks_like_json(file.first_line()[1]):
-        table = json_table(file, columns)
-    else:
-        table = inter_table(file, columns) or csv_table(file, columns)
+    is_json = looks_like_json(file.first_line()[1])
+    table = json_table(file, columns) if is_json else inter_table(file, columns)
+    table = table or csv_table(file, columns)
     place = find_role(table.names, role, column)
     if place is None and column:
         place = find_role(table.names, role)
@@ -60,6 +66,10 @@ def _of_text(file: TextFile, *, role: str, column: str) -> Iterator[str]:
 
 
 def _of_column(file: TextFile, table: Table, place: int) -> Iterator[str]:
+    if table.is_json:
+        for _, values in objects(file, file.data.decode().split("\n")):
+            yield as_field(values.get(table.names[place]))
+        return
     rows = rows_of(file, split_lines(file.data, table), table)
     if table.has_header:
         header_line(file, rows)

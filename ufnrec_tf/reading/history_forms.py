@@ -1,6 +1,7 @@
 """The form of a file of histories: a log, or one history a line, told by what a run knows."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -139,7 +140,8 @@ def history_form(
         if lists is not None:
             return _list_form(settings, lists)
         return _table_form(PARQUET, settings, _parquet_names(path), own)
-    head = TextFile(str(path), next(iter(TextBlocks(path, flag=FLAG))).data, "")
+    blocks = TextBlocks(path, flag=FLAG)
+    head = TextFile(blocks.name, next(iter(blocks)).data, "")
     if settings.format == HISTORIES:
         separator = SPACES if known is None else _sample(head, known).separator
         return HistoryForm(LINES, settings, separator)
@@ -194,7 +196,7 @@ def _list_form(settings: LogSettings, lists: ListTable) -> HistoryForm:
     for key, value in settings.filters._asdict().items():
         if value != getattr(Filters(), key):
             raise UserError(
-                f"{lists.path}: --config.data.{key}={value} has no effect on lists of items in "
+                f"{os.fspath(lists.path)}: --config.data.{key}={value} has no effect on lists of items in "
                 f"the column {lists.item!r}. Leave it out, or give one event a row."
             )
     return HistoryForm(LISTS, settings, lists=lists)
@@ -246,7 +248,7 @@ def _has_both(names: list[str], columns: Columns) -> bool:
 
 def _parquet_names(path: Path) -> list[str]:
     try:
-        return pq.read_schema(path).names
+        return pq.read_schema(os.fspath(path)).names
     except (OSError, pa.ArrowException):
         return []  # its reader says why
 

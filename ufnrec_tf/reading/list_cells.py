@@ -1,6 +1,7 @@
 """Tables with one history a row: all items of a user in one cell, as a list."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -52,7 +53,9 @@ class ListTable(NamedTuple):
     @property
     def sha256(self) -> str:
         """The hash of the file."""
-        return sha256_of(self.path)
+        if self.is_parquet:
+            return sha256_of(Path(self.path))
+        return load_text(self.path, flag=self.flag).sha256
 
     def rows(self) -> Iterator[tuple[str, list[str]]]:
         """Yields user and items, oldest first, of each row.
@@ -71,7 +74,7 @@ class ListTable(NamedTuple):
                 fault = f"user {user[:40]!r} again"
             if fault is not None or items is None:
                 raise UserError(
-                    f"{self.path}, {place}: {fault}: expected a user in each row, once, and a list "
+                    f"{os.fspath(self.path)}, {place}: {fault}: expected a user in each row, once, and a list "
                     "of item ids, oldest first, as in the first row. Correct the row."
                 )
             seen.add(user)
@@ -80,7 +83,7 @@ class ListTable(NamedTuple):
     def _parquet_rows(self) -> Iterator[tuple[str, str, list[str] | None]]:
         first = 1
         try:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(os.fspath(self.path)) as file:
                 for batch in file.iter_batches(4096, columns=[self.user, self.item]):
                     users = batch.column(self.user).cast(pa.string()).to_pylist()
                     lists = batch.column(self.item).cast(pa.list_(pa.string())).to_pylist()
@@ -90,7 +93,7 @@ class ListTable(NamedTuple):
                     first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise UserError(
-                f"{self.path}: its lists cannot be read ({own_words(error)[:200]}): expected a "
+                f"{os.fspath(self.path)}: its lists cannot be read ({own_words(error)[:200]}): expected a "
                 "column of users and one of lists of texts or whole numbers; write it again."
             ) from error
 
@@ -180,7 +183,7 @@ def _text_lists(head: TextFile, columns: Columns) -> tuple[list[str], list[str]]
 
 def _parquet_lists(path: Path) -> tuple[list[str], list[str]]:
     try:
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(os.fspath(path))
     except (OSError, pa.ArrowException):
         return [], []  # its reader says why
     lists = [

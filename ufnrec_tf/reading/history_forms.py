@@ -196,8 +196,8 @@ def _list_form(settings: LogSettings, lists: ListTable) -> HistoryForm:
     for key, value in settings.filters._asdict().items():
         if value != getattr(Filters(), key):
             raise UserError(
-                f"{os.fspath(lists.path)}: --config.data.{key}={value} has no effect on lists of items in "
-                f"the column {lists.item!r}. Leave it out, or give one event a row."
+                f"{lists.name}: --config.data.{key}={value} has no effect on lists of items in the "
+                f"column {lists.item!r}. Leave it out, or give one event a row."
             )
     return HistoryForm(LISTS, settings, lists=lists)
 

@@ -51,6 +51,11 @@ class ListTable(NamedTuple):
     item: str
 
     @property
+    def name(self) -> str:
+        """The file as the user gave it."""
+        return os.fspath(self.path)
+
+    @property
     def sha256(self) -> str:
         """The hash of the file."""
         if self.is_parquet:
@@ -74,8 +79,8 @@ class ListTable(NamedTuple):
                 fault = f"user {user[:40]!r} again"
             if fault is not None or items is None:
                 raise UserError(
-                    f"{os.fspath(self.path)}, {place}: {fault}: expected a user in each row, once, and a list "
-                    "of item ids, oldest first, as in the first row. Correct the row."
+                    f"{self.name}, {place}: {fault}: expected a user in each row, once, and a list of "
+                    "item ids, oldest first, as in the first row. Correct the row."
                 )
             seen.add(user)
             yield user, items
@@ -83,7 +88,7 @@ class ListTable(NamedTuple):
     def _parquet_rows(self) -> Iterator[tuple[str, str, list[str] | None]]:
         first = 1
         try:
-            with pq.ParquetFile(os.fspath(self.path)) as file:
+            with pq.ParquetFile(self.name) as file:
                 for batch in file.iter_batches(4096, columns=[self.user, self.item]):
                     users = batch.column(self.user).cast(pa.string()).to_pylist()
                     lists = batch.column(self.item).cast(pa.list_(pa.string())).to_pylist()
@@ -93,7 +98,7 @@ class ListTable(NamedTuple):
                     first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise UserError(
-                f"{os.fspath(self.path)}: its lists cannot be read ({own_words(error)[:200]}): expected a "
+                f"{self.name}: its lists cannot be read ({own_words(error)[:200]}): expected a "
                 "column of users and one of lists of texts or whole numbers; write it again."
             ) from error
 

@@ -338,3 +338,17 @@ def test_items_that_would_not_be_read_are_refused():
     for key, value in {"titles": "x.csv", "title_column": "name"}.items():
         with pytest.raises(ufn.UserError, match=rf"data\.{key}={value} has no effect on the plan"):
             ufn.read("", settings={"data.name": "planted", f"data.{key}": value})
+
+
+def test_users_of_the_run_get_what_their_whole_histories_get(run):
+    series = events().groupby("customer_id")["sku"].apply(list)
+    some = ["user 7", "user 11"]
+    pd.testing.assert_frame_equal(
+        run.recommend(users=some, top_k=2), run.recommend(series[some], top_k=2)
+    )
+    assert set(run.recommend(users="user 7")["user"]) == {"user 7"}
+    with pytest.raises(ufn.UserError, match=r"1 of 2 users .* 'user 77'. Did you mean 'user 7'"):
+        run.recommend(users=["user 7", "user 77"])
+    for wrong in ({}, {"users": "user 7", "histories": [["é,0"]]}):
+        with pytest.raises(ufn.UserError, match="either `histories` or `users`"):
+            run.recommend(**wrong)

@@ -68,6 +68,46 @@ def test_parquet_with_the_columns_of_the_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        'user,item\n1,"[101, 102]"\n2,[103]\n',
+        "user_id\titems\n1\t['101' '102.0']\n2\t[103]\n",
+        'history,who\n"[""101"", ""102""]",1\n[103],2\n',
+        '{"user_id": "1", "items": ["101", "102"]}\n{"user_id": 2, "items": [103]}\n',
+        pd.DataFrame({"user": [1, 2], "item_ids": [[101, 102], [103]]}),
+        pd.DataFrame({"customer": ["1", "2"], "sequence": [["101", "102"], ["103"]], "x": 0}),
+    ],
+)
+def test_one_history_a_row_of_a_table(tmp_path, content):
+    if isinstance(content, pd.DataFrame):
+        content.to_parquet(tmp_path / "table")
+        content = (tmp_path / "table").read_bytes()
+    own = Columns(user="who", item="what")
+    file, found = histories(tmp_path, content, own=own)
+    assert (file.kind, file.column, file.total, found) == ("lists", "user", 2, TWO_USERS)
+    assert file.words[0].startswith("read as one history a row, oldest first; columns: user=")
+    settings = LogSettings(filters=Filters(min_rating=1.0))
+    with pytest.raises(UserError, match=r"data\.min_rating=1\.0 has no effect on lists"):
+        histories(tmp_path, content, own=own, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('user,item\n1,"[101, 102]"\n2,103\n', "line 3: the column 'item' holds no list of ids"),
+        ('user,item\n1,"[101, 102]"\n1,[103]\n', "line 3: user '1' again"),
+        ('user,item\n1,"[101, 102]"\n,[103]\n', "line 3: no user id"),
+        ('user,item\n1,"[101, 102]"\n2\n', "line 3: no user id"),
+        ('{"user": "1", "item": ["101"]}\n{"user": "2", "item": [["1"]]}\n', "line 2: the column"),
+        ('{"user": "1", "item": ["101"]}\n{"user": ["2"], "item": ["1"]}\n', "line 2: no user id"),
+    ],
+)
+def test_rows_of_lists_that_cannot_be_right(tmp_path, content, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        histories(tmp_path, content)
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         ("101 102\n103\n", "one history a line, oldest first"),

@@ -146,7 +146,7 @@ def test_scores_read_back_as_the_same_floats(run, export_dir):
     ("content", "words"),
     [
         ("x y\nz\n", "2 histories (such as 'x'; it has such as 'a,b')"),
-        ("user,item\nu1,i7 \nu2,7\nu3,I8\n", "3 histories (such as 'i7 '; it has such as"),
+        ("user,item\nu1,I7\nu2,7\nu3,I8\n", "3 histories (such as 'I7'; it has such as"),
         ("\n\nx\n", "3 histories (such as 'x'; it has"),
     ],
 )

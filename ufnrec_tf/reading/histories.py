@@ -48,7 +48,8 @@ class HistoryFile:
     Attributes:
         path: The file.
         format: A form of log, `ROWS`, or `LINES`.
-        kind: "rows" for events, "histories" for one history a line.
+        kind: "rows" for events, "lists" for one history a row of a table, "histories" for one a
+            line.
         column: "user", or "row" where a history's name is the number of its line.
         total: Number of histories, for progress; where hashes of users meet, one less.
         sha256: The hash of the file's bytes, and of the settings if there are any.
@@ -77,7 +78,9 @@ class HistoryFile:
         self._settings = settings = self._form.settings
         self._runs = UserRuns()
         self._log_words: list[str] = []
-        if self.format != LINES:
+        if self._form.lists is not None:
+            sha256, num_histories = self._form.lists.sha256, sum(1 for _ in self._form.lists.rows())
+        elif self.format != LINES:
             try:
                 sha256 = self._look_at_events()
             except LineError as error:
@@ -86,6 +89,8 @@ class HistoryFile:
                 lines = self._form._replace(format=LINES, separator=SPACES)
                 self._form, self.odd_line = lines, error.line
         self.kind, self.column, self.total = "rows", "user", self._runs.num_users
+        if self._form.lists is not None:
+            self.kind, self.total = "lists", num_histories
         if self.format == LINES:
             blocks = TextBlocks(self._file, flag=FLAG)
             self.kind, self.column = "histories", "row"
@@ -142,7 +147,10 @@ class HistoryFile:
         Raises:
             UserError: If the file cannot be read any more, or the disk does not take the files.
         """
-        if self.format == LINES:
+        if self._form.lists is not None:
+            for user, items in self._form.lists.rows():
+                yield user, self._as_known(items)
+        elif self.format == LINES:
             lines = self._lines(TextBlocks(self._file, flag=FLAG))
             yield from ((str(number), items) for number, items in enumerate(lines, 1))
         elif self._runs.is_grouped:
@@ -154,7 +162,6 @@ class HistoryFile:
 
     def _lines(self, blocks: TextBlocks) -> Iterator[list[str]]:
         """Yields the items of all lines, of the blank ones too."""
-        known = self._known
         for number, line in _lines(blocks):
             try:
                 items = fields_of(line, self._form.separator)
@@ -163,9 +170,11 @@ class HistoryFile:
                     f"{blocks.name}, line {number}: expected a JSON list of item ids, as in the "
                     "lines before. Correct the line."
                 ) from None
-            if known is not None and ".0" in line:
-                items = [known.item(item) for item in items]
-            yield items
+            yield self._as_known(items) if ".0" in line else items
+
+    def _as_known(self, items: list[str]) -> list[str]:
+        """Returns item ids with whole numbers as the run has them."""
+        return items if self._known is None else [self._known.item(item) for item in items]
 
 
 def _lines(blocks: TextBlocks) -> Iterator[tuple[int, str]]:

@@ -1,6 +1,7 @@
 """The form of a file of histories: a log, or one history a line, told by what a run knows."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,10 +16,12 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, find_role
 from ufnrec_tf.reading.columns import EXPECTED_HEADER, IGNORED, Columns
 from ufnrec_tf.reading.data_files import DataFile
-from ufnrec_tf.reading.formats import csv_table, inter_table, table_format
+from ufnrec_tf.reading.filters import Filters
+from ufnrec_tf.reading.formats import csv_table, inter_table, json_table, table_format
+from ufnrec_tf.reading.list_cells import LISTS, ListTable, find_list_table
 from ufnrec_tf.reading.parquet_files import is_parquet
 from ufnrec_tf.reading.readers import PARQUET, LogSettings
-from ufnrec_tf.reading.rows import Table, keys_of, looks_like_json, rows_of, split_lines
+from ufnrec_tf.reading.rows import Table, looks_like_json, rows_of, split_lines
 from ufnrec_tf.reading.text_files import TextBlocks, TextFile
 
 FLAG = "--histories"
@@ -86,6 +89,7 @@ class HistoryForm(NamedTuple):
         separator: Of the fields of `ROWS` and `LINES`.
         is_guess: True if only the first line speaks for it.
         note: What the run did with its log and is not done with the file, or "".
+        lists: The table of `LISTS`; else None.
     """
 
     format: str
@@ -93,6 +97,7 @@ class HistoryForm(NamedTuple):
     separator: str = SPACES
     is_guess: bool = False
     note: str = ""
+    lists: ListTable | None = None
 
     @property
     def words(self) -> str:
@@ -101,6 +106,11 @@ class HistoryForm(NamedTuple):
             self.separator, f", items separated by {self.separator!r}"
         )
         lines = f"read as one history a line, oldest first{between}"
+        if self.lists is not None:
+            return (
+                "read as one history a row, oldest first; "
+                f"columns: user={self.lists.user}, items={self.lists.item}"
+            )
         rows = f"read as rows of user{self.separator}item without a header, in the file's order"
         return {LINES: lines, ROWS: rows}.get(self.format, "")
 
@@ -121,11 +131,20 @@ def history_form(
         UserError: If the file cannot be read, is empty or no text, or its form cannot be told.
     """
     if settings.format == PARQUET or (settings.format == "auto" and is_parquet(file)):
+        lists = find_list_table(file, None, settings.columns, own=own.columns, flag=FLAG)
+        if lists is not None:
+            return _list_form(settings, lists)
         return _table_form(PARQUET, settings, _parquet_names(file.local), own)
-    head = TextFile(file.name, next(iter(TextBlocks(file, flag=FLAG))).data, "")
+    blocks = TextBlocks(file, flag=FLAG)
+    head = TextFile(blocks.name, next(iter(blocks)).data, "")
     if settings.format == HISTORIES:
         separator = SPACES if known is None else _sample(head, known).separator
         return HistoryForm(LINES, settings, separator)
+    lists = None
+    if settings.format in ("auto", "csv", "jsonl"):
+        lists = find_list_table(file, head, settings.columns, own=own.columns, flag=FLAG)
+    if lists is not None:
+        return _list_form(settings, lists)
     columns = _with_separator(head, settings.columns, own.columns)
     names = _names(head, columns)
     form = _table_form(settings.format, settings._replace(columns=columns), names, own)
@@ -161,6 +180,21 @@ def fields_of(line: str, separator: str) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("no list of ids")
     return values
+
+
+def _list_form(settings: LogSettings, lists: ListTable) -> HistoryForm:
+    """Returns the form of a table of lists.
+
+    Raises:
+        UserError: If there are filters, which are of events.
+    """
+    for key, value in settings.filters._asdict().items():
+        if value != getattr(Filters(), key):
+            raise UserError(
+                f"{lists.name}: --config.data.{key}={value} has no effect on lists of items in the "
+                f"column {lists.item!r}. Leave it out, or give one event a row."
+            )
+    return HistoryForm(LISTS, settings, lists=lists)
 
 
 def _of_run(given: Columns, names: list[str], own: Columns) -> Columns:
@@ -199,7 +233,7 @@ def _with_separator(head: TextFile, given: Columns, own: Columns) -> Columns:
 def _names(head: TextFile, columns: Columns) -> list[str]:
     """Returns the names that a table has if the first line is its header, or its keys."""
     if looks_like_json(head.first_line()[1]):
-        return keys_of(head)[0]
+        return json_table(head, columns).names
     return (inter_table(head, columns) or csv_table(head, columns)).names
 
 
@@ -209,7 +243,7 @@ def _has_both(names: list[str], columns: Columns) -> bool:
 
 def _parquet_names(path: Path) -> list[str]:
     try:
-        return pq.read_schema(path).names
+        return pq.read_schema(os.fspath(path)).names
     except (OSError, pa.ArrowException):
         return []  # its reader says why
 

@@ -1,7 +1,6 @@
 """Lists of raw ids that a flag names: a file with one id a line, a table with a column, or ids."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +13,15 @@ from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.formats import csv_table, inter_table, json_table
 from ufnrec_tf.reading.history_forms import RunVocabulary
 from ufnrec_tf.reading.parquet_files import is_parquet
-from ufnrec_tf.reading.rows import Table, header_line, looks_like_json, rows_of, split_lines
+from ufnrec_tf.reading.rows import (
+    Table,
+    as_field,
+    header_line,
+    looks_like_json,
+    objects,
+    rows_of,
+    split_lines,
+)
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
 
@@ -48,11 +55,9 @@ def read_id_list(path: Path, *, role: str, column: str, flag: str) -> list[str]:
 
 def _of_text(file: TextFile, *, role: str, column: str) -> Iterator[str]:
     columns = Columns(user=column) if role == "user" else Columns(item=column)
-    place, table = None, None
-    if looks_like_json(file.first_line()[1]):
-        table = json_table(file, columns)
-    else:
-        table = inter_table(file, columns) or csv_table(file, columns)
+    is_json = looks_like_json(file.first_line()[1])
+    table = json_table(file, columns) if is_json else inter_table(file, columns)
+    table = table or csv_table(file, columns)
     place = find_role(table.names, role, column)
     if place is None and column:
         place = find_role(table.names, role)
@@ -63,7 +68,10 @@ def _of_text(file: TextFile, *, role: str, column: str) -> Iterator[str]:
 
 
 def _of_column(file: TextFile, table: Table, place: int) -> Iterator[str]:
-    table = replace(table, read=(place,))
+    if table.is_json:
+        for _, values in objects(file, file.data.decode().split("\n")):
+            yield as_field(values.get(table.names[place]))
+        return
     rows = rows_of(file, split_lines(file.data, table), table)
     if table.has_header:
         header_line(file, rows)

@@ -166,7 +166,7 @@ class TextBlocks:
 
     def file(self, data: bytes) -> TextFile:
         """Returns some of the text as a file, for readers and messages."""
-        return TextFile(self.name, data, "", self.unit, self._argument)
+        return TextFile(self.name, data, "", self.unit, argument=self._argument)
 
     @property
     def _argument(self) -> str:

@@ -191,6 +191,14 @@ def _keep_traceback(argv: Sequence[str]) -> str:
     return f"its traceback is in {path}"
 
 
+_OUT_OF_MEMORY = (
+    "error: the memory of this machine or of its GPU is not enough. Take a smaller "
+    "training.batch_size, evaluation.batch_size, backbone.width, backbone.max_length, "
+    "negatives.count or evaluation.sampled_negatives (`--help=KEY` explains them), or a larger "
+    "machine."
+)
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs the command line and returns the exit code.
 
@@ -218,6 +226,10 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:
         if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint
             return error.exit_code
+        # TensorFlow's, by name, since it may not have been imported.
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            print(_OUT_OF_MEMORY, file=sys.stderr)
+            return 1
         print(
             f"internal error (a bug in ufnrec-tf): {type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}; {_keep_traceback(argv)}",

@@ -433,6 +433,20 @@ def test_a_bug_names_itself_and_keeps_its_traceback(workdir, capfd, monkeypatch)
     assert "Traceback" in (workdir / "error.log").read_text(encoding="utf-8")
 
 
+def test_too_little_memory_is_no_bug(capfd, monkeypatch):
+    from ufnrec_tf.cli import modes
+
+    exhausted = type("ResourceExhaustedError", (Exception,), {})("OOM when allocating")
+    for error in (MemoryError("96 GiB"), exhausted):
+
+        def broken(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(modes, "load_config", broken)
+        refused(capfd, 1, "memory", "training.batch_size", got=run("--workdir=w", *PLANTED))
+    assert os.listdir() == []
+
+
 # In a process of its own: TensorFlow's start must not show.
 
 

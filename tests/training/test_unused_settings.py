@@ -236,3 +236,11 @@ def test_the_heading_names_them(tmp_path, monkeypatch, capsys):
     (tmp_path / "log").write_text(pairs_text(), encoding="utf-8")
     assert run("--data=log", "--workdir=w", "--config.data.time_unit=ms") == 0
     assert "data.time_unit (the log has no column of times)" in capsys.readouterr().out
+
+
+def test_inspect_names_them_too(write, capsys):
+    flags = ("--config.data.cache=x", "--config.split.seed=3", "--config.memory.slots=3")
+    assert run("--mode=inspect", f"--data={write(pairs_text())}", *flags) == 0
+    shown = capsys.readouterr().out
+    assert "given but not used: memory.slots (--mode=inspect does not read it)" in shown
+    assert "data.cache (data.name is empty), split.seed (split.name is leave_one_out)" in shown

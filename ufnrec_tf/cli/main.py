@@ -199,6 +199,13 @@ def _keep_traceback(argv: Sequence[str]) -> str:
     return f"its traceback is in {path}"
 
 
+_SMALLER = (
+    " Or take a smaller training.batch_size, evaluation.batch_size, backbone.width, "
+    "backbone.max_length, negatives.count or evaluation.sampled_negatives (`--help=KEY` explains "
+    "them)."
+)
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs the command line and returns the exit code.
 
@@ -228,7 +235,7 @@ def main(argv: Sequence[str]) -> int:
         if hasattr(error, "exit_code"):  # an interruption that has written its checkpoint
             return error.exit_code
         if is_out_of_memory(error):
-            complain(memory_line())
+            complain(memory_line(_SMALLER))
             return 1
         complain(
             f"internal error (a bug in ufnrec-tf): {type(error).__name__}: "

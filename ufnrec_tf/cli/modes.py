@@ -521,9 +521,13 @@ def _default_workdir(data_path: str, config: ConfigDict) -> str:
 
 def _data_settings(flags: Any, overrides: Overrides) -> ConfigDict:
     """Returns the configuration of a mode that only reads a log."""
-    config = load_config(flags.config, overrides)
+    config, notes = load_config(flags.config, overrides), Display().notes
     if flags.data:
-        Display().notes.block(prefer_given_data(config, flags.config, overrides))
+        notes.block(prefer_given_data(config, flags.config, overrides))
+    keys = [key for key, _ in overrides if _is_read(flags.mode, key)]
+    # Ratings are looked at, whether or not a filter reads them.
+    unused = unused_settings(config, [key for key in keys if key != "data.rating_column"])
+    notes.block(unused_line(unused))
     return config
 
 

@@ -116,6 +116,15 @@ def test_a_missing_file(mode, capfd, trained):
     assert contents(at_work) == before
 
 
+@pytest.mark.parametrize("mode", ["compare", "sweep"])
+def test_a_pipe_for_several_runs(mode, capfd):
+    os.mkfifo("pipe")
+    flags = ["--config.sweep.space=backbone.dropout=0.1:0.7"] * (mode == "sweep")
+    got = run(f"--mode={mode}", "--data=pipe", "--workdir=w", *flags)
+    refused(capfd, 1, "--data=pipe", "can be read only once", "each run", "to a file", got=got)
+    assert not Path("w").exists()
+
+
 def test_a_folder_for_a_file(capfd):
     Path("folder").mkdir()
     refused(capfd, 1, "folder", "directory", got=run("--data=folder", "--workdir=w"))

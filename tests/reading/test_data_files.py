@@ -297,6 +297,7 @@ BINARY = {
     "a pointer of Git LFS": lambda _: (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n"
     ),
+    "a binary file of": lambda _: bytes(1 << 20),
     "a binary file": lambda _: bytes(range(256)) * 9,
 }
 

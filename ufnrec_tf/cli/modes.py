@@ -202,6 +202,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         )
     settings = _run_settings(flags, overrides, flags.config or COMPARE_CONFIG)
     config, data_path = settings.config, settings.data_path
+    _refuse_pipe(data_path)
     check_seeds(config.comparison.seeds)
     for named in parse_arms(config.comparison.arms):
         with of_arm(named.name):
@@ -209,7 +210,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_compared"
     check_workdir(Path(workdir), is_shared=True)
     display = Display()
-    source, split = _read_and_split(settings, flags, overrides, display, is_shared=True)
+    source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.comparison.compare import Comparison
     from ufnrec_tf.comparison.plan import (
         check_arms,
@@ -245,13 +246,14 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Searches for good settings, each trial in a process of its own."""
     settings = _run_settings(flags, overrides, flags.config)
     config, data_path = settings.config, settings.data_path
+    _refuse_pipe(data_path)
     from ufnrec_tf.sweep.plan import parse_space
 
     parse_space(config.sweep.space)
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_sweep"
     check_workdir(Path(workdir))
     display = Display()
-    source, _ = _read_and_split(settings, flags, overrides, display, is_shared=True)
+    source, _ = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.evaluation.metrics import check_cutoffs
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
@@ -537,27 +539,17 @@ def _run_settings(flags: Any, overrides: Overrides, path: str) -> RunSettings:
     return run_settings(config, path, overrides, data_path=flags.data, workdir=flags.workdir)
 
 
+def _refuse_pipe(path: str) -> None:
+    """Refuses a pipe as the data of a mode that starts several runs."""
+    from ufnrec_tf.reading.data_files import refuse_pipe
+
+    refuse_pipe(path, flag="--data", why="each run of this mode reads it again")
+
+
 def _read_and_split(
-    settings: RunSettings,
-    flags: Any,
-    overrides: Overrides,
-    display: Display,
-    *,
-    is_shared: bool = False,
+    settings: RunSettings, flags: Any, overrides: Overrides, display: Display
 ) -> tuple[Source, Split]:
-    """Reads and splits the data, shows a summary, and then imports TensorFlow.
-
-    Args:
-        settings: The configuration and the path of the data.
-        flags: The flags.
-        overrides: The keys given by flags.
-        display: The screen.
-        is_shared: True if further processes read the data too.
-    """
-    if is_shared:
-        from ufnrec_tf.reading.data_files import refuse_pipe
-
-        refuse_pipe(settings.data_path, flag="--data", why="each run of this mode reads it again")
+    """Reads and splits the data, shows a summary, and then imports TensorFlow."""
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
 

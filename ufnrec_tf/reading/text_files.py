@@ -183,6 +183,8 @@ class TextBlocks:
             raise UserError(f"{self.name}: is a directory: expected a file; name one inside it.")
         chunks = self._chunks()
         first, second = next(chunks, b""), b""
+        if b"\0" in first:  # before its lines are looked for, which a binary file may not have
+            check_is_text(self.name, first, flag=self._flag, compression=self._file.compression)
         start = first.removeprefix(BOM)
         if start.lstrip(_SPACES)[:1] in (b"{", b"["):
             second = next(chunks, b"")

@@ -322,7 +322,7 @@ def test_null_words_are_named_and_left_out(write, tmp_path):
 
 def test_rows_without_a_time(write, tmp_path):
     path = write(f"user,item,time\nu,a,\nu,b,{T + 9}\nu,c,NULL\nu,d,{T}\nu,e,nan\n")
-    assert_parts(message(path), "line 2", "--config.data.null_times=drop")
+    assert_parts(message(path), "line 2", "3 of 5 here", "--config.data.null_times=drop")
     made = pd.DataFrame({"user": "u", "item": list("abcde"), "time": [None, T + 9, None, T, None]})
     dates = made.assign(time=pd.to_datetime(made["time"], unit="s"))
     for number, frame_ in enumerate((made, dates)):
@@ -421,7 +421,7 @@ def test_a_header_in_the_middle(write, has_times):
     part = f"{names}\nu,a{end}\nu,b{end}\n"
     data = read_interactions(write(part * 3))
     assert raw(data) == {"u": ["a", "b"] * 3}
-    assert_parts(notes_of(data)["header_again"], "2 lines", "line 4")
+    assert_parts(notes_of(data)["header_again"], "2 lines", "left out: line 4")
     other = part.replace(names, ",".join([*names.split(",")[1::-1], *names.split(",")[2:]]))
     assert_parts(message(write(part + other)), "line 4", "a header again", "another order")
     # Ids that are called as a column is, in other places, are ids.

@@ -362,12 +362,13 @@ def _times(
     at = first_fault(texts, found, is_missing_allowed=options.without_times)
     if at is None:
         return found
-    text, name = texts[at], table.names[index]
-    drop = (
-        ""
-        if not is_null_word(text)
-        else "leave such lines out with --config.data.null_times=drop, "
-    )
+    text, name, drop = texts[at], table.names[index], ""
+    if is_null_word(text):
+        count = sum(map(is_null_word, texts))
+        drop = (
+            f"leave such lines out ({count:,} of {len(texts):,} here) with "
+            "--config.data.null_times=drop, "
+        )
     raise file.error(
         f"{name} {text[:40]!r} {times.fault(text)}; mend the line, convert the column, {drop}"
         f"or leave it unread with --config.data.time_column={IGNORED}.",

@@ -340,8 +340,13 @@ class _Parser:
         """Returns the lines that were left out because they say the header again."""
         if not self._headers:
             return []
-        words = f"{len(self._headers):,} lines say the header again and are left out, as line "
-        return [Note("header_again", f"{words}{self._headers[0]:,}", share=0.0)]
+        count = len(self._headers)
+        words = (
+            "1 line says the header again and is"
+            if count == 1
+            else (f"{count:,} lines say the header again and are")
+        )
+        return [Note("header_again", f"{words} left out: line {self._headers[0]:,}", share=0.0)]
 
     def _parsed(self, block: Block) -> EventBatch | None:
         """Returns the batch of a block by Arrow's reader, or None where rows need a closer look."""

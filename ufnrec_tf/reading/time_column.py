@@ -90,7 +90,7 @@ def find_time(
     )
     words = f"time: column {_shown(names, ordered[0])}, found by its values"
     words += ", the finest of several" * (len(ordered) > 1)
-    flag = "--config.data.time_column=NAME names another, none leaves it unread"
+    flag = "--config.data.time_column=NAME|none changes it"
     return FoundTime(ordered[0], BY_VALUES, (Note("time_by_values", words, flag),))
 
 

@@ -45,9 +45,8 @@ class Problem(NamedTuple):
 
 def problems_of_log(log: Log) -> list[Problem]:
     """Returns the problems of a file as it is, before any filter."""
-    notes = (
-        note for note in log.reading.notes if note.name not in (*NO_PROBLEMS, *_PROBLEMS_OF_IDS)
-    )
+    elsewhere = {*NO_PROBLEMS, *_PROBLEMS_OF_IDS}
+    notes = (note for note in log.reading.notes if note.name not in elsewhere)
     return [
         *(Problem(n.name, f"{n.words}.", n.share, (n.remedy,) if n.remedy else ()) for n in notes),
         *_problems_of_values(log),

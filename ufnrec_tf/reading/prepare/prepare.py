@@ -98,8 +98,9 @@ def _refuse_others(folder: Path) -> None:
 def _check_same(log: LargeLog, folder: Path) -> None:
     """Refuses a finished folder of another log, or of one read in another way."""
     manifest = read_manifest(folder)
-    for label, value in log.asked.items():
-        before = manifest.settings.get("asked", {}).get(label)
+    asked, asked_before = log.asked, manifest.settings.get("asked", {})
+    for label in {**asked, **asked_before}:
+        before, value = asked_before.get(label), asked.get(label)
         if before != value:
             raise UserError(
                 f"--workdir={folder}: was prepared with {label} {before!r}, now {value!r}. Give "

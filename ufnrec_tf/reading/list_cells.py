@@ -79,8 +79,8 @@ class ListTable(NamedTuple):
                 fault = f"user {user[:40]!r} again"
             if fault is not None or items is None:
                 raise UserError(
-                    f"{self.name}, {place}: {fault}: expected a user in each row, once, and a list of "
-                    "item ids, oldest first, as in the first row. Correct the row."
+                    f"{self.name}, {place}: {fault}: expected a user in each row, once, and a list "
+                    "of item ids, oldest first, as in the first row. Correct the row."
                 )
             seen.add(user)
             yield user, items

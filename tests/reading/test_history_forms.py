@@ -234,5 +234,8 @@ def test_items_of_a_flag(tmp_path):
     assert ids_of_flag("101, x,101", flag="--exclude", known=known) == ["101", "x"]
     assert ids_of_flag("a,b", flag="--exclude", known=known) == ["a,b"]
     assert ids_of_flag("a,b", flag="--exclude", known=None) == ["a", "b"]
+    for path in (str(tmp_path / "gone"), "gone.txt"):
+        with pytest.raises(UserError, match="no such file: check the path given as --exclude"):
+            ids_of_flag(path, flag="--exclude", known=known)
     with pytest.raises(UserError, match="--allow=,: names no item"):
         ids_of_flag(",", flag="--allow", known=known)

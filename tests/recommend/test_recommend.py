@@ -268,6 +268,7 @@ def test_numbers_below_one(run, settings):
     "output, message",
     [
         ("none/out.csv", "its folder .*/none does not exist"),
+        ("new/", r"is a folder. Give --output a file in it, such as .*/new/out\.csv"),
         (".", r"is a folder. Give --output a file in it, such as .*/out\.csv"),
         ("in", "is also the input"),
         ("/dev/null", "is not a regular file"),
@@ -277,8 +278,9 @@ def test_numbers_below_one(run, settings):
 )
 def test_output_that_cannot_be(export_dir, tmp_path, output, message):
     (tmp_path / "in").write_text("i7\n")
+    output = os.path.join(tmp_path, output)
     with pytest.raises(UserError, match=message):
-        recommend(export_dir, file_histories(tmp_path / "in"), tmp_path / output, top_k=3)
+        recommend(export_dir, file_histories(tmp_path / "in"), output, top_k=3)
     assert os.listdir(tmp_path) == ["in"]
 
 

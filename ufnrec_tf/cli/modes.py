@@ -331,7 +331,7 @@ def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     from ufnrec_tf.recommend.output import checked_output
 
     run = opened_run(flags.workdir)
-    checked_output(Path(flags.output), None)  # before anything is read, which may take long
+    checked_output(flags.output, None)  # before anything is read, which may take long
     config = load_config("", overrides)
     if run.config is not None:
         for key in OWN_KEYS:

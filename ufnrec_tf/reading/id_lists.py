@@ -1,5 +1,6 @@
 """Lists of raw ids that a flag names: a file with one id a line, a table with a column, or ids."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from ufnrec_tf.reading.rows import (
     split_lines,
 )
 from ufnrec_tf.reading.text_files import TextFile, load_text
+
+_FILE_ENDS = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet", ".gz")
 
 
 def read_id_list(path: Path, *, role: str, column: str, flag: str) -> list[str]:
@@ -121,6 +124,9 @@ def ids_of_flag(text: str, *, flag: str, known: RunVocabulary | None) -> list[st
         ids = [text]
     else:
         ids = [stripped for raw in text.split(",") if (stripped := raw.strip())]
+        is_known = known is not None and any(known.item(raw) in known.items for raw in ids)
+        if not is_known and (os.sep in text or Path(text).suffix in _FILE_ENDS):
+            raise UserError(f"{text}: no such file: check the path given as {flag}.")
     if not ids:
         raise UserError(f"{flag}={text}: names no item: give ids separated by commas, or a file.")
     return list(dict.fromkeys(ids if known is None else map(known.item, ids)))

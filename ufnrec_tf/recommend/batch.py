@@ -116,7 +116,7 @@ def recommend(
             raise UserError(f"{flag} must be a positive integer. Received: {value}.")
     export_dir = Path(export_dir)
     num_items = int(checked_metadata(export_dir)["num_items"])
-    output = checked_output(Path(output_path), histories.path)
+    output = checked_output(output_path, histories.path)
     scorer = scorer or ExactScorer(load_model(export_dir), lists)
     unknown = ItemLists(*(tuple(scorer.unknown(ids)) for ids in lists))
     if lists.allow and len(unknown.allow) == len(set(lists.allow)):

@@ -84,14 +84,15 @@ def join_parts(parts: Sequence[Path], output: Path, schema: pa.Schema, format: s
                 shutil.copyfileobj(part, joined, 1 << 20)
 
 
-def checked_output(output: Path, histories: Path | None) -> Path:
+def checked_output(output_path: str | os.PathLike[str], histories: Path | None) -> Path:
     """Returns the real path of the output, so that a link is followed and not replaced.
 
     Raises:
         UserError: If no file can be written there, or it is the input.
     """
+    output = Path(output_path)
     # Asked of the path as it is given: that of a pipe has no real name.
-    if output.is_dir():
+    if output.is_dir() or os.fspath(output_path).endswith(os.sep):
         raise UserError(
             f"{output}: is a folder. Give --output a file in it, such as {output / 'out.csv'}."
         )

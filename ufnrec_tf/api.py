@@ -216,7 +216,7 @@ class Run:
         Raises:
             UserError: If the data differ from the run's, or a setting may not be changed.
         """
-        with Workdir(str(self.path), must_exist=True):
+        with Workdir(str(self.path), must_exist=True).held_if_writable():
             config, record = trained_config(str(self.path), _overrides(settings))
             source = _read_source(config, record["data_path"] if data is None else data)
             import_tensorflow()

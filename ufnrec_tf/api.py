@@ -298,7 +298,7 @@ class Run:
                 f"`part` must be one of {', '.join(EVALUATION_PARTS)}. Received: {shown(part)}."
             )
         display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
-        with Workdir(str(self.path), must_exist=True):
+        with Workdir(str(self.path), must_exist=True).held_if_writable():
             config, record = trained_config(str(self.path), _overrides(settings))
             path = record["data_path"]
             if data is None and not path and not config.data.name:

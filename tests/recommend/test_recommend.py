@@ -158,12 +158,12 @@ def test_nothing_is_written_where_no_item_is_known(run, tmp_path, content, words
 
 
 def test_lists_bound_all_answers(run):
-    whole = [row[2] for row in run("i7 i8\n", top_k=NUM_ITEMS)[1][1:]]
+    whole = tuple(row[2] for row in run("i7 i8\n", top_k=NUM_ITEMS)[1][1:])
     summary, rows = run("i7 i8\n\n", lists=ItemLists(exclude=(whole[0], "nope", "nope")))
-    assert [row[2] for row in rows[1:4]] == whole[1:4]
+    assert [row[2] for row in rows[1:4]] == list(whole[1:4])
     assert (summary.unknown_exclude, summary.unknown_allow) == (("nope",), ())
     summary, rows = run("i7 i8\n", lists=ItemLists(whole[:1], (*whole[:3], "i7", "gone")))
-    assert [row[2] for row in rows[1:]] == whole[1:3]
+    assert [row[2] for row in rows[1:]] == list(whole[1:3])
     assert summary.unknown_allow == ("gone",)
     with pytest.raises(UserError, match="the model knows none of its 2 items, such as 'x'"):
         run("i7\n", lists=ItemLists(allow=("x", "y", "x")))

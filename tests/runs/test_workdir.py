@@ -280,10 +280,10 @@ def test_readers_do_not_exclude_each_other(tmp_path):
 def test_a_directory_that_may_only_be_read_is_read(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     directory = Workdir(tmp_path, must_exist=True)
-    with directory.held_if_writable() as is_held:
-        assert is_held and is_in_use(tmp_path)
+    with directory.held_if_writable():
+        assert is_in_use(tmp_path)
     (tmp_path / ".lock").unlink()
     refuse_writing(monkeypatch)
-    with directory.held_if_writable() as is_held:
-        assert not is_held
+    with directory.held_if_writable():
+        assert not is_in_use(tmp_path)
     assert not (tmp_path / ".lock").exists()

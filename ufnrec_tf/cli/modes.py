@@ -175,7 +175,8 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     config, data_path = settings.config, settings.data_path
     check_settings(config)
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(data_path, config))
-    check_workdir(Path(workdir))
+    if config.distribution.strategy != "multi_worker":  # there only the chief uses it
+        check_workdir(Path(workdir))
     display = Display()
     source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.training.checks import check_names
@@ -274,13 +275,11 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def evaluate(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Scores a trained work directory on a split."""
-    with Workdir(flags.workdir, must_exist=True).held_if_writable() as is_held:
+    with Workdir(flags.workdir, must_exist=True).held_if_writable():
         config, record, source = _trained_source(flags, overrides)
         from ufnrec_tf.training.evaluate import evaluate_workdir
 
-        evaluate_workdir(
-            config, record, source, flags.workdir, flags.split, Display(), is_recorded=is_held
-        )
+        evaluate_workdir(config, record, source, flags.workdir, flags.split, Display())
 
 
 def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:

@@ -71,19 +71,15 @@ class Workdir:
             yield
 
     @contextmanager
-    def held_if_writable(self) -> Iterator[bool]:
+    def held_if_writable(self) -> Iterator[None]:
         """Holds the directory, or only reads it if it cannot be written to.
-
-        Yields:
-            True if it is held.
 
         Raises:
             UserError: If another process holds it.
         """
         self._check_exists()
-        is_held = is_writable(self.path)
-        with self if is_held else self.read():
-            yield is_held
+        with self if is_writable(self.path) else self.read():
+            yield
 
     def _check_exists(self) -> None:
         if self._must_exist and not (self.path / "config.json").is_file():

@@ -4,8 +4,8 @@ import hashlib
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -372,7 +372,8 @@ def test_forced_inter_of_a_file_that_is_none(write):
 @pytest.mark.parametrize("role", ["user", "item", "time", "rating"])
 def test_named_column_that_is_not_there(write, role):
     path = write("user,item,customer,time\n1,2,3,4\n")
-    text = message(path, columns=replace(Columns(), **{role: "customers"}))
+    named: dict[str, Any] = {role: "customers"}
+    text = message(path, columns=Columns(**named))
     assert_parts(text, "log.txt, line 1", f"no column 'customers' (--config.data.{role}_column)")
     assert_parts(text, "'user', 'item', 'customer', 'time'", "Did you mean 'customer'?")
 

@@ -54,6 +54,7 @@ soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak.readers
 	@$(RUN) -m tests.soak.sweep
 	@$(RUN) -m tests.soak.serve
+	@$(RUN) -m tests.soak.faults
 	@$(RUN) -m tests.soak.page
 
 lint: $(VENV)/.tools

@@ -2,7 +2,7 @@
 
 import sys
 
-from ufnrec_tf.cli.main import main
+from ufnrec_tf.cli.start import run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(run())

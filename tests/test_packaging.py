@@ -33,7 +33,7 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
         (entries,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "ufnrec = ufnrec_tf.cli.main:run" in archive.read(entries).decode("utf-8")
+        assert "ufnrec = ufnrec_tf.cli.start:run" in archive.read(entries).decode("utf-8")
     expected = files_of(ROOT / "ufnrec_tf", "ufnrec_tf")
     assert {
         "ufnrec_tf/py.typed",

@@ -23,6 +23,7 @@ from tests.helpers.runs import (
     metric_lines,
     pairs_text,
     read,
+    rewrite,
     run,
     run_apart,
     train,
@@ -96,7 +97,8 @@ FILES = {
 @pytest.mark.parametrize("case", FILES)
 def test_a_bad_file(case, capfd):
     data, words = FILES[case]
-    got = run(f"--data={write('log', data)}", "--workdir=w", *TINY)
+    filters = ["--config.data.min_rating=1"] if case == "text for a rating" else []
+    got = run(f"--data={write('log', data)}", "--workdir=w", *filters, *TINY)
     refused(capfd, 1, *words, got=got)
     assert not Path("w").exists()
 
@@ -256,7 +258,7 @@ def test_a_workdir_of_another_run(workdir, capfd, arguments, words):
 
 def test_a_workdir_of_another_backbone(workdir, capfd):
     text = (workdir / "config.json").read_text(encoding="utf-8")
-    (workdir / "config.json").write_text(text.replace('"sasrec"', '"gru4rec"'), encoding="utf-8")
+    rewrite(workdir / "config.json", **json.loads(text.replace('"sasrec"', '"gru4rec"')))
     before = contents(workdir)
     refused(capfd, 1, "--workdir=w", "backbone.name 'gru4rec'", "'sasrec'", got=retrain())
     assert contents(workdir) == before
@@ -265,7 +267,7 @@ def test_a_workdir_of_another_backbone(workdir, capfd):
 def test_evaluation_on_other_data(workdir, capfd):
     record = read(workdir / "config.json")
     record["identity"]["data of sha256"] = "0" * 64
-    (workdir / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    rewrite(workdir / "config.json", **record)
     before = contents(workdir)
     for mode in ("evaluate", "export"):
         got = run(f"--mode={mode}", "--workdir=w")
@@ -438,6 +440,20 @@ def test_a_bug_names_itself_and_keeps_its_traceback(workdir, capfd, monkeypatch)
     assert lines[0].startswith("internal error (a bug in ufnrec-tf): RuntimeError: two lines;")
     assert "w/error.log" in lines[0]
     assert "Traceback" in (workdir / "error.log").read_text(encoding="utf-8")
+
+
+def test_too_little_memory_is_no_bug(capfd, monkeypatch):
+    from ufnrec_tf.cli import modes
+
+    exhausted = type("ResourceExhaustedError", (Exception,), {})("OOM when allocating")
+    for error in (MemoryError("96 GiB"), exhausted):
+
+        def broken(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(modes, "load_config", broken)
+        refused(capfd, 1, "memory", "training.batch_size", got=run("--workdir=w", *PLANTED))
+    assert os.listdir() == []
 
 
 # In a process of its own: TensorFlow's start must not show.

@@ -28,6 +28,7 @@ from tests.helpers.runs import (
 )
 from ufnrec_tf.comparison import compare as comparison
 from ufnrec_tf.runs.child_process import Ended
+from ufnrec_tf.runs.run_files import renew_hashes
 
 ARMS = ("base", "late:memory.policy=ufnrec,memory.patience=0,teacher.agreement=none")
 SETTINGS = (
@@ -414,6 +415,9 @@ def test_another_comparison_in_the_same_place(workdir, arguments, words, capfd):
 def test_ranks_of_other_users(workdir, capfd):
     path = workdir / "runs" / "base" / "seed_0" / "ranks.parquet"
     pd.read_parquet(path).iloc[::-1].to_parquet(path, index=False)
+    assert compare() == 1
+    assert "seed_0/ranks.parquet: is not what was written" in capfd.readouterr().err
+    renew_hashes(path.parent)
     assert compare() == 1
     error = capfd.readouterr().err
     assert "seed_0/ranks.parquet: has other users" in error and error.count("\n") == 1

@@ -1,7 +1,9 @@
 """Full-catalogue ranks against a double loop, by hand, and against ir-measures."""
 
+import gc
 import json
 import math
+import weakref
 
 import ir_measures
 import numpy as np
@@ -271,6 +273,20 @@ def test_weights_are_read_anew_and_a_backbone_is_traced_once():
     np.testing.assert_array_equal(evaluator.evaluate(student).ranks, of_teacher)
     evaluator.sampled_ranks(student)
     assert student.num_traces == teacher.num_traces == 1
+
+
+def test_evaluators_of_both_parts_share_a_trace_which_does_not_keep_the_backbone():
+    split = random_split(11)
+    backbone = random_backbone(12, split.interactions.num_items)
+    for part, mask in (("validation", "none"), ("test", "seen")):
+        evaluator = RankingEvaluator(split, part, mask=mask, max_length=LENGTH, batch_size=8)
+        expected = naive_ranks(backbone, split, part, mask)
+        np.testing.assert_array_equal(evaluator.ranks(backbone), expected)
+    assert backbone.num_traces == 1
+    owner = weakref.ref(backbone)
+    del backbone
+    gc.collect()
+    assert owner() is None
 
 
 def test_agrees_with_ir_measures():

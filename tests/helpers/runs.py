@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ufnrec_tf.cli.main import main
+from ufnrec_tf.common.hashes import write_hashed_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANTED = (
@@ -75,10 +76,16 @@ def read(path):
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def rewrite(path, **values):
+    """Changes values of a hashed JSON document as the program itself would."""
+    write_hashed_json(Path(path), {**read(path), **values})
+
+
 def described(version):
     """ufnrec.json of an exported version, without the hashes: TensorFlow's graphs vary by bytes."""
     document = read(Path(version) / "ufnrec.json")
     assert "saved_model.pb" in document.pop("files")
+    del document["sha256"]
     return document
 
 
@@ -87,7 +94,9 @@ def rename_back(folder):
     for path in Path(folder).rglob("config.json"):
         text = path.read_text(encoding="utf-8")
         assert '"plain"' in text
-        path.write_text(text.replace('"plain"', '"keep"'), encoding="utf-8")
+        document = json.loads(text.replace('"plain"', '"keep"'))
+        del document["sha256"]  # which they did not have
+        path.write_text(json.dumps(document), encoding="utf-8")
 
 
 def metric_lines(workdir):

@@ -50,13 +50,14 @@ def names(folder):
 def result(workdir):
     """result.json without what tells of time and of the process."""
     values = read(workdir / "result.json")
-    del values["timing"], values["memory"]["peak_rss_bytes"]
+    del values["timing"], values["memory"]["peak_rss_bytes"], values["sha256"], values["files"]
     return values
 
 
 def record(workdir):
     values = read(workdir / "config.json")
-    del values["command_line"], values["git_commit"]  # a commit meanwhile changes no run
+    # A commit meanwhile changes no run.
+    del values["command_line"], values["git_commit"], values["sha256"]
     return values
 
 

@@ -78,7 +78,7 @@ def test_termination_before_the_first_step_ends_at_once(monkeypatch, capfd):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("name", ["export", "write_json"])
+@pytest.mark.parametrize("name", ["export", "write_result"])
 def test_termination_after_training_ends_at_once_and_the_command_goes_on(monkeypatch, capfd, name):
     call_first(monkeypatch, finish, name, terminate)
     assert train("w", *LIGHT, EPOCHS) == 143

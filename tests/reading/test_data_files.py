@@ -10,6 +10,7 @@ import sqlite3
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -62,7 +63,7 @@ def tarred(content: bytes) -> bytes:
     return file.getvalue()
 
 
-PACK = {
+PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "bz2": bz2.compress,
     "xz": lzma.compress,
@@ -179,7 +180,7 @@ def test_other_inputs_may_be_compressed_too(write, tmp_path, kind):
 @pytest.fixture
 def pipe(tmp_path):
     """Returns a pipe that gives its content once; the end of the test waits for its writer."""
-    writers = []
+    writers: list[threading.Thread] = []
 
     def make(content: bytes) -> Path:
         path = tmp_path / f"pipe{len(writers)}"

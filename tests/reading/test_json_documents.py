@@ -62,7 +62,7 @@ def test_random_arrays_in_random_pieces(write, monkeypatch):
         monkeypatch.setattr(text_files, "BLOCK_BYTES", rng.randint(20, 400))
         expected: dict[str, list[str]] = {}
         for row in rows:
-            expected.setdefault(row["user"], []).append(row["item"])
+            expected.setdefault(row["user"].strip(), []).append(row["item"].strip())
         assert raw(read_interactions(write(text))) == expected
 
 
@@ -138,6 +138,18 @@ NESTED = {
         lines(*[{"user": "u", "item": "i", "time": [17]}] * 2),
         ["the time 'time' holds a list", "jq -c '.time = .time[]'"],
     ),
+    "dates of MongoDB under any name": (
+        lines(*[{"user": "u", "item": "i", "t": {"$date": "2024-01-01"}}] * 2),
+        ["the time 't' holds an object", "jq -c '.t |= .\"$date\"'"],
+    ),
+    "nested times under another name": (
+        lines(*[{"user": "u", "item": "i", "viewed_at": [{"sec": 1700000000}]}] * 2),
+        ["the time 'viewed_at' holds a list", "jq -c '.viewed_at = .viewed_at[].sec'"],
+    ),
+    "a late time under another name": (
+        lines(*[{"user": "u", "item": "i"}] * 1000, {"user": "u", "item": "j", "viewedAt": 1}),
+        ["line 1001: the key 'viewedAt' looks like a time", "time_column=none"],
+    ),
     "several items": (
         lines(*[{"user": "u", "item": ["i", "j"]}] * 2),
         ["the item 'item' holds a list", "jq -c '.item = .item[]'"],
@@ -173,8 +185,11 @@ def test_nested_and_late_columns_are_refused_with_the_way_out(write, case):
 
 def test_nested_columns_that_nothing_reads_are_left(write):
     rows = [{"user": {"id": 1}, "user_id": "u", "item": "i", "time": {"d": 1}, "tags": [1]}] * 2
+    rows[0]["details"] = {"created": "2024-01-01", "seen": [1700000000]}
     data = read_interactions(write(lines(*rows)), columns=Columns(time="none"))
     assert raw(data) == {"u": ["i", "i"]}
+    timed = [{**row, "time": 5, "viewed_at": [1700000000]} for row in rows]
+    assert raw(read_interactions(write(lines(*timed)))) == {"u": ["i", "i"]}
     late = [{"user": "u", "item": "i"}] * 1001 + [{"user": "u", "item": "i", "time": 1, "tag": 2}]
     assert read_interactions(write(lines(*late)), columns=Columns(time="none")).num_events == 1002
     named = [{"user": "u", "item": "i", "at": [5]}] * 2

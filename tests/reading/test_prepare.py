@@ -349,6 +349,20 @@ def test_damage_is_told(folder):
     assert "is a directory without manifest.json" in message(folder)
 
 
+@pytest.mark.parametrize("text", ['{"name": "app"}', "[]", "3", '{"format": "other"}', "{", ""])
+def test_a_folder_of_another_program_stays(text, write, tmp_path, capsys):
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    before = contents(folder)
+    assert prepare(write(SIMPLE), folder) == 1
+    for said in (message(folder), capsys.readouterr().err):
+        is_json = text not in ("{", "")
+        assert ("was not written by --mode=prepare" if is_json else "damaged") in said
+        assert "remove" not in said.lower()
+    assert contents(folder) == before
+
+
 def test_settings_of_the_folder_hold(folder, monkeypatch):
     assert "repeats=keep, now drop" in message(folder, repeats="drop")
     assert "data.user_column=user has no effect" in message(folder, user_column="user")

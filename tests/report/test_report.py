@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from tests.helpers.pages import Page, assert_harmless
-from tests.helpers.runs import contents, metric_lines, read, run
+from tests.helpers.runs import contents, metric_lines, read, rewrite, run
 from tests.helpers.same_run import points
 from ufnrec_tf.evaluation.statistics import mean_intervals, resampled_user_means
 from ufnrec_tf.report import write as reporting
-from ufnrec_tf.report.run_facts import target_keys
+from ufnrec_tf.report.run_facts import ArmFacts, target_keys, with_titles
 from ufnrec_tf.report.run_numbers import user_means
 from ufnrec_tf.runs.event_files import read_scalars
+from ufnrec_tf.runs.run_files import renew_hashes
 from ufnrec_tf.runs.workdir import Workdir
 
 HARM = "<img src=x onerror=alert(1)>\"'</td></p><script>alert(2)</script>$x_$ & \n"
@@ -36,10 +37,6 @@ def page_of(workdir):
     page = Page((workdir / "report.html").read_text(encoding="utf-8"))
     assert_harmless(page)
     return page
-
-
-def change(path, **values):
-    path.write_text(json.dumps({**read(path), **values}), encoding="utf-8")
 
 
 def test_the_numbers_are_those_of_the_run(workdir, no_pictures, capsys):
@@ -86,7 +83,7 @@ def test_what_filters_left_and_what_leaks_is_told(workdir, no_pictures):
     columns = {"user": "userId", "item": "movieId"}
     result["data"]["reading"] = {"format": "csv", "columns": columns, "filters": [step]}
     result["protocol"]["leaks"] = ["63% of targets are older", "<b>"]
-    change(workdir / "result.json", **result)
+    rewrite(workdir / "result.json", **result)
     assert run("--mode=report", f"--workdir={workdir}") == 0
     page = page_of(workdir)
     assert "csv; user userId, item movieId" in page.text
@@ -132,11 +129,12 @@ def harmful(value):
 @pytest.mark.slow
 def test_names_do_no_harm(workdir):
     result, record = read(workdir / "result.json"), read(workdir / "config.json")
-    change(workdir / "result.json", **harmful(result))
-    change(workdir / "config.json", command_line=["main.py", HARM], git_commit=HARM)
+    rewrite(workdir / "result.json", **harmful(result))
+    rewrite(workdir / "config.json", command_line=["main.py", HARM], git_commit=HARM)
     lines = metric_lines(workdir)
     text = "".join(json.dumps({**line, "weights": line["weights"] + HARM}) + "\n" for line in lines)
     (workdir / "metrics.jsonl").write_text(text, encoding="utf-8")
+    renew_hashes(workdir)
     assert run("--mode=report", f"--workdir={workdir}") == 0
     page = page_of(workdir)
     shown = HARM.strip()
@@ -168,7 +166,7 @@ def test_a_finished_run_that_is_being_changed_is_left_alone(workdir, capsys):
 def test_without_its_data_the_rest_is_shown(workdir, no_pictures, tmp_path, capsys):
     config = read(workdir / "config.json")["config"]
     config["data"]["name"] = ""
-    change(workdir / "config.json", config=config, data_path=str(tmp_path / "gone.csv"))
+    rewrite(workdir / "config.json", config=config, data_path=str(tmp_path / "gone.csv"))
     assert run("--mode=report", f"--workdir={workdir}") == 0
     page, result = page_of(workdir), read(workdir / "result.json")
     assert "gone.csv" in page.text and "could not be read again" in page.text
@@ -220,3 +218,20 @@ def test_intervals_agree_with_the_normal_approximation():
     assert first.estimate == pytest.approx(0.3)
     assert (first.low, first.high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.003)
     assert tuple(second) == (0, 0, 0)
+
+
+def test_titles_that_came_after_training_name_the_items():
+    result = {
+        "samples": [{"user": "7", "history": ["7", "8 (Old)"], "taken_next": "7"}],
+        "false_negatives": {"most_flagged": [{"item": "7", "name": "7", "users": 7}]},
+        "label": "7",
+    }
+    arm = ArmFacts("a", result, [], {}, None)
+    (named,) = with_titles((arm,), {"7": "7 (Seven)", "8": "8 (Eight)"})
+    assert named.result is not None
+    assert named.result["samples"] == [
+        {"user": "7", "history": ["7 (Seven)", "8 (Old)"], "taken_next": "7 (Seven)"}
+    ]
+    assert named.result["false_negatives"]["most_flagged"][0]["name"] == "7 (Seven)"
+    assert named.result["label"] == "7"
+    assert with_titles((arm,), {}) == (arm,)

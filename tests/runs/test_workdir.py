@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from ufnrec_tf.common import files
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import held_folder, read_json, write_json, write_text
+from ufnrec_tf.common.files import (
+    check_folder,
+    check_workdir,
+    held_folder,
+    is_in_use,
+    read_json,
+    write_json,
+    write_text,
+)
 from ufnrec_tf.runs.workdir import JsonLines, Workdir, read_record
 
 RECORD = {"config": {}, "identity": {}, "seed": 0, "data_path": ""}
@@ -183,6 +192,42 @@ def test_a_line_after_half_a_line_is_a_line_of_its_own(tmp_path):
     assert [value["step"] for value in log.read()] == [4, 12]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'{"stop": 8, "split": "validation"}', "has no 'step'"),
+        (b'{"step": 8, "smlit": "validation"}', "'smlit' is 'validation'"),
+        (b'{"step": 8, "split": "validatiqn"}', "'split' is 'validatiqn'"),
+        (b'{"step": 8, "split": "test", "mrr": "0.1"}', "'mrr' is '0.1'"),
+        (b'{"step": null, "split": "test"}', "'step' is None"),
+        (b'{"step": 8, "split" "test"}', "is no JSON"),
+        (b'{"step": 8, "split": "t\xffst"}', "is no JSON"),
+        (b"{" * 100_000 + b"}", "is no JSON"),
+    ],
+)
+def test_a_damaged_line_is_named_and_what_is_wrong_with_it(tmp_path, text, reason):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.append(line(4))
+    with log.path.open("ab") as file:
+        file.write(text + b"\n")
+    log.append(line(12))
+    before = log.path.read_bytes()
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: is damaged") as found:
+        log.cut_after(12)
+    assert reason in str(found.value)
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: is damaged"):
+        [(value["step"], value["split"]) for value in log.read()]
+    assert log.path.read_bytes() == before
+
+
+def test_a_key_that_a_line_lacks_is_named_where_it_is_read(tmp_path):
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.append(line(4, **{"hr@1q": 0.5}))
+    with pytest.raises(UserError, match=r"line 1: is damaged \(has no 'hr@10'\)"):
+        log.read()[0]["hr@10"]
+    assert log.read()[0].get("hr@10") is None
+
+
 def test_a_full_disk_is_told_by_name(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
@@ -194,3 +239,51 @@ def test_a_full_disk_is_told_by_name(tmp_path):
 def test_half_of_a_surrogate_pair_is_written_and_read_back(tmp_path):
     write_json(tmp_path / "a.json", {"name \ud800": "é"})
     assert read_json(tmp_path / "a.json") == {"name \ud800": "é"}
+
+
+def refuse_writing(monkeypatch):
+    """As on a disk that may only be read; root may write to any other folder."""
+    monkeypatch.setattr(files.os, "access", lambda path, mode: not mode & os.W_OK)
+
+
+def test_a_check_before_long_work_makes_nothing(tmp_path, monkeypatch):
+    check_workdir(tmp_path / "a" / "b")
+    check_workdir(tmp_path)
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"cannot be made or written to.*Give another"):
+        check_workdir(tmp_path / "file" / "below")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with Workdir(tmp_path / "w"), pytest.raises(UserError, match="another run is using it"):
+        check_workdir(tmp_path / "w")
+    with Workdir(tmp_path / "w"):
+        check_workdir(tmp_path / "w", is_shared=True)
+    refuse_writing(monkeypatch)
+    with pytest.raises(UserError, match="cannot be made or written to"):
+        check_workdir(tmp_path / "a")
+    with pytest.raises(UserError, match=r"--config\.export\.path=FOLDER"):
+        check_folder(tmp_path / "a", key="export.path")
+
+
+def test_readers_do_not_exclude_each_other(tmp_path):
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    directory = Workdir(tmp_path, must_exist=True)
+    with directory:
+        assert is_in_use(tmp_path)
+        with pytest.raises(UserError, match="another run is using it"), Workdir(tmp_path).read():
+            pass
+    with directory.read(), Workdir(tmp_path, must_exist=True).read():
+        assert not is_in_use(tmp_path)
+        with pytest.raises(UserError, match="another run is using it"):
+            Workdir(tmp_path).__enter__()
+
+
+def test_a_directory_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    directory = Workdir(tmp_path, must_exist=True)
+    with directory.held_if_writable():
+        assert is_in_use(tmp_path)
+    (tmp_path / ".lock").unlink()
+    refuse_writing(monkeypatch)
+    with directory.held_if_writable():
+        assert not is_in_use(tmp_path)
+    assert not (tmp_path / ".lock").exists()

@@ -75,6 +75,7 @@ def test_rows_and_columns_answer_as_the_saved_model_does(client, model, log):
     assert rows.headers["content-type"].startswith("application/json")
     predictions = rows.json["predictions"]
     assert_same({key: [p[key] for p in predictions] for key in predictions[0]}, outputs)
+    assert rows.json["known_items"] == [3, 1]
     version = client.ask(
         "/v1/models/ufnrec/versions/1:predict", {"inputs": {"item_ids": histories}}
     )
@@ -176,21 +177,60 @@ def test_a_client_that_breaks_off_is_no_bug(running, path, rest):
     assert not running.lines
 
 
+OTHER_HOSTS = [
+    "",
+    "evil.example",
+    "127.0.0.1.evil.example",
+    "127.0.0.1@evil.example",
+    "127.0.0.1:80@evil.example",
+    "[::1]evil.example",
+    "[::1].evil.example",
+    "[::1]:80.evil.example",
+    "[::1",
+    "::1",
+    "localhost:evil",
+    "localhost:evil.example",
+    "localhost:",
+    "localhost:99999",
+    "localhost.",
+    "127.0.0.1.",
+    "localhost, evil.example",
+    "localhost/evil.example",
+    "http://localhost",
+    "127.1",
+]
+
+
 def test_who_may_ask(running):
     client = running.client()
     for host in ("127.0.0.1", f"localhost:{running.port}", "[::1]:80", "LOCALHOST"):
         assert client.ask("/healthz", headers={"Host": host}).status == 200
-    others = ("", "evil.example", "127.0.0.1.evil.example", "127.0.0.1@evil.example")
-    for host in (*others, "[::1]evil.example", "localhost:evil.example"):
-        assert client.ask("/", headers={"Host": host}).status == 400
+    for host in OTHER_HOSTS:
+        assert client.ask("/", headers={"Host": host}).status == 400, host
     own = f"http://127.0.0.1:{running.port}"
     assert client.ask(PREDICT, GOOD, headers={"Origin": own}).status == 200
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
+    others = ("http://evil.example", "null", "", "http://127.0.0.1:1", f"{own}.", f"{own}@evil")
+    for origin in (*others, f"https{own[4:]}", f"{own}/", f"{own}, {own}", f"{own} {own}"):
         answer = client.ask(PREDICT, GOOD, headers={"Origin": origin})
-        assert answer.status == 403
+        assert answer.status == 403, origin
         assert "access-control-allow-origin" not in answer.headers
     preflight = client.ask(PREDICT, method="OPTIONS", headers={"Origin": "http://evil.example"})
     assert preflight.status == 405
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "hOsT", "ORIGIN"])
+@pytest.mark.parametrize("is_own_last", [True, False])
+def test_a_header_of_who_asks_that_is_there_twice_is_refused(running, name, is_own_last):
+    own = f"127.0.0.1:{running.port}"
+    values = ["evil.example", own] if is_own_last else [own, "evil.example"]
+    scheme = "" if name.lower() == "host" else "http://"
+    lines = [f"{name}: {scheme}{value}" for value in values]
+    if scheme:
+        lines.append(f"Host: {own}")
+    head = "\r\n".join([f"POST {PREDICT} HTTP/1.1", *lines, "Content-Length: 2", "", "{}"])
+    with socket.create_connection(("127.0.0.1", running.port)) as raw:
+        raw.sendall(head.encode())
+        assert raw.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 # The page and its questions.
@@ -247,7 +287,18 @@ def test_the_page_recommends_as_the_model_does(client, model, log):
     ids = [raw.decode() for raw in outputs["item_ids"][0] if raw]
     assert [item["id"] for item in answer["items"]] == ids
     assert len(ids) == 37
-    body = {"history": history, "k": 3, "exclude": ids[:1]}
+    assert answer["known_items"] == 3
+    user = str(log.user_ids[5])
+    items = log.item_ids[log.items[log.offsets[5] : log.offsets[6]]].tolist()
+    of_user = client.ask("/api/recommendations", {"user_id": user, "k": 3}).json
+    of_items = client.ask("/api/recommendations", {"history": items, "k": 3}).json
+    assert of_user == of_items
+    rows = client.ask(PREDICT, {"instances": [{"user_id": user}]}).json
+    assert rows == client.ask(PREDICT, {"instances": [items]}).json
+    body = {"history": history, "k": 3, "exclude": ids[0]}
+    assert client.ask("/api/recommendations", body | {"exclude": ["gone"]}).json[
+        "unknown_exclude_ids"
+    ] == ["gone"]
     answer = client.ask("/api/recommendations", body)
     if client.ask("/api/status").json["can_exclude"]:
         assert [item["id"] for item in answer.json["items"]] == ids[1:4]

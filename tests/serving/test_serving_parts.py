@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import shutil
 import threading
 import weakref
 from types import SimpleNamespace
@@ -290,6 +291,30 @@ def test_a_version_is_loaded_once_its_files_have_come_to_rest(tmp_path):
     keeper.check()
     keeper.check()
     assert keeper.current.version == 2
+
+
+def test_a_version_that_is_pruned_while_it_loads_is_not_called_damaged(tmp_path):
+    lines: list[str] = []
+
+    def load(path):
+        if path.name == "1":
+            return SimpleNamespace(version=1)
+        shutil.rmtree(path)
+        raise UserError("damaged")
+
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "file").write_text("a")
+    loader: Any = load
+    keeper = ModelKeeper(tmp_path, loader, metrics=ServerMetrics(), log_line=lines.append)
+    assert keeper.current.version == 1  # at the start: that in force now is taken
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "file").write_text("a")
+    for _ in range(3):
+        keeper.check()
+    assert (keeper.current.version, lines) == (1, [])
+    assert not (tmp_path / "3").exists()
+    keeper.close()
 
 
 def test_an_older_version_is_let_go_cycles_and_all(tmp_path):

@@ -14,7 +14,6 @@ EXAMPLES = ("inspect", "train", "recommend")
 """Modes whose examples are on the short page."""
 MOST_USED = (
     "backbone.name",
-    "backbone.max_length",
     "loss.name",
     "negatives.count",
     "memory.policy",

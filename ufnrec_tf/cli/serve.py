@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,9 @@ from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.reading.sources import PLANTED, load
+from ufnrec_tf.runs.histories import has_histories, read_histories
 from ufnrec_tf.runs.raw_ids import has_ids, read_ids
+from ufnrec_tf.runs.run_files import check_run_file
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.limits import Limits
 from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
@@ -24,7 +27,6 @@ from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
 _NEEDED = ("fastapi", "pydantic", "uvicorn", "prometheus_client")
 _MEMORY_FILE = "false_negatives.parquet"
 _MEMORY_COLUMNS = ["user", "item", "position", "count", "margin", "flagged"]
-_BACKLOG = 1024
 _MAX_LOG_BYTES = 1 << 29
 
 
@@ -79,7 +81,12 @@ def serve(
     folder = Path(options.export) if options.export else Path(options.workdir) / "export"
     newest_version(folder)  # a missing export is an error before TensorFlow is imported
     import_tensorflow()
+    from ufnrec_tf.serving.connections import BACKLOG
     from ufnrec_tf.serving.server import Address, Server, listen
+
+    def log_line(text: str) -> None:
+        with suppress(OSError, UserError):  # a full disk of the log stops no answer
+            display.line(text, wraps=False)
 
     settings = config.serving.to_dict()
     poll_seconds = settings.pop("poll_seconds")
@@ -91,11 +98,11 @@ def serve(
             limits=Limits(**settings),
             users=contents.users,
             catalogue=contents.catalogue,
-            log_line=lambda text: display.line(text, wraps=False),
+            log_line=log_line,
         )
         if contents.note:
             display.notes.line(contents.note)
-        bound.listen(_BACKLOG)  # a client that reads the lines below can connect
+        bound.listen(BACKLOG)  # a client that reads the lines below can connect
         port = bound.getsockname()[1]
         shown_host = f"[{options.host}]" if ":" in options.host else options.host
         version = server.service.keeper.current.version
@@ -112,7 +119,7 @@ def serve(
 
 
 def run_contents(options: ServeOptions, source_config: ConfigDict) -> RunContents:
-    """Returns users and items of a run: from its log, else from the work directory's own copy.
+    """Returns users and items of a run: from its log, else from what the work directory keeps.
 
     Raises:
         UserError: If --data was given and is not the run's log, or the run's record is damaged.
@@ -132,6 +139,10 @@ def run_contents(options: ServeOptions, source_config: ConfigDict) -> RunContent
         if options.data:
             raise
         note = f"note: the page shows only training events, as the log cannot be read: {error}"
+    if has_histories(workdir):
+        kept = read_histories(workdir, record["identity"].get("data of sha256", ""))
+        users = Users(UserHistories(*kept), memory, source="all events kept in the work directory")
+        return RunContents(users, Catalogue(kept.item_ids[1:]), "")
     if not has_ids(workdir):
         return RunContents(None, None, note)
     ids = read_ids(workdir)
@@ -182,6 +193,7 @@ def _read_memory(workdir: Path) -> pd.DataFrame | None:
     path = workdir / _MEMORY_FILE
     if not path.is_file():
         return None
+    check_run_file(workdir, _MEMORY_FILE)
     try:
         return pd.read_parquet(path, columns=_MEMORY_COLUMNS)
     except (OSError, ValueError, KeyError) as error:

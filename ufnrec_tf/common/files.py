@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, locked folders, hashes, JSON."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -75,9 +76,7 @@ def held_workdir(path: Path) -> Iterator[None]:
     """
 
     def refuse() -> None:
-        raise UserError(
-            f"--workdir={path}: {IN_USE}. Wait for it to end, or give another --workdir."
-        )
+        raise in_use_error(path)
 
     with ExitStack() as held:
         try:
@@ -154,15 +153,54 @@ def read_json(path: Path) -> Any:
 
 
 def is_in_use(path: Path) -> bool:
-    """True if another process holds the directory now."""
+    """True if another process holds the directory now, and does not only read it."""
     try:
-        with (path / ".lock").open("r+", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
+        with (path / ".lock").open("r", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    except OSError:  # nobody has ever held it, or nobody may from here
+        return False
     return False
+
+
+def is_writable(path: Path) -> bool:
+    """True if files can be made in a folder, or the folder where it does not exist yet."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+
+
+def check_workdir(path: Path, *, is_shared: bool = False) -> None:
+    """Checks that a work directory can be held and written to, and makes nothing.
+
+    For the time before long work; it is held only after that.
+
+    Args:
+        path: The directory.
+        is_shared: True if several processes may use it at once.
+
+    Raises:
+        UserError: If another process holds it, or it cannot be made or written to.
+    """
+    if not is_writable(path):
+        raise folder_error(path, OSError(errno.EACCES, "no folder that may be written to"))
+    if not is_shared and is_in_use(path):
+        raise in_use_error(path)
+
+
+def check_folder(path: str | os.PathLike[str], *, key: str) -> None:
+    """Raises UserError if a folder cannot be made or written to; `key` names another one."""
+    if not is_writable(Path(path)):
+        raise UserError(
+            f"{path}: cannot be made or written to. Mend its permissions, or give another folder: "
+            f"--config.{key}=FOLDER."
+        )
+
+
+def in_use_error(path: Path) -> UserError:
+    """Returns the UserError for a work directory that another process holds."""
+    return UserError(f"--workdir={path}: {IN_USE}. Wait for it to end, or give another --workdir.")
 
 
 @contextmanager
@@ -181,7 +219,9 @@ def reading(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"{path}: {IN_USE}. Wait for it to end, or stop it.") from None
+            raise UserError(
+                f"--workdir={path}: {IN_USE}. Wait for it to end, or stop it."
+            ) from None
         yield
 
 

@@ -3,10 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from ufnrec_tf.common.display import LINE_SECONDS, Display, running_bar
+from ufnrec_tf.common.errors import UserError
 
 FIRST_SECONDS = 5.0
 """How long a piece of work may take before it is shown."""
@@ -118,8 +119,10 @@ class ProgressWatcher:
             self._thread.join(timeout=2 * LOOK_SECONDS)
 
     def _watch(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
-            self.look(time.monotonic())
+        # What keeps a line from being written is reported by the work, which writes there too.
+        with suppress(OSError, UserError):
+            while not self._over.wait(LOOK_SECONDS):
+                self.look(time.monotonic())
 
     def look(self, now: float) -> None:
         """Shows the piece of work in progress if it is due.

@@ -6,7 +6,8 @@ from typing import Any
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import IN_USE, is_in_use, turn_at, write_json, write_text
+from ufnrec_tf.common.files import IN_USE, is_in_use, turn_at, write_text
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import busy, working_on
 from ufnrec_tf.comparison.markdown import markdown, table_lines
 from ufnrec_tf.comparison.numbers import Runs, is_hopeless, read_run, slice_numbers
@@ -17,6 +18,7 @@ from ufnrec_tf.evaluation.user_groups import make_slices
 from ufnrec_tf.report.comparison_page import page
 from ufnrec_tf.runs.child_process import run_child
 from ufnrec_tf.runs.state import Interrupted
+from ufnrec_tf.training.build import metrics_of
 
 WAIT_SECONDS = 5.0
 """Between two looks at runs that other processes hold."""
@@ -176,6 +178,7 @@ class Comparison:
                 metric=self.plan.config.training.monitor or MAIN,
                 margin=settings.stop_hopeless,
                 num_resamples=settings.resamples,
+                chosen=metrics_of(self.plan.config),
             )
         return self._judged[asked]
 
@@ -183,7 +186,7 @@ class Comparison:
         """Writes comparison.json, comparison.md and report.html; returns the first of them."""
         summary = json_value(self._summary())
         with turn_at(self.plan.path):
-            write_json(self.plan.path / "comparison.json", summary)
+            write_hashed_json(self.plan.path / "comparison.json", summary)
             write_text(self.plan.path / "comparison.md", markdown(summary))
             write_text(self.plan.path / "report.html", page(summary))
         return summary
@@ -192,7 +195,16 @@ class Comparison:
     def _summary(self) -> dict[str, Any]:
         plan, runs, config = self.plan, self._finished(), self._record["config"]
         settings, training = plan.config.comparison, config["training"]
-        rows = arm_rows(plan.arms, runs, plan.reference, num_resamples=settings.resamples)
+        chosen = metrics_of(plan.config)
+        compared = chosen.compared(training["monitor"])
+        rows = arm_rows(
+            plan.arms,
+            runs,
+            plan.reference,
+            num_resamples=settings.resamples,
+            metrics=compared,
+            chosen=chosen,
+        )
         names = [arm.name for arm in plan.arms]
         protocol = next(iter(runs.values())).result["protocol"] if runs else {}
         return {
@@ -226,6 +238,7 @@ class Comparison:
             "statistics": {**METHOD, "resamples": settings.resamples, "seed": 0},
             **{key: self._record[key] for key in ("versions", "git_commit", "command_line")},
             "config": config,
+            **({"compared": compared} if compared != COMPARED else {}),
         }
 
     def _missing(self, runs: Runs) -> list[dict[str, Any]]:

@@ -5,16 +5,6 @@ from typing import Any
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
 from ufnrec_tf.report.wording import p_value, provenance, relative_difference, with_spread
 
-COLUMNS = (
-    "arm",
-    *(name.upper() for name in COMPARED),
-    f"{MAIN.upper()} to reference, 95% interval",
-    "Holm p",
-    "verdict",
-    "cost",
-    "seeds",
-)
-
 
 def markdown(summary: dict[str, Any]) -> str:
     """Returns comparison.md.
@@ -35,8 +25,20 @@ def markdown(summary: dict[str, Any]) -> str:
 
 def table_lines(summary: dict[str, Any]) -> list[str]:
     """Returns the main table in Markdown, a row for each arm; unknown cells are blank."""
-    rows = [_row(row, summary) for row in summary["arms"]]
-    return _table_lines(COLUMNS, rows)
+    columns = (
+        "arm",
+        *(name.upper() for name in _compared(summary)),
+        f"{MAIN.upper()} to reference, 95% interval",
+        "Holm p",
+        "verdict",
+        "cost",
+        "seeds",
+    )
+    return _table_lines(columns, [_row(row, summary) for row in summary["arms"]])
+
+
+def _compared(summary: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(summary.get("compared", COMPARED))
 
 
 def _table_lines(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
@@ -55,7 +57,7 @@ def _row(row: dict[str, Any], summary: dict[str, Any]) -> list[str]:
     ratio = row["cost"]["ratio"]
     return [
         row["name"],
-        *(with_spread(row, name) for name in COMPARED),
+        *(with_spread(row, name) for name in _compared(summary)),
         change,
         p_value(difference["p_holm"]) if difference else "",
         difference["verdict"] if difference else "",

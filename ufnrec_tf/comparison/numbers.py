@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.errors import UserError, own_words
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.data.splits import Split
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, ChosenMetrics
 from ufnrec_tf.evaluation.statistics import (
     Difference,
     effect_size,
@@ -23,6 +22,7 @@ from ufnrec_tf.evaluation.statistics import (
 from ufnrec_tf.evaluation.user_groups import Slice
 from ufnrec_tf.report.run_facts import validation_lines
 from ufnrec_tf.report.run_numbers import target_values, user_means
+from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.workdir import RANKS_FILES
 
 
@@ -58,7 +58,9 @@ def read_run(path: Path, split: Split) -> FinishedRun:
     Raises:
         UserError: If a file is missing, damaged or about other users.
     """
-    result = read_json(path / "result.json")
+    result = read_result(path)
+    for name in RANKS_FILES.values():
+        check_run_file(path, name)
     ranks = {part: _read_ranks(path / name, split, part) for part, name in RANKS_FILES.items()}
     # Student and teacher may both have been scored: the better stood for the run.
     better: dict[int, dict[str, Any]] = {}
@@ -126,15 +128,21 @@ class Pairs(NamedTuple):
         )
 
 
-def user_values(ranks: np.ndarray, users: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
+def user_values(
+    ranks: np.ndarray,
+    users: np.ndarray,
+    metrics: Sequence[str],
+    chosen: ChosenMetrics | None = None,
+) -> np.ndarray:
     """Returns each user's mean of each metric over the user's targets, float64 [U, metrics].
 
     Args:
         ranks: int64 [M].
         users: int32 [M], ascending, the user of each.
         metrics: Their names.
+        chosen: Where they are defined; None for those of the library.
     """
-    return user_means(target_values(ranks, metrics), users)
+    return user_means(target_values(ranks, metrics, chosen), users)
 
 
 def make_pairs(
@@ -145,6 +153,7 @@ def make_pairs(
     num_resamples: int,
     part: str = "test",
     targets: np.ndarray | None = None,
+    chosen: ChosenMetrics | None = None,
 ) -> Pairs:
     """Returns the values of all runs, and their means over the same resampled users.
 
@@ -155,12 +164,13 @@ def make_pairs(
         num_resamples: R.
         part: The part of the split.
         targets: bool [M], the only targets to look at; users without any of them are left out.
+        chosen: Where the metrics are defined; None for those of the library.
     """
     if not runs:
         return Pairs(reference, {}, {})
-    chosen = slice(None) if targets is None else targets
+    places = slice(None) if targets is None else targets
     values = {
-        key: user_values(run.ranks[part][chosen], run.users[part][chosen], metrics)
+        key: user_values(run.ranks[part][places], run.users[part][places], metrics, chosen)
         for key, run in runs.items()
     }
     means = resampled_user_means(
@@ -170,7 +180,9 @@ def make_pairs(
     return Pairs(reference, values, dict(zip(values, parts, strict=True)))
 
 
-def differences(pairs: Pairs, arms: Sequence[str], num_resamples: int) -> dict[str, Any]:
+def differences(
+    pairs: Pairs, arms: Sequence[str], num_resamples: int, metrics: Sequence[str] = COMPARED
+) -> dict[str, Any]:
     """Returns arm -> metric -> difference, intervals, p-values, effect size and verdict.
 
     Arms that share no finished seed with the reference are left out.
@@ -186,7 +198,7 @@ def differences(pairs: Pairs, arms: Sequence[str], num_resamples: int) -> dict[s
     found: dict[str, Any] = {}
     for row, arm in enumerate(arms):
         found[arm] = {}
-        for column, metric in enumerate(COMPARED):
+        for column, metric in enumerate(metrics):
             difference = pairs.difference(arm, column)
             found[arm][metric] = {
                 "absolute": difference.absolute._asdict(),
@@ -236,7 +248,14 @@ def slice_numbers(
 
 
 def is_hopeless(
-    runs: Runs, arm: str, reference: str, *, metric: str, margin: float, num_resamples: int
+    runs: Runs,
+    arm: str,
+    reference: str,
+    *,
+    metric: str,
+    margin: float,
+    num_resamples: int,
+    chosen: ChosenMetrics | None = None,
 ) -> bool:
     """True if the arm's interval on validation lies below the reference by more than `margin`.
 
@@ -247,10 +266,16 @@ def is_hopeless(
         metric: Name of the metric.
         margin: Relative, 0.05 for 5%.
         num_resamples: R.
+        chosen: Where the metric is defined; None for those of the library.
     """
     own = {key: run for key, run in runs.items() if key[0] in (arm, reference)}
     pairs = make_pairs(
-        own, reference, metrics=(metric,), num_resamples=num_resamples, part="validation"
+        own,
+        reference,
+        metrics=(metric,),
+        num_resamples=num_resamples,
+        part="validation",
+        chosen=chosen,
     )
     if arm == reference or not pairs.seeds_of(arm):
         return False

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import turn_at, write_json
+from ufnrec_tf.common.files import turn_at
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.data.splits import Split
+from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import COMMON, identity, is_done, run_record
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import Arm, configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.checks import check_names
+from ufnrec_tf.training.settings_checks import check_seeds
 
 
 class Plan(NamedTuple):
@@ -74,12 +77,7 @@ def make_plan(config: ConfigDict, source: Source, split: Split, workdir: str) ->
     reference = settings.reference or arms[0].name
     pick(names, reference, key="comparison.reference")
     seeds = tuple(settings.seeds)
-    is_seed = [type(seed) is int and 0 <= seed < 2**32 for seed in seeds]
-    if not seeds or not all(is_seed) or len(set(seeds)) < len(seeds):
-        raise UserError(
-            "`comparison.seeds` must be different whole numbers from 0, as in 0,1,2. Received: "
-            f"{','.join(map(str, seeds)) or 'none'}."
-        )
+    check_seeds(seeds)
     return Plan(Path(workdir), config, arms, seeds, reference, source, split)
 
 
@@ -105,6 +103,7 @@ def check_arms(plan: Plan) -> None:
             "multi_worker. Take mirrored, or share its runs out: --config.comparison.run=ARM/SEED "
             "on each machine, with one --workdir."
         )
+    check_cutoffs(plan.config.evaluation.cutoffs, plan.source.interactions.num_items)
     for arm in plan.arms:
         with of_arm(arm.name):
             check_names(plan.run_config(arm.name))
@@ -124,7 +123,7 @@ def enter(plan: Plan, record: dict[str, Any]) -> None:
                 there = Workdir(plan.run_path(arm.name, seed))
                 there.check_same(identity(own, plan.source, seed))
         if not (plan.path / "config.json").exists():
-            write_json(plan.path / "config.json", record)
+            write_hashed_json(plan.path / "config.json", record)
 
 
 def comparison_record(plan: Plan, data_path: str, command: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ufnrec_tf.comparison.numbers import FinishedRun, Runs, differences, make_pairs
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, ChosenMetrics
 from ufnrec_tf.evaluation.statistics import LEVEL, NOT_SHOWN
 from ufnrec_tf.report.suspects import flat_future, named_suspects
 from ufnrec_tf.report.wording import is_number, relative_difference
@@ -28,11 +28,26 @@ METHOD = {
 
 
 def arm_rows(
-    arms: Sequence[Arm], runs: Runs, reference: str, *, num_resamples: int
+    arms: Sequence[Arm],
+    runs: Runs,
+    reference: str,
+    *,
+    num_resamples: int,
+    metrics: Sequence[str] = COMPARED,
+    chosen: ChosenMetrics | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns a dict an arm: its runs, means, cost and difference to the reference."""
-    pairs = make_pairs(runs, reference, metrics=COMPARED, num_resamples=num_resamples)
-    found = differences(pairs, [arm.name for arm in arms], num_resamples)
+    """Returns a dict an arm: its runs, means, cost and difference to the reference.
+
+    Args:
+        arms: The arms, in the order of the rows.
+        runs: Finished runs.
+        reference: The arm to compare with.
+        num_resamples: R.
+        metrics: Names of the metrics that are tested.
+        chosen: Where they are defined; None for those of the library.
+    """
+    pairs = make_pairs(runs, reference, metrics=metrics, num_resamples=num_resamples, chosen=chosen)
+    found = differences(pairs, [arm.name for arm in arms], num_resamples, metrics)
     rows: list[dict[str, Any]] = []
     for arm in arms:
         own = {seed: run for (name, seed), run in runs.items() if name == arm.name}
@@ -99,7 +114,8 @@ def _over_runs(
 ) -> dict[str, float] | None:
     if len(results) < least:
         return None
-    names = results[0]["test"]
+    # A run that finished under other settings may lack a metric.
+    names = [name for name in results[0]["test"] if all(name in r["test"] for r in results)]
     return {name: float(function([r["test"][name] for r in results])) for name in names}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.data.item_sets import contains, distinct_items, draw_outside
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
-from ufnrec_tf.evaluation.metrics import metrics_from_ranks
+from ufnrec_tf.evaluation.metrics import ChosenMetrics, metrics_from_ranks
 from ufnrec_tf.evaluation.protocol import check_mask, masked_ends, masked_text
 from ufnrec_tf.evaluation.ranking import CatalogueRanker
 
@@ -117,6 +117,7 @@ class RankingEvaluator:
         sampled_negatives: int = 0,
         seed: int = 0,
         share: Share | None = None,
+        metrics: ChosenMetrics | None = None,
     ) -> None:
         """Prepares the arrays.
 
@@ -130,6 +131,7 @@ class RankingEvaluator:
                 authors' code; 0 leaves the metric out. Each is held in 4 bytes.
             seed: Seed of the sampled negatives.
             share: The users that are ranked here; None for all.
+            metrics: The metrics of `evaluate`; None for the default ones.
 
         Raises:
             ValueError: For an unknown part or mask, a number out of range, or a split without
@@ -147,7 +149,7 @@ class RankingEvaluator:
         if not len(split.users(part)):
             raise ValueError("`split` must have evaluated users. Received: none.")
         self.part, self.mask, self.max_length = part, mask, max_length
-        self.sampled_negatives = sampled_negatives
+        self.sampled_negatives, self._metrics = sampled_negatives, metrics
         self.users, self.targets = split.users(part), split.targets(part)
         self._split, self._num_items = split, split.interactions.num_items
         self._share = share or Share()
@@ -238,9 +240,10 @@ class RankingEvaluator:
         """
         started = time.process_time()
         ranks, sampled = self.ranks_and_sampled(backbone)
-        metrics = metrics_from_ranks(ranks)
+        metrics = metrics_from_ranks(ranks, chosen=self._metrics)
         if self.sampled_negatives:
-            metrics |= metrics_from_ranks(sampled, suffix=f"_uni{self.sampled_negatives}")
+            suffix = f"_uni{self.sampled_negatives}"
+            metrics |= metrics_from_ranks(sampled, suffix=suffix, chosen=self._metrics)
         seconds = self._share.add_up(np.array(time.process_time() - started))
         num_users = len(self._split.evaluated_users(self.part))
         return EvaluationResult(metrics, ranks, num_users, float(seconds))

@@ -17,12 +17,13 @@ import tensorflow as tf
 
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import sha256_of, to_disk
+from ufnrec_tf.common.hashes import KEY, check_document, check_file, hash_of_json, note_unchecked
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.common.small_table import with_small_table
 from ufnrec_tf.common.version import __version__
 from ufnrec_tf.export.items import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.export.retriever import Retriever
-from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.export.versions import WRITE_AGAIN, damaged_error
 from ufnrec_tf.export.warm_up import WarmUpRequest, warm_up_requests, write_warm_up
 
 # Increased when an older reader could misread a new export.
@@ -167,7 +168,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Returns the content of `ufnrec.json` in the version folder `path`.
 
     Raises:
-        UserError: If there is no export, or it is damaged or of a newer format.
+        UserError: If there is no export, or it is damaged, edited or of a newer format.
     """
     path = Path(path)
     if not path.is_dir():
@@ -186,6 +187,26 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path}: the exported model has format version {version}, and this program reads up "
             f"to {FORMAT_VERSION}. Upgrade the program, or write it again by --mode=export."
         )
+    check_document(path / METADATA_FILE, document, mend=WRITE_AGAIN)
+    return document
+
+
+@working_on("checking the export")
+def checked_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the content of `ufnrec.json` once all files of the version have their hashes.
+
+    Raises:
+        UserError: If there is no export, or a file of it is missing, damaged or edited.
+    """
+    path = Path(path)
+    document = read_metadata(path)
+    if "files" not in document:
+        note_unchecked(path)
+    try:
+        for name, recorded in document.get("files", {}).items():
+            check_file(path / name, recorded, mend=WRITE_AGAIN)
+    except (OSError, AttributeError, TypeError) as error:
+        raise damaged_error(path, error) from error
     return document
 
 
@@ -245,6 +266,7 @@ def _write_files(folder: Path, model: ServedModel) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     document = {**model.document, "files": hashes_of(folder)}
+    document[KEY] = hash_of_json(document)
     (folder / METADATA_FILE).write_text(_to_json(document), encoding="utf-8")
     for file in (*folder.rglob("*"), folder):
         to_disk(file)

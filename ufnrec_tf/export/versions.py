@@ -6,14 +6,19 @@ ignores every other name. A version is therefore written under a dot name and re
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import held_folder
 
 _REMOVED_NAME = ".{}.gone"
+WRITE_AGAIN = "Write it again by --mode=export with this --workdir."
+"""The way out of a damaged export."""
+
+Loaded = TypeVar("Loaded")
 
 
 def versions(folder: str | os.PathLike[str]) -> dict[int, Path]:
@@ -85,9 +90,23 @@ def publishing(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
 
 
+def load_newest(folder: str | os.PathLike[str], load: Callable[[Path], Loaded]) -> Loaded:
+    """Returns what `load` makes of the version in force.
+
+    A publisher may remove a version while it is read; the one in force then is taken instead.
+
+    Raises:
+        UserError: If there is no version, or it cannot be loaded.
+    """
+    while True:
+        path = newest_version(folder)
+        try:
+            return load(path)
+        except UserError:
+            if path.is_dir():
+                raise
+
+
 def damaged_error(path: Path, error: Exception) -> UserError:
     """Returns the UserError for an export that cannot be read."""
-    return UserError(
-        f"{path}: the exported model is damaged ({own_words(error)}). "
-        "Write it again by --mode=export with this --workdir."
-    )
+    return UserError(f"{path}: the exported model is damaged ({own_words(error)}). {WRITE_AGAIN}")

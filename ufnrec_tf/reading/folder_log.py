@@ -1,11 +1,13 @@
 """A folder of text files as one log."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch
-from ufnrec_tf.data.times import DATES, TimeTexts, TimeUnit
-from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.data.log_description import BY_VALUES, Note
+from ufnrec_tf.data.times import TimeTexts, TimeUnit
+from ufnrec_tf.reading.columns import READ_ALL, Columns, ReadOptions
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.folders import Part, sha256_of_parts
 from ufnrec_tf.reading.text_files import TextBlocks
@@ -25,6 +27,7 @@ class FolderLog:
         parts: The files.
         format: See `TextLog`.
         columns: The columns and separator that the user named.
+        options: What the filters need.
         is_streamed: See `TextLog`.
 
     Attributes:
@@ -34,10 +37,19 @@ class FolderLog:
         done: How much of `size` has been read.
         chosen: Role -> name of the column that is read, known once the first batch was taken.
         names: The names of all columns of the first file, known then too.
+        separator: Between the fields of the first file, known then too.
+        found_by: Role -> what the column was recognised by, known then too.
+        notes: What is not used or was left out, known once all batches were taken.
     """
 
     def __init__(
-        self, parts: list[Part], *, format: str, columns: Columns, is_streamed: bool = False
+        self,
+        parts: list[Part],
+        *,
+        format: str,
+        columns: Columns,
+        options: ReadOptions = READ_ALL,
+        is_streamed: bool = False,
     ) -> None:
         self._parts = [part for part in parts if not part.file.is_empty]
         self.format = format
@@ -47,15 +59,19 @@ class FolderLog:
         self.done = 0
         self.chosen: dict[str, str] = {}
         self.names: tuple[str, ...] = ()
-        self._times = TimeTexts()
+        self.separator = ""
+        self.found_by: dict[str, str] = {}
+        self.notes: tuple[Note, ...] = ()
+        self._times = TimeTexts(columns.time_format)
         self._columns = columns
+        self._options = options
         self._is_streamed = is_streamed
         self._all = parts
 
     @property
     def dates(self) -> TimeUnit | None:
         """The unit of times that are dates, known once the first batch was taken, or None."""
-        return DATES if self._times.are_dates else None
+        return self._times.unit
 
     @property
     def sha256(self) -> str:
@@ -74,6 +90,7 @@ class FolderLog:
                 TextBlocks(part.file),
                 format=self.format,
                 columns=self._columns,
+                options=self._options,
                 is_streamed=self._is_streamed,
                 partitions=part.partitions,
                 times=self._times,
@@ -88,12 +105,16 @@ class FolderLog:
                 self.done = before + log.done
                 yield batch
             self.done = before + log.done
+            self.notes = tuple(dict.fromkeys((*self.notes, *log.notes)))
         if not first:
             name = self._all[0].file.name
             raise UserError(f"{name}: no events, nor in the files beside it: expected some.")
 
     def _begin(self, log: TextLog, part: Part) -> None:
         self.format, self.chosen, self.names = log.format, log.chosen, log.names
+        self.separator, self.found_by = log.separator, log.found_by
+        if self.found_by.get("time") == BY_VALUES:  # the time column of all others too
+            self._columns = replace(self._columns, time=self.chosen["time"])
         if self.format == _WHOLE and len(self._parts) > 1:
             raise UserError(
                 f"{part.file.name}: read as {_WHOLE}, of which one file has all users: expected "

@@ -3,8 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pandas as pd
+
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.reading.columns import GUESSES, IGNORED, REQUIRED, Columns, find_role
+from ufnrec_tf.reading.column_kinds import is_named_as_time, time_kind
+from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, find_role
+from ufnrec_tf.reading.columns import IGNORED, Columns
 from ufnrec_tf.reading.json_documents import jq_path
 from ufnrec_tf.reading.rows import FIRST_OBJECTS, Table, shown_value
 from ufnrec_tf.reading.text_files import TextFile
@@ -38,6 +42,10 @@ def refuse_nested(
         index = find_role(nested, role, flag)
         if index is not None and find_role(table.names, role, flag) is None:
             found[role] = nested[index]
+    if chosen is not None and "time" in wanted and not wanted["time"] and "time" not in found:
+        times = [name for name, value in table.nested.items() if _may_be_time(name, value)]
+        if times:
+            found["time"] = times[0]
     if found:
         role, name = next(iter(found.items()))
         value = table.nested[name]
@@ -62,21 +70,33 @@ def refuse_nested(
         )
 
 
+def _may_be_time(name: str, value: Any) -> bool:
+    """Returns True if a nested value holds a time, by its keys, or by its name and its value."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if isinstance(value, dict) and "$date" in value:
+        return True
+    for key in _keys_in(value):
+        value = value[key]
+    is_time = isinstance(value, str) and time_kind(pd.Series([value], dtype=object)) is not None
+    return is_time and is_named_as_time(name)
+
+
 def _step(name: str, value: Any) -> str:
     """Returns the step of jq that replaces a value by what it holds."""
     path = jq_path([name])
     if isinstance(value, list):
         inner = value[0] if value else None
         # Several values are several events.
-        return f"{path} = {path}[]{''.join(_way_in(inner))}"
-    return f"{path} |= {''.join(_way_in(value))}"
+        return f"{path} = {path}[]{jq_path(list(_keys_in(inner)))}"
+    return f"{path} |= {jq_path(list(_keys_in(value)))}"
 
 
-def _way_in(value: Any) -> Iterator[str]:
-    """Yields the keys that lead from an object to a plain value, as jq takes them."""
+def _keys_in(value: Any) -> Iterator[str]:
+    """Yields the keys that lead from an object to a plain value."""
     while isinstance(value, dict) and value:
         key = next((key for key in _IDS if key in value), next(iter(value)))
-        yield jq_path([key])
+        yield key
         value = value[key]
 
 
@@ -111,12 +131,13 @@ def late_key_check(
     roles = [
         role
         for role in GUESSES
-        if role not in chosen and role != "rating" and getattr(columns, role) != IGNORED
+        if role not in (*chosen, "rating", "event") and getattr(columns, role) != IGNORED
     ]
 
     def check(line: int, key: str) -> None:
         for role in roles:
-            if find_role([key], role) is not None:
+            is_time = role == "time" and is_named_as_time(key)
+            if is_time or find_role([key], role) is not None:
                 raise UserError(
                     f"{file.path}, {file.unit} {line}: the key {key!r} looks like a {role} and "
                     f"is in none of the first {FIRST_OBJECTS:,} objects: expected it in all; give "

@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from ufnrec_tf.reading.parquet_files import MAGIC
 # Only these separate fields: an id may hold a no-break space or any other Unicode space.
 _SPACES = b" \t\n\r\x0b\x0c"
 _IS_SPACE = np.isin(np.arange(256), list(_SPACES))
+_CP1252_ONLY = re.compile(rb"[\x80-\x9f]")
 _NO_SPACE = re.compile(rb"[^ \t\n\r\x0b\x0c]")
 
 BOM = b"\xef\xbb\xbf"
@@ -30,6 +31,7 @@ BOM = b"\xef\xbb\xbf"
 _EXPECTED = {
     "--data": "one event or one user a line",
     "--histories": "histories, one a line, or one event a line",
+    **dict.fromkeys(("--users", "--exclude", "--allow"), "one id a line"),
 }
 
 BLOCK_BYTES = 8 << 20
@@ -60,6 +62,7 @@ class TextFile:
         data: The bytes, valid UTF-8 without NUL, byte order mark removed.
         sha256: The hash of the bytes on disk, byte order mark included.
         unit: What errors count: lines, or the objects of a JSON document.
+        encoding: The encoding of the bytes on disk where they are not UTF-8, else "".
         argument: What a command of the shell is given to read it; "": the path.
     """
 
@@ -67,6 +70,7 @@ class TextFile:
     data: bytes
     sha256: str
     unit: str = "line"
+    encoding: str = ""
     argument: str = ""
 
     @property
@@ -129,6 +133,7 @@ class TextBlocks:
     Args:
         path: The file.
         flag: The flag by which the user gave the file, for messages.
+        is_utf8: False to leave the encoding unchecked.
 
     Attributes:
         name: The path.
@@ -139,12 +144,14 @@ class TextBlocks:
         UserError: If there is no such file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, flag: str = "--data") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, flag: str = "--data", is_utf8: bool = True
+    ) -> None:
         self._file = path if isinstance(path, DataFile) else DataFile(path, flag=flag)
         self.name = self._file.name
         self.num_bytes = 0
         self.unit = "line"
-        self._flag = flag
+        self._flag, self._is_utf8 = flag, is_utf8
         self._digest = hashlib.sha256()
 
     @property
@@ -159,7 +166,7 @@ class TextBlocks:
 
     def file(self, data: bytes) -> TextFile:
         """Returns some of the text as a file, for readers and messages."""
-        return TextFile(self.name, data, "", self.unit, self._argument)
+        return TextFile(self.name, data, "", self.unit, argument=self._argument)
 
     @property
     def _argument(self) -> str:
@@ -189,7 +196,8 @@ class TextBlocks:
         for data in self._whole_lines(itertools.chain([first, second], chunks)):
             if not offset:
                 check_is_text(self.name, data, flag=self._flag, compression=self._file.compression)
-            check_utf8(self.name, data, first_line=line, first_offset=offset)
+            if self._is_utf8:
+                check_utf8(self.name, data, first_line=line, first_offset=offset)
             yield Block(data if offset else data.removeprefix(BOM), line)
             line += data.count(b"\n")
             offset += len(data)
@@ -254,19 +262,47 @@ class TextBlocks:
             )
 
 
-def load_text(path: str | os.PathLike[str], *, flag: str = "--data") -> TextFile:
+def load_text(
+    path: str | os.PathLike[str], *, flag: str = "--data", is_utf8: bool = True
+) -> TextFile:
     """Reads a whole file and checks that it is text.
 
     Args:
         path: The file.
         flag: The flag by which the user gave the file, for messages.
+        is_utf8: False to read text that is not UTF-8 as cp1252 or latin-1; see
+            `TextFile.encoding`.
 
     Raises:
         UserError: See `TextBlocks`.
     """
-    blocks = TextBlocks(path, flag=flag)
+    blocks = TextBlocks(path, flag=flag, is_utf8=is_utf8)
     data = b"".join(block.data for block in blocks)
-    return TextFile(blocks.name, data, blocks.sha256, blocks.unit)
+    file = TextFile(blocks.name, data, blocks.sha256, blocks.unit)
+    return file if is_utf8 else _as_utf8(file)
+
+
+def _as_utf8(file: TextFile) -> TextFile:
+    """Returns a file with the same text as UTF-8; one byte a character is assumed.
+
+    Raises:
+        UserError: If it has NUL bytes, as text of two bytes a character has.
+    """
+    try:
+        file.data.decode()
+        is_known = True
+    except UnicodeDecodeError:
+        is_known = False
+    if is_known or b"\0" in file.data:
+        check_utf8(file.path, file.data)
+        return file
+    # Without bytes 0x80..0x9f both are the same; latin-1 has only control characters there.
+    encoding = "cp1252" if _CP1252_ONLY.search(file.data) else "latin-1"
+    try:
+        text = file.data.decode(encoding)
+    except UnicodeDecodeError:
+        encoding, text = "latin-1", file.data.decode("latin-1")
+    return replace(file, data=text.encode(), encoding=encoding)
 
 
 def check_is_text(name: str, data: bytes, *, flag: str = "--data", compression: str = "") -> None:

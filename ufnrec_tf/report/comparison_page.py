@@ -16,11 +16,13 @@ def page(summary: dict[str, Any]) -> str:
         summary: The contents of comparison.json.
     """
     arms = summary["arms"]
-    compared = [name.upper() for name in COMPARED]
+    metrics = summary.get("compared", COMPARED)
+    compared = [name.upper() for name in metrics]
     return render(
         "comparison.html",
         summary=summary,
         main=MAIN.upper(),
+        metrics=metrics,
         compared=compared,
         tested=[f"{name} test" for name in compared],
         with_spread=with_spread,
@@ -48,7 +50,7 @@ def _forests(summary: dict[str, Any]) -> list[Forest]:
     rows = [row for row in summary["arms"] if row["difference"]]
     differences = {
         metric: {row["name"]: row["difference"][metric]["relative"] for row in rows}
-        for metric in COMPARED
+        for metric in summary.get("compared", COMPARED)
     }
     ends = [
         abs(found[end] or 0.0)

@@ -46,9 +46,9 @@ def value_text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def decimals(value: float) -> str:
-    """Returns a metric as `.1234`."""
-    return f"{value:.4f}".removeprefix("0")
+def decimals(value: float | None) -> str:
+    """Returns a metric as `.1234`, blank where it is not known."""
+    return "" if value is None else f"{value:.4f}".removeprefix("0")
 
 
 def p_value(value: float) -> str:
@@ -58,7 +58,7 @@ def p_value(value: float) -> str:
 
 def with_spread(row: dict[str, Any], metric: str) -> str:
     """Returns an arm's mean over seeds with its standard deviation, blank without runs."""
-    if not row["mean"]:
+    if not row["mean"] or metric not in row["mean"]:
         return ""
     mean = decimals(row["mean"][metric])
     return f"{mean} ± {decimals(row['sd'][metric])}" if row["sd"] else mean

@@ -59,11 +59,11 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
         for record in whole_records(path.read_bytes()):
             try:
                 event = Event.FromString(record.event)
-            except DecodeError:
+                for value in event.summary.value:
+                    if value.metadata.plugin_data.plugin_name == "scalars":
+                        found[value.tag][event.step] = _number(value.tensor)
+            except (DecodeError, IndexError, struct.error):
                 break
-            for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name == "scalars":
-                    found[value.tag][event.step] = _number(value.tensor)
     return {tag: dict(sorted(points.items())) for tag, points in found.items()}
 
 

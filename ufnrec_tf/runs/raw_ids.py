@@ -14,6 +14,7 @@ import pandas as pd
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import write_parquet
 from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.runs.run_files import check_run_file
 
 FOLDER = "ids"
 _ITEMS, _ROWS, _EVENTS = "items.parquet", "rows.parquet", "events.parquet"
@@ -100,6 +101,19 @@ def write_ids(workdir: Path, ids: RunIds) -> None:
     write_parquet(folder / _ROWS, rows)
 
 
+def read_items(workdir: Path) -> np.ndarray:
+    """Returns the raw ids of a run's items by internal id, object(str) [V + 1]; "" at 0.
+
+    Raises:
+        UserError: If the file is missing or damaged.
+    """
+    path = workdir / FOLDER / _ITEMS
+    frame = _read_frame(workdir, f"{FOLDER}/{_ITEMS}")
+    if "item" not in frame:
+        raise _damaged(path, ValueError("has no column item"))
+    return np.concatenate([np.array([""], object), frame["item"].to_numpy(object)])
+
+
 def read_ids(workdir: Path) -> RunIds:
     """Reads the folder ids/ of a work directory.
 
@@ -107,7 +121,7 @@ def read_ids(workdir: Path) -> RunIds:
         UserError: If a file is missing or damaged, or they do not fit each other.
     """
     items, rows, events = (
-        _read_frame(workdir / FOLDER / name) for name in (_ITEMS, _ROWS, _EVENTS)
+        _read_frame(workdir, f"{FOLDER}/{name}") for name in (_ITEMS, _ROWS, _EVENTS)
     )
     try:
         ids = RunIds(
@@ -126,12 +140,14 @@ def read_ids(workdir: Path) -> RunIds:
     return ids
 
 
-def _read_frame(path: Path) -> pd.DataFrame:
+def _read_frame(workdir: Path, name: str) -> pd.DataFrame:
+    path = workdir / name
     if not path.is_file():
         raise UserError(
             f"{path}: not found: runs of older versions did not write it. Run this work "
             "directory's --mode=train command once more, which adds it and trains nothing anew."
         )
+    check_run_file(workdir, name)
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:

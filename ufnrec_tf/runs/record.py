@@ -10,13 +10,14 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.common.version import __version__
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import Samples, make_samples
 from ufnrec_tf.reading.sources import Source, filters_of
+from ufnrec_tf.runs.histories import has_histories, write_histories
 from ufnrec_tf.runs.raw_ids import RunIds, has_ids, ids_of_run, write_ids
+from ufnrec_tf.runs.run_files import read_result, renew_hashes
 
 COMMON = {
     "training": ("num_epochs", "max_steps", "patience"),
@@ -45,7 +46,7 @@ def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
     """
     identity: dict[str, Any] = {"data of sha256": source.interactions.sha256, "seed": seed}
     values = as_json(config)
-    for key in ("repeats", "time_unit"):
+    for key in ("repeats", "time_unit", "time_format", "strip"):
         identity[f"data.{key}"] = values["data"][key]
     for key, value in filters_of(config).described().items():
         identity[f"data.{key}"] = value
@@ -70,7 +71,7 @@ def ids_of_samples(split: Split, samples: Samples) -> RunIds:
 
 
 def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool = True) -> None:
-    """Writes the raw ids of a run into its work directory, unless they are there.
+    """Writes the raw ids and the histories of a run into its work directory, unless they are there.
 
     Args:
         config: The configuration of the run.
@@ -78,11 +79,16 @@ def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool =
         path: The work directory of the run.
         is_written: False for a worker that leaves it to the chief.
     """
-    if not is_written or has_ids(path):
+    if not is_written:
+        return
+    if not has_histories(path):
+        write_histories(path, split.interactions)
+    if has_ids(path):
         return
     windows = config.training.windows
     samples = make_samples(split, max_length=config.backbone.max_length, windows=windows)
     write_ids(path, ids_of_samples(split, samples))
+    renew_hashes(path)
 
 
 def _git_commit() -> str:
@@ -125,7 +131,7 @@ def is_done(config: ConfigDict, path: Path) -> bool:
     """True if a run has finished and the settings do not ask for more epochs, steps or patience."""
     if not (path / "result.json").exists():
         return False
-    result, now = read_json(path / "result.json"), config.training
+    result, now = read_result(path), config.training
     # Not config.json: a run that resumed and was stopped again has changed that.
     before = result.get("asked", now.to_dict())
     if result.get("stopped_early"):

@@ -2,18 +2,27 @@
 
 import json
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import held_workdir, read_json, write_error, write_text
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.files import held_workdir, is_writable, reading, write_error, write_text
+from ufnrec_tf.common.hashes import read_hashed_json
 from ufnrec_tf.config import current_value
 
 RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
 """Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
 
+_MEND = (
+    "Settings are changed by flags, not in this file. Put a copy of it back, or remove it and "
+    "result.json and run this work directory's --mode=train command once more."
+)
+_PARTS = tuple(RANKS_FILES)
+_TEXTS = ("split", "weights", "mode")
+"""Keys of metrics.jsonl whose values are texts; those of all others but `protocol` are numbers."""
 _ABSENT = {"data.exclude_users": ""}
 """Settings that older runs did not record, with the values that those runs used."""
 
@@ -36,11 +45,7 @@ class Workdir:
         self._held = ExitStack()
 
     def __enter__(self) -> "Workdir":
-        if self._must_exist and not (self.path / "config.json").is_file():
-            raise UserError(
-                f"{self.path}: not a trained work directory (config.json is missing). "
-                "Run --mode=train with this --workdir first."
-            )
+        self._check_exists()
         if not self._is_held:
             return self
         self._held.enter_context(held_workdir(self.path))
@@ -53,6 +58,35 @@ class Workdir:
         trace: TracebackType | None,
     ) -> None:
         self._held.close()
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Keeps other processes from changing the directory, and lets them read it.
+
+        Raises:
+            UserError: If a process is changing it.
+        """
+        self._check_exists()
+        with reading(self.path):
+            yield
+
+    @contextmanager
+    def held_if_writable(self) -> Iterator[None]:
+        """Holds the directory, or only reads it if it cannot be written to.
+
+        Raises:
+            UserError: If another process holds it.
+        """
+        self._check_exists()
+        with self if is_writable(self.path) else self.read():
+            yield
+
+    def _check_exists(self) -> None:
+        if self._must_exist and not (self.path / "config.json").is_file():
+            raise UserError(
+                f"{self.path}: not a trained work directory (config.json is missing). "
+                "Run --mode=train with this --workdir first."
+            )
 
     def check_same(self, described: dict[str, Any]) -> None:
         """Raises UserError if another run was trained in this directory before.
@@ -72,8 +106,31 @@ class Workdir:
             if label in before and before[label] != value:
                 raise UserError(
                     f"--workdir={self.path}: was trained with {label} {before[label]!r}, now "
-                    f"{value!r}. Give another --workdir, or remove this one to start again."
+                    f"{value!r}. Give another --workdir."
                 )
+
+
+class Evaluation(dict[str, Any]):
+    """The values of a line of metrics.jsonl. A key that is missing is a damaged line.
+
+    Args:
+        values: The values.
+        place: The file and the line.
+    """
+
+    def __init__(self, values: dict[str, Any], place: str) -> None:
+        super().__init__(values)
+        self._place = place
+
+    def __missing__(self, key: str) -> Any:
+        raise _damaged_line(self._place, f"has no {key!r}")
+
+
+def _damaged_line(place: str, reason: str) -> UserError:
+    return UserError(
+        f"{place}: is damaged ({reason}): expected an evaluation as in the other lines. Put a copy "
+        "of the file back, or remove the line."
+    )
 
 
 class JsonLines:
@@ -89,29 +146,58 @@ class JsonLines:
         self._is_written = is_written
 
     def cut_after(self, step: int) -> None:
-        """Removes the lines of later steps and a half-written last line."""
+        """Removes the lines of later steps and a half-written last line.
+
+        Raises:
+            UserError: If a line before it is damaged, or the file cannot be read.
+        """
         if not self._is_written or not self.path.exists():
             return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        kept, lines = [], self._lines()
+        for place, line in enumerate(lines):
             try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue
+                if self._parsed(place, line)["step"] <= step:
+                    kept.append(line.decode())
+            except UserError:
+                if place < len(lines) - 1 and not _is_half(line):
+                    raise
         write_text(self.path, "".join(f"{line}\n" for line in kept))
 
-    def read(self) -> list[dict[str, Any]]:
-        """Returns the lines but for a half-written last one."""
+    def read(self) -> list[Evaluation]:
+        """Returns the lines, but for those that a killed process left half-written.
+
+        Raises:
+            UserError: If another line is damaged, or the file cannot be read.
+        """
         if not self.path.exists():
             return []
-        values = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                values.append(json.loads(line))
-            except ValueError:
+        lines = enumerate(self._lines())
+        return [self._parsed(place, line) for place, line in lines if not _is_half(line)]
+
+    def _lines(self) -> list[bytes]:
+        try:
+            return self.path.read_bytes().splitlines()
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read ({own_words(error)}).") from error
+
+    def _parsed(self, place: int, line: bytes) -> Evaluation:
+        """Returns the values of a line, each of its kind."""
+        where = f"{self.path}, line {place + 1}"
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _damaged_line(where, "is no JSON") from error
+        if not isinstance(values, dict):
+            raise _damaged_line(where, "is no object")
+        for key, value in values.items():
+            if key == "protocol":
                 continue
-        return values
+            kind: Any = str if key in _TEXTS else (int, float)
+            if not isinstance(value, kind):
+                raise _damaged_line(where, f"{key!r} is {value!r}")
+        if values.get("split", _PARTS[0]) not in _PARTS:
+            raise _damaged_line(where, f"'split' is {values['split']!r}")
+        return Evaluation(values, where)
 
     def append(self, value: dict[str, Any]) -> None:
         """Adds a line and waits until it is on the disk, as later checkpoints rely on it."""
@@ -136,7 +222,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If it is missing, damaged, or not what a run writes.
     """
-    record = read_json(path)
+    record = read_hashed_json(path, mend=_MEND)
     for key, kind in {"config": dict, "identity": dict, "seed": int, "data_path": str}.items():
         if not isinstance(record, dict) or not isinstance(record.get(key), kind):
             raise UserError(f"{path}: has no {key!r} of a run. Give another --workdir.")
@@ -146,3 +232,8 @@ def read_record(path: Path) -> dict[str, Any]:
                 values[key] = current_value(f"{section}.{key}", value)
     identity = record["identity"].items()
     return {**record, "identity": {key: current_value(key, value) for key, value in identity}}
+
+
+def _is_half(line: bytes) -> bool:
+    """True if a line is one that a killed process did not write to its end."""
+    return not line.rstrip().endswith(b"}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,9 +23,13 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(?::([0-9]{1,5}))?")
+_MOST_PORT = 65535
 _ALWAYS = ("/healthz", "/readyz", "/metrics")
 _ROUTES = {"": "page", "v1": "model", "api": "page_api", **{p[1:]: p[1:] for p in _ALWAYS}}
+
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 1 << 20
 
 BUG = Refusal(500, "internal error.")
 BROKEN_OFF = 499
@@ -40,14 +46,21 @@ def route_of(path: str) -> str:
 def host_name(header: str) -> str:
     """Returns the host of a Host header, in lower case; "" for a malformed one."""
     found = _HOST.fullmatch(header)
-    return found[1].lower() if found else ""
+    return found[1].lower() if found and int(found[2] or 0) <= _MOST_PORT else ""
 
 
 class _Exchange:
-    """A request and its answer: notes the status, and whether the client has broken off."""
+    """A request and its answer: notes the status, and whether the client has broken off.
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    A request that is answered before all of its body has come, such as one that is too long, ends
+    its connection: what a client goes on to send is not read for good.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
+        names = {name for name, value in scope["headers"] if value != b"0"}
+        self._has_more_body = bool(names & {b"content-length", b"transfer-encoding"})
+        self._is_closing = False
         self._begin = time.perf_counter()
         self.status = 0
         self.is_broken_off = False
@@ -61,6 +74,7 @@ class _Exchange:
         """Returns the next part of the request."""
         message = await self._receive()
         self.is_broken_off |= message["type"] == "http.disconnect"
+        self._has_more_body = not self.is_broken_off and message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
@@ -68,15 +82,30 @@ class _Exchange:
         if self.is_broken_off:
             return
         if message["type"] != "http.response.start":
+            if self._is_closing and not message.get("more_body", False):
+                await self._send({**message, "more_body": True})
+                await self._linger()
+                message = {"type": message["type"]}
             await self._send(message)
             return
         headers = [*message["headers"], *_HEADERS]
+        if self._has_more_body:
+            self._is_closing = True
+            headers.append((b"connection", b"close"))
         try:
             await self._send({**message, "headers": headers})
         except Exception:  # the client has sent what is not HTTP, and uvicorn has given it up
             self.is_broken_off = True
             return
         self.status = message["status"]
+
+    async def _linger(self) -> None:
+        """Drops what is on its way, for a moment: a reset connection would lose the answer."""
+        left = _LINGER_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while self._has_more_body and left > 0:
+                    left -= len((await self.receive()).get("body", b""))
 
 
 class Guard:
@@ -112,7 +141,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(scope, receive, send)
         self._in_flight += 1
         self._metrics.in_flight.inc()
         try:
@@ -133,25 +162,38 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         """Raises Refusal if a request is for another host, of another origin, or one too many."""
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1")
-        if self._hosts and host_name(host) not in self._hosts:
+        host = _only_value(scope["headers"], "host") or ""
+        origin = _only_value(scope["headers"], "origin")
+        name = host_name(host)
+        if host and not name:
+            raise Refusal(400, "the header `Host` is not a name or an address, with a port or not.")
+        if self._hosts and name not in self._hosts:
             raise Refusal(
                 400,
                 f"this server answers only as {', '.join(sorted(self._hosts))}. "
                 "Start it with --host=ADDRESS to be reached by other names.",
             )
-        origin = headers.get(b"origin")
-        if scope["method"] == "POST" and origin is not None:
-            own = f"{scope['scheme']}://{host}".lower()
-            if origin.decode("latin-1").lower() != own:
-                raise Refusal(403, "requests of other sites' pages are not answered.")
+        own = f"{scope['scheme']}://{host}".lower()
+        if scope["method"] == "POST" and origin is not None and origin.lower() != own:
+            raise Refusal(403, "requests of other sites' pages are not answered.")
         if self._in_flight > self._limits.max_concurrent and scope["path"] not in _ALWAYS:
             raise Refusal(
                 429,
                 f"more than {self._limits.max_concurrent} requests at once. Try again.",
                 retry_after=1,
             )
+
+
+def _only_value(headers: Sequence[tuple[bytes, bytes]], name: str) -> str | None:
+    """Returns the value of a header, or None.
+
+    Raises:
+        Refusal: If the header is there more than once.
+    """
+    values = [value.decode("latin-1") for key, value in headers if key == name.encode()]
+    if len(values) > 1:
+        raise Refusal(400, f"the header `{name.title()}` is there more than once.")
+    return values[0] if values else None
 
 
 def refusal_response(refusal: Refusal) -> Response:

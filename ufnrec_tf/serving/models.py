@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ import tensorflow as tf
 
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.text import plain
-from ufnrec_tf.export.saved_model import read_metadata
-from ufnrec_tf.export.versions import damaged_error, newest_version
+from ufnrec_tf.export.saved_model import checked_metadata
+from ufnrec_tf.export.versions import damaged_error, load_newest, newest_version
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.page_search import Catalogue, read_catalogue
@@ -27,6 +28,7 @@ MODEL_NAME = "ufnrec"
 _MAX_SCORES = 1 << 26
 # Checks for a new version after which the requests that use the one before are done.
 _CHECKS_UNTIL_FREEZE = 15
+_MOST_UNKNOWN = 10  # unknown ids of a list that an answer names
 
 FileStates = tuple[tuple[str, int, int], ...]
 """Name, size and time of each file of a version."""
@@ -88,6 +90,33 @@ class LoadedModel(NamedTuple):
         """Histories that one call may hold for its scores to fit into memory."""
         return max(1, _MAX_SCORES // (int(self.metadata["num_items"]) + 1))
 
+    def marks(self, rows: Mapping[str, Sequence[Sequence[bytes]]]) -> dict[str, Any]:
+        """Returns what a client should know of the ids of a request.
+
+        `known_items` has the number of ids of each history that the model knows: 0 marks an answer
+        that is the same for all. `unknown_exclude_ids` and `unknown_allow_ids` have the first ids
+        of these lists that the model does not know, and are left out where there is none.
+
+        Args:
+            rows: Input name -> its rows.
+
+        Returns:
+            The keys beside an answer; none for an older export whose items are not known.
+        """
+        if not len(self.catalogue):
+            return {}
+        found: dict[str, Any] = {}
+        if "item_ids" in rows:
+            found["known_items"] = [
+                sum(raw in self.catalogue for raw in row) for row in rows["item_ids"]
+            ]
+        for name in ("exclude_ids", "allow_ids"):
+            ids = dict.fromkeys(raw for row in rows.get(name, ()) for raw in row if raw)
+            unknown = (raw for raw in ids if raw not in self.catalogue)
+            if shown := [raw.decode("utf-8", "replace") for raw in islice(unknown, _MOST_UNKNOWN)]:
+                found[f"unknown_{name}"] = shown
+        return found
+
     def signature(self, name: str) -> Signature:
         """Returns a signature.
 
@@ -111,7 +140,7 @@ def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
     Raises:
         UserError: If it is missing or damaged, or does not answer.
     """
-    metadata = read_metadata(path)
+    metadata = checked_metadata(path)
     try:
         owner = tf.saved_model.load(str(path))
         signatures = {name: _signature(name, owner.signatures[name]) for name in owner.signatures}
@@ -220,11 +249,13 @@ class ModelKeeper:
         self._tried: FileStates = ()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        path = newest_version(folder)
-        self._tried = self._seen = file_states(path)
-        self.current = load(path)
+        self.current = load_newest(folder, self._first)
         _freeze_objects()
         metrics.version.set(self.current.version)
+
+    def _first(self, path: Path) -> LoadedModel:
+        self._tried = self._seen = file_states(path)
+        return self._load(path)
 
     def start(self, *, poll_seconds: float) -> None:
         """Starts the thread that checks for new versions."""
@@ -267,6 +298,8 @@ class ModelKeeper:
         try:
             model = self._load(path)
         except UserError as error:
+            if not path.is_dir():  # removed by a publisher, and not damaged
+                return
             self._metrics.reloaded(is_loaded=False)
             self._log_line(f"version {path.name} not taken, {self.current.version} stays: {error}")
             return

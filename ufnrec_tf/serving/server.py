@@ -13,6 +13,7 @@ import uvicorn
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.serving.app import make_app
 from ufnrec_tf.serving.batching import Batcher
+from ufnrec_tf.serving.connections import BoundedServer, Connections, most_connections
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Limits
 from ufnrec_tf.serving.models import ModelKeeper, load_model
@@ -21,8 +22,6 @@ from ufnrec_tf.serving.service import Service
 
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _GRACE_SECONDS = 15
-# Connections, idle ones too; below the usual limit of 1,024 open files.
-_MAX_CONNECTIONS = 800
 
 
 class Address(NamedTuple):
@@ -102,6 +101,9 @@ class Server:
             metrics=metrics,
             log_line=log_line,
         )
+        self._connections = Connections(
+            most=most_connections(), timeout_seconds=limits.timeout_seconds, log_line=log_line
+        )
         self._uvicorn: uvicorn.Server | None = None
         self.service = Service(
             keeper,
@@ -122,19 +124,17 @@ class Server:
             poll_seconds: Seconds between looks for a new version.
         """
         app = make_app(self.service, hosts=allowed_hosts(host))
-        self._uvicorn = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                ws="none",
-                lifespan="off",
-                limit_concurrency=_MAX_CONNECTIONS,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
+        self._uvicorn = BoundedServer(
+            app,
+            self._connections,
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="off",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         self.service.keeper.start(poll_seconds=poll_seconds)
         try:

@@ -1,7 +1,6 @@
 """The plan of a sweep: its space, the command line of each trial, and best.py."""
 
 import itertools
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import write_json, write_text
+from ufnrec_tf.common.files import write_text
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.config import (
     Option,
@@ -118,11 +118,9 @@ def _parse_values(key: str, words: str, option: Option, table: Table) -> "BaseDi
 
 
 def _parse_one(table: Table, key: str, text: str, option: Option) -> Any:
-    """Returns a value of a key, within the key's own bounds and choices."""
+    """Returns a value of a key that lies within its bounds and choices."""
     value = parse_value(table, key, text)
     check_value(f"`sweep.space`, {key}:", value, option)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"`sweep.space`, {key}: must be finite. Received: {text}.")
     return value
 
 
@@ -272,7 +270,7 @@ def enter(plan: SweepPlan, source: Source, command: list[str]) -> dict[str, Any]
     directory = Workdir(plan.path)
     directory.check_same(identity)
     if not (plan.path / "config.json").exists():
-        write_json(plan.path / "config.json", {**record, "identity": identity})
+        write_hashed_json(plan.path / "config.json", {**record, "identity": identity})
     return record
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import is_in_use, read_json, write_json, write_text
+from ufnrec_tf.common.files import is_in_use, write_json, write_text
 from ufnrec_tf.common.progress import busy
 from ufnrec_tf.runs.child_process import run_child
+from ufnrec_tf.runs.run_files import read_result
 from ufnrec_tf.runs.state import Interrupted
 from ufnrec_tf.runs.workdir import JsonLines
 from ufnrec_tf.sweep.plan import SweepPlan, grid, write_best
@@ -219,7 +220,7 @@ class Sweep:
         paths = {
             found.number: self.plan.trial_path(found.number) / "result.json" for found in outcomes
         }
-        return {n: read_json(path)["test"] for n, path in paths.items() if path.exists()}
+        return {n: read_result(path.parent)["test"] for n, path in paths.items() if path.exists()}
 
     def _write_results(self) -> dict[str, Any]:
         """Writes sweep.json, sweep.md, best.py and tensorboard/; returns the first of them."""

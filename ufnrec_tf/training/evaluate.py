@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import is_writable
 from ufnrec_tf.data.summary import leaks
 from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines, targets_text
 from ufnrec_tf.reading.sources import Source, make_split
@@ -79,7 +80,10 @@ def evaluate_workdir(
     part: str,
     display: Display,
 ) -> dict[str, float]:
-    """Scores a trained work directory on a part of the split; shows, records, returns it."""
+    """Scores a trained work directory on a part of the split; shows, records, returns it.
+
+    Nothing is recorded in a directory that cannot be written to.
+    """
     check_same_data(record, source, workdir)
     backbone, state = _weights(config, record, source, workdir)
     split = make_split(config, source.interactions)
@@ -99,7 +103,10 @@ def evaluate_workdir(
             *protocol["leaks"],
         ]
     )
-    JsonLines(Path(workdir) / "metrics.jsonl").append(
+    is_recorded = is_writable(Path(workdir))
+    if not is_recorded:
+        display.line("  not recorded in metrics.jsonl: the work directory cannot be written to")
+    JsonLines(Path(workdir) / "metrics.jsonl", is_written=is_recorded).append(
         {
             "step": state["step"],
             "epoch": state["epoch"],

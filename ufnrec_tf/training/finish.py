@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.files import read_json, write_json, write_parquet
+from ufnrec_tf.common.files import write_parquet
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import give_back
 from ufnrec_tf.config import current_value
@@ -17,13 +17,14 @@ from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.summary import leakage, leaks
 from ufnrec_tf.evaluation.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
 from ufnrec_tf.evaluation.list_quality import beyond_accuracy
-from ufnrec_tf.evaluation.metrics import metrics_from_ranks
+from ufnrec_tf.evaluation.metrics import COMPARED, metrics_from_ranks
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import Source
+from ufnrec_tf.runs.run_files import read_result, write_result
 from ufnrec_tf.runs.state import TRAIN_TIMES
 from ufnrec_tf.runs.workdir import RANKS_FILES
 from ufnrec_tf.training.arms import label_of, parse_arms
-from ufnrec_tf.training.build import Experiment
+from ufnrec_tf.training.build import Experiment, metrics_of
 from ufnrec_tf.training.export import EXPORT_FOLDER, export
 from ufnrec_tf.training.findings import judge
 from ufnrec_tf.training.loop import TrainingLoop
@@ -118,13 +119,16 @@ def finish(
         **_lists(config, split, lists),
         **({"warm_start": progress.warm_start} if progress.warm_start else {}),
     }
+    compared = metrics_of(config).compared(config.training.monitor)
+    if compared != COMPARED:
+        result["compared"] = compared
     give_back()  # what the baselines took
     for part, score in scores.items():
         _write_ranks(path / RANKS_FILES[part], split, part, score.ranks)
     export(config, backbone, split, path / EXPORT_FOLDER, progress, seed)
     write_cards(loop.board, config, split=split, backbone=backbone, result=result)
     loop.board.close()
-    write_json(path / "result.json", result)
+    write_result(path, result)
     workers.any(False)  # lets the others end
     if path.parent.name != "baselines":
         show_finished(path, display)
@@ -169,9 +173,10 @@ def _table(
     for name in config.comparison.baselines:
         model = pick(BASELINES, name, key="comparison.baselines")().fit(split)
         ranks = baseline_ranks(model, split, "test", mask=config.evaluation.mask)
-        rows.append({"label": BASELINE_LABELS.get(name, name), **metrics_from_ranks(ranks)})
+        scores = metrics_from_ranks(ranks, chosen=metrics_of(config))
+        rows.append({"label": BASELINE_LABELS.get(name, name), **scores})
     for arm in parse_arms(config.comparison.arms):
-        arm_result = read_json(path / "baselines" / arm.name / "result.json")
+        arm_result = read_result(path / "baselines" / arm.name)
         is_policy = current_value("memory.policy", arm.name) in POLICIES
         shown = arm_result["label"] if is_policy else f"{arm_result['label']}, {arm.name}"
         rows.append({"label": shown, **arm_result["test"]})

@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.files import read_json
 from ufnrec_tf.evaluation.metrics import COMPARED
 from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines, target_rule_text
 from ufnrec_tf.export.versions import versions
+from ufnrec_tf.runs.run_files import read_result
 
 
 def show_finished(path: Path, display: Display) -> None:
     """Shows the table, sample recommendations, the files written and the next commands."""
-    result = read_json(path / "result.json")
+    result = read_result(path)
     protocol = result["protocol"]
     display.heading(f"Test, full ranking, {target_rule_text(result)}")
+    names = result.get("compared", COMPARED)
     display.table(
-        ["", *(name.upper() for name in COMPARED)],
-        [[row["label"], *(f"{row[name]:.4f}" for name in COMPARED)] for row in result["table"]],
+        ["", *(name.upper() for name in names)],
+        [[row["label"], *(_cell(row.get(name)) for name in names)] for row in result["table"]],
     )
     display.block(
         [
@@ -41,16 +42,22 @@ def show_finished(path: Path, display: Display) -> None:
     _show_next(path, display)
 
 
+def _cell(value: float | None) -> str:
+    """Returns a metric; blank for a baseline that was trained before the metric was asked for."""
+    return "" if value is None else f"{value:.4f}"
+
+
 def _show_ceiling(result: dict[str, Any], display: Display) -> None:
     if result["ceiling"]:
-        values = ", ".join(f"{name.upper()} {result['ceiling'][name]:.4f}" for name in COMPARED)
+        names = [name for name in result.get("compared", COMPARED) if name in result["ceiling"]]
+        values = ", ".join(f"{name.upper()} {result['ceiling'][name]:.4f}" for name in names)
         display.line(f"  ceiling, by the true probabilities: {values}")
 
 
 def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) -> None:
     runs = [result]
     for folder in sorted((path / "baselines").glob("*/result.json")):
-        runs.append(read_json(folder))
+        runs.append(read_result(folder.parent))
     rows = []
     for run in runs:
         found = run["false_negatives"].get("detection")
@@ -102,13 +109,28 @@ def _show_next(path: Path, display: Display) -> None:
         wraps=False,
     )
     display.heading("Next")
-    display.block(
-        [
-            f"make tensorboard LOGDIR={path}",
-            f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
-            f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
-            f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
-            f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
-        ],
-        wraps=False,
-    )
+    display.block(_python_steps(path) if display.in_python else _commands(path), wraps=False)
+
+
+def _commands(path: Path) -> list[str]:
+    """Returns the next commands; `make tensorboard` only where our Makefile is."""
+    makefile = Path("Makefile")
+    has_target = makefile.is_file() and "\ntensorboard:" in makefile.read_text(errors="replace")
+    return [
+        f"make tensorboard LOGDIR={path}" if has_target else f"tensorboard --logdir={path}",
+        f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+        f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
+        f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
+        f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
+    ]
+
+
+def _python_steps(path: Path) -> list[str]:
+    """Returns the next steps in Python."""
+    return [
+        f"run = ufnrec_tf.Run({str(path)!r})     (opens this run again)",
+        'run.recommend({"someone": ["ITEM", "ITEM"]}, top_k=10)     (item ids, oldest first)',
+        "run.metrics, run.curve, run.ranks, run.evaluate(data)",
+        f"tensorboard --logdir={path}     (in a notebook: %load_ext tensorboard, then "
+        f"%tensorboard --logdir={path})",
+    ]

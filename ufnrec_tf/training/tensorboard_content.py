@@ -198,7 +198,7 @@ def _metrics(result: dict[str, Any]) -> dict[str, float]:
     scores = {
         f"result/{part}_{name}": result[part][name]
         for part in ("test", "validation")
-        for name in COMPARED
+        for name in result.get("compared", COMPARED)
     }
     return {
         **scores,

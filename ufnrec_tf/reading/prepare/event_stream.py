@@ -7,6 +7,7 @@ from typing import Any
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.items import ItemTable
+from ufnrec_tf.data.log_description import LogDescription
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.folder_log import FolderLog
@@ -44,7 +45,8 @@ class LargeLog:
         if settings.filters.needs_all:
             raise UserError(
                 f"{path}: --mode=prepare reads a log once, from its beginning, and takes only "
-                "--config.data.exclude_users, min_rating, start and end: k_core, "
+                "--config.data.exclude_users, null_ids, null_times, events, min_rating, start, "
+                "end and duplicates: k_core, "
                 "min_user_events, min_item_events and min_length need all of it. Leave them out, "
                 "or train on the log itself."
             )
@@ -73,17 +75,19 @@ class LargeLog:
     def asked(self) -> dict[str, Any]:
         """The settings that the user gave for the log, fit for JSON."""
         values = self.settings._asdict() | vars(self.settings.columns)
-        del values["columns"], values["filters"], values["time_unit"]
+        del values["columns"], values["filters"]
         # Only where they differ from the default: older folders have no such keys.
-        if self.settings.time_unit != AS_IT_IS.time_unit:
-            values["time_unit"] = self.settings.time_unit
+        defaults = vars(AS_IT_IS.columns) | AS_IT_IS._asdict()
+        for key in ("time_unit", "title_column", "event", "time_format", "strip"):
+            if values[key] == defaults[key]:
+                del values[key]
         asked, nothing = self.settings.filters.described(), AS_IT_IS.filters.described()
         return values | {key: value for key, value in asked.items() if value != nothing[key]}
 
     @property
-    def found(self) -> dict[str, Any]:
-        """How the log was read, once all of it was; fit for JSON."""
-        return self._events.reading.as_json()
+    def reading(self) -> LogDescription:
+        """How the log was read, once all of it was."""
+        return self._events.reading
 
     def sha256(self) -> str:
         """Returns the hash of the log; of a text log, the hash of the bytes that were read."""
@@ -92,4 +96,4 @@ class LargeLog:
 
     def item_table(self, item_ids: list[str]) -> ItemTable | None:
         """Returns the table of the items, or None if there is none."""
-        return item_table_of(self.path, self.settings.titles_path, self._log.format, set(item_ids))
+        return item_table_of(self.path, self.settings, self._events.reading, set(item_ids))

@@ -13,7 +13,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import load_config
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.data_files import DataFile
-from ufnrec_tf.reading.folders import parts_of, sha256_of_parts
+from ufnrec_tf.reading.folders import files_of, sha256_of_parts
 from ufnrec_tf.reading.inspection.inspect_log import inspect
 from ufnrec_tf.reading.prepare.prepare import prepare
 from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
@@ -86,7 +86,7 @@ def test_parts_are_one_log_in_every_mode(folder, tmp_path, ending, capsys):
     path = folder(parts(WRITERS[ending], ending))
     data = read_interactions(path)
     assert raw(data) == EVENTS and data.source == "folder"
-    listed, _ = parts_of(DataFile(path), is_parquet_asked=False)
+    listed, _, _ = files_of(DataFile(path), is_parquet_asked=False)
     assert [part.name for part in listed] == [f"part-0000{n}.{ending}" for n in (0, 1)]
     assert data.sha256 == sha256_of_parts(listed)
     config = load_config("", [])
@@ -172,7 +172,7 @@ UNLIKE = {
     ),
     "parts of a cut file": (
         {"a.csv": as_csv(ROWS[:2]), "b.csv": b"u1,i1,50\nu1,i3,20\n"},
-        ["b.csv", "line 1"],
+        ["b.csv: its first line is not the header of a.csv", "join them again (cat)"],
     ),
     "dates beside numbers": (
         {"a.csv": as_csv(ROWS), "b.csv": as_csv([("u", "i", "2024-01-01")])},
@@ -201,6 +201,18 @@ def test_format_parquet_takes_only_the_parquet_files(folder):
     assert raw(read_interactions(path, format="parquet")) == EVENTS
     with pytest.raises(UserError, match=r"without a \*.parquet file"):
         read_interactions(folder(parts(as_csv, "csv"), "text"), format="parquet")
+
+
+def test_the_heading_says_which_files_are_read(folder):
+    files = {**parts(as_csv, "csv"), "_old.csv": as_csv(ROWS), "_metadata": b"x"}
+    reading = read_interactions(folder(files)).reading
+    assert reading is not None
+    words = "files: 2, from part-00000.csv to part-00001.csv; left out: _old.csv"
+    assert [note.words for note in reading.notes if note.name == "files"] == [words]
+    both = {"a.parquet": as_parquet(ROWS), "b.txt": b"x"}
+    reading = read_interactions(folder(both, "both"), format="parquet").reading
+    assert reading is not None
+    assert reading.notes[0].words == "files: 1, from a.parquet to a.parquet; left out: b.txt"
 
 
 def test_the_hash_is_of_names_and_contents(folder):

@@ -163,13 +163,13 @@ class TextLog:
         if first_rows:
             count = len(first_rows[0])
             first_rows += [pd.Series([text] * count, dtype=object) for text in extra.values()]
+        self.names, self.separator = tuple(names), table.separator
         chosen = self._choose(head, (line, names), table, first_rows)
         if table.is_json:
             check = late_key_check(head, self._columns, chosen.places)
             table = replace(table, read=tuple(chosen.places.values()), check_new_key=check)
         self.chosen, self.found_by = chosen.names_of(names), chosen.found_by
         self._notes = chosen.notes
-        self.names, self.separator = tuple(names), table.separator
         # The data itself is not needed any more, only the file's name.
         file = self._blocks.file(b"")
         parser = self._parser = _Parser(

@@ -29,6 +29,7 @@ class FolderLog:
         columns: The columns and separator that the user named.
         options: What the filters need.
         is_streamed: See `TextLog`.
+        notes: What is known of the files.
 
     Attributes:
         format: See `TextLog`.
@@ -50,6 +51,7 @@ class FolderLog:
         columns: Columns,
         options: ReadOptions = READ_ALL,
         is_streamed: bool = False,
+        notes: tuple[Note, ...] = (),
     ) -> None:
         self._parts = [part for part in parts if not part.file.is_empty]
         self.format = format
@@ -61,7 +63,7 @@ class FolderLog:
         self.names: tuple[str, ...] = ()
         self.separator = ""
         self.found_by: dict[str, str] = {}
-        self.notes: tuple[Note, ...] = ()
+        self.notes = notes
         self._times = TimeTexts(columns.time_format)
         self._columns = columns
         self._options = options
@@ -97,7 +99,7 @@ class FolderLog:
                 is_part=True,
             )
             before = self.done
-            for batch in log:
+            for batch in self._batches(log, part, first):
                 if not first:
                     self._begin(log, part)
                     first = part.name
@@ -109,6 +111,19 @@ class FolderLog:
         if not first:
             name = self._all[0].file.name
             raise UserError(f"{name}: no events, nor in the files beside it: expected some.")
+
+    def _batches(self, log: TextLog, part: Part, first: str) -> Iterator[EventBatch]:
+        """Yields the batches of one file; a header is missed where another file has one."""
+        try:
+            yield from log
+        except UserError:
+            if not (first and log.names and not log.chosen and self.format == "csv"):
+                raise
+            raise UserError(
+                f"{part.file.name}: its first line is not the header of {first}: expected that "
+                "header on top of each file of a folder; put it there, or, where one file was cut "
+                "into these, join them again (cat)."
+            ) from None
 
     def _begin(self, log: TextLog, part: Part) -> None:
         self.format, self.chosen, self.names = log.format, log.chosen, log.names

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.text import plain
+from ufnrec_tf.data.log_description import Note
 from ufnrec_tf.reading.compressed import unpacked_name
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.parquet_files import is_parquet
@@ -32,6 +34,9 @@ _NO_LOG = {
 }
 """Names in a folder that show that its files are no log by themselves -> what it is."""
 _NULL = "__HIVE_DEFAULT_PARTITION__"
+_MARK = re.compile(
+    r"(^|/)(_SUCCESS|_(common_)?metadata|_(started|committed)_\d+|\.DS_Store|\..*\.crc)$"
+)
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 
 
@@ -49,8 +54,22 @@ class Part(NamedTuple):
     partitions: dict[str, str] = {}  # noqa: RUF012 - never changed
 
 
-def parts_of(folder: DataFile, *, is_parquet_asked: bool) -> tuple[list[Part], bool]:
-    """Returns the files of a folder by the order of their names, and whether they are Parquet.
+class FolderFiles(NamedTuple):
+    """The files of a folder that are its log.
+
+    Attributes:
+        parts: The files, in the order of their names.
+        are_parquet: True if they are Parquet.
+        notes: How many they are, and which others are left out.
+    """
+
+    parts: list[Part]
+    are_parquet: bool
+    notes: tuple[Note, ...]
+
+
+def files_of(folder: DataFile, *, is_parquet_asked: bool) -> FolderFiles:
+    """Returns the files of a folder that are its log.
 
     Names that begin with a dot or an underscore are left out, as every reader of such folders
     leaves them out.
@@ -63,15 +82,18 @@ def parts_of(folder: DataFile, *, is_parquet_asked: bool) -> tuple[list[Part], b
         UserError: If there is no file, a sub-folder is not `name=value`, or the files differ in
             their kinds.
     """
-    parts = list(_walk(folder, Path(folder.name), {}))
+    left_out: list[str] = []
+    parts = list(_walk(folder, Path(folder.name), {}, left_out))
     are_parquet = [part.name.endswith(".parquet") or is_parquet(part.file) for part in parts]
     if is_parquet_asked:
-        parts = [part for part, is_one in zip(parts, are_parquet, strict=True) if is_one]
+        flags = list(zip(parts, are_parquet, strict=True))
+        parts = [part for part, is_one in flags if is_one]
+        left_out += [part.name for part, is_one in flags if not is_one]
         if not parts:
             raise UserError(
                 f"{folder.name}: a folder without a *.parquet file: expected at least one."
             )
-        return parts, True
+        return FolderFiles(parts, True, _notes(parts, left_out))
     if not parts:
         raise UserError(f"{folder.name}: is a directory without a file of a log: {EXPECTED}.")
     kinds: dict[str, str] = {}
@@ -86,10 +108,23 @@ def parts_of(folder: DataFile, *, is_parquet_asked: bool) -> tuple[list[Part], b
             f"{second} ({other}): {EXPECTED}; name one of the files, or move the log into a folder "
             f"of its own{only * ('Parquet' in kinds)}."
         )
-    return parts, are_parquet[0]
+    return FolderFiles(parts, are_parquet[0], _notes(parts, left_out))
 
 
-def _walk(folder: DataFile, at: Path, partitions: dict[str, str]) -> Iterable[Part]:
+def _notes(parts: list[Part], left_out: list[str]) -> tuple[Note, ...]:
+    """Returns how many files are read, and which are left out and are no marks of Spark."""
+    names = [plain(part.name)[:60] for part in parts]
+    words = f"files: {len(names):,}, from {names[0]} to {names[-1]}"
+    others = [plain(name)[:60] for name in left_out if not _MARK.search(name)]
+    if others:
+        more = f" and {len(others) - 3:,} more" * (len(others) > 3)
+        words += f"; left out: {', '.join(others[:3])}{more}"
+    return (Note("files", words),)
+
+
+def _walk(
+    folder: DataFile, at: Path, partitions: dict[str, str], left_out: list[str]
+) -> Iterable[Part]:
     try:
         paths = sorted(at.iterdir())
     except OSError as error:
@@ -100,6 +135,7 @@ def _walk(folder: DataFile, at: Path, partitions: dict[str, str]) -> Iterable[Pa
             raise UserError(f"{at}: is {what}.")
     for path in paths:
         if path.name.startswith((".", "_")):
+            left_out.append(str(path.relative_to(folder.name)))
             continue
         if not path.is_dir():
             yield Part(
@@ -113,7 +149,7 @@ def _walk(folder: DataFile, at: Path, partitions: dict[str, str]) -> Iterable[Pa
                 "or sub-folders such as day=2024-01-31; name the folder or file that is the log."
             )
         value = "" if value == _NULL else unquote(value)
-        yield from _walk(folder, path, {**partitions, unquote(name): value})
+        yield from _walk(folder, path, {**partitions, unquote(name): value}, left_out)
 
 
 def sha256_of_parts(parts: list[Part]) -> str:

@@ -198,6 +198,7 @@ class ParquetLog:
         parts: The files.
         columns: The columns that the user named.
         options: What the filters need.
+        notes: What is known of the files.
 
     Attributes:
         chosen: Role -> name of the column that is read, known once the first batch was taken.
@@ -216,6 +217,7 @@ class ParquetLog:
         *,
         columns: Columns,
         options: ReadOptions = READ_ALL,
+        notes: tuple[Note, ...] = (),
     ) -> None:
         self._parts = parts
         self.num_bytes = sum(part.file.size for part in parts)
@@ -226,7 +228,7 @@ class ParquetLog:
         self._options = options
         self._texts = TimeTexts(columns.time_format)
         self.found_by: dict[str, str] = {}
-        self.notes: tuple[Note, ...] = ()
+        self.notes = notes
         self._are_dates: bool | None = None
         self.names: tuple[str, ...] = ()
 
@@ -287,7 +289,8 @@ class ParquetLog:
                     f"{self.chosen}: expected the same columns in all files of a folder."
                 )
             if not self.chosen:
-                self.found_by, self.notes = chosen.found_by, chosen.notes
+                self.found_by = chosen.found_by
+                self.notes += chosen.notes
             self.chosen, first_row = own, 1
             # Not in threads: memory would grow with their number.
             read = [name for name in own.values() if name not in extra]

@@ -25,7 +25,7 @@ from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
 from ufnrec_tf.reading.folder_log import FolderLog
-from ufnrec_tf.reading.folders import Part, parts_of
+from ufnrec_tf.reading.folders import FolderFiles, Part, files_of
 from ufnrec_tf.reading.formats import READERS
 from ufnrec_tf.reading.frames import FrameLog
 from ufnrec_tf.reading.id_checks import IdChecks
@@ -117,13 +117,12 @@ def open_log(
     if isinstance(source, pd.DataFrame):
         return FrameLog(source, settings.columns, options)
     file = source if isinstance(source, DataFile) else DataFile(source, flag=flag)
-    columns, parts = settings.columns, [Part(file)]
-    is_in_parquet = format == PARQUET or (format == "auto" and is_parquet(file))
+    columns = settings.columns
+    files = FolderFiles([Part(file)], is_parquet(file), ())
     if file.is_folder:
-        parts, are_parquet = parts_of(file, is_parquet_asked=format == PARQUET)
-        is_in_parquet |= format == "auto" and are_parquet
-    if is_in_parquet:
-        return ParquetLog(parts, columns=columns, options=options)
+        files = files_of(file, is_parquet_asked=format == PARQUET)
+    if format == PARQUET or (format == "auto" and files.are_parquet):
+        return ParquetLog(files.parts, columns=columns, options=options, notes=files.notes)
     given: dict[str, Any] = {
         "format": format,
         "columns": columns,
@@ -131,7 +130,7 @@ def open_log(
         "is_streamed": is_streamed,
     }
     if file.is_folder:
-        return FolderLog(parts, **given)
+        return FolderLog(files.parts, **given, notes=files.notes)
     return TextLog(TextBlocks(file, flag=flag), **given)
 
 

@@ -114,12 +114,12 @@ def files_of(folder: DataFile, *, is_parquet_asked: bool) -> FolderFiles:
 def _notes(parts: list[Part], left_out: list[str]) -> tuple[Note, ...]:
     """Returns how many files are read, and which are left out and are no marks of Spark."""
     names = [plain(part.name)[:60] for part in parts]
-    words = f"files: {len(names):,}, from {names[0]} to {names[-1]}"
+    notes = [Note("files", f"files: {len(names):,}, from {names[0]} to {names[-1]}")]
     others = [plain(name)[:60] for name in left_out if not _MARK.search(name)]
     if others:
         more = f" and {len(others) - 3:,} more" * (len(others) > 3)
-        words += f"; left out: {', '.join(others[:3])}{more}"
-    return (Note("files", words),)
+        notes.append(Note("files_left_out", f"files left out: {', '.join(others[:3])}{more}"))
+    return tuple(notes)
 
 
 def _walk(

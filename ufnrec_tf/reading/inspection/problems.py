@@ -19,7 +19,7 @@ from ufnrec_tf.reading.readers import Log
 _HUGE_SHARE = 0.05
 _EVALUATED = 3  # of a user whose last two are held out
 _FLOAT = re.compile(r"-?\d+\.0+")
-NO_PROBLEMS = ("time_by_values", "unread_rating", FEW_VALUES)
+NO_PROBLEMS = ("files", "time_by_values", "unread_rating", FEW_VALUES)
 """Names of notes that are shown with the columns."""
 _PROBLEMS_OF_IDS = ("float_user_ids", "float_item_ids")
 _DAY = 86400.0

@@ -99,6 +99,8 @@ def test_a_time_column_by_its_values_in_every_way(write, tmp_path, monkeypatch):
         ({"created_at": iso, "updated_at": iso}, "created_at", "'updated_at' looks"),
         # Of another moment than the date, of the item, of the user, or no time at all.
         ({"date": lambda t: iso(t)[:10], "loaded_at": T + 10**7}, "date", ""),
+        ({"created_at": lambda t: iso(t)[:16], "epoch": lambda t: t}, "epoch", "finer than"),
+        ({"date": lambda t: iso(t)[:10], "hour": lambda t: t % 24}, "date", "'hour' looks like"),
         ({"order_id": lambda t: t}, None, ""),
         ({"price": lambda t: t}, None, ""),
         ({"birth_date": "1990-05-04"}, None, "birth_date"),
@@ -424,6 +426,8 @@ def test_a_header_in_the_middle(write, has_times):
     assert_parts(notes_of(data)["header_again"], "2 lines", "left out: line 4")
     other = part.replace(names, ",".join([*names.split(",")[1::-1], *names.split(",")[2:]]))
     assert_parts(message(write(part + other)), "line 4", "a header again", "another order")
+    typed = "user:token\titem:token\nu\ta\nu\tb\n"
+    assert raw(read_interactions(write(typed * 2))) == {"u": ["a", "b"] * 2}
     # Ids that are called as a column is, in other places, are ids.
     assert "item" in read_interactions(write(f"{names}\nitem,a{end}\nu,user{end}\n")).user_ids
 
@@ -446,6 +450,7 @@ def test_a_header_in_the_middle(write, has_times):
         ["2024-01-02 10:00:00,123", "2024-01-02 10:00:00,023"],
         ["Jan 2, 2024", "Feb 1, 2024"],
         ["2-Jan-2024", "1-Feb-2024"],
+        ["05 1, 2014", "04 30, 2014"],
     ],
 )
 def test_forms_of_dates(write, texts):

@@ -50,7 +50,7 @@ def spoilt_id(ids: Sequence[str], role: str) -> tuple[str, str] | None:
 class _Odd(NamedTuple):
     """How many events have ids of a kind, and some of these ids."""
 
-    count: int = 0
+    num_events: int = 0
     examples: tuple[str, ...] = ()
 
     def plus(self, ids: np.ndarray, codes: np.ndarray, is_odd: np.ndarray) -> "_Odd":
@@ -58,7 +58,7 @@ class _Odd(NamedTuple):
         if not is_odd.any():
             return self
         shown = dict.fromkeys([*self.examples, *ids[is_odd][:_MOST_SHOWN].tolist()])
-        return _Odd(self.count + int(is_odd[codes].sum()), tuple(shown)[:_MOST_SHOWN])
+        return _Odd(self.num_events + int(is_odd[codes].sum()), tuple(shown)[:_MOST_SHOWN])
 
 
 class IdChecks:
@@ -108,9 +108,9 @@ class IdChecks:
         ]
 
     def _note(self, role: str, kind: str, odd: _Odd, *, drops_null: bool) -> Note | None:
-        share = odd.count / max(self._num_events, 1)
+        share = odd.num_events / max(self._num_events, 1)
         shown = ", ".join(repr(plain(text)[:40]) for text in odd.examples)
-        events = f"{odd.count:,} events ({percent(share)})"
+        events = f"{odd.num_events:,} events ({percent(share)})"
         if kind == "null" and not drops_null:
             words = f"{events} have a null word as {role} id ({shown}), which is taken for an id"
             return Note(f"null_{role}_ids", words, "--config.data.null_ids=drop", share)

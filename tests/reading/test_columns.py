@@ -306,7 +306,7 @@ def test_null_words_are_named_and_left_out(write, tmp_path):
     assert data.num_events == 12
     found = notes_of(data)
     assert_parts(found["null_item_ids"], "10 events (83%)", "'nan', 'NULL'", "null_ids=drop")
-    assert_parts(found["null_user_ids"], "1 events", "'null'", "--config.data.null_ids=drop")
+    assert_parts(found["null_user_ids"], "1 event (", "'null'", "--config.data.null_ids=drop")
     # An empty id is left out, too; else it is an error that names the way out.
     path.write_text(path.read_text() + f"u,,{T}\n,b,{T}\nu,b,{T}\n")
     assert "--config.data.null_ids=drop" in message(path)
@@ -527,3 +527,19 @@ def test_the_heading_of_a_run(write):
     # Those that older runs and folders have written have no such facts.
     old = {"format": "csv", "columns": {"user": "u", "item": "i"}, "time_unit": "", "filters": []}
     assert reading_lines(old) and reading_lines(of_json(old).as_json())
+
+
+def test_settings_without_effect_are_said(write):
+    path = write("user,item,like,time\nu,a,4,1\nu,b,5,2\n")
+    data = read_interactions(path, columns=Columns(rating="like"))
+    assert "'like' looks like ratings and is not read" in notes_of(data)["unread_rating"]
+    for columns in (Columns(time="none", time_format="%Y"), Columns(time_format="%Y")):
+        dated = pd.read_csv(path).assign(time=pd.Timestamp("2024-01-01"))
+        data = read_interactions(dated, columns=columns)
+        assert "time_format=%Y has no effect" in notes_of(data)["unused_time_format"]
+
+
+def test_a_dat_file_with_times_in_its_third_field(write):
+    for end in ("", "::4"):
+        rows = "".join(f"u::{item}::{t}{end}\n" for _, item, t in ROWS)
+        assert raw(read_interactions(write(rows))) == {"u": ["a", "a", "b", "c"]}

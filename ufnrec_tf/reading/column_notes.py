@@ -44,7 +44,8 @@ def unread_notes(
     if "event" not in places:
         notes += _unread_events(names, first_rows, left, flags["event"])
     if "rating" not in places and flags["rating"] != "none":
-        ratings = [place for place in left if find_role([names[place]], "rating") is not None]
+        rated = find_role(list(names), "rating", flags["rating"])
+        ratings = [place for place in left if place == rated]
         notes += [
             Note(
                 "unread_rating",

@@ -99,6 +99,8 @@ def test_a_time_column_by_its_values_in_every_way(write, tmp_path, monkeypatch):
         ({"created_at": iso, "updated_at": iso}, "created_at", "'updated_at' looks"),
         # Of another moment than the date, of the item, of the user, or no time at all.
         ({"date": lambda t: iso(t)[:10], "loaded_at": T + 10**7}, "date", ""),
+        ({"created_at": lambda t: iso(t)[:16], "epoch": lambda t: t}, "epoch", "finer than"),
+        ({"date": lambda t: iso(t)[:10], "hour": lambda t: t % 24}, "date", "'hour' looks like"),
         ({"order_id": lambda t: t}, None, ""),
         ({"price": lambda t: t}, None, ""),
         ({"birth_date": "1990-05-04"}, None, "birth_date"),
@@ -304,7 +306,7 @@ def test_null_words_are_named_and_left_out(write, tmp_path):
     assert data.num_events == 12
     found = notes_of(data)
     assert_parts(found["null_item_ids"], "10 events (83%)", "'nan', 'NULL'", "null_ids=drop")
-    assert_parts(found["null_user_ids"], "1 events", "'null'", "--config.data.null_ids=drop")
+    assert_parts(found["null_user_ids"], "1 event (", "'null'", "--config.data.null_ids=drop")
     # An empty id is left out, too; else it is an error that names the way out.
     path.write_text(path.read_text() + f"u,,{T}\n,b,{T}\nu,b,{T}\n")
     assert "--config.data.null_ids=drop" in message(path)
@@ -424,6 +426,8 @@ def test_a_header_in_the_middle(write, has_times):
     assert_parts(notes_of(data)["header_again"], "2 lines", "left out: line 4")
     other = part.replace(names, ",".join([*names.split(",")[1::-1], *names.split(",")[2:]]))
     assert_parts(message(write(part + other)), "line 4", "a header again", "another order")
+    typed = "user:token\titem:token\nu\ta\nu\tb\n"
+    assert raw(read_interactions(write(typed * 2))) == {"u": ["a", "b"] * 2}
     # Ids that are called as a column is, in other places, are ids.
     assert "item" in read_interactions(write(f"{names}\nitem,a{end}\nu,user{end}\n")).user_ids
 
@@ -446,6 +450,7 @@ def test_a_header_in_the_middle(write, has_times):
         ["2024-01-02 10:00:00,123", "2024-01-02 10:00:00,023"],
         ["Jan 2, 2024", "Feb 1, 2024"],
         ["2-Jan-2024", "1-Feb-2024"],
+        ["05 1, 2014", "04 30, 2014"],
     ],
 )
 def test_forms_of_dates(write, texts):
@@ -522,3 +527,19 @@ def test_the_heading_of_a_run(write):
     # Those that older runs and folders have written have no such facts.
     old = {"format": "csv", "columns": {"user": "u", "item": "i"}, "time_unit": "", "filters": []}
     assert reading_lines(old) and reading_lines(of_json(old).as_json())
+
+
+def test_settings_without_effect_are_said(write):
+    path = write("user,item,like,time\nu,a,4,1\nu,b,5,2\n")
+    data = read_interactions(path, columns=Columns(rating="like"))
+    assert "'like' looks like ratings and is not read" in notes_of(data)["unread_rating"]
+    for columns in (Columns(time="none", time_format="%Y"), Columns(time_format="%Y")):
+        dated = pd.read_csv(path).assign(time=pd.Timestamp("2024-01-01"))
+        data = read_interactions(dated, columns=columns)
+        assert "time_format=%Y has no effect" in notes_of(data)["unused_time_format"]
+
+
+def test_a_dat_file_with_times_in_its_third_field(write):
+    for end in ("", "::4"):
+        rows = "".join(f"u::{item}::{t}{end}\n" for _, item, t in ROWS)
+        assert raw(read_interactions(write(rows))) == {"u": ["a", "a", "b", "c"]}

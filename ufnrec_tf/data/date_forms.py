@@ -33,6 +33,7 @@ _NAMED = tuple(
         rf"(?P<day>\d{{1,2}})[\s/-]+{_NAME}[\s/,-]+(?P<year>\d{{4}}){_TIME}",
         rf"{_NAME}\s+(?P<day>\d{{1,2}}),?\s+(?P<year>\d{{4}}){_TIME}",
         rf"{_NAME}\s+(?P<day>\d{{1,2}})\s+{_CLOCK}{_ZONE}\s+(?P<year>\d{{4}})",
+        rf"(?P<month>\d{{1,2}})\s+(?P<day>\d{{1,2}}),\s*(?P<year>\d{{4}}){_TIME}",
     )
 )
 _LIKE_DATE = re.compile(

@@ -31,6 +31,7 @@ _OTHER_DATE_NAME = re.compile(
 )
 _MOST_EVENT_TYPES = 20
 _TIME_OF_DAY = re.compile(r"\s*\d{1,2}:\d\d(:\d\d([.,]\d+)?)?\s*([AaPp][Mm])?\s*")
+_PART_NAMES = ("year", "month", "day", "hour", "minute", "second")
 _RESOLUTIONS = (86400.0, 60.0, 1.0, 1e-3, 1e-6)
 _LIKELY = (788_918_400.0, 2_208_988_800.0)  # 1995 to 2040
 _LIST = re.compile(r"\s*\[.*\]\s*|\s*\{.*\}\s*", re.DOTALL)
@@ -62,7 +63,7 @@ def time_kind(values: pd.Series, *, time_format: str = "") -> TimeKind | None:
         values: The first values; texts of a text file, of any type otherwise.
         time_format: See `TimeTexts`.
     """
-    values = values[~values.isna().to_numpy(bool)]
+    values = _plain_values(values[~values.isna().to_numpy(bool)])
     if time_format and pd.api.types.is_integer_dtype(values.dtype):
         values = values.astype(str)  # 20240131
     is_text = values.dtype != object and pd.api.types.is_string_dtype(values.dtype)
@@ -81,6 +82,16 @@ def time_kind(values: pd.Series, *, time_format: str = "") -> TimeKind | None:
     if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
         return None
     return _epochs(values.to_numpy(np.float64, na_value=np.nan))
+
+
+def _plain_values(values: pd.Series) -> pd.Series:
+    """Returns values whose type says what they are: no categories, no dates of Arrow."""
+    kind = values.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        return values.astype(kind.categories.dtype)
+    if isinstance(kind, pd.ArrowDtype) and kind.kind not in "iufMOU":
+        return values.astype(object)
+    return values.astype(object) if str(kind).startswith("date") and kind.kind == "O" else values
 
 
 def _are(values: pd.Series, kind: type) -> bool:
@@ -116,6 +127,11 @@ def is_named_as_time(name: str) -> bool:
     """Returns True if a column's name says that it holds times."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower()
     return bool(_TIME_NAME.search(snake)) and not _ID_NAME.search(snake)
+
+
+def is_named_as_part(name: str) -> bool:
+    """Returns True if a column's name says that it holds a part of a time: a year, an hour."""
+    return name.strip().lower() in _PART_NAMES
 
 
 def may_be_event_time(name: str, kind: TimeKind, *, items: pd.Series) -> bool:

@@ -6,10 +6,17 @@ import pandas as pd
 
 from ufnrec_tf.common.text import plain
 from ufnrec_tf.data.log_description import FEW_VALUES, Note
-from ufnrec_tf.reading.column_kinds import event_types, is_named_as_time, time_kind
+from ufnrec_tf.reading.column_kinds import (
+    event_types,
+    is_named_as_part,
+    is_named_as_time,
+    is_time_of_day,
+    time_kind,
+)
 from ufnrec_tf.reading.column_names import find_role
 
 _MOST_SHOWN = 3
+_DAY = 86400.0
 
 
 def unread_notes(
@@ -29,11 +36,16 @@ def unread_notes(
     left = [place for place in range(len(first_rows)) if place not in places.values()]
     notes: list[Note] = []
     if not flags["time"]:
-        notes += _unread_times(names, first_rows, left, has_time="time" in places)
+        time = time_kind(first_rows[places["time"]]) if "time" in places and first_rows else None
+        is_coarse = "time" not in places or (time is not None and time.resolution >= _DAY)
+        notes += _unread_times(
+            names, first_rows, left, has_time="time" in places, is_coarse=is_coarse
+        )
     if "event" not in places:
         notes += _unread_events(names, first_rows, left, flags["event"])
     if "rating" not in places and flags["rating"] != "none":
-        ratings = [place for place in left if find_role([names[place]], "rating") is not None]
+        rated = find_role(list(names), "rating", flags["rating"])
+        ratings = [place for place in left if place == rated]
         notes += [
             Note(
                 "unread_rating",
@@ -46,15 +58,22 @@ def unread_notes(
 
 
 def _unread_times(
-    names: Sequence[str], first_rows: Sequence[pd.Series], left: list[int], *, has_time: bool
+    names: Sequence[str],
+    first_rows: Sequence[pd.Series],
+    left: list[int],
+    *,
+    has_time: bool,
+    is_coarse: bool,
 ) -> list[Note]:
-    """Without a time column also those that only their names call times."""
+    """Without a time column, or with days only, also those that only their names call times."""
     found = []
     for place in left:
-        is_named = is_named_as_time(names[place])
-        kind = time_kind(first_rows[place])
-        if (kind is not None and (kind.are_dates or is_named)) or (is_named and not has_time):
-            found.append(names[place])
+        name, values = names[place], first_rows[place]
+        is_named, kind = is_named_as_time(name), time_kind(values)
+        is_part = is_named_as_part(name) or is_time_of_day(values)
+        is_time = kind is not None and (kind.are_dates or is_named)
+        if is_time or (is_named and not has_time) or (is_part and is_coarse):
+            found.append(name)
     if not found:
         return []
     shown = ", ".join(repr(plain(name)[:40]) for name in found[:_MOST_SHOWN])
@@ -63,7 +82,10 @@ def _unread_times(
         words = f"columns {shown} look like times and are not read"
     if not has_time:
         words += ", the order of the file is taken for the order of events"
-    return [Note("unread_time", words, f"--config.data.time_column={plain(found[0])}")]
+    remedy = f"--config.data.time_column={plain(found[0])}"
+    if all(map(is_named_as_part, found)):
+        remedy = "join the parts of the time in one column, such as 2019-01-31 18:30:00"
+    return [Note("unread_time", words, remedy)]
 
 
 def _unread_events(

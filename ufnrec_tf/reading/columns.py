@@ -23,6 +23,7 @@ from ufnrec_tf.reading.text_files import TextFile
 from ufnrec_tf.reading.time_column import find_time
 
 IGNORED = "none"
+_TYPE = re.compile(r":(token|float)(_seq)?$")
 _DECIMAL_COMMA = re.compile(r"^(\s*[+-]?\d+),(\d+\s*)$")
 EXPECTED_HEADER = (
     "expected a header line such as user_id,item_id,timestamp (commas or tabs); name other columns "
@@ -300,13 +301,16 @@ def without_headers(
         UserError: If a row has another width than the header, or has its names in another order.
     """
     _check_widths(file, rows, table)
-    names, own = set(table.names), [table.names[chosen[role]] for role in REQUIRED]
+    names, own = header_fields(table), [table.names[chosen[role]] for role in REQUIRED]
     kept = []
     for line, row in rows:
         ids = [row[chosen[role]].strip() for role in REQUIRED]
-        if ids[0] not in names or ids[1] not in names or not table.has_header:
+        if ids[0] not in names or ids[1] not in names:
             kept.append((line, row))
-        elif ids != own and {field.strip() for field in row} == names:
+            continue
+        ids = [_TYPE.sub("", id) for id in ids]
+        fields = {_TYPE.sub("", field.strip()) for field in row}
+        if ids != own and fields == set(table.names):
             raise file.error(
                 f"a header again, whose columns are in another order than in the first line "
                 f"({', '.join(row)[:80]}): expected the same order; read the files one by one, or "
@@ -316,6 +320,14 @@ def without_headers(
         elif ids != own:
             kept.append((line, row))
     return kept
+
+
+def header_fields(table: Table) -> set[str]:
+    """Returns the fields that a header has which is there again; none where there is no header."""
+    if not table.has_header:
+        return set()
+    types = () if table.is_quoted else ("token", "token_seq", "float", "float_seq")
+    return {*table.names, *(f"{name}:{kind}" for name in table.names for kind in types)}
 
 
 def _check_widths(file: TextFile, rows: list[Row], table: Table) -> None:

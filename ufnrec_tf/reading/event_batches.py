@@ -27,6 +27,7 @@ from ufnrec_tf.reading.columns import (
     choose_columns,
     events_of_rows,
     first_fault,
+    header_fields,
     with_points,
     without_headers,
 )
@@ -284,6 +285,7 @@ class _Parser:
     ) -> None:
         self._options = options
         self._headers: list[int] = []
+        self._header_fields = header_fields(table)
         self._times = times
         self._file = file
         self._table = table
@@ -391,13 +393,13 @@ class _Parser:
 
     def _are_good(self, users: pa.DictionaryArray, items: pa.DictionaryArray) -> bool:
         """Returns False if an id, or a header among the rows, needs a closer look."""
-        names, are_names = set(self._table.names), []
+        are_names = []
         for role, codes in zip(REQUIRED, (users, items), strict=True):
             ids = codes.dictionary.to_pylist()
             stripped = list(map(str.strip, ids))
             if not (self._options.without_ids or all(stripped)) or spoilt_id(ids, role):
                 return False
-            are_names.append(self._table.has_header and not names.isdisjoint(stripped))
+            are_names.append(not self._header_fields.isdisjoint(stripped))
         return not all(are_names)
 
     def _column(self, parsed: pa.Table, index: int) -> pa.Array:

@@ -99,9 +99,17 @@ def _are_spaced(file: TextFile) -> bool:
 
 
 def dat_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout of `user::item[::rating[::timestamp]]`, as MovieLens has it; no header."""
-    fields = file.first_line()[1].split("::")
-    return Table(list(DAT_NAMES[: max(len(fields), 2)]), "::", is_quoted=False, has_header=False)
+    """Returns the layout of `user::item[::rating[::timestamp]]`, as MovieLens has it; no header.
+
+    A third field that is plainly a time is one.
+    """
+    names = list(DAT_NAMES[: max(len(file.first_line()[1].split("::")), 2)])
+    if len(names) > 2:
+        lines = file.data.decode().split("\n", FIRST_ROWS)[:FIRST_ROWS]
+        thirds = [line.split("::")[2] for line in lines if line.count("::") >= 2]
+        if time_kind(pd.Series(thirds, dtype=object)) is not None:
+            names[2:] = ["timestamp", "rating"][: len(names) - 2]
+    return Table(names, "::", is_quoted=False, has_header=False)
 
 
 def json_table(file: TextFile, columns: Columns) -> Table:

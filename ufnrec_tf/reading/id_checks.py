@@ -110,20 +110,21 @@ class IdChecks:
     def _note(self, role: str, kind: str, odd: _Odd, *, drops_null: bool) -> Note | None:
         share = odd.num_events / max(self._num_events, 1)
         shown = ", ".join(repr(plain(text)[:40]) for text in odd.examples)
-        events = f"{odd.num_events:,} events ({percent(share)})"
+        noun, have = ("event", "has") if odd.num_events == 1 else ("events", "have")
+        events = f"{odd.num_events:,} {noun} ({percent(share)})"
         if kind == "null" and not drops_null:
-            words = f"{events} have a null word as {role} id ({shown}), which is taken for an id"
+            words = f"{events} {have} a null word as {role} id ({shown}), which is taken for an id"
             return Note(f"null_{role}_ids", words, "--config.data.null_ids=drop", share)
         if kind == "spaces":
             ends = ", which are removed" if self._strip else ", which are part of the id"
-            words = f"{events} have {role} ids with spaces around them ({shown}){ends}"
+            words = f"{events} {have} {role} ids with spaces around them ({shown}){ends}"
             flag = f"--config.data.strip={str(not self._strip).lower()} " + (
                 "keeps them" if self._strip else "removes them"
             )
             return Note(f"spaces_around_{role}_ids", words, flag, share)
         if kind == "float":
             words = (
-                f"{events} have {role} ids that look like floats ({shown}), as pandas writes whole "
+                f"{events} {have} {role} ids that look like floats ({shown}), as pandas writes whole "
                 f"numbers beside missing ones; {odd.examples[0].strip()!r} is not "
                 f"{odd.examples[0].strip().partition('.')[0]!r}"
             )

@@ -371,7 +371,7 @@ def _values(column: pa.Array) -> pd.Series:
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         column = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
-    elif not (_is_text(kind) or _is_number(kind) or pa.types.is_boolean(kind)):
+    elif not (_is_text(kind) or _is_number(kind) or pa.types.is_time(kind)):
         return pd.Series([None] * len(column), dtype=object)
     try:
         if pa.types.is_decimal(kind):

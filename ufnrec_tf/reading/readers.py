@@ -150,6 +150,7 @@ class EventStream:
 
     def __init__(self, log: RawLog, settings: LogSettings, *, source: str) -> None:
         self._log = log
+        self._settings = settings
         self._times = BatchTimes(settings.time_unit, source=source)
         strip = settings.columns.strip
         self._ids = IdChecks(strip=strip)
@@ -174,11 +175,20 @@ class EventStream:
     def reading(self) -> LogDescription:
         """How the log was read, once all of it was."""
         notes = (*self._log.notes, *self._ids.notes(drops_null=self._drops_null))
-        return _described(self._log, self._times, notes)._replace(steps=self._filters.steps())
+        return _described(self._log, self._settings, self._times, notes)._replace(
+            steps=self._filters.steps()
+        )
 
 
-def _described(log: RawLog, times: BatchTimes, notes: tuple[Note, ...]) -> LogDescription:
+def _described(
+    log: RawLog, settings: LogSettings, times: BatchTimes, notes: tuple[Note, ...]
+) -> LogDescription:
     """Returns how a log was read, filters left out."""
+    form, unit = settings.columns.time_format, times.unit
+    if form and (unit is None or form not in unit.words):
+        what = "no time column is read" if unit is None else f"its times are {unit.words}"
+        words = f"data.time_format={form} has no effect, {what}"
+        notes = (*notes, Note("unused_time_format", words, "leave it out"))
     return LogDescription.of_times(
         log.format,
         log.chosen,
@@ -209,7 +219,7 @@ def read_log(
     events = collect(map(ids.checked, _shown(log)))
     events = events._replace(times=times.seconds(events.times, dates=log.dates))
     found = ids.notes(drops_null=settings.filters.null_ids == "drop")
-    reading = _described(log, times, (*log.notes, *found))
+    reading = _described(log, settings, times, (*log.notes, *found))
     items = item_table_of(source, settings, reading, set(events.item_ids))
     return Log(events, reading, log.sha256, name, items, log.names)
 

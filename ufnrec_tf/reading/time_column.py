@@ -20,7 +20,7 @@ from ufnrec_tf.reading.rows import Header
 from ufnrec_tf.reading.text_files import TextFile
 
 _DAY = 86400.0
-_SAME_MOMENT = 1.6 * _DAY
+_SAME_DAY = 1.6 * _DAY
 """Seconds by which a date and a finer time may differ: a day, and the zones of the world."""
 
 
@@ -101,13 +101,14 @@ def _shown(names: Sequence[str], place: int) -> str:
 def _finer(named: int, found: dict[int, TimeKind]) -> int:
     """Returns the column that has the moments of the named one in finer steps, or that one."""
     own = found.get(named)
-    if own is None or own.resolution < _DAY:
+    if own is None:
         return named
+    most = _SAME_DAY if own.resolution >= _DAY else own.resolution
     finest = named
     for place, kind in found.items():
         is_finer = kind.resolution < found[finest].resolution
         if is_finer and len(kind.seconds) == len(own.seconds):
-            is_same = np.abs(kind.seconds - own.seconds) <= _SAME_MOMENT
+            is_same = np.abs(kind.seconds - own.seconds) <= most
             finest = place if is_same.all() else finest
     return finest
 

@@ -272,7 +272,7 @@ def is_parquet(path: str | os.PathLike[str]) -> bool:
 def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _not_parquet(path, error) from None
 
 
@@ -282,7 +282,7 @@ def _next(batches: Iterator[pa.RecordBatch], path: Path) -> pa.RecordBatch | Non
             # Reading checks neither that texts are UTF-8 nor that codes have an entry.
             batch.validate(full=True)
         return batch
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _not_parquet(path, error) from None
 
 

@@ -244,7 +244,7 @@ def _has_both(names: list[str], columns: Columns) -> bool:
 def _parquet_names(path: Path) -> list[str]:
     try:
         return pq.read_schema(os.fspath(path)).names
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return []  # its reader says why
 
 

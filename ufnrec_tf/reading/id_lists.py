@@ -99,7 +99,7 @@ def _of_parquet(path: Path, *, role: str, column: str) -> list[str]:
                 f"one with the {role} ids to {role}_id."
             )
         ids = pq.read_table(path, columns=[names[place]]).column(0).cast(pa.string())
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(
             f"{path}: its {role} ids cannot be read ({own_words(error)[:200]}): expected a whole "
             "Parquet file with a column of texts or whole numbers; write it again."

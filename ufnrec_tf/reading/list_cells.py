@@ -93,7 +93,7 @@ class ListTable(NamedTuple):
                         has_all = items is not None and None not in items
                         yield f"row {row}", user or "", items if has_all else None
                     first += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(
                 f"{self.name}: its lists cannot be read ({own_words(error)[:200]}): expected a "
                 "column of users and one of lists of texts or whole numbers; write it again."
@@ -186,7 +186,7 @@ def _text_lists(head: TextFile, columns: Columns) -> tuple[list[str], list[str]]
 def _parquet_lists(file: DataFile) -> tuple[list[str], list[str]]:
     try:
         schema = pq.read_schema(file.local)
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return [], []  # its reader says why
     lists = [
         field.name

@@ -385,7 +385,7 @@ def _values(column: pa.Array) -> pd.Series:
 def _open(file: DataFile) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file.local)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _not_parquet(file, error) from None
 
 
@@ -395,7 +395,7 @@ def _next(batches: Iterator[pa.RecordBatch], file: DataFile) -> pa.RecordBatch |
             # Reading checks neither that texts are UTF-8 nor that codes have an entry.
             batch.validate(full=True)
         return batch
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise _not_parquet(file, error) from None
 
 

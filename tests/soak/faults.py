@@ -107,7 +107,9 @@ class Commands:
 
         try:
             found = [value.tolist() for value in read_ids(workdir)]
-            return Ended(0, [], []), (found, _read_memory(workdir).to_csv())
+            memory = _read_memory(workdir)
+            assert memory is not None
+            return Ended(0, [], []), (found, memory.to_csv())
         except UserError as error:
             return Ended(1, [f"error: {error}"], []), None
 
@@ -293,7 +295,8 @@ def clients(workdir, folder, *, seconds, idle, slow):
             env=environment(),
         )
     assert process.stdout is not None
-    statuses, cut, is_over = Counter[int](), [], threading.Event()
+    statuses, is_over = Counter[int](), threading.Event()
+    cut: list[socket.socket] = []
     worst = 0.0
     try:
         line = next(line for line in process.stdout if " serves at " in line)

@@ -417,7 +417,7 @@ def test_ranks_of_other_users(workdir, capfd):
     pd.read_parquet(path).iloc[::-1].to_parquet(path, index=False)
     assert compare() == 1
     assert "seed_0/ranks.parquet: is not what was written" in capfd.readouterr().err
-    renew_hashes(path.parent)
+    renew_hashes(path.parent, "ranks.parquet")
     assert compare() == 1
     error = capfd.readouterr().err
     assert "seed_0/ranks.parquet: has other users" in error and error.count("\n") == 1

@@ -134,7 +134,7 @@ def test_names_do_no_harm(workdir):
     lines = metric_lines(workdir)
     text = "".join(json.dumps({**line, "weights": line["weights"] + HARM}) + "\n" for line in lines)
     (workdir / "metrics.jsonl").write_text(text, encoding="utf-8")
-    renew_hashes(workdir)
+    renew_hashes(workdir, "metrics.jsonl")
     assert run("--mode=report", f"--workdir={workdir}") == 0
     page = page_of(workdir)
     shown = HARM.strip()

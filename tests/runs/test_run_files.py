@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import ufnrec_tf as ufn
+from tests.helpers.runs import train
 from ufnrec_tf.common import hashes
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.hashes import hash_of_json, read_hashed_json, write_hashed_json
@@ -151,9 +152,35 @@ def test_files_of_older_versions_are_read_and_that_is_said_once(workdir, capsys)
 def test_hashes_are_renewed_once_a_file_is_written_anew(workdir):
     ids = workdir / "ids" / "items.parquet"
     shutil.copy(workdir / "ids" / "rows.parquet", ids)
-    renew_hashes(workdir)
+    renew_hashes(workdir, "ids/items.parquet")
     with pytest.raises(UserError, match="ids: is damaged"):  # by its content
         read_ids(workdir)
+
+
+def test_the_same_command_again_mends_the_ids_of_a_finished_run(workdir):
+    """The hash of a file that it does not write anew stays as it was."""
+    expected = read_ids(workdir)
+    shutil.copy(workdir / "ranks_validation.parquet", workdir / "ranks.parquet")
+    path = workdir / "ids" / "items.parquet"
+    body = bytearray(path.read_bytes())
+    body[40] ^= 1
+    path.write_bytes(body)
+    with pytest.raises(UserError, match="not what was written"):
+        read_ids(workdir)
+    assert train(workdir, "--config.training.num_epochs=3") == 0
+    for found, value in zip(read_ids(workdir), expected, strict=True):
+        assert found.tolist() == value.tolist()
+    with pytest.raises(UserError, match=r"ranks\.parquet: is not what was written"):
+        check_run_file(workdir, "ranks.parquet")
+
+
+def test_a_longer_run_does_not_begin_on_a_damaged_curve(workdir, trained, capsys):
+    shutil.copytree(trained / "checkpoints", workdir / "checkpoints")
+    path = workdir / "metrics.jsonl"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before.replace('"flips": 0', '"flips": 1', 1), encoding="utf-8")
+    assert train(workdir, "--config.training.num_epochs=4") == 1
+    assert "metrics.jsonl: is not what was written" in capsys.readouterr().err
 
 
 def test_documents_come_back_as_they_were(tmp_path):

@@ -26,7 +26,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tests.helpers.http_client import GOOD, PREDICT, Client
 from tests.helpers.runs import LIGHT, command, environment, run, train
@@ -296,7 +296,7 @@ def clients(workdir, folder, *, seconds, idle, slow):
         )
     assert process.stdout is not None
     statuses, is_over = Counter[int](), threading.Event()
-    cut: list[Any] = []
+    cut: list[socket.socket] = []
     worst = 0.0
     try:
         line = next(line for line in process.stdout if " serves at " in line)

@@ -17,6 +17,7 @@ from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.raw_ids import FOLDER, read_items
+from ufnrec_tf.runs.run_files import check_run_file
 
 FILE = f"{FOLDER}/histories.parquet"
 _LOG = b"log_sha256"
@@ -133,6 +134,7 @@ def read_histories(workdir: Path, log_sha256: str) -> RunHistories:
         UserError: If the file is missing or damaged, or is of another log.
     """
     path, item_ids = workdir / FILE, read_items(workdir)
+    check_run_file(workdir, FILE)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             metadata = file.schema_arrow.metadata or {}

@@ -18,6 +18,8 @@ from ufnrec_tf.runs.run_files import check_run_file
 
 FOLDER = "ids"
 _ITEMS, _ROWS, _EVENTS = "items.parquet", "rows.parquet", "events.parquet"
+ID_FILES = tuple(f"{FOLDER}/{name}" for name in (_ITEMS, _ROWS, _EVENTS))
+"""Their paths below the work directory."""
 
 
 class RunIds(NamedTuple):

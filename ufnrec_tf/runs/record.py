@@ -10,14 +10,16 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.version import __version__
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import Samples, make_samples
 from ufnrec_tf.reading.sources import Source, filters_of
+from ufnrec_tf.runs.histories import FILE as HISTORIES
 from ufnrec_tf.runs.histories import has_histories, write_histories
-from ufnrec_tf.runs.raw_ids import RunIds, has_ids, ids_of_run, write_ids
-from ufnrec_tf.runs.run_files import read_result, renew_hashes
+from ufnrec_tf.runs.raw_ids import FOLDER, ID_FILES, RunIds, has_ids, ids_of_run, write_ids
+from ufnrec_tf.runs.run_files import check_run_file, read_result, renew_hashes
 
 COMMON = {
     "training": ("num_epochs", "max_steps", "patience"),
@@ -70,25 +72,30 @@ def ids_of_samples(split: Split, samples: Samples) -> RunIds:
     )
 
 
-def keep_ids(config: ConfigDict, split: Split, path: Path, *, is_written: bool = True) -> None:
-    """Writes the raw ids and the histories of a run into its work directory, unless they are there.
+def keep_ids(config: ConfigDict, split: Split, path: Path) -> None:
+    """Writes the raw ids and the histories of a finished run, unless they are there as written."""
+    try:
+        check_run_file(path, FOLDER)
+        is_whole = has_ids(path) and has_histories(path)
+    except UserError:
+        is_whole = False
+    if not is_whole:
+        write_run_ids(config, split, path)
+
+
+def write_run_ids(config: ConfigDict, split: Split, path: Path) -> None:
+    """Writes the raw ids and the histories of a run into its work directory.
 
     Args:
         config: The configuration of the run.
         split: The split of the run.
         path: The work directory of the run.
-        is_written: False for a worker that leaves it to the chief.
     """
-    if not is_written:
-        return
-    if not has_histories(path):
-        write_histories(path, split.interactions)
-    if has_ids(path):
-        return
+    write_histories(path, split.interactions)
     windows = config.training.windows
     samples = make_samples(split, max_length=config.backbone.max_length, windows=windows)
     write_ids(path, ids_of_samples(split, samples))
-    renew_hashes(path)
+    renew_hashes(path, *ID_FILES, HISTORIES)
 
 
 def _git_commit() -> str:

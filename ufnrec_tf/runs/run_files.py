@@ -10,12 +10,13 @@ from ufnrec_tf.runs.event_files import EVENTS
 RESULT = "result.json"
 _FILES = "files"
 _TABLES = (
-    *("ids/items.parquet", "ids/rows.parquet", "ids/events.parquet"),
+    *("ids/items.parquet", "ids/rows.parquet", "ids/events.parquet", "ids/histories.parquet"),
     *("ranks.parquet", "ranks_validation.parquet", "false_negatives.parquet"),
 )
 SCALARS = "tensorboard/train"
 _GROWING = ("metrics.jsonl", SCALARS)
 """Files, or folders of them, to which evaluations and resumed runs append."""
+_MEND_GROWING = "Put a copy of it back, or remove it: then the curves are lost, and no result."
 _MEND = (
     "Put a copy of it back, or remove result.json and run this work directory's --mode=train "
     "command once more, which writes it again."
@@ -55,14 +56,18 @@ def check_run_file(workdir: Path, name: str) -> None:
         path = workdir / found
         if name not in (found, path.parent.relative_to(workdir).as_posix()) or not path.is_file():
             continue
-        size = recorded["bytes"] if found.startswith(_GROWING) else -1
+        is_growing = found.startswith(_GROWING)
+        size = recorded["bytes"] if is_growing else -1
+        mend = _MEND_GROWING if is_growing else _MEND
         try:
-            check_file(path, recorded[KEY], num_bytes=size, mend=_MEND)
+            check_file(path, recorded[KEY], num_bytes=size, mend=mend)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def renew_hashes(workdir: Path) -> None:
-    """Records the hashes again, after a file of a finished run was written anew."""
+def renew_hashes(workdir: Path, *names: str) -> None:
+    """Records the hashes of files of a finished run again that were written anew."""
     if (workdir / RESULT).is_file():
-        write_result(workdir, read_result(workdir))
+        result = read_result(workdir)
+        files = {**result.get(_FILES, {}), **hashes_of(workdir, names)}
+        write_hashed_json(workdir / RESULT, {**result, _FILES: files})

@@ -24,8 +24,8 @@ from ufnrec_tf.evaluation.metrics import metrics_from_ranks
 from ufnrec_tf.method.gate import GATES
 from ufnrec_tf.method.memory_usage import over_workers
 from ufnrec_tf.reading.sources import Source
-from ufnrec_tf.runs.record import identity, is_done, keep_ids, run_record
-from ufnrec_tf.runs.run_files import read_result
+from ufnrec_tf.runs.record import identity, is_done, keep_ids, run_record, write_run_ids
+from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.state import Interrupted, LoopSettings, Progress
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.runs.workdir import JsonLines, Workdir
@@ -141,7 +141,8 @@ def train(
         is_there = is_done(config, directory.path)
         workers.any(False)  # nobody writes before all have looked
         if is_there:
-            keep_ids(config, split, directory.path, is_written=workers.is_chief)
+            if workers.is_chief:
+                keep_ids(config, split, directory.path)
             display.notes.heading("This run is done; its results again:")
             show_finished(directory.path, display)
             _say_what_was_not_computed(config, directory.path, display)
@@ -213,8 +214,9 @@ def _train_one(
     else:
         start_warm(config, experiment, split, path=path, progress=progress, display=display)
     if is_chief:
+        check_run_file(path, "metrics.jsonl")
         write_hashed_json(path / "config.json", record)  # not before the checkpoint was found good
-    keep_ids(config, split, path, is_written=is_chief)
+        write_run_ids(config, split, path)
     log.cut_after(progress.step)
     show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)

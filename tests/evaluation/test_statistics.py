@@ -25,7 +25,6 @@ from ufnrec_tf.evaluation.statistics import (
 )
 from ufnrec_tf.evaluation.student_t import critical_value, two_sided_p
 
-
 LEVEL = 0.05
 REPLICATES = 3000
 

@@ -19,9 +19,19 @@ def number(value: float | None, digits: int) -> str:
 def relative_difference(interval: dict[str, float]) -> str:
     """Returns a relative difference with its interval, in percent."""
     estimate, low, high = (interval[key] for key in ("estimate", "low", "high"))
-    if not all(map(is_number, (estimate, low, high))):
+    if not is_number(estimate):
         return "reference is 0"
+    if not (is_number(low) and is_number(high)):
+        return f"{estimate:+.1%}, interval unknown"
     return f"{estimate:+.1%}, {low:+.1%} to {high:+.1%}"
+
+
+def absolute_difference(interval: dict[str, float]) -> str:
+    """Returns a difference of a metric with its interval."""
+    estimate, low, high = (interval[key] for key in ("estimate", "low", "high"))
+    if not (is_number(low) and is_number(high)):
+        return f"{estimate:+.4f}, interval unknown"
+    return f"{estimate:+.4f}, {low:+.4f} to {high:+.4f}"
 
 
 def setting_text(value: Any) -> str:
@@ -88,12 +98,13 @@ def provenance(summary: dict[str, Any]) -> list[str]:
         f"{stopping}",
         f"seeds: {', '.join(map(str, summary['seeds']))}; mean ± standard deviation over seeds",
         "cost: CPU seconds of training for 1,000 users, ratio to the reference",
-        f"interval: {statistics['interval']}; {statistics['resamples']:,} resamples",
+        f"interval: {statistics['interval']}",
         f"test: {statistics['test']}; {statistics['correction']}",
-        f"verdict: {statistics['verdict']}",
+        f"verdict: {statistics['verdict']}; margin {statistics['margin']:.1%} of the reference",
         f"made by: ufnrec-tf {versions['ufnrec_tf']}, commit {summary['git_commit'][:12] or '?'}, "
         f"tensorflow {versions['tensorflow']}, keras {versions['keras']}, {summary['created']}",
     ]
+    lines += [f"scored weights: {note}" for note in summary["weights_notes"]]
     if protocol:
         lines.insert(
             2,

@@ -14,6 +14,9 @@ from ufnrec_tf.config import current_value
 RANKS_FILES = {"validation": "ranks_validation.parquet", "test": "ranks.parquet"}
 """Each evaluated user's rank in a part, raw ids, for comparisons and other tools."""
 
+LIFTS_FILE = "future_lift.parquet"
+"""What each user adds to the future lifts of a run, raw ids, for comparisons."""
+
 _ABSENT = {"data.exclude_users": ""}
 """Settings that older runs did not record, with the values that those runs used."""
 

@@ -12,7 +12,7 @@ from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.synthetic.planted import detection
 from ufnrec_tf.data.windows import Samples
-from ufnrec_tf.evaluation.future_lift import future_lift
+from ufnrec_tf.evaluation.future_lift import FutureLift, LiftSums, future_lift
 from ufnrec_tf.evaluation.planted_detection import margin_auc, suspect_aucs
 from ufnrec_tf.evaluation.suspects import (
     Suspects,
@@ -23,6 +23,7 @@ from ufnrec_tf.evaluation.suspects import (
 )
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.state import Progress
+from ufnrec_tf.runs.workdir import LIFTS_FILE
 from ufnrec_tf.training.build import Experiment
 
 MOST_FLAGGED = 20
@@ -93,7 +94,9 @@ def judge(
                 seed=seed,
             )
         )
-    found["future"] = _future(split, backbone, users, items, seed)
+    future = _future(split, backbone, users, items, seed)
+    found["future"] = future.values
+    _write_lifts(path / LIFTS_FILE, split, future.sums)
     found["most_flagged"] = _most_flagged(split, items)
     found["examples"] = _examples(split, flagged, num_examples)
     _write_suspects(path, split, frame, suspects, progress, patience=memory.patience)
@@ -164,11 +167,23 @@ def _write_suspects(
 
 def _future(
     split: Split, backbone: Backbone, users: np.ndarray, items: np.ndarray, seed: int
-) -> dict[str, Any]:
+) -> FutureLift:
     log, known = split.interactions, np.unique(users)
     vectors = newest_vectors(backbone, log.items, log.offsets[known], split.train_ends[known])
     table = backbone.item_embeddings().numpy()
     return future_lift(split, users, items, vectors=vectors, item_table=table, seed=seed)
+
+
+def _write_lifts(path: Path, split: Split, sums: dict[str, LiftSums]) -> None:
+    """Writes what each user adds to the future lifts, so that runs can be pooled."""
+    frames = [
+        pd.DataFrame(
+            {"match": name, "user": split.interactions.user_ids[part.users].astype(str)}
+            | {key: getattr(part, key) for key in LiftSums._fields[1:]}
+        )
+        for name, part in sums.items()
+    ]
+    write_parquet(path, pd.concat(frames, ignore_index=True))
 
 
 def _most_flagged(split: Split, items: np.ndarray) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def test_the_variance_is_that_of_the_analysis_of_variance():
     assert found.variance == pytest.approx(variance)
     assert found.df == pytest.approx(variance**2 / (b**2 / 3 + a**2 / 6))
     # Of many users the degrees of freedom are (S - 1)(V / B)^2.
-    many = np.random.default_rng(2).normal(size=(4000, 4)) + [0.3, 0, -0.2, 0.1]
+    many = np.random.default_rng(2).normal(size=(4000, 4)) + np.array([0.3, 0, -0.2, 0.1])
     found, (_, b, _) = crossed_mean(many), crossed_covariance(many, many)
     assert found.df == pytest.approx(3 * (found.variance / b) ** 2, rel=1e-3)
 

@@ -1,7 +1,8 @@
 """The numbers of a comparison: differences, intervals, tests and slices of finished runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class FinishedRun(NamedTuple):
     ranks: dict[str, np.ndarray]
     evaluations: list[dict[str, Any]]
     users: dict[str, np.ndarray]
-    lifts: dict[str, LiftSums] = {}
+    lifts: Mapping[str, LiftSums] = MappingProxyType({})
 
 
 SLICE_CUTOFF = int(MAIN.partition("@")[2])

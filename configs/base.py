@@ -489,8 +489,9 @@ OPTIONS = {
         "weights": Option(
             "auto",
             "Weights that are scored: the student's or the teacher's average. auto: the teacher's "
-            "if there is a teacher (with ufnrec_safe: better). better: both are scored, and "
-            "those with the better validation metric count.",
+            "if there is a teacher (with ufnrec_safe: better; in a comparison with such an arm, in "
+            "every arm that has a teacher). better: both are scored, and those with the better "
+            "validation metric count.",
             choices=("auto", "student", "teacher", "better"),
         ),
         "mask": Option(

@@ -3,8 +3,8 @@
     python main.py --mode=compare --config=configs/compare_demo.py --workdir=runs/compare_demo
 
 The arms are SASRec with averaged weights, the reference; the same without them; and the same with
-ufnrec_safe on top. The 9 runs take about 25 seconds each on two cores. Such short training shows how a comparison works,
-and says nothing about the accuracy that the method can reach.
+ufnrec_safe on top. The 9 runs take about 25 seconds each on two cores. Such short training shows
+how a comparison works, and says nothing about the accuracy that the method can reach.
 """
 
 from typing import Any

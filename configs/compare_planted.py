@@ -4,7 +4,8 @@
         --config.data.planted_false_negative_rate=0.1 --workdir=runs/compare_planted_10
 
 The loss is full cross-entropy, the strongest plain one, and training stops when validation no
-longer rises. The reference has averaged weights, as ufnrec_safe does. The 15 runs take about a minute each.
+longer rises. The reference has averaged weights, as ufnrec_safe does. The 15 runs take about a
+minute each.
 """
 
 from typing import Any

@@ -58,9 +58,7 @@ def test_without_a_safe_arm_nothing_changes():
         (
             ("base", "ema", "ufnrec_safe"),
             {},
-            [
-                "base, the reference, is scored by one set of weights, ema, ufnrec_safe by the better"
-            ],
+            ["base, the reference, is scored by one set of weights, ema, ufnrec_safe by"],
         ),
         (
             ("base", "ufnrec_safe"),

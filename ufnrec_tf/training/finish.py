@@ -45,6 +45,7 @@ def finish(
     display: Display,
     source: Source,
     ceiling: dict[str, float],
+    ceiling_without_noise: dict[str, float],
     peak_rss_bytes: int,
 ) -> None:
     """Scores, writes and shows a trained run.
@@ -114,6 +115,7 @@ def finish(
         "memory": _memory_record(experiment, peak_rss_bytes),
         "false_negatives": found,
         "ceiling": ceiling,
+        "ceiling_without_noise": ceiling_without_noise,
         "table": _table(config, split, path, label_of(config), scores["test"].metrics),
         **_lists(config, split, lists),
         **({"warm_start": progress.warm_start} if progress.warm_start else {}),

@@ -42,9 +42,13 @@ def show_finished(path: Path, display: Display) -> None:
 
 
 def _show_ceiling(result: dict[str, Any], display: Display) -> None:
-    if result["ceiling"]:
-        values = ", ".join(f"{name.upper()} {result['ceiling'][name]:.4f}" for name in COMPARED)
-        display.line(f"  ceiling, by the true probabilities: {values}")
+    for key, words in (
+        ("ceiling", "ceiling, by the true probabilities"),
+        ("ceiling_without_noise", "without the noise, which nothing can learn"),
+    ):
+        if found := result.get(key):
+            values = ", ".join(f"{name.upper()} {found[name]:.4f}" for name in COMPARED)
+            display.line(f"  {words}: {values}")
 
 
 def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) -> None:

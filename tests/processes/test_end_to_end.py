@@ -146,6 +146,7 @@ def test_files_of_the_work_directory(trained):
         assert list((trained / "tensorboard" / name).glob("events.out.tfevents.*"))
     assert sorted(path.name for path in (trained / "checkpoints").iterdir()) == [
         "best",
+        "gate",
         "step-00000012",
     ]
     export = read(trained / "export" / "1" / "ufnrec.json")

@@ -68,6 +68,27 @@ def test_file_holds_what_the_memory_counted(trained, source):
     assert about["flagged_in_memory"] == frame["flagged"].sum()
 
 
+def test_what_each_user_adds_to_the_lifts_is_written(trained):
+    found = read(trained / "result.json")["false_negatives"]["future"]
+    frame = pd.read_parquet(trained / "future_lift.parquet")
+    assert frame["user"].str.startswith("u").all()
+    for match, rows in frame.groupby("match"):
+        assert rows["user"].is_unique
+        for key in ("pairs", "hits", "control_hits"):
+            assert rows[key].sum() == found[match][key]
+        assert rows["expected"].sum() / rows["pairs"].sum() == pytest.approx(found[match]["rate"])
+    assert set(frame["match"]) == {name for name in found if name.startswith("matched_")}
+
+
+def test_pairs_are_matched_by_the_weights_at_which_the_gate_opened(trained):
+    result = read(trained / "result.json")
+    opened = result["false_negatives"]["gate_epoch"]
+    state = read(trained / "checkpoints" / "gate" / "state.json")
+    assert state["epoch"] == opened == 1
+    words = result["false_negatives"]["future"]["scored_by"]
+    assert words == "weights of epoch 1, when the gate opened"
+
+
 @pytest.mark.slow
 def test_result_says_who_was_flagged_and_what_became_of_it(trained, source):
     result = read(trained / "result.json")

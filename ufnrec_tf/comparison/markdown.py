@@ -50,8 +50,10 @@ def notes(summary: dict[str, Any]) -> list[str]:
         for row in summary["arms"]
         if row["saw_flips"]
     ]
-    older = summary["statistics"].get("note")
-    return [summary["explanation"], *flips, *summary["weights_notes"], *([older] if older else [])]
+    older, protocol = summary["statistics"].get("note"), summary["protocol"]
+    ranked = [f"Test, full ranking, masked: {protocol['masked']}."] if protocol else []
+    again = [older] if older else []
+    return [*ranked, summary["explanation"], *flips, *summary["weights_notes"], *again]
 
 
 def _lift_lines(summary: dict[str, Any]) -> list[str]:

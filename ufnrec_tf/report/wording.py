@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ufnrec_tf.evaluation.protocol import targets_text
+from ufnrec_tf.evaluation.protocol import heldout_targets_lines, targets_text
 
 
 def is_number(value: Any) -> bool:
@@ -111,5 +111,8 @@ def provenance(summary: dict[str, Any]) -> list[str]:
             f"protocol: full ranking of {protocol['candidates']:,} candidates, masked: "
             f"{protocol['masked']}; ties {protocol['ties']}",
         )
-        lines[2:2] = [f"leaks: {line}" for line in protocol.get("leaks", [])]
+        lines[2:2] = [
+            *(f"leaks: {line}" for line in protocol.get("leaks", [])),
+            *(f"targets: {line}" for line in heldout_targets_lines(protocol)),
+        ]
     return lines

@@ -40,6 +40,7 @@ def judge(
     backbone: Backbone,
     progress: Progress,
     *,
+    at_gate: Backbone | None = None,
     path: Path,
     seed: int,
     most_rows: int,
@@ -53,6 +54,8 @@ def judge(
         split: Its held-out events are what users took later.
         backbone: The weights that are reported, by which suspects are scored.
         progress: The progress of the run at its end.
+        at_gate: The weights at which the gate opened, by which pairs are matched on score: later
+            ones were trained towards the flagged pairs. None: the reported weights do it.
         path: The work directory.
         seed: The run's seed.
         most_rows: Suspects kept at most.
@@ -94,8 +97,11 @@ def judge(
                 seed=seed,
             )
         )
-    future = _future(split, backbone, users, items, seed)
-    found["future"] = future.values
+    future = _future(split, at_gate or backbone, users, items, seed)
+    scored_by = f"weights of epoch {progress.gate_epoch}, when the gate opened"
+    found["future"] = future.values | {
+        "scored_by": scored_by if at_gate else "the reported weights"
+    }
     _write_lifts(path / LIFTS_FILE, split, future.sums)
     found["most_flagged"] = _most_flagged(split, items)
     found["examples"] = _examples(split, flagged, num_examples)

@@ -8,7 +8,12 @@ from typing import Any
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.files import read_json
 from ufnrec_tf.evaluation.metrics import COMPARED
-from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines, target_rule_text
+from ufnrec_tf.evaluation.protocol import (
+    heldout_targets_lines,
+    masked_targets_lines,
+    newcomers_lines,
+    target_rule_text,
+)
 from ufnrec_tf.export.versions import versions
 
 
@@ -29,7 +34,13 @@ def show_finished(path: Path, display: Display) -> None:
             f"seed {result['seed']}; data {result['data']['sha256'][:12]}",
         ]
     )
-    display.block([*masked_targets_lines(protocol), *newcomers_lines(protocol)])
+    display.block(
+        [
+            *masked_targets_lines(protocol),
+            *heldout_targets_lines(protocol),
+            *newcomers_lines(protocol),
+        ]
+    )
     _show_ceiling(result, display)
     _show_false_negatives(path, result, display)
     if result["samples"]:

@@ -23,17 +23,18 @@ def two_sided_p(t: np.ndarray | float, df: np.ndarray | float) -> np.ndarray:
 
     Source: DLMF 8.17.22, https://dlmf.nist.gov/8.17#v, the continued fraction.
     """
-    t, df = np.broadcast_arrays(np.asarray(t, np.float64), np.asarray(df, np.float64))
-    df = np.minimum(df, MOST_DF)
-    a, b, x = df / 2, 0.5, df / (df + t * t)
+    t, n = np.broadcast_arrays(
+        np.asarray(t, np.float64), np.minimum(np.asarray(df, np.float64), MOST_DF)
+    )
+    a, b, x = n / 2, 0.5, n / (n + t * t)
     # The fraction converges fast on one side only; I_x(a, b) = 1 - I_(1-x)(b, a).
     is_swapped = x >= (a + 1) / (a + b + 2)
     first, second = np.where(is_swapped, b, a), np.where(is_swapped, a, b)
     # 1 - x = t^2 / (df + t^2), without cancellation.
-    at = np.where(is_swapped, t * t / (df + t * t), x)
-    rest = np.where(is_swapped, x, t * t / (df + t * t))
+    at = np.where(is_swapped, t * t / (n + t * t), x)
+    rest = np.where(is_swapped, x, t * t / (n + t * t))
     with np.errstate(divide="ignore"):
-        log_front = first * np.log(at) + second * np.log(rest) - _log_beta(df)
+        log_front = first * np.log(at) + second * np.log(rest) - _log_beta(n)
     part = np.exp(log_front) * _fraction(first, second, at) / first
     return np.clip(np.where(is_swapped, 1 - part, part), 0.0, 1.0)
 

@@ -266,7 +266,7 @@ def _older_difference(
     of_seeds = moved.var(ddof=1) / len(seeds) if len(seeds) > 1 else 0.0
     variance = of_users + of_seeds
     df = max(len(seeds) - 1, 1) * (variance / of_seeds) ** 2 if of_seeds else before["users"] - 1.0
-    mean = CrossedMean(np.float64(moved.mean()), np.float64(variance), np.float64(max(df, 1.0)))
+    mean = CrossedMean(*map(np.asarray, (moved.mean(), variance, max(df, 1.0))))
     half, estimate, scale = float(half_widths(mean)), float(mean.estimate), float(means[1].mean())
     absolute = Interval(estimate, estimate - half, estimate + half)
     relative = Interval(*(value / scale if scale > 0 else math.nan for value in absolute))

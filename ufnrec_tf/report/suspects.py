@@ -45,7 +45,7 @@ def _later_rows(arm: dict[str, Any]) -> list[dict[str, Any]]:
     future, lifts, rows = arm["future"] or {}, arm.get("lifts"), []
     for match, words in MATCHES.items():
         keys = ("rate", "pairs", "hits", "lift", "low", "high")
-        found = {key: future.get(f"{match}.{key}") for key in keys}
+        found: dict[str, Any] = {key: future.get(f"{match}.{key}") for key in keys}
         found["all_hits"], flagged = future.get("hits"), future.get("rate")
         if lifts:  # of the pairs of all seeds, not a mean of lifts
             found = {key: lifts[match][key] for key in (*keys, "all_hits")}

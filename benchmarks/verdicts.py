@@ -1,6 +1,6 @@
 """Prints the table and the verdicts of comparison.json files, older ones judged again.
 
-    python -m benchmarks.verdicts benchmarks/results/planted_10.json
+python -m benchmarks.verdicts benchmarks/results/planted_10.json
 """
 
 import argparse

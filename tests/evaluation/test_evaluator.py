@@ -215,7 +215,7 @@ def test_items_of_only_heldout_events_are_candidates_and_reported():
     assert protocol["heldout_only_items"] == 2
     assert protocol["heldout_only_targets"] == 1
     (line,) = heldout_targets_lines(protocol)
-    assert line.startswith("1 targets are items of no train event.")
+    assert line.startswith("Targets that no train event shows: 1.")
     assert heldout_targets_lines({**protocol, "new_users": 0}) == []  # another line has them
     assert heldout_targets_lines({"candidates": 4}) == []  # of an older file
     assert protocol["candidates"] == 4

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from ufnrec_tf.evaluation.statistics import crossed_mean, half_widths, p_values
 from ufnrec_tf.report.comparison_page import page
 from ufnrec_tf.report.judgement import FORMAT_VERSION, current, flips_words
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 METRICS = ("hr@10", "ndcg@10", "mrr")
 
 
@@ -192,6 +194,30 @@ def test_report_mode_reads_an_older_folder(tmp_path, capsys):
     assert "report.html: written" in capsys.readouterr().out
     assert "two seeds: not a finding" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8")) == summary
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/evaluation-and-comparison.md"])
+def test_figures_of_the_documentation_stand_in_files(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    known = set()
+    for path in RESULTS.glob("*.json"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if "arms" not in found:
+            known |= figures([*found["table"], found["ceiling"], found["ceiling_without_noise"]])
+            continue
+        for row in current(found)["arms"]:
+            known |= figures([row["mean"], row["sd"] or {}])
+            if row["difference"] and row["mean"] != found["arms"][0]["mean"]:
+                assert row["difference"]["ndcg@10"]["words"] in text or path.stem not in text
+    shown = [row for row in text.splitlines() if row.startswith("|")]
+    shown_figures = set(re.findall(r"(?<![\d\w])\.\d{4}\b", "\n".join(shown)))
+    assert len(shown_figures) > 20
+    assert shown_figures <= known
+
+
+def figures(rows: list[dict[str, Any]]) -> set[str]:
+    numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
+    return {f"{value:.4f}".removeprefix("0") for value in numbers}
 
 
 @pytest.mark.parametrize(

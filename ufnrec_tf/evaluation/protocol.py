@@ -92,7 +92,7 @@ def heldout_targets_lines(protocol: dict[str, Any]) -> list[str]:
     if not count or "new_users" in protocol:
         return []
     return [
-        f"{count:,} targets are items of no train event. They are ranked like all others; some "
+        f"Targets that no train event shows: {count:,}. They are ranked like all others; some "
         "libraries leave them out."
     ]
 

@@ -145,7 +145,9 @@ def test_markdown_shows_titles_as_they_are():
         {
             "future": {
                 "num_flagged": 1, "users": 1, "hits": 1,
-                "matched_on_popularity": {"rate": 0.1, "lift": 2.0, "low": 0.5, "high": 9.0},
+                "matched_on_popularity": {
+                    "rate": 0.1, "lift": 2.0, "low": 0.5, "high": 9.0, "hits": 1,
+                },
                 "matched_on_popularity_and_score": {"lift": None},
             },
             "most_flagged": [{"name": "a|b *c*", "users": 1200, "train_events": 7}],

@@ -160,7 +160,7 @@ def test_markdown_shows_titles_as_they_are():
         }
     )  # fmt: skip
     lines = page.splitlines()
-    assert "| matched on popularity | 0.10000 | 2.00 | 0.50 to 9.00 |" in lines
+    assert "| matched on popularity | 0.10000 | 2.00 | 0.50 to 9.00 | 1 of 1 |" in lines
     assert not any("and score" in line for line in lines)
     assert r"| a\|b \*c\* | 1,200 | 7 |" in lines
     assert r"**u\_1** had x, y" in lines

@@ -24,10 +24,10 @@ from ufnrec_tf.runs.checkpoints import GATE
 from ufnrec_tf.runs.state import TRAIN_TIMES, Progress
 from ufnrec_tf.runs.workdir import RANKS_FILES
 from ufnrec_tf.training.arms import label_of, parse_arms
-from ufnrec_tf.training.build import Experiment, best_store, make_backbone
+from ufnrec_tf.training.build import Experiment, make_backbone
 from ufnrec_tf.training.export import EXPORT_FOLDER, export
 from ufnrec_tf.training.findings import judge
-from ufnrec_tf.training.loop import TrainingLoop
+from ufnrec_tf.training.loop import TrainingLoop, gate_store
 from ufnrec_tf.training.shown_results import show_finished
 from ufnrec_tf.training.tensorboard_content import write_cards, write_false_negatives
 
@@ -156,7 +156,7 @@ def _at_gate(config: ConfigDict, split: Split, progress: Progress, path: Path) -
     if not progress.gate_epoch or not (folder / GATE).is_dir():
         return None
     backbone = make_backbone(config, split.interactions.num_items)
-    store = best_store(folder, backbone)
+    store = gate_store(folder, backbone)
     # A run that was killed and resumed may have opened its gate at another epoch.
     if store.state(GATE).get("epoch") != progress.gate_epoch:
         return None

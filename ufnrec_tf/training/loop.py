@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -106,6 +107,12 @@ class RunScores:
     def _write_ranking_scalars(self, part: str, metrics: dict[str, float]) -> None:
         scalars = {f"ranking/{name}": value for name, value in metrics.items()}
         self.board.scalars(part, scalars, step=self.progress.step)
+
+
+def gate_store(folder: Path, backbone: Backbone) -> CheckpointStore:
+    """Returns the store that keeps a backbone's weights as `GATE`."""
+    # Not the trainable ones: a teacher is frozen, which empties that list.
+    return CheckpointStore(folder, {"weights": named_variables(backbone.weights)})
 
 
 SHOW_SECONDS = 0.5
@@ -385,10 +392,7 @@ class TrainingLoop(keras.callbacks.Callback):
         if self.ufnrec.memory is None or not self.workers.is_chief:
             return
         weights, backbone = self.scored()
-        store = CheckpointStore(
-            self.best_store.folder, {"weights": named_variables(backbone.trainable_variables)}
-        )
-        progress = self.progress
+        store, progress = gate_store(self.best_store.folder, backbone), self.progress
         store.save(GATE, {"step": progress.step, "epoch": progress.epoch, "weights": weights})
 
     def save(self) -> None:

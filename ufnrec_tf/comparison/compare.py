@@ -227,6 +227,7 @@ class Comparison:
                 "metric": training["monitor"] or "none: the last weights",
                 "every_epochs": config["evaluation"]["every"],
                 "weights": config["evaluation"]["weights"],
+                "scores_both": plan.scores_both,
             },
             "budget": {key: training[key] for key in ("num_epochs", "max_steps", "patience")},
             "stop_hopeless": settings.stop_hopeless,

@@ -87,13 +87,16 @@ def provenance(summary: dict[str, Any]) -> list[str]:
         if summary["stop_hopeless"]
         else ""
     )
+    both = ""
+    if selection.get("scores_both"):
+        both = ": the better of student and average in every arm that has both"
     lines = [
         f"data: {data['source']}, sha256 {data['sha256'][:12]}, {data['users']:,} users, "
         f"{data['items']:,} items, {data['interactions']:,} interactions",
         f"split: {summary['split']}, {data['evaluated_users']:,} test users"
         + targets_text(protocol),
         f"weights: selected by {selection['metric']} on validation, every "
-        f"{selection['every_epochs']} epochs; evaluation.weights={selection['weights']}",
+        f"{selection['every_epochs']} epochs; evaluation.weights={selection['weights']}{both}",
         f"budget: {budget['num_epochs']} epochs{steps} at most, patience {budget['patience']}"
         f"{stopping}",
         f"seeds: {', '.join(map(str, summary['seeds']))}; mean ± standard deviation over seeds",

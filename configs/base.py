@@ -551,8 +551,9 @@ OPTIONS = {
         "weights": Option(
             "auto",
             "Weights that are scored: the student's or the teacher's average. auto: the teacher's "
-            "if there is a teacher (with ufnrec_safe: better). better: both are scored, and "
-            "those with the better validation metric count.",
+            "if there is a teacher (with ufnrec_safe: better; in a comparison with such an arm, in "
+            "every arm that has a teacher). better: both are scored, and those with the better "
+            "validation metric count.",
             choices=("auto", "student", "teacher", "better"),
         ),
         "mask": Option(
@@ -702,8 +703,16 @@ OPTIONS = {
             "reference by more than this share (0.05: 5%). 0: never.",
             minimum=0,
         ),
+        "margin": Option(
+            0.01,
+            "Relative difference up to which --mode=compare counts two arms as alike (0.01: 1%). "
+            "The verdict is no difference if the whole interval lies within it.",
+            minimum=0,
+        ),
         "resamples": Option(
-            10000, "Resamples of the intervals and tests of --mode=compare.", minimum=100
+            10000,
+            "Resamples of users for the intervals of future lifts in --mode=compare.",
+            minimum=100,
         ),
         "sample_users": Option(3, "Users whose recommendations are shown at the end.", minimum=0),
     },

@@ -19,6 +19,7 @@ from ufnrec_tf.data.item_sets import distinct_items, draw_outside
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.evaluation import evaluator as evaluation
 from ufnrec_tf.evaluation.evaluator import NotFiniteError, RankingEvaluator
+from ufnrec_tf.evaluation.protocol import heldout_targets_lines
 
 LENGTH = 4
 
@@ -214,6 +215,11 @@ def test_items_of_only_heldout_events_are_candidates_and_reported():
     evaluator, backbone = one_user([1, 1, 2, 3], [1, 7, 6, 2], part="test", mask="train")
     protocol = evaluator.protocol()
     assert protocol["heldout_only_items"] == 2
+    assert protocol["heldout_only_targets"] == 1
+    (line,) = heldout_targets_lines(protocol)
+    assert line.startswith("Targets that no train event shows: 1.")
+    assert heldout_targets_lines({**protocol, "new_users": 0}) == []  # another line has them
+    assert heldout_targets_lines({"candidates": 4}) == []  # of an older file
     assert protocol["candidates"] == 4
     assert evaluator.ranks(backbone).tolist() == [2]  # item 2, never trained on, is above
 
@@ -429,6 +435,7 @@ def test_evaluate_and_protocol():
         "ties": "against the target",
         "heldout_only_items": 2,
         "masked_targets": 0,
+        "heldout_only_targets": 1,
     }
     with pytest.raises(ValueError, match="`sampled_negatives` must be at least 1"):
         evaluator.sampled_ranks(backbone)

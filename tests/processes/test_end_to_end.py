@@ -146,6 +146,7 @@ def test_files_of_the_work_directory(trained):
         assert list((trained / "tensorboard" / name).glob("events.out.tfevents.*"))
     assert sorted(path.name for path in (trained / "checkpoints").iterdir()) == [
         "best",
+        "gate",
         "step-00000012",
     ]
     export = read(trained / "export" / "1" / "ufnrec.json")
@@ -155,6 +156,15 @@ def test_files_of_the_work_directory(trained):
     )
     hidden = [path.name for path in trained.rglob(".*") if path.name != ".lock"]
     assert hidden == []  # no half-written files
+
+
+def test_pairs_are_matched_by_the_weights_at_which_the_gate_opened(trained):
+    result = read(trained / "result.json")
+    opened = result["false_negatives"]["gate_epoch"]
+    state = read(trained / "checkpoints" / "gate" / "state.json")
+    assert state["epoch"] == opened == 1
+    words = result["false_negatives"]["future"]["scored_by"]
+    assert words == "weights of epoch 1, when the gate opened"
 
 
 def board_tags(folder):

@@ -50,7 +50,12 @@ def test_the_numbers_are_those_of_the_run(workdir, no_pictures, capsys):
             assert mean == f"{row[name]:.4f}".removeprefix("0")
             assert float(low) <= float(mean) <= float(high)
     assert next(iter(scores)) == "Popularity" and "ItemKNN" in scores  # not among the run's own
-    assert list(scores)[-2:] == [result["label"], "ceiling: the true probabilities"]
+    assert list(scores)[-3:] == [
+        result["label"],
+        "ceiling: the true probabilities",
+        "the same without the noise, which nothing can learn",
+    ]
+    assert 0 < result["ceiling_without_noise"]["ndcg@10"] < result["ceiling"]["ndcg@10"]
     costs = page.rows(result["label"])
     assert costs["steps"] == [f"{result['steps']:,}"]
     assert costs["evictions"] == [f"{result['memory']['evictions']:,}"]

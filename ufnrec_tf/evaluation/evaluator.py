@@ -104,6 +104,7 @@ class RankingEvaluator:
         negatives: int32 [M, sampled_negatives]; where no item is left, the target throughout,
             which gives the worst sampled rank.
         num_masked_targets: Targets that the mask hides; their rank is the worst, num_items.
+        num_heldout_only_targets: Targets whose item is in no train event.
     """
 
     def __init__(
@@ -259,6 +260,7 @@ class RankingEvaluator:
             "ties": "against the target",
             "heldout_only_items": len(self._split.heldout_only_items),
             "masked_targets": self.num_masked_targets,
+            "heldout_only_targets": self.num_heldout_only_targets,
             **self._split.newcomers(self.part),
         }
 
@@ -275,6 +277,8 @@ class RankingEvaluator:
         masked = distinct_items(data.items, starts, mask_ends, num_items=num_items)
         self._is_masked_target = contains(masked, self.targets)
         self.num_masked_targets = int(self._is_masked_target.sum())
+        is_heldout_only = np.isin(self.targets, self._split.heldout_only_items)
+        self.num_heldout_only_targets = int(is_heldout_only.sum())
         self.negatives = self._draw_negatives(starts, ends, seed)
 
         own = self._own

@@ -171,13 +171,7 @@ def _intervals(
     }
     column = {label: place * width + _OF_MAIN for place, label in enumerate(labels)}
     leads = {
-        label: paired_difference(
-            joined[:, [column[own]]].mean(axis=0),
-            joined[:, [column[label]]].mean(axis=0),
-            arm_means=means[:, [column[own]]],
-            reference_means=means[:, [column[label]]],
-            seed=_SEED,
-        ).relative
+        label: paired_difference(joined[:, [column[own]]], joined[:, [column[label]]]).relative
         for label in labels
         if label != own
     }

@@ -8,7 +8,11 @@ from ufnrec_tf.common.text import size
 from ufnrec_tf.config import as_json, default_config, option_table
 from ufnrec_tf.data.times import moment_text
 from ufnrec_tf.evaluation.metrics import MAIN
-from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines
+from ufnrec_tf.evaluation.protocol import (
+    heldout_targets_lines,
+    masked_targets_lines,
+    newcomers_lines,
+)
 from ufnrec_tf.report.charts import Chart, is_empty
 from ufnrec_tf.report.render import render
 from ufnrec_tf.report.run_facts import RunFacts
@@ -97,6 +101,7 @@ def _protocol(result: dict[str, Any]) -> str:
             f"{protocol['selected_by']}; seed {result['seed']}; data sha256 "
             f"{result['data']['sha256'][:12]}.",
             *masked_targets_lines(protocol),
+            *heldout_targets_lines(protocol),
             *newcomers_lines(protocol),
         ]
     )

@@ -12,6 +12,7 @@ from ufnrec_tf.common.files import is_in_use, is_writable, reading, write_text
 from ufnrec_tf.common.hashes import read_hashed_json
 from ufnrec_tf.report.charts import Chart, write_pictures
 from ufnrec_tf.report.comparison_page import page as comparison_page
+from ufnrec_tf.report.judgement import current
 from ufnrec_tf.report.run_charts import data_charts, training_charts
 from ufnrec_tf.report.run_facts import DataFacts, RunFacts, read_arms, read_data, with_titles
 from ufnrec_tf.report.run_numbers import score
@@ -94,5 +95,13 @@ def _report_comparison(path: Path, page: Path, display: Display) -> None:
             f"{path}: a comparison of which no seed has finished. Run the same --mode=compare "
             f"command on, or give one of its runs: --workdir={path}/runs/ARM/seed_0."
         )
-    write_text(page, comparison_page(read_hashed_json(path / "comparison.json", mend=_MEND)))
+    summary = read_hashed_json(path / "comparison.json", mend=_MEND)
+    write_text(page, comparison_page(summary))
+    if (again := current(summary)) is not summary:
+        display.line(f"  {again['verdict']}")
+        display.line(
+            f"  {path / 'comparison.json'} is of an older version, whose verdicts it and "
+            "comparison.md still have. The page has them judged again; the same --mode=compare "
+            "command writes all three."
+        )
     display.line(f"{page}: written, from comparison.json")

@@ -12,6 +12,7 @@ _FILES = "files"
 _TABLES = (
     *("ids/items.parquet", "ids/rows.parquet", "ids/events.parquet", "ids/histories.parquet"),
     *("ranks.parquet", "ranks_validation.parquet", "false_negatives.parquet"),
+    "future_lift.parquet",
 )
 SCALARS = "tensorboard/train"
 _GROWING = ("metrics.jsonl", SCALARS)

@@ -191,6 +191,21 @@ def make_objective(config: ConfigDict, split: Split) -> Objective:
     )
 
 
+def has_average(config: ConfigDict) -> bool:
+    """True if a run has averaged weights, the teacher's, beside its own."""
+    return POLICIES[config.memory.policy].has_teacher or config.teacher.always
+
+
+def num_weight_sets(config: ConfigDict) -> int:
+    """Returns how many sets of weights are scored at each evaluation, of which the best counts.
+
+    A policy that nobody knows counts as 1; `check_names` reports it.
+    """
+    if config.memory.policy not in POLICIES:
+        return 1
+    return 2 if scored_weights(config) == "better" and has_average(config) else 1
+
+
 def scored_weights(config: ConfigDict) -> str:
     """Returns the weights to score: `evaluation.weights`, with `auto` resolved by the policy."""
     is_safe = POLICIES[config.memory.policy].is_safe

@@ -7,7 +7,12 @@ from typing import Any
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.evaluation.metrics import COMPARED
-from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines, target_rule_text
+from ufnrec_tf.evaluation.protocol import (
+    heldout_targets_lines,
+    masked_targets_lines,
+    newcomers_lines,
+    target_rule_text,
+)
 from ufnrec_tf.export.versions import versions
 from ufnrec_tf.runs.run_files import read_result
 
@@ -30,7 +35,13 @@ def show_finished(path: Path, display: Display) -> None:
             f"seed {result['seed']}; data {result['data']['sha256'][:12]}",
         ]
     )
-    display.block([*masked_targets_lines(protocol), *newcomers_lines(protocol)])
+    display.block(
+        [
+            *masked_targets_lines(protocol),
+            *heldout_targets_lines(protocol),
+            *newcomers_lines(protocol),
+        ]
+    )
     _show_ceiling(result, display)
     _show_false_negatives(path, result, display)
     if result["samples"]:
@@ -48,10 +59,14 @@ def _cell(value: float | None) -> str:
 
 
 def _show_ceiling(result: dict[str, Any], display: Display) -> None:
-    if result["ceiling"]:
-        names = [name for name in result.get("compared", COMPARED) if name in result["ceiling"]]
-        values = ", ".join(f"{name.upper()} {result['ceiling'][name]:.4f}" for name in names)
-        display.line(f"  ceiling, by the true probabilities: {values}")
+    for key, words in (
+        ("ceiling", "ceiling, by the true probabilities"),
+        ("ceiling_without_noise", "without the noise, which nothing can learn"),
+    ):
+        if found := result.get(key):
+            names = [name for name in result.get("compared", COMPARED) if name in found]
+            values = ", ".join(f"{name.upper()} {found[name]:.4f}" for name in names)
+            display.line(f"  {words}: {values}")
 
 
 def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) -> None:

@@ -18,7 +18,7 @@ from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import hide_phases, working_on
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
-from ufnrec_tf.data.synthetic.planted import ceiling_ranks
+from ufnrec_tf.data.synthetic.planted import MAX_EXACT_ITEMS, ceiling_ranks
 from ufnrec_tf.evaluation.baselines import Popularity, baseline_ranks
 from ufnrec_tf.evaluation.metrics import metrics_from_ranks
 from ufnrec_tf.method.gate import GATES
@@ -234,7 +234,8 @@ def _train_one(
         path=path,
         seed=seed,
         display=display,
-        ceiling=_ceiling(config, source, split),
+        ceiling=_ceiling(config, source, split, knows_noise=True),
+        ceiling_without_noise=_ceiling(config, source, split, knows_noise=False),
         source=source,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
@@ -355,9 +356,15 @@ def _fit_epochs(
         )
 
 
-def _ceiling(config: ConfigDict, source: Source, split: Split) -> dict[str, float]:
-    """Returns the test metrics of planted data's true probabilities; empty for other data."""
-    if source.truth is None:
+def _ceiling(
+    config: ConfigDict, source: Source, split: Split, *, knows_noise: bool
+) -> dict[str, float]:
+    """Returns the test metrics of planted data's true probabilities; empty for other data.
+
+    Without the noise, which nothing can learn, they are empty for large catalogues, too.
+    """
+    truth = source.truth
+    if truth is None or (not knows_noise and truth.settings.num_items > MAX_EXACT_ITEMS):
         return {}
-    ranks = ceiling_ranks(source.truth, split, "test")
+    ranks = ceiling_ranks(truth, split, "test", knows_noise=knows_noise)
     return metrics_from_ranks(ranks, chosen=metrics_of(config))

@@ -1,6 +1,7 @@
 """Bytes of all sorts: compressed files, pipes, and files that are no text."""
 
 import bz2
+import errno
 import gzip
 import hashlib
 import io
@@ -11,6 +12,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -182,10 +184,14 @@ def pipe(tmp_path):
     """Returns a pipe that gives its content once; the end of the test waits for its writer."""
     writers: list[threading.Thread] = []
 
+    def fill(path: Path, content: bytes) -> None:
+        with suppress(BrokenPipeError):  # where its reader fails
+            path.write_bytes(content)
+
     def make(content: bytes) -> Path:
         path = tmp_path / f"pipe{len(writers)}"
         os.mkfifo(path)
-        writers.append(threading.Thread(target=path.write_bytes, args=(content,), daemon=True))
+        writers.append(threading.Thread(target=fill, args=(path, content), daemon=True))
         writers[-1].start()
         return path
 
@@ -238,6 +244,19 @@ def test_where_a_pipe_is_read_again_it_is_refused(tmp_path, write):
         refuse_pipe(path, flag="--data", why="each run reads it again")
     text = message(write(CSV), filters=Filters(exclude_users=str(path)))
     assert_parts(text, "--config.data.exclude_users=", "is a pipe", "Write it to a file")
+
+
+def test_a_pipe_that_cannot_be_copied(pipe, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(data_files.tempfile, "tempdir", None)
+    monkeypatch.setattr(data_files.shutil, "copyfileobj", full)
+    assert_parts(message(pipe(CSV)), "pipe0: could not be copied", "No space left", "TMPDIR")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe0"]
+    monkeypatch.setattr(data_files.tempfile, "mkstemp", full)
+    assert_parts(message(pipe(CSV)), "pipe1: could not be copied", "No space left", "TMPDIR")
 
 
 def test_the_copy_of_a_pipe_goes_with_its_file(pipe):

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -43,16 +44,17 @@ class DataFile(os.PathLike[str]):
 
     def __init__(self, path: str | os.PathLike[str], *, flag: str = "--data") -> None:
         self.name, self.flag = os.fspath(path), flag
-        self._copy = None
+        copy = ""
         try:
             mode = os.stat(self.name).st_mode
             if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or _is_terminal(self.name, mode):
-                self._copy = _copied(self.name)
+                copy = _copied(self.name)
+                weakref.finalize(self, _remove, copy)
             elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise UserError(
                     f"{self.name}: is not a regular file. Give {flag} a file or a pipe."
                 )
-            self.local = Path(self._copy.name if self._copy else self.name)
+            self.local = Path(copy or self.name)
             self.is_folder = stat.S_ISDIR(mode)
             self.size = 0 if self.is_folder else self.local.stat().st_size
             self.compression = "" if self.is_folder else compression_of(self._start())
@@ -129,19 +131,28 @@ def _is_terminal(name: str, mode: int) -> bool:
         return file.isatty()
 
 
-def _copied(name: str) -> "tempfile._TemporaryFileWrapper[bytes]":
-    """Returns the temporary file that a pipe was copied to."""
-    copy = tempfile.NamedTemporaryFile(prefix="ufnrec-")  # noqa: SIM115 - its owner closes it
+def _copied(name: str) -> str:
+    """Returns the path of the temporary file that a pipe was copied to."""
+    path = ""
     with open(name, "rb") as pipe:
         try:
-            shutil.copyfileobj(pipe, copy, _COPIED_BYTES)
-            copy.flush()
-        except OSError as error:
+            number, path = tempfile.mkstemp(prefix="ufnrec-")
+            with open(number, "wb") as copy:
+                shutil.copyfileobj(pipe, copy, _COPIED_BYTES)
+        except BaseException as error:
+            if path:
+                _remove(path)
+            if not isinstance(error, OSError):
+                raise
             raise UserError(
-                f"{name}: could not be copied to {copy.name} ({own_words(error)}), where a pipe is "
-                "kept to be read. Free space there, or name another folder with TMPDIR."
+                f"{name}: could not be copied to a temporary file ({own_words(error)}), where a "
+                "pipe is kept to be read. Free space there, or name another folder with TMPDIR."
             ) from None
-    return copy
+    return path
+
+
+def _remove(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
 
 
 def refuse_pipe(path: str | os.PathLike[str], *, flag: str, why: str) -> None:

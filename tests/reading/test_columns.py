@@ -122,6 +122,15 @@ def test_which_column_is_the_time(write, columns, chosen, words):
             assert f"--config.data.time_column={words}" in notes_of(data)["unread_time"]
 
 
+def test_days_of_a_sorted_log_in_which_items_are_neighbours(write):
+    rows = "".join(f"u{n},i{n // 9},2024-01-0{n // 9 + 1}\n" for n in range(27))
+    assert reading_of(read_interactions(write("user,item,x\n" + rows))).columns["time"] == "x"
+    # The first rows of a large log are of one day.
+    one_day = "".join(f"u{n},i{n % 9},2018-09-20\n" for n in range(1200))
+    data = read_interactions(write(f"user,item,t_dat\n{one_day}u0,i1,2018-09-19\n"))
+    assert reading_of(data).columns["time"] == "t_dat" and raw(data)["u0"] == ["i1", "i0"]
+
+
 def test_a_date_that_an_item_always_has_is_the_items_own(write):
     items = {"a": "2001-01-01", "b": "1999-05-05"}
     rows = "".join(f"u{n % 3},{item},{items[item]}\n" for n, item in enumerate("abababab"))

@@ -125,8 +125,8 @@ class IdChecks:
             return Note(f"spaces_around_{role}_ids", words, flag, share)
         if kind == "float":
             words = (
-                f"{events} {have} {role} ids that look like floats ({shown}), as pandas writes whole "
-                f"numbers beside missing ones; {odd.examples[0].strip()!r} is not "
+                f"{events} {have} {role} ids that look like floats ({shown}), as pandas writes "
+                f"whole numbers beside missing ones; {odd.examples[0].strip()!r} is not "
                 f"{odd.examples[0].strip().partition('.')[0]!r}"
             )
             return Note(f"float_{role}_ids", words, "write them as whole numbers", share)

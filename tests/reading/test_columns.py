@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tests.processes.prepare_run import make_small
@@ -139,12 +140,25 @@ def test_a_date_that_an_item_always_has_is_the_items_own(write):
     assert "column 'premiere' looks like a time and is not read" in notes_of(data)["unread_time"]
 
 
-@pytest.mark.parametrize("names", [("date", "time"), ("day", "clock_time"), ("Date", "Time")])
+def test_days_of_arrow(tmp_path):
+    days = pd.Series([datetime.date(2024, 1, day) for day in (4, 1, 2, 3)])
+    made = frame(seen=days.astype(pd.ArrowDtype(pa.date32())))
+    made.to_parquet(tmp_path / "log.parquet")
+    for source in (made, tmp_path / "log.parquet"):
+        assert raw(read_interactions(source)) == ORDER
+
+
+def test_the_time_of_day_of_a_parquet_file(tmp_path):
+    made = frame(date=[datetime.date(2024, 1, 1)] * 4, time=[datetime.time(9)] * 4)
+    made.to_parquet(tmp_path / "log.parquet")
+    for source in (made, tmp_path / "log.parquet"):
+        assert_parts(message(source), "'date'", "'time'", "expected both in one")
+
+
+@pytest.mark.parametrize("names", [("date", "time"), ("order_date", "clock"), ("Date", "Time")])
 def test_day_and_time_of_day_in_two_columns(write, names):
     day, clock = names
     made = frame(**{day: lambda t: iso(t)[:10], clock: lambda t: iso(t)[11:]})
-    if day == "day":
-        return
     text = message(write(text_of(made)))
     assert_parts(text, "log.txt, line 1", f"'{day}'", f"'{clock}'", "expected both in one")
     assert f"--config.data.time_column={day}" in text

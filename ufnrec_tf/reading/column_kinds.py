@@ -66,7 +66,8 @@ def time_kind(values: pd.Series, *, time_format: str = "") -> TimeKind | None:
     values = _plain_values(values[~values.isna().to_numpy(bool)])
     if time_format and pd.api.types.is_integer_dtype(values.dtype):
         values = values.astype(str)  # 20240131
-    if pd.api.types.is_string_dtype(values.dtype) or _are(values, str):
+    is_text = values.dtype != object and pd.api.types.is_string_dtype(values.dtype)
+    if is_text or _are(values, str):
         texts = values.astype(object)
         texts = texts[~is_missing_text(texts)]
         numbers = as_numbers(texts)

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tests.processes.prepare_run import make_small
@@ -122,6 +123,15 @@ def test_which_column_is_the_time(write, columns, chosen, words):
             assert f"--config.data.time_column={words}" in notes_of(data)["unread_time"]
 
 
+def test_days_of_a_sorted_log_in_which_items_are_neighbours(write):
+    rows = "".join(f"u{n},i{n // 9},2024-01-0{n // 9 + 1}\n" for n in range(27))
+    assert reading_of(read_interactions(write("user,item,x\n" + rows))).columns["time"] == "x"
+    # The first rows of a large log are of one day.
+    one_day = "".join(f"u{n},i{n % 9},2018-09-20\n" for n in range(1200))
+    data = read_interactions(write(f"user,item,t_dat\n{one_day}u0,i1,2018-09-19\n"))
+    assert reading_of(data).columns["time"] == "t_dat" and raw(data)["u0"] == ["i1", "i0"]
+
+
 def test_a_date_that_an_item_always_has_is_the_items_own(write):
     items = {"a": "2001-01-01", "b": "1999-05-05"}
     rows = "".join(f"u{n % 3},{item},{items[item]}\n" for n, item in enumerate("abababab"))
@@ -130,12 +140,25 @@ def test_a_date_that_an_item_always_has_is_the_items_own(write):
     assert "column 'premiere' looks like a time and is not read" in notes_of(data)["unread_time"]
 
 
-@pytest.mark.parametrize("names", [("date", "time"), ("day", "clock_time"), ("Date", "Time")])
+def test_days_of_arrow(tmp_path):
+    days = pd.Series([datetime.date(2024, 1, day) for day in (4, 1, 2, 3)])
+    made = frame(seen=days.astype(pd.ArrowDtype(pa.date32())))
+    made.to_parquet(tmp_path / "log.parquet")
+    for source in (made, tmp_path / "log.parquet"):
+        assert raw(read_interactions(source)) == ORDER
+
+
+def test_the_time_of_day_of_a_parquet_file(tmp_path):
+    made = frame(date=[datetime.date(2024, 1, 1)] * 4, time=[datetime.time(9)] * 4)
+    made.to_parquet(tmp_path / "log.parquet")
+    for source in (made, tmp_path / "log.parquet"):
+        assert_parts(message(source), "'date'", "'time'", "expected both in one")
+
+
+@pytest.mark.parametrize("names", [("date", "time"), ("order_date", "clock"), ("Date", "Time")])
 def test_day_and_time_of_day_in_two_columns(write, names):
     day, clock = names
     made = frame(**{day: lambda t: iso(t)[:10], clock: lambda t: iso(t)[11:]})
-    if day == "day":
-        return
     text = message(write(text_of(made)))
     assert_parts(text, "log.txt, line 1", f"'{day}'", f"'{clock}'", "expected both in one")
     assert f"--config.data.time_column={day}" in text

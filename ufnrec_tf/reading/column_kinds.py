@@ -156,6 +156,9 @@ def may_be_event_time(name: str, kind: TimeKind, *, items: pd.Series) -> bool:
     distinct = len(np.unique(kind.seconds))
     if distinct == 1:
         return len(items) == 1 or is_named_as_time(name)
+    steps = np.diff(kind.seconds)
+    if (steps >= 0).all() or (steps <= 0).all():
+        return True  # in the order of the file, in which an item's events may be neighbours
     rows = pd.DataFrame({"item": items.astype(str).to_numpy(), "time": kind.seconds})
     num_repeats = int(rows["item"].duplicated().sum())
     return num_repeats < 3 or int(rows.groupby("item")["time"].nunique().max()) > 1
@@ -181,8 +184,7 @@ def event_types(values: pd.Series, *, is_named: bool) -> dict[str, int]:
     """
     texts = [str(value).strip() for value in values[~values.isna().to_numpy(bool)]]
     counts = Counter(text for text in texts if not is_null_word(text))
-    least = 1 if is_named else 2
-    if not least <= len(counts) <= _MOST_EVENT_TYPES or len(texts) < 2 * len(counts):
+    if not 2 <= len(counts) <= _MOST_EVENT_TYPES or len(texts) < 2 * len(counts):
         return {}
     are_words = all(len(text) <= 40 and re.search(r"[^\W\d_]", text) for text in counts)
     return dict(counts.most_common()) if are_words or is_named else {}

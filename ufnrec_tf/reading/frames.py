@@ -308,6 +308,8 @@ def _times(
 
 
 def _utc(column: pd.Series) -> pd.Series:
+    if str(column.dtype).startswith("date"):  # days of Arrow
+        column = pd.to_datetime(column.astype(object), errors="coerce")
     is_aware = getattr(column.dt, "tz", None) is not None
     return column.dt.tz_convert("UTC") if is_aware else column.dt.tz_localize("UTC")
 

@@ -1,13 +1,13 @@
 """Checks of raw ids: spaces around them, null words, ids that went through a float, lists."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ufnrec_tf.common.text import is_null_word, percent, plain
+from ufnrec_tf.common.text import NULL_WORDS, is_null_word, percent, plain
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.log_description import Note
 from ufnrec_tf.reading.column_kinds import is_list_cell
@@ -47,6 +47,22 @@ def spoilt_id(ids: Sequence[str], role: str) -> tuple[str, str] | None:
     return None
 
 
+_KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
+    (
+        "spaces",
+        re.compile(r"[ \t\r\x0b\x0c](?:\n|$)|(?:^|\n)[ \t\r\x0b\x0c]|\n\n|^\n|\n$"),
+        lambda text: text != text.strip(SPACES),
+    ),
+    (
+        "null",
+        re.compile(rf"^\s*(?:{'|'.join(map(re.escape, sorted(NULL_WORDS)))})\s*$", re.M | re.I),
+        is_null_word,
+    ),
+    ("float", re.compile(r"\.0"), lambda text: bool(_WHOLE_FLOAT.fullmatch(text))),
+)
+"""Kinds of odd ids: a search in all ids, a line each, that finds any, and the test of one id."""
+
+
 class _Odd(NamedTuple):
     """How many events have ids of a kind, and some of these ids."""
 
@@ -82,11 +98,11 @@ class IdChecks:
 
     def _ids(self, role: str, ids: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         texts: list[str] = ids.tolist()
-        for kind, is_odd in (
-            ("spaces", [text != text.strip(SPACES) for text in texts]),
-            ("null", [is_null_word(text) for text in texts]),
-            ("float", [text[-1:] == "0" and bool(_WHOLE_FLOAT.fullmatch(text)) for text in texts]),
-        ):
+        joined = "\n".join(texts)
+        for kind, may_be, test in _KINDS:
+            if not may_be.search(joined):
+                continue  # of most batches; one search is faster than a test of each id
+            is_odd = [test(text) for text in texts]
             if any(is_odd):
                 before = self._found.get((role, kind), _Odd())
                 self._found[role, kind] = before.plus(ids, codes, np.array(is_odd))

@@ -162,7 +162,7 @@ def test_lists_bound_all_answers(run):
     summary, rows = run("i7 i8\n\n", lists=ItemLists(exclude=(whole[0], "nope", "nope")))
     assert [row[2] for row in rows[1:4]] == whole[1:4]
     assert (summary.unknown_exclude, summary.unknown_allow) == (("nope",), ())
-    summary, rows = run("i7 i8\n", lists=ItemLists(whole[:1], (*whole[:3], "i7", "gone")))
+    summary, rows = run("i7 i8\n", lists=ItemLists(tuple(whole[:1]), (*whole[:3], "i7", "gone")))
     assert [row[2] for row in rows[1:]] == whole[1:3]
     assert summary.unknown_allow == ("gone",)
     with pytest.raises(UserError, match="the model knows none of its 2 items, such as 'x'"):

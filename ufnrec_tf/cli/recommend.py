@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import load_newest, newest_version
 from ufnrec_tf.reading.columns import GUESSES
@@ -20,7 +19,7 @@ from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.reading.history_forms import OwnReading, RunVocabulary
 from ufnrec_tf.reading.id_lists import ids_of_flag, read_id_list
 from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
-from ufnrec_tf.reading.sources import load, settings_of
+from ufnrec_tf.reading.sources import settings_of
 from ufnrec_tf.recommend.histories import Histories, History
 from ufnrec_tf.runs.histories import RunHistories, run_histories, users_among
 from ufnrec_tf.runs.run_files import RESULT, read_result
@@ -100,13 +99,13 @@ def read_histories(flags: Any, run: OpenedRun, config: ConfigDict, display: Disp
                 f"{run.path}: has no config.json, so it is not known what its model was trained "
                 f"on, which {flag} needs. Give histories as --histories=FILE."
             )
+        kept = run_histories(run.path, run.config, run.record, data=flags.data)
         if flags.users:
             users = read_id_list(
                 Path(flags.users), role="user", column=run.reading.columns.user, flag="--users"
             )
-            kept = run_histories(run.path, run.config, run.record, data=flags.data)
             return user_histories(kept, users, Path(flags.users), display)
-        return log_histories(load(run.config, flags.data or run.record["data_path"]).interactions)
+        return all_histories(kept, run)
     file = HistoryFile(Path(flags.histories), settings_of(config), own=run.reading, known=run.known)
     display.notes.line(f"{flags.histories}: {file.words[0].strip()}")
     display.notes.block(file.words[1:])
@@ -208,6 +207,17 @@ def _of_file(file: HistoryFile) -> Histories:
     )
 
 
+def all_histories(kept: RunHistories, run: OpenedRun) -> Histories:
+    """Returns the histories of all users of a run, with the events that a split holds out."""
+
+    def read(_: Path) -> Iterator[History]:
+        for row, user in enumerate(kept.user_ids):
+            yield str(user), kept.history(row)
+
+    sha256 = run.record["identity"].get("data of sha256", "")
+    return Histories(str(run.path), "train", "user", len(kept.user_ids), sha256, read)
+
+
 def user_histories(
     kept: RunHistories, users: Sequence[str], path: Path, display: Display
 ) -> Histories:
@@ -238,14 +248,3 @@ def user_histories(
     names = "\n".join(str(kept.user_ids[row]) for row in found)
     sha256 = hashlib.sha256(names.encode()).hexdigest()
     return Histories(str(path), "users", "user", len(found), sha256, read, path)
-
-
-def log_histories(log: Interactions) -> Histories:
-    """Returns the whole histories of a log's users, with the events that a split holds out."""
-
-    def read(_: Path) -> Iterator[History]:
-        for user, raw in enumerate(log.user_ids):
-            items = log.items[log.offsets[user] : log.offsets[user + 1]]
-            yield str(raw), log.item_ids[items].tolist()
-
-    return Histories(log.source, "train", "user", log.num_users, log.sha256, read)

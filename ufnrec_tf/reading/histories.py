@@ -78,34 +78,36 @@ class HistoryFile:
         self._settings = settings = self._form.settings
         self._runs = UserRuns()
         self._log_words: list[str] = []
-        if self._form.lists is not None:
-            sha256, num_histories = self._form.lists.sha256, sum(1 for _ in self._form.lists.rows())
-        elif self.format != LINES:
+        self.kind, self.column = "rows", "user"
+        sha256 = self._look()
+        self.sha256 = sha256 if settings == AS_IT_IS else _hash_of(sha256, str(settings))
+
+    def _look(self) -> str:
+        """Reads the file once; sets `total` and what its form decides, and returns its hash."""
+        if (lists := self._form.lists) is not None:
+            self.kind, self.total = "lists", sum(1 for _ in lists.rows())
+            return lists.sha256
+        if self.format != LINES:
             try:
-                sha256 = self._look_at_events()
+                return self._look_at_events()
             except LineError as error:
                 if self.format != ROWS or not self._form.is_guess:
                     raise
                 lines = self._form._replace(format=LINES, separator=SPACES)
                 self._form, self.odd_line = lines, error.line
-        self.kind, self.column, self.total = "rows", "user", self._runs.num_users
-        if self._form.lists is not None:
-            self.kind, self.total = "lists", num_histories
-        if self.format == LINES:
-            blocks = TextBlocks(self._file, flag=FLAG)
-            self.kind, self.column = "histories", "row"
-            self.total = sum(1 for _ in self._lines(blocks))
-            sha256 = blocks.sha256
-        is_plain = settings == AS_IT_IS
-        self.sha256 = sha256 if is_plain else _hash_of(sha256, str(settings))
+        blocks = TextBlocks(self._file, flag=FLAG)
+        self.kind, self.column = "histories", "row"
+        self.total = sum(1 for _ in self._lines(blocks))
+        return blocks.sha256
 
     def _look_at_events(self) -> str:
-        """Counts the users; returns the hash of the file."""
+        """Counts the users of a log; returns the hash of the file."""
         log = self._log()
         events = EventStream(log, self._settings, source=self.path.name)
         for batch in events:
             self._runs.add(batch)
         self._log_words = reading_lines(events.reading.as_json())
+        self.total = self._runs.num_users
         return log.sha256
 
     @property

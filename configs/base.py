@@ -757,6 +757,7 @@ _REMEMBERS: Condition = {"memory.policy": ("replay", *_FINDS), **_OPENS}
 _SUSPECTS: Condition = {"memory.policy": _FINDS, **_OPENS}
 _SOFTENED: Condition = {"memory.policy": ("ufnrec",), **_OPENS}
 _SAFE: Condition = {"memory.policy": ("ufnrec_safe",)}
+_FINISHES: Condition = {"training.finish": (True,)}
 _GATED: Condition = {"memory.policy": AllBut(("plain",))}
 _STOPS: Condition = {"training.monitor": AllBut(("",)), "training.patience": AllBut((0,))}
 
@@ -790,7 +791,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "loss.scale": ({"loss.name": ("scaled_cross_entropy",)},),
     "negatives.count": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
     "negatives.probes": ({"loss.name": ("bce", "cross_entropy"), **_REMEMBERS},),
-    "memory.safe_*": (_SAFE,),
+    "memory.safe_*": ({**_SAFE, **_OPENS},),
     "memory.patience": (_REMEMBERS,),
     "memory.slots": (_REMEMBERS,),
     "memory.capacity": (_REMEMBERS,),
@@ -811,7 +812,10 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "gate.least_rise": ({"gate.kind": ("validation",), **_GATED},),
     "gate.popularity_lift": ({"gate.kind": ("validation",), **_GATED}, _STOPS),
     "training.patience": ({"training.monitor": AllBut(("",))},),
-    "detection.most_rows": (_GATED,),
+    "detection.most_rows": ({**_GATED, **_FINISHES},),
+    "export.*": (_FINISHES,),
+    "comparison.baselines": (_FINISHES,),
+    "comparison.sample_users": (_FINISHES,),
     "distribution.start_minutes": ({"distribution.strategy": ("multi_worker",)},),
     "sweep.startup_trials": ({"sweep.sampler": ("tpe",)},),
 }

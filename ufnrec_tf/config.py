@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ def _config_error(path: Path, error: Exception) -> UserError:
     )
 
 
+@cache
 def _base_file() -> Any:
     """Returns the module of configs/base.py."""
     return run_user_file(configs_folder() / "base.py", kind="config")
@@ -111,18 +113,22 @@ def option_table() -> Table:
     return _base_file().OPTIONS
 
 
+def conditions() -> dict[str, tuple[Condition, ...]]:
+    """Returns the conditions of configs/base.py under which keys are read, by key or pattern."""
+    return _base_file().USED_IF
+
+
 def unmet_condition(config: ml_collections.ConfigDict, key: str) -> str:
     """Returns why nothing reads a key, such as `memory.policy is plain`; "" if it is read.
 
-    The conditions are those of `USED_IF` in configs/base.py. A value `FILE:CLASS` meets each: a
-    class of the user's own may read any setting.
+    A value `FILE:CLASS` meets each condition: a class of the user's own may read any setting.
 
     Args:
         config: The configuration.
         key: The key.
     """
     reasons = []
-    for pattern, alternatives in _base_file().USED_IF.items():
+    for pattern, alternatives in conditions().items():
         if fnmatchcase(key, pattern):
             reasons += [_unmet(config, condition) for condition in alternatives]
     return reasons[0] if reasons and all(reasons) else ""
@@ -134,8 +140,8 @@ def _unmet(config: ml_collections.ConfigDict, condition: Condition) -> str:
         value = config[section][name]
         is_met = value not in allowed.values if isinstance(allowed, AllBut) else value in allowed
         if not is_met and ":" not in str(value):
-            shown = f"{value:g}" if isinstance(value, float) else value
-            return f"{key} is {'empty' if value == '' else shown}"
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            return f"{key} is {(shown.lower() if isinstance(value, bool) else shown) or 'empty'}"
     return ""
 
 

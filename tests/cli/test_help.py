@@ -118,7 +118,12 @@ def test_topic_that_is_a_flag_and_a_section_shows_both(shown):
 
 @pytest.mark.parametrize(
     ("topic", "near"),
-    [("memory.polcy", "memory.policy"), ("trian", "train"), ("optimzer", "optimizer")],
+    [
+        ("memory.polcy", "memory.policy"),
+        ("trian", "train"),
+        ("optimzer", "optimizer"),
+        ("lr", "optimizer.learning_rate"),
+    ],
 )
 def test_unknown_topic_names_the_nearest(shown, topic, near):
     text = shown(f"--help={topic}", code=2)

@@ -10,7 +10,7 @@ from ufnrec_tf.cli.modes import COMMON_FLAGS, FLAGS, MODES, check_flags, unused_
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import (
     AllBut,
-    configs_folder,
+    conditions,
     default_config,
     load_config,
     option_table,
@@ -24,9 +24,7 @@ TABLE = option_table()
 KEYS = [f"{section}.{key}" for section, options in TABLE.items() for key in options]
 CONDITIONS = {
     (pattern, number): condition
-    for pattern, alternatives in __import__("runpy")
-    .run_path(str(configs_folder() / "base.py"))["USED_IF"]
-    .items()
+    for pattern, alternatives in conditions().items()
     for number, condition in enumerate(alternatives)
 }
 
@@ -61,6 +59,7 @@ def unused(*settings, **arguments):
         (["split.seed=1"], "split.seed", "split.name is leave_one_out"),
         (["split.test_share=.2"], "split.test_share", "split.name is leave_one_out"),
         (["training.monitor=", "training.patience=3"], "training.patience", "monitor is empty"),
+        (["training.finish=false", "export.top_k=3"], "export.top_k", "training.finish is false"),
         (["distribution.start_minutes=3"], "distribution.start_minutes", "strategy is one"),
     ],
 )

@@ -102,10 +102,10 @@ def judge(
     found["future"] = future.values | {
         "scored_by": scored_by if at_gate else "the reported weights"
     }
-    _write_lifts(path / LIFTS_FILE, split, future.sums)
     found["most_flagged"] = _most_flagged(split, items)
     found["examples"] = _examples(split, flagged, num_examples)
     _write_suspects(path, split, frame, suspects, progress, patience=memory.patience)
+    _write_lifts(path / LIFTS_FILE, split, future.sums)
     return found
 
 

@@ -302,6 +302,7 @@ OPTIONS = {
             "negatives' part multiplied by a factor. cross_entropy: over the whole catalogue. Your "
             "own class is path/to/file.py:ClassName (CONTRIBUTING.md explains what it has to "
             "provide).",
+            is_path=True,
         ),
         "calibration": Option(
             0.75,
@@ -772,6 +773,12 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "data.time_column": (_A_LOG,),
     "data.rating_column": ({"data.min_rating": AllBut((0.0,))}, {"data.rating_column": ("none",)}),
     "data.time_unit": (_A_LOG, {"data.time_column": AllBut(("none",))}),
+    "data.event_column": ({"data.events": AllBut(((),))},),
+    "data.time_format": (_A_LOG, {"data.time_column": AllBut(("none",))}),
+    "data.strip": (_A_LOG,),
+    "data.null_ids": (_A_LOG,),
+    "data.null_times": (_A_LOG,),
+    "data.duplicates": (_A_LOG,),
     "data.separator": (_A_LOG,),
     "data.repeats": (_A_LOG,),
     "data.titles": (_A_LOG,),

@@ -123,6 +123,9 @@ def test_a_key_that_a_form_does_not_read(log, setting, reason):
     assert bool(reason) == bool(unused(setting, log=log))
 
 
+SOMETHING = {str: "other", int: 1, float: 1.0, tuple: ("other",)}
+
+
 @pytest.mark.parametrize(("pattern", "number"), CONDITIONS)
 def test_conditions_can_be_met(pattern, number):
     keys = [key for key in KEYS if fnmatchcase(key, pattern)]
@@ -138,7 +141,7 @@ def test_conditions_can_be_met(pattern, number):
         if not isinstance(allowed, AllBut):
             config[section][name] = values[0]
         elif config[section][name] in values:
-            config[section][name] = {str: "other", int: 1, float: 1.0}[type(option.default)]
+            config[section][name] = SOMETHING[type(option.default)]
     for key in keys:
         assert unmet_condition(config, key) == ""
 

@@ -105,11 +105,11 @@ TITLE_KEYS = ("data.titles", "data.title_column")
 OWN_KEYS = tuple(
     key
     for key in HISTORY_KEYS
-    # Columns and ratings are taken where the file has them (`history_forms.OwnReading`). Form,
-    # dates and users are those of another file.
+    # Columns, ratings and event types are taken where the file has them
+    # (`history_forms.OwnReading`). Form, dates and users are those of another file.
     if not key.endswith("_column")
     and key.removeprefix("data.")
-    not in ("format", "separator", "exclude_users", "min_rating", "start", "end")
+    not in ("format", "separator", "exclude_users", "min_rating", "events", "start", "end")
 )
 """Those of them that --mode=recommend takes from the run if the command does not set them."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "help")
@@ -443,7 +443,7 @@ MODES = {
         example="--workdir=runs/mine",
         needs=("workdir",),
         takes=("data",),
-        sections=("export", "evaluation"),
+        sections=("export",),
         keys=TITLE_KEYS,
     ),
     "serve": Mode(

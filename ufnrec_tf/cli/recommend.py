@@ -56,7 +56,8 @@ class OpenedRun(NamedTuple):
         names = found.get("columns", {})
         roles = {role: getattr(given, role) or names.get(role, "") for role in GUESSES}
         columns = replace(given, **roles)
-        return OwnReading(columns, self.config.data.min_rating)
+        data = self.config.data
+        return OwnReading(columns, data.min_rating, ",".join(data.events))
 
     @property
     def known(self) -> RunVocabulary | None:

@@ -71,10 +71,12 @@ class OwnReading(NamedTuple):
     Attributes:
         columns: The names of its columns, and its separator.
         min_rating: Lowest rating that it kept; 0: all.
+        events: The event types that it kept, separated by commas; "": all.
     """
 
     columns: Columns = Columns()
     min_rating: float = 0.0
+    events: str = ""
 
 
 NO_RUN = OwnReading()
@@ -212,13 +214,21 @@ def _table_form(
     format: str, settings: LogSettings, names: list[str], own: OwnReading
 ) -> HistoryForm:
     """Returns the form of a table, read as the run read its log where it has the columns."""
-    columns, filters, note = _of_run(settings.columns, names, own.columns), settings.filters, ""
-    if own.min_rating and not filters.min_rating:
-        if find_role(names, "rating", columns.rating) is not None:
-            filters = filters._replace(min_rating=own.min_rating)
+    columns, filters = _of_run(settings.columns, names, own.columns), settings.filters
+    notes = []
+    wanted: list[tuple[str, str, Any]] = [
+        ("rating", "min_rating", own.min_rating),
+        ("event", "events", own.events),
+    ]
+    for role, key, value in wanted:
+        if not value or getattr(filters, key):
+            continue
+        if find_role(names, role, getattr(columns, role)) is not None:
+            filters = filters._replace(**{key: value})
         else:
-            note = f"data.min_rating={own.min_rating} of the run is not applied: no rating column"
-    return HistoryForm(format, settings._replace(columns=columns, filters=filters), note=note)
+            notes.append(f"data.{key}={value} of the run is not applied: no {role} column")
+    settings = settings._replace(columns=columns, filters=filters)
+    return HistoryForm(format, settings, note="; ".join(notes))
 
 
 def _with_separator(head: TextFile, given: Columns, own: Columns) -> Columns:

@@ -15,7 +15,7 @@ from ufnrec_tf.reading.column_kinds import is_list_cell
 SPACES = " \t\n\r\x0b\x0c"
 """What is removed around an id; any other Unicode space is part of it."""
 
-_MAY_BE_ODD = re.compile(r"[eE]\+\d\d|\d{16}\.0|^\s*[\[{]", re.MULTILINE)
+_MAY_BE_ODD = re.compile(r"[eE]\+\d\d|\d{16}\.0|^\s*[\[{(]", re.MULTILINE)
 _EXPONENT = re.compile(r"\s*-?\d+(\.\d+)?[eE]\+\d{2,}\s*")
 _WHOLE_FLOAT = re.compile(r"\s*-?\d+\.0+\s*")
 _EXACT = 2**53

@@ -75,7 +75,7 @@ def test_problems_are_found(write, capsys, name, text, share, remedy):
     if name == "float_item_ids":
         rows = FINE.splitlines()
         text = "\n".join([rows[0], *(row.replace("i5", "5.0") for row in rows[1:])]) + "\n"
-        share, remedy = 1 / 6, "Int64"
+        share, remedy = 6 / 40, "whole numbers"
     found = problems(inspect(write(text, "log.csv")))
     assert name in found, found
     assert found[name]["share"] == pytest.approx(share)

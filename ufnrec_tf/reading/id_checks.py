@@ -20,6 +20,7 @@ _EXPONENT = re.compile(r"\s*-?\d+(\.\d+)?[eE]\+\d{2,}\s*")
 _WHOLE_FLOAT = re.compile(r"\s*-?\d+\.0+\s*")
 _EXACT = 2**53
 _MOST_SHOWN = 4
+_WHOLE_NUMBERS = 'write them as whole numbers (pandas: astype("Int64"))'
 
 
 def spoilt_id(ids: Sequence[str], role: str) -> tuple[str, str] | None:
@@ -145,5 +146,5 @@ class IdChecks:
                 f"whole numbers beside missing ones; {odd.examples[0].strip()!r} is not "
                 f"{odd.examples[0].strip().partition('.')[0]!r}"
             )
-            return Note(f"float_{role}_ids", words, "write them as whole numbers", share)
+            return Note(f"float_{role}_ids", words, _WHOLE_NUMBERS, share)
         return None

@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.helpers.pages import Page, assert_harmless
 from tests.helpers.runs import LIGHT, TINY, run
 from ufnrec_tf.cli.serve import ServeOptions, run_contents
+from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.readers import read_interactions
 from ufnrec_tf.runs.workdir import read_record
@@ -41,6 +42,7 @@ ODD = [
         "\x85next",
     ),
 ]
+AS_IT_IS = "--config.data.strip=false"
 USERS = [f"{text}u" for text in ODD]
 TITLES = {item: f"{item} <b>&amp;" for item in ODD}
 ACTING = set("\x1b\x07\r\u202e\u2028\x85")
@@ -77,7 +79,7 @@ def workdir(folder, events):
     items = write_csv(folder / "items.csv", ("item_id", "title"), *TITLES.items())
     made = folder / "run"
     names = (f"--data={log}", f"--config.data.titles={items}", f"--workdir={made}")
-    own = ("--config.training.num_epochs=4", "--config.comparison.sample_users=3")
+    own = ("--config.training.num_epochs=4", "--config.comparison.sample_users=3", AS_IT_IS)
     with redirect_stdout(io.StringIO()) as shown:
         assert run(*names, *TINY, *LIGHT, *own) == 0
     (folder / "shown").write_bytes(shown.getvalue().encode())
@@ -98,7 +100,7 @@ def test_recommendations_in_and_out(workdir, folder, events, capfd):
     pd.DataFrame([row[:2] for row in events], columns=["user", "item"]).to_parquet(asked)
     outputs = [folder / "out.csv", folder / "out.parquet"]
     for output in outputs:
-        arguments = (f"--histories={asked}", f"--output={output}", "--top_k=40")
+        arguments = (f"--histories={asked}", f"--output={output}", "--top_k=40", AS_IT_IS)
         assert run("--mode=recommend", f"--workdir={workdir}", *arguments) == 0
     rows, table = read_csv(outputs[0]), pq.read_table(outputs[1])
     assert rows[0] == table.column_names
@@ -171,6 +173,8 @@ def test_users_are_excluded_whatever_their_ids(workdir, folder):
     gone = [user for user in USERS if "\n" not in user]  # a list has one a line
     (folder / "gone").write_bytes("\n".join(gone).encode())
     kept = read_interactions(
-        folder / "log.csv", filters=Filters(exclude_users=str(folder / "gone"))
+        folder / "log.csv",
+        filters=Filters(exclude_users=str(folder / "gone")),
+        columns=Columns(strip=False),
     )
     assert set(kept.user_ids) == set(USERS) - set(gone)

@@ -389,6 +389,8 @@ def test_spaces_around_ids(write, tmp_path):
         ('u,a\nu,"[28, 24]"\n', ["line 3", "item id '[28, 24]' is a list", "one event a row"]),
         ("u,\"['a', 'b']\"\n", ["line 2", "explode('item')"]),
         ("u,[28 24]\n", ["line 2", "is a list"]),
+        ('u,"(28, 24)"\n', ["line 2", "is a list"]),
+        ('u,"{""a"": 1}"\n', ["line 2", "is a list"]),
     ],
 )
 def test_ids_that_cannot_be_right(write, text, parts):
@@ -432,7 +434,8 @@ def test_several_items_in_a_cell(write, mark):
         ["Toy Story", "Story of Toy", "A Toy"],
         ["iPhone 12", "iPhone 13", "Galaxy 12"],
         ["a,b", "c", "d"],
-        ["[untitled]", "x", "y"],
+        ["[untitled]", "(Live) [Part One]", "{{1}}"],
+        ["[]", "[a b]", "(2)"],
     ],
 )
 def test_ids_that_hold_a_separator_are_ids(write, items):

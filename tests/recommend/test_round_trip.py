@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ufnrec_tf.common.files import write_parquet
 from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.readers import LogSettings, read_interactions
 
@@ -21,6 +22,8 @@ ANY = st.characters(codec="utf-8", exclude_characters="\0")
 ACTING = st.sampled_from([*"=+-@\"'`,;\t\r\n\\|:#{}[]<>&% ", "\u202e", "\x1b[31m", "\ufeff"])
 IDS = st.lists(st.one_of(ANY, ACTING), min_size=1, max_size=8).map("".join).filter(str.strip)
 EVENTS = st.lists(st.tuples(IDS, IDS), min_size=1, max_size=12)
+AS_IT_IS = Columns(strip=False)
+"""Spaces around ids are part of them."""
 BOUNDED = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -75,12 +78,12 @@ def test_ids_survive_the_way_in_and_out(tmp_path, form, pairs):
     path, out = tmp_path / "log", tmp_path / "out.parquet"
     rows = [(user, item, time) for time, (user, item) in enumerate(pairs)]
     made = FORMS[form](path, rows)
-    data = read_interactions(path if made is None else made)
+    data = read_interactions(path if made is None else made, columns=AS_IT_IS)
     assert events_of(data) == set(rows)
     # Out, as a run writes its Parquet files, and in again.
     names = ["user", "item", "time"]
     write_parquet(out, pd.DataFrame(sorted(events_of(data)), columns=names))
-    assert events_of(read_interactions(out)) == set(rows)
+    assert events_of(read_interactions(out, columns=AS_IT_IS)) == set(rows)
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
@@ -91,7 +94,7 @@ def test_ids_survive_a_streamed_log(tmp_path, form, pairs):
     rows = [(user, item, float(time)) for time, (user, item) in enumerate(pairs)]
     FORMS[form](path, rows)
     found = []
-    for batch in LargeLog(str(path), LogSettings()):
+    for batch in LargeLog(str(path), LogSettings(columns=AS_IT_IS)):
         assert batch.times is not None
         users, items = batch.user_ids[batch.users], batch.item_ids[batch.items]
         found += list(zip(users, items, batch.times.tolist(), strict=True))
@@ -121,6 +124,6 @@ def test_ids_survive_forms_without_quotes(tmp_path, form, pairs):
         lines = [separator.join(pair) for pair in pairs]
         lines = ["user_id:token\titem_id:token", *lines] if form == "inter" else lines
     path.write_bytes(("\n".join(lines) + "\n").encode())
-    data = read_interactions(path, format=form)
+    data = read_interactions(path, format=form, columns=AS_IT_IS)
     found = zip(data.user_ids[data.users], data.item_ids[data.items], strict=True)
     assert sorted(found) == sorted(pairs)

@@ -1,8 +1,10 @@
 """Kinds of columns, judged by their first values: times, event types, several items in a cell."""
 
 import datetime
+import json
 import re
 from collections import Counter
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +36,13 @@ _TIME_OF_DAY = re.compile(r"\s*\d{1,2}:\d\d(:\d\d([.,]\d+)?)?\s*([AaPp][Mm])?\s*
 _PART_NAMES = ("year", "month", "day", "hour", "minute", "second")
 _RESOLUTIONS = (86400.0, 60.0, 1.0, 1e-3, 1e-6)
 _LIKELY = (788_918_400.0, 2_208_988_800.0)  # 1995 to 2040
-_LIST = re.compile(r"\s*\[.*\]\s*|\s*\{.*\}\s*", re.DOTALL)
+_LIST = re.compile(r"\s*(?:\[.*\]|\{.*\})\s*", re.DOTALL)
+_PLAIN_LIST = re.compile(
+    r"\s*(?:\[\s*[\w.-]+(?:\s*,\s*[\w.-]+)+\s*\]"
+    r"|\[\s*-?[\d.]+(?:\s+-?[\d.]+)+\s*\]"
+    r"|\(\s*-?[\d.]+(?:\s*,\s*-?[\d.]+)+\s*,?\s*\))\s*"
+)
+"""[i1, i2]; [28 24], as NumPy prints it; (28, 24)."""
 
 
 class TimeKind(NamedTuple):
@@ -194,10 +202,14 @@ def is_list_cell(value: Any) -> bool:
     """Returns True if a value is a list, or the text of one: `[28, 24]`, `['a', 'b']`."""
     if isinstance(value, list | tuple | set | dict | np.ndarray):
         return True
-    if not isinstance(value, str) or not _LIST.fullmatch(value):
+    if not isinstance(value, str):
         return False
-    inner = value.strip()[1:-1].strip()
-    return not inner or bool(re.search(r"""[,'":]|^[\d.\s-]+$""", inner))
+    if not _LIST.fullmatch(value) or _PLAIN_LIST.fullmatch(value):
+        return bool(_PLAIN_LIST.fullmatch(value))
+    for text in (value, value.replace("'", '"')):  # of JSON, of Python
+        with suppress(ValueError, RecursionError):
+            return bool(json.loads(text))
+    return False
 
 
 def separator_in_cells(values: pd.Series) -> str:
@@ -211,7 +223,7 @@ def separator_in_cells(values: pd.Series) -> str:
     for separator in ("|", ";", ",", " "):
         cells = [[part.strip() for part in text.strip().split(separator)] for text in texts]
         many = [parts for parts in cells if len(parts) > 1 and all(parts)]
-        if len(many) < 2 or len(many) * 2 < len(cells):
+        if len(many) < 3 or len(many) * 2 < len(cells):
             continue
         first = {parts[0] for parts in many}
         other = {part for parts in many for part in parts[1:]}

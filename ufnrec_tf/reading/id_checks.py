@@ -15,11 +15,12 @@ from ufnrec_tf.reading.column_kinds import is_list_cell
 SPACES = " \t\n\r\x0b\x0c"
 """What is removed around an id; any other Unicode space is part of it."""
 
-_MAY_BE_ODD = re.compile(r"[eE]\+\d\d|\d{16}\.0|^\s*[\[{]", re.MULTILINE)
+_MAY_BE_ODD = re.compile(r"[eE]\+\d\d|\d{16}\.0|^\s*[\[{(]", re.MULTILINE)
 _EXPONENT = re.compile(r"\s*-?\d+(\.\d+)?[eE]\+\d{2,}\s*")
 _WHOLE_FLOAT = re.compile(r"\s*-?\d+\.0+\s*")
 _EXACT = 2**53
 _MOST_SHOWN = 4
+_WHOLE_NUMBERS = 'write them as whole numbers (pandas: astype("Int64"))'
 
 
 def spoilt_id(ids: Sequence[str], role: str) -> tuple[str, str] | None:
@@ -144,5 +145,5 @@ class IdChecks:
                 f"whole numbers beside missing ones; {odd.examples[0].strip()!r} is not "
                 f"{odd.examples[0].strip().partition('.')[0]!r}"
             )
-            return Note(f"float_{role}_ids", words, "write them as whole numbers", share)
+            return Note(f"float_{role}_ids", words, _WHOLE_NUMBERS, share)
         return None

@@ -1,6 +1,5 @@
 """The problems of a log, and the settings that mend them: --mode=inspect shows them first."""
 
-import re
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,10 +17,8 @@ from ufnrec_tf.reading.readers import Log
 
 _HUGE_SHARE = 0.05
 _EVALUATED = 3  # of a user whose last two are held out
-_FLOAT = re.compile(r"-?\d+\.0+")
 NO_PROBLEMS = ("files", "time_by_values", "unread_rating", FEW_VALUES)
 """Names of notes that are shown with the columns."""
-_PROBLEMS_OF_IDS = ("float_user_ids", "float_item_ids")
 _DAY = 86400.0
 _FIRST = 100_000  # times that are looked at
 _YEAR = 365 * _DAY
@@ -45,8 +42,7 @@ class Problem(NamedTuple):
 
 def problems_of_log(log: Log) -> list[Problem]:
     """Returns the problems of a file as it is, before any filter."""
-    elsewhere = {*NO_PROBLEMS, *_PROBLEMS_OF_IDS}
-    notes = (note for note in log.reading.notes if note.name not in elsewhere)
+    notes = (note for note in log.reading.notes if note.name not in NO_PROBLEMS)
     return [
         *(Problem(n.name, f"{n.words}.", n.share, (n.remedy,) if n.remedy else ()) for n in notes),
         *_problems_of_values(log),
@@ -67,7 +63,6 @@ def problems_of(data: Interactions) -> list[Problem]:
     return [
         *_ties(data),
         *_repeats(data),
-        *_float_ids(data),
         *_ids_alike(data),
         *_short_users(data),
         *_odd_times(data),
@@ -224,21 +219,6 @@ def _repeats(data: Interactions) -> Iterator[Problem]:
                 "items again",
             ),
         )
-
-
-def _float_ids(data: Interactions) -> Iterator[Problem]:
-    for noun, ids in (("user", data.user_ids), ("item", data.item_ids[1:])):
-        found = [id for id in ids if _FLOAT.fullmatch(id)]
-        if found:
-            share = len(found) / len(ids)
-            yield Problem(
-                f"float_{noun}_ids",
-                f"{len(found):,} {noun} ids ({percent(share)}) look like floats ({found[0]!r}), as "
-                f"pandas writes whole numbers beside missing ones: {found[0]!r} is not "
-                f"{found[0].partition('.')[0]!r}.",
-                share,
-                (f'write them as whole numbers: frame["{noun}"].astype("Int64")',),
-            )
 
 
 def _ids_alike(data: Interactions) -> Iterator[Problem]:

@@ -103,7 +103,16 @@ def figure(record: Json, group: str, name: str) -> float | None:
 
 def table(records: list[Json]) -> str:
     """Returns the runs as a Markdown table, seeds of one point in one row."""
-    head = ["generator", "rate", "bias", "noise", "policy", *COLUMNS, "future lift", "ndcg@10"]
+    head = [
+        "generator",
+        "rate",
+        "bias",
+        "noise",
+        "policy",
+        *COLUMNS,
+        "future lift, first seed",
+        "ndcg@10",
+    ]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     groups: dict[tuple[str, ...], list[Json]] = {}
     for record in records:

@@ -5,7 +5,7 @@ the keys. `--config.SECTION.KEY=VALUE` on the command line changes them last. Th
 a key's text is also shown by itself.
 """
 
-from ufnrec_tf.config import Option
+from ufnrec_tf.config import AllBut, Condition, Option
 
 OPTIONS = {
     "data": {
@@ -22,6 +22,7 @@ OPTIONS = {
             "",
             "Folder for downloaded data sets. Empty: $UFNREC_CACHE, else "
             "$XDG_CACHE_HOME/ufnrec_tf, else ~/.cache/ufnrec_tf.",
+            is_path=True,
         ),
         "mirror": Option(
             "",
@@ -42,15 +43,30 @@ OPTIONS = {
             "bytes is parquet, one with a typed header is inter, one with a JSON object in each "
             "line is jsonl, one with lines of user::item::rating::time is dat, one with a header "
             "with commas or tabs is csv, and one with two fields in each line is pairs. "
-            "Everything else is sequences (user item item ..., oldest first).",
-            choices=("auto", "pairs", "sequences", "inter", "csv", "jsonl", "dat", "parquet"),
+            "Everything else is sequences (user item item ..., oldest first). histories: one "
+            "history a line, items only, oldest first, for --mode=recommend --histories=FILE.",
+            choices=(
+                *("auto", "pairs", "sequences", "inter", "csv", "jsonl", "dat", "parquet"),
+                "histories",
+            ),
         ),
         "user_column": Option("", "Name of the user column. Empty: the usual names are tried."),
         "item_column": Option("", "Name of the item column. Empty: the usual names are tried."),
         "time_column": Option(
             "",
-            "Name of the time column, which holds numbers or ISO 8601 dates. Empty: the usual "
-            "names are tried. none: the order of the file is the order in time.",
+            "Name of the time column, which holds numbers or dates. Empty: the usual names are "
+            "tried, then the column whose values are all dates or numbers since 1970. none: the "
+            "order of the file is the order in time.",
+        ),
+        "event_column": Option(
+            "",
+            "Name of the column of event types, such as view, cart and purchase. Only events uses "
+            "it. Empty: the usual names are tried.",
+        ),
+        "time_format": Option(
+            "",
+            "Form of the dates in the time column, as strptime has it, such as '%d.%m.%Y %H:%M'. "
+            "Empty: ISO 8601 dates, other forms that can be read in one way only, or numbers.",
         ),
         "time_unit": Option(
             "auto",
@@ -61,11 +77,17 @@ OPTIONS = {
         ),
         "rating_column": Option(
             "",
-            "Name of the rating column, which holds numbers. Only min_rating uses it. none: the "
-            "ratings are not read.",
+            "Name of the rating column, which holds numbers. It is read only if min_rating is "
+            "set. none: there is no rating column.",
         ),
         "separator": Option(
-            "", "Field separator of a csv file. Empty: tab if the header has one, else comma."
+            "",
+            "Field separator of a csv file. Empty: the header shows it: tab, comma, semicolon, bar "
+            "or space.",
+        ),
+        "strip": Option(
+            True,
+            "Remove spaces around ids. false: they are part of the id.",
         ),
         "repeats": Option(
             "keep",
@@ -75,13 +97,40 @@ OPTIONS = {
         ),
         "titles": Option(
             "",
-            "File with a table of items: titles, categories, prices. It may be CSV, TSV, .item, "
-            "JSON lines or Parquet. Empty: the .item file beside an .inter file.",
+            "File with a table of items: titles, categories, prices. It may be CSV, TSV, text "
+            "separated by ; or |, .item, MovieLens's movies.dat or u.item, JSON lines or Parquet. "
+            "Empty: the .item file beside an .inter file.",
+            is_path=True,
+        ),
+        "title_column": Option(
+            "",
+            "Name of the title column of the item table, or its number where the table has no "
+            "header. Empty: the usual names are tried (title, product_name, name, ...). none: the "
+            "titles are not read.",
         ),
         "exclude_users": Option(
             "",
             "Filter 1: leave out the users of this file, which has one raw id a line. Empty: keep "
             "all.",
+            is_path=True,
+        ),
+        "null_ids": Option(
+            "keep",
+            "What to do with an event whose user or item is a null word, such as nan, NULL or -. "
+            "keep: the word is an id like any other, and an empty id is an error. drop: such "
+            "events and those with an empty id are left out. It comes after exclude_users.",
+            choices=("keep", "drop"),
+        ),
+        "null_times": Option(
+            "refuse",
+            "What to do with an event whose time is empty or a null word. refuse: it is an error. "
+            "drop: such events are left out.",
+            choices=("refuse", "drop"),
+        ),
+        "events": Option(
+            (),
+            "Event types that count, such as purchase,cart. Events of other types are left out. "
+            "Empty: all count.",
         ),
         "min_rating": Option(0.0, "Filter 2: leave out events with a lower rating. 0: keep all."),
         "start": Option(
@@ -91,6 +140,13 @@ OPTIONS = {
         ),
         "end": Option(
             "", "Filter 3: leave out events at this moment and after it. Empty: keep the newest."
+        ),
+        "duplicates": Option(
+            "keep",
+            "Filter 4: drop leaves out an event that says again what an earlier one says: same "
+            "user, item and time, and same rating and event type where these are read. It comes "
+            "before the repeats.",
+            choices=("keep", "drop"),
         ),
         "k_core": Option(
             0,
@@ -126,7 +182,7 @@ OPTIONS = {
         "planted_drift": Option(
             2.0, "Weight of the last item in the choice of the next one.", minimum=0
         ),
-        "planted_seed": Option(0, "Seed of the planted log.", minimum=0),
+        "planted_seed": Option(0, "Seed of the planted log.", minimum=0, maximum=2**63 - 1),
     },
     "split": {
         "name": Option(
@@ -189,6 +245,7 @@ OPTIONS = {
             "sasrec",
             "Network: sasrec, gru4rec, fmlp, bsarec, hstu or your own. Your own class is "
             "path/to/file.py:ClassName (CONTRIBUTING.md explains what it has to provide).",
+            is_path=True,
         ),
         "variant": Option(
             "authors",
@@ -242,7 +299,10 @@ OPTIONS = {
             "cross-entropy with calibrated positives. sampled_softmax, sampled_softmax_logq: "
             "cross-entropy over the sampled negatives, without and with a correction by which "
             "they stand for the whole catalogue. scaled_cross_entropy: the same with the "
-            "negatives' part multiplied by a factor. cross_entropy: over the whole catalogue.",
+            "negatives' part multiplied by a factor. cross_entropy: over the whole catalogue. Your "
+            "own class is path/to/file.py:ClassName (CONTRIBUTING.md explains what it has to "
+            "provide).",
+            is_path=True,
         ),
         "calibration": Option(
             0.75,
@@ -404,9 +464,10 @@ OPTIONS = {
     },
     "optimizer": {
         "learning_rate": Option(1e-3, "Adam's learning rate.", minimum=0),
-        "beta_1": Option(0.9, "Adam's decay of the first moment.", minimum=0, maximum=1),
-        "beta_2": Option(0.98, "Adam's decay of the second moment.", minimum=0, maximum=1),
-        "epsilon": Option(1e-8, "Adam's epsilon, added after the bias correction.", minimum=0),
+        # With a decay of 1 or an epsilon of 0 the first step divides 0 by 0.
+        "beta_1": Option(0.9, "Adam's decay of the first moment.", minimum=0, maximum=0.999999),
+        "beta_2": Option(0.98, "Adam's decay of the second moment.", minimum=0, maximum=0.999999),
+        "epsilon": Option(1e-8, "Adam's epsilon, added after the bias correction.", minimum=1e-30),
         "weight_decay": Option(0.0, "Decoupled weight decay.", minimum=0),
         "clip_norm": Option(
             0.0, "Norm to which the gradient is clipped. 0: it is not clipped.", minimum=0
@@ -437,8 +498,9 @@ OPTIONS = {
         ),
         "monitor": Option(
             "ndcg@10",
-            "Validation metric that selects the weights and stops training. Empty: the last "
-            "weights are taken.",
+            "Validation metric that selects the weights and stops training, the largest value "
+            "being the best. Any metric of evaluation.metrics at evaluation.cutoffs. Empty: the "
+            "last weights are taken.",
         ),
         "patience": Option(
             10,
@@ -466,8 +528,9 @@ OPTIONS = {
         "warm_start": Option(
             "",
             "Work directory of an older run of the same backbone, perhaps on another log. A new "
-            "run begins with its selected weights and its memory, matched by raw ids. Empty: from "
-            "random weights.",
+            "run begins with its selected weights and its memory, matched by raw ids, and has its "
+            "settings where no others are given. Empty: from random weights.",
+            is_path=True,
         ),
         "deterministic": Option(
             False, "Use TensorFlow's deterministic operations. They are slower."
@@ -489,8 +552,9 @@ OPTIONS = {
         "weights": Option(
             "auto",
             "Weights that are scored: the student's or the teacher's average. auto: the teacher's "
-            "if there is a teacher (with ufnrec_safe: better). better: both are scored, and "
-            "those with the better validation metric count.",
+            "if there is a teacher (with ufnrec_safe: better; in a comparison with such an arm, in "
+            "every arm that has a teacher). better: both are scored, and those with the better "
+            "validation metric count.",
             choices=("auto", "student", "teacher", "better"),
         ),
         "mask": Option(
@@ -505,6 +569,18 @@ OPTIONS = {
             "Also compute the authors' metric against this many random items. 100: hr@10_uni100. "
             "0: full ranking only.",
             minimum=0,
+        ),
+        "metrics": Option(
+            ("hr", "ndcg", "mrr"),
+            "Metrics: hr, ndcg, mrr, recall, map or your own. Your own function is "
+            "path/to/file.py:name (CONTRIBUTING.md explains what it has to return). Each target "
+            "has a ranking of its own, so that recall equals hr and map equals mrr. hr@10, "
+            "ndcg@10 and mrr are always computed.",
+        ),
+        "cutoffs": Option(
+            (1, 5, 10, 20),
+            "Lengths of the lists at which metrics are computed.",
+            parts=Option(10, "A length.", minimum=1),
         ),
         "batch_size": Option(512, "Users that are scored at once.", minimum=1),
     },
@@ -551,6 +627,7 @@ OPTIONS = {
             "Folder that --mode=export publishes to, such as one that a server watches. Empty: "
             "WORKDIR/export, where --mode=train always writes and which --mode=recommend and "
             "--mode=serve read (serve also reads --export=FOLDER).",
+            is_path=True,
         ),
         "warm_up": Option(
             "all",
@@ -584,7 +661,7 @@ OPTIONS = {
         ),
         "max_batch": Option(64, "Histories that are joined into one call of the model.", minimum=1),
         "max_body_bytes": Option(
-            1 << 20, "Largest size of the body of a request, in bytes.", minimum=64
+            1 << 20, "Largest size of the body of a request, in bytes.", minimum=64, maximum=1 << 40
         ),
         "max_instances": Option(256, "Largest number of histories in a request.", minimum=1),
         "max_history": Option(
@@ -607,7 +684,11 @@ OPTIONS = {
             "policy (plain, ...), or NAME:SECTION.KEY=VALUE,SECTION.KEY=VALUE. --mode=train trains "
             "them as baselines into WORKDIR/baselines. --mode=compare compares them.",
         ),
-        "seeds": Option((0, 1, 2), "Seeds with which --mode=compare trains every arm."),
+        "seeds": Option(
+            (0, 1, 2),
+            "Seeds with which --mode=compare trains every arm.",
+            parts=Option(0, "A seed.", minimum=0, maximum=2**32 - 1),
+        ),
         "reference": Option(
             "", "The arm with which --mode=compare compares the others. Empty: the first."
         ),
@@ -623,8 +704,16 @@ OPTIONS = {
             "reference by more than this share (0.05: 5%). 0: never.",
             minimum=0,
         ),
+        "margin": Option(
+            0.01,
+            "Relative difference up to which --mode=compare counts two arms as alike (0.01: 1%). "
+            "The verdict is no difference if the whole interval lies within it.",
+            minimum=0,
+        ),
         "resamples": Option(
-            10000, "Resamples of the intervals and tests of --mode=compare.", minimum=100
+            10000,
+            "Resamples of users for the intervals of future lifts in --mode=compare.",
+            minimum=100,
         ),
         "sample_users": Option(3, "Users whose recommendations are shown at the end.", minimum=0),
     },
@@ -660,3 +749,143 @@ OPTIONS = {
         ),
     },
 }
+
+_A_LOG: Condition = {"data.name": AllBut(("planted",))}
+_PUBLISHED: Condition = {"data.name": AllBut(("", "planted"))}
+_OPENS: Condition = {"gate.kind": AllBut(("never",))}
+_FINDS = ("remove", "flip", "ufnrec", "random", "neutral")
+_REMEMBERS: Condition = {"memory.policy": ("replay", *_FINDS), **_OPENS}
+_SUSPECTS: Condition = {"memory.policy": _FINDS, **_OPENS}
+_SOFTENED: Condition = {"memory.policy": ("ufnrec",), **_OPENS}
+_SAFE: Condition = {"memory.policy": ("ufnrec_safe",)}
+_FINISHES: Condition = {"training.finish": (True,)}
+_GATED: Condition = {"memory.policy": AllBut(("plain",))}
+_STOPS: Condition = {"training.monitor": AllBut(("",)), "training.patience": AllBut((0,))}
+
+USED_IF: dict[str, tuple[Condition, ...]] = {
+    "data.cache": (_PUBLISHED,),
+    "data.mirror": (_PUBLISHED,),
+    "data.sha256": (_PUBLISHED,),
+    "data.download_titles": (_PUBLISHED,),
+    "data.format": (_A_LOG,),
+    "data.user_column": (_A_LOG,),
+    "data.item_column": (_A_LOG,),
+    "data.time_column": (_A_LOG,),
+    "data.rating_column": ({"data.min_rating": AllBut((0.0,))}, {"data.rating_column": ("none",)}),
+    "data.time_unit": (_A_LOG, {"data.time_column": AllBut(("none",))}),
+    "data.event_column": ({"data.events": AllBut(((),))},),
+    "data.time_format": (_A_LOG, {"data.time_column": AllBut(("none",))}),
+    "data.strip": (_A_LOG,),
+    "data.null_ids": (_A_LOG,),
+    "data.null_times": (_A_LOG,),
+    "data.duplicates": (_A_LOG,),
+    "data.separator": (_A_LOG,),
+    "data.repeats": (_A_LOG,),
+    "data.titles": (_A_LOG,),
+    "data.planted_*": ({"data.name": ("planted",)},),
+    "split.num_targets": ({"split.name": ("leave_last_n",)},),
+    "split.*_time": ({"split.name": ("temporal",)},),
+    "split.validation_share": (
+        {"split.name": ("temporal", "user_holdout"), "split.validation_time": (0.0, "")},
+        {"split.name": ("user_holdout",)},
+    ),
+    "split.test_share": (
+        {"split.name": ("temporal", "user_holdout"), "split.test_time": (0.0, "")},
+        {"split.name": ("user_holdout",)},
+    ),
+    "split.seed": ({"split.name": ("user_holdout",)},),
+    "loss.calibration": ({"loss.name": ("gbce",)},),
+    "loss.scale": ({"loss.name": ("scaled_cross_entropy",)},),
+    "negatives.count": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
+    "negatives.probes": ({"loss.name": ("bce", "cross_entropy"), **_REMEMBERS},),
+    "memory.safe_*": ({**_SAFE, **_OPENS},),
+    "memory.patience": (_REMEMBERS,),
+    "memory.slots": (_REMEMBERS,),
+    "memory.capacity": (_REMEMBERS,),
+    "memory.duplicates": (_REMEMBERS,),
+    "memory.counting": (_REMEMBERS,),
+    "memory.max_flips": (_SUSPECTS,),
+    "memory.flip": ({**_SUSPECTS, "memory.policy": _FINDS[:-1]},),
+    "teacher.decay": (_SOFTENED, _SAFE, {"teacher.always": (True,)}),
+    "teacher.always": ({"memory.policy": AllBut(("ufnrec_safe",))},),
+    "teacher.dropout": (_SOFTENED, _SAFE),
+    "teacher.weight": (_SOFTENED,),
+    "teacher.agreement": (_SOFTENED,),
+    "teacher.consistency_mean": (_SOFTENED,),
+    "teacher.soft_label_only": (_SOFTENED,),
+    "gate.kind": (_GATED,),
+    "gate.epochs": ({"gate.kind": ("epochs",), **_GATED},),
+    "gate.patience": ({"gate.kind": ("validation",), **_GATED},),
+    "gate.least_rise": ({"gate.kind": ("validation",), **_GATED},),
+    "gate.popularity_lift": ({"gate.kind": ("validation",), **_GATED}, _STOPS),
+    "training.patience": ({"training.monitor": AllBut(("",))},),
+    "detection.most_rows": ({**_GATED, **_FINISHES},),
+    "export.*": (_FINISHES,),
+    "comparison.baselines": (_FINISHES,),
+    "comparison.sample_users": (_FINISHES,),
+    "distribution.start_minutes": ({"distribution.strategy": ("multi_worker",)},),
+    "sweep.startup_trials": ({"sweep.sampler": ("tpe",)},),
+}
+"""Keys, some by a pattern, that are read only under a condition, or under one of several. A key
+that is given where none of them is met is named in the heading of the run."""
+
+_WORDS = {
+    "--data": "data dataset data_path path input input_file file train train_file train_data log",
+    "--workdir": "workdir out outdir out_dir output_dir save_dir save_path log_dir logdir "
+    "train_dir result_dir results_dir run_dir exp_dir checkpoint_dir model_dir dir",
+    "--seed": "seed random_seed random_state rng_seed",
+    "--top_k": "top_k topk top k topn top_n num_recommendations n_recommendations",
+    "--histories": "histories history history_file users_file",
+    "--output": "output output_file out_file outfile",
+    "--config": "config config_file cfg conf yaml",
+    "--mode": "mode command action task stage",
+    "--quiet": "quiet silent verbose verbosity q v",
+    "data.user_column": "user_column user_col user_field userid_col user_id_field uid_field",
+    "data.item_column": "item_column item_col item_field itemid_col item_id_field iid_field",
+    "data.time_column": "time_column time_col time_field timestamp_col timestamp_column ts_col",
+    "data.rating_column": "rating_column rating_col rating_field label_field",
+    "data.separator": "separator sep delimiter delim field_separator",
+    "data.format": "format file_format filetype file_type",
+    "data.k_core": "k_core kcore core min_interactions min_count",
+    "data.min_rating": "min_rating rating_threshold threshold",
+    "backbone.name": "model backbone network arch architecture encoder",
+    "backbone.width": "width dim d emb embed embedding hidden emb_dim embed_dim embedding_dim "
+    "embedding_size emb_size hidden_dim hidden_size hidden_units num_units d_model n_embd units",
+    "backbone.num_blocks": "blocks layers num_blocks num_layers n_layers n_layer nlayers depth "
+    "num_hidden_layers",
+    "backbone.num_heads": "heads num_heads n_heads n_head nhead nheads head "
+    "num_attention_heads attention_heads",
+    "backbone.dropout": "dropout drop drop_rate dropout_rate dropout_prob dropout_p p_dropout "
+    "hidden_dropout hidden_dropout_prob attn_dropout_prob",
+    "backbone.max_length": "max_length max_len maxlen maxlength seq_len seqlen seq_length "
+    "sequence_length max_seq_len max_seq_length max_sequence_length window history_length L",
+    "backbone.precision": "precision dtype fp16 bf16 amp mixed_precision",
+    "loss.name": "loss loss_type loss_fn criterion objective",
+    "negatives.count": "negatives negs neg num_neg num_negs n_neg neg_num num_negatives "
+    "n_negatives negative_samples neg_samples num_samples",
+    "memory.policy": "policy method",
+    "teacher.decay": "ema ema_decay momentum",
+    "teacher.weight": "alpha consistency_weight",
+    "optimizer.learning_rate": "lr learning_rate learningrate rate base_lr max_lr eta",
+    "optimizer.weight_decay": "weight_decay wd decay_rate",
+    "optimizer.l2": "l2 l2_reg l2_emb reg regularization",
+    "optimizer.clip_norm": "clip_norm clip grad_clip gradient_clip max_grad_norm clip_grad_norm",
+    "optimizer.warm_up_steps": "warm_up warmup warmup_steps warm_up_steps",
+    "optimizer.schedule": "schedule scheduler lr_scheduler lr_schedule",
+    "training.batch_size": "batch_size batchsize batch bs bsz train_batch_size",
+    "training.num_epochs": "epochs epoch num_epochs n_epochs nepochs max_epochs num_train_epochs "
+    "max_epoch",
+    "training.max_steps": "steps max_steps num_steps iterations max_iter num_iterations",
+    "training.patience": "patience early_stopping early_stop stopping_step early_stop_patience",
+    "training.monitor": "monitor metric valid_metric val_metric eval_metric",
+    "training.warm_start": "warm_start warmstart pretrained init_from load_from finetune "
+    "fine_tune state_dict_path checkpoint ckpt resume_from",
+    "training.deterministic": "deterministic reproducibility reproducible",
+    "evaluation.every": "every eval_every eval_step eval_steps eval_interval val_interval",
+    "evaluation.batch_size": "eval_batch_size test_batch_size val_batch_size",
+    "evaluation.sampled_negatives": "eval_negatives num_eval_negatives test_negatives",
+    "distribution.strategy=auto": "gpu gpus num_gpus n_gpus gpu_id device devices cuda "
+    "distributed use_gpu",
+}
+WORDS = {word: key for key, words in _WORDS.items() for word in words.lower().split()}
+"""Words under which other programs have a key or flag, for the hint where one of them is given."""

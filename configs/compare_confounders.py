@@ -2,8 +2,8 @@
 
     python main.py --mode=compare --config=configs/compare_confounders.py --data=FILE
 
-base: plain SASRec.
-ema: averaged weights, as in all arms below.
+ema: plain SASRec with averaged weights, as in all arms below. It is the reference.
+base: the same without them.
 replay: hard negatives are remembered and shown again.
 remove: suspects are left out of the step.
 flip: they get label 1 instead.
@@ -20,5 +20,5 @@ from typing import Any
 def configure(config: Any) -> None:
     """Changes the keys that differ from base.py."""
     config.evaluation.every = 2
-    config.comparison.arms = ("base", "ema", "replay", "remove", "flip", "ufnrec", "random")
+    config.comparison.arms = ("ema", "base", "replay", "remove", "flip", "ufnrec", "random")
     config.comparison.seeds = (0, 1, 2)

@@ -4,8 +4,7 @@
 
 It reproduces the behaviour of the released code, with four exceptions: the users of a step are
 distinct, rows are keyed by the interaction, evaluation is exact and seeded, and checkpoints are
-kept. It trains 200 epochs and scores the last weights, the teacher's once there is one. On a small
-catalogue these settings do great harm: on ml-100k full-ranking NDCG@10 falls from .083 to .045.
+kept. It trains 200 epochs and scores the last weights, the teacher's once there is one.
 """
 
 from typing import Any

@@ -1,12 +1,17 @@
 """The Python API: from a frame of events to recommendations, and back to a trained run."""
 
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import tensorflow as tf
 
 import ufnrec_tf as ufn
 from tests.helpers.runs import LIGHT, PLANTED, ROOT, TINY, read
@@ -66,6 +71,23 @@ def test_importing_brings_no_tensorflow_and_names_what_there_is():
         _ = ufn.nothing_such
 
 
+def test_settings_of_another_run_and_those_without_use(trained, monkeypatch, capsys):
+    found = []
+    monkeypatch.setattr(
+        "ufnrec_tf.training.train.train", lambda config, *_, **named: found.append(config)
+    )
+    settings = {"data.time_column": "ordered", "memory.policy": "plain", "memory.slots": 3}
+    ufn.train(events(), workdir=trained, config=trained, settings=settings)
+    assert found[0].backbone.width == 8
+    assert found[0].data.name == ""
+    shown = capsys.readouterr().out
+    assert "data.name planted" in shown and "other data are given" in shown
+    assert "given but not used: memory.slots (memory.policy is plain)" in shown
+    settings = {"training.warm_start": str(trained), "backbone.width": 9}
+    with pytest.raises(ufn.UserError, match=r"backbone\.width 8, now 9"):
+        ufn.train(events(), workdir="new", settings=settings)
+
+
 def test_a_frame_becomes_interactions_and_a_split():
     log = ufn.read(events(), items=items(), settings={"data.time_column": "ordered"})
     assert (log.num_users, log.num_items, log.num_events) == (30, 9, 180)
@@ -81,7 +103,7 @@ def test_a_frame_becomes_interactions_and_a_split():
 def test_bad_input_is_one_line():
     with pytest.raises(ufn.UserError, match="no user column"):
         ufn.read(pd.DataFrame({"a": [1], "b": [2]}))
-    with pytest.raises(ufn.UserError, match=r"unknown flag --config\.backbone\.widht"):
+    with pytest.raises(ufn.UserError, match=r'unknown key settings\["backbone\.widht"\]'):
         ufn.train(events(), workdir="unused", settings={"backbone.widht": 8})
     with pytest.raises(ufn.UserError, match=r"config\.json: not found"):
         ufn.Run("nowhere")
@@ -112,10 +134,14 @@ def test_evaluating_again_gives_the_same_and_another_protocol_another(run):
 
 def test_recommendations_have_names_titles_and_no_seen_item(run):
     histories = {"a": ["é,0", "é,1"], "b": ["unknown"]}
-    found = run.recommend(histories, top_k=3)
-    assert list(found.columns) == ["user", "rank", "item", "title", "score"]
+    with pytest.warns(UserWarning, match="1 of 2 histories have no known item.*'b'") as caught:
+        found = run.recommend(histories, top_k=3)
+    assert caught[0].filename == __file__
+    assert "1 of 3 item ids are unknown to the model, such as 'unknown'" in str(caught[0].message)
+    assert list(found.columns) == ["user", "rank", "item", "title", "score", "known_items"]
     assert list(found["user"]) == ["a"] * 3 + ["b"] * 3
     assert list(found["rank"]) == [1, 2, 3] * 2
+    assert list(found["known_items"]) == [2] * 3 + [0] * 3
     assert not {"é,0", "é,1"} & set(found["item"][:3])
     assert all(
         title == f"No {item[2:]}" for item, title in zip(found["item"], found["title"], strict=True)
@@ -139,6 +165,133 @@ def test_lists_bound_what_is_recommended(run):
     assert set(allowed["item"]) == {"é,5", "é,6"}
     assert len(run.recommend([], top_k=2)) == 0
     assert list(run.recommend({}).columns) == list(all_of_them.columns)
+
+
+def test_one_id_bounds_what_is_recommended_and_no_other_type_does(run):
+    first, second, *rest = run.recommend([["é,0"]], top_k=20, exclude=None)["item"]
+    for one in (first, first.encode(), np.array([first]), pd.Series([f" {first}"])):
+        assert list(run.recommend([["é,0"]], top_k=20, exclude=one)["item"]) == [second, *rest]
+    assert list(run.recommend([["é,0"]], allow=second)["item"]) == [second]
+    with pytest.warns(UserWarning, match="`exclude`: 1 of 2 item ids are unknown.*'x'"):
+        found = run.recommend([["é,0"]], top_k=20, exclude=[first, "x"])
+    assert list(found["item"]) == [second, *rest]
+    for wrong in ({1: [first]}, items(), [[first]]):
+        with pytest.raises(ufn.UserError, match="`exclude`"):
+            run.recommend([["é,0"]], exclude=wrong)
+    with pytest.raises(ufn.UserError, match="`allow`: 1 of 1 item ids are unknown"):
+        run.recommend([["é,0"]], allow="x")
+
+
+def test_histories_of_other_types(run):
+    expected = run.recommend([["é,0", "é,1"]], top_k=3)
+    for histories in (
+        np.array([["é,0", "é,1"]]),
+        [["é,0".encode(), " é,1"]],
+        pd.Series([np.array(["é,0", "é,1"])]),
+        pa.array([["é,0", "é,1"]]),
+        tf.constant([["é,0", "é,1", ""]]),
+    ):
+        pd.testing.assert_frame_equal(run.recommend(histories, top_k=np.int64(3)), expected)
+    assert list(run.recommend([[]])["known_items"].unique()) == [0]
+    with pytest.raises(ufn.UserError, match=r"2 of 2 item ids are unknown to the model.*such as"):
+        run.recommend([["x"], ["y"], []])
+    with pytest.raises(ufn.UserError, match="unknown to the model"):
+        run.recommender.encode([["x"]])
+    for top_k in (0, True, "3"):
+        with pytest.raises(ufn.UserError, match="`top_k` must be a whole number of 1 or more"):
+            run.recommend([["é,0"]], top_k=top_k)
+
+
+def test_tables_of_other_kinds_and_paths(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = {"data.time_column": "ordered"}
+    expected = ufn.read(events(), settings=settings)
+    events().to_csv(tmp_path / "log.csv", index=False)
+    items().to_csv(tmp_path / "items.csv", index=False)
+    log: Any
+    for table in (pa.Table.from_pandas(events()), events().to_dict("list"), "~/log.csv"):
+        log = ufn.read(table, items=pa.Table.from_pandas(items()), settings=settings)
+        np.testing.assert_array_equal(log.items, expected.items)
+        np.testing.assert_array_equal(log.timestamps, expected.timestamps)
+        assert set(log.item_titles[1:]) == set(items()["title"])
+    log = ufn.read(Path("~/log.csv"), items=Path("~/items.csv"), settings=settings)
+    assert set(log.item_titles[1:]) == set(items()["title"])
+    assert run.evaluate(pa.Table.from_pandas(events())) == pytest.approx(run.metrics)
+    (tmp_path / "link").symlink_to(run.path)
+    assert ufn.Run("~/link").path == tmp_path / "link"
+    assert ufn.load_export("~/link/export").path == tmp_path / "link" / "export" / "1"
+
+
+def test_items_may_have_missing_values():
+    table = pd.DataFrame({"sku": ["é,0", "é,1"], "title": pd.array(["No 0", pd.NA], "string")})
+    table["price"] = pd.array([pd.NA, 2], "Int64")
+    log: Any = ufn.read(events(), items=table)
+    facts = dict(zip(log.item_ids, zip(log.item_titles, log.item_prices, strict=True), strict=True))
+    assert facts["é,0"][0] == "No 0" and np.isnan(facts["é,0"][1])
+    assert facts["é,1"] == ("", 2.0)
+
+
+LOG = events()
+api: Any = ufn  # which takes what its types forbid
+WRONG = {
+    "`data` must be a table": lambda: api.read(LOG["sku"]),
+    "no data. Give data=FILE": lambda: api.read(None),
+    "`items` must be a table": lambda: api.read(LOG, items=3),
+    "`items` has no effect on Interactions": lambda: api.read(api.read(LOG), items=items()),
+    "both name the items": lambda: api.read(LOG, items=items(), settings={"data.titles": "x"}),
+    "`settings` must be a dict": lambda: api.read(LOG, settings="data.k_core=3"),
+    'settings["data"] is a section': lambda: api.read(LOG, settings={"data": {"k_core": 3}}),
+    'settings["data.k_core"] must be a text': lambda: api.read(LOG, settings={"data.k_core": None}),
+    'settings["data.k_core"] must be a whole': lambda: api.read(LOG, settings={"data.k_core": "x"}),
+    "write the key 'data.k_core'": lambda: api.read(LOG, settings={"--config.data.k_core": 3}),
+    'unknown key settings["k_core"]': lambda: api.read(LOG, settings={"k_core": 3}),
+    'Give settings={"split.name": "leave_last_n"}': lambda: api.split(
+        LOG, settings={"split.num_targets": 2}
+    ),
+    "`workdir` must be a path": lambda: api.train(LOG, workdir=None),
+    "no home folder of 'nobody_such'": lambda: api.train(LOG, workdir="~nobody_such/x"),
+    "`seed` must be a whole number from 0": lambda: api.train(LOG, workdir="unused", seed=-1),
+    "`shows` must be True or False": lambda: api.train(LOG, workdir="unused", shows="no"),
+    "`config` must be a path": lambda: api.train(LOG, workdir="unused", config={"a": 1}),
+    "config=nope.py: no such file": lambda: api.train(LOG, workdir="unused", config="nope.py"),
+    "`workdir` must be": lambda: api.Run(LOG),
+    "that ufnrec_tf.train has finished": lambda: api.Run("nowhere"),
+    "`path` must be a path": lambda: api.load_export(None),
+    "Run ufnrec_tf.train or the command line's": lambda: api.load_export("nowhere"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_arguments_are_told_in_the_terms_of_python(words):
+    with pytest.raises(ufn.UserError) as caught:
+        WRONG[words]()
+    assert words in str(caught.value)
+    assert "--config" not in str(caught.value)
+
+
+def test_settings_of_data_that_were_read_already_are_told():
+    with pytest.warns(UserWarning, match=r"data\.k_core of `settings` had no effect"):
+        ufn.split(ufn.read(LOG), settings={"data.k_core": 2})
+
+
+def test_wrong_arguments_of_evaluate(run):
+    with pytest.raises(ufn.UserError, match=r"trained with a table.*run\.evaluate\(data\)"):
+        run.evaluate()
+    with pytest.raises(ufn.UserError, match="`part` must be one of validation, test"):
+        run.evaluate(events(), part="tset")
+
+
+def test_damaged_files_of_a_run_are_named(run, tmp_path):
+    shutil.copy(run.path / "config.json", tmp_path)
+    for name in ("result.json", "metrics.jsonl", "ranks.parquet"):
+        (tmp_path / name).write_text("{")
+    damaged = ufn.Run(tmp_path)
+    for name in ("result", "metrics", "curve", "ranks"):
+        with pytest.raises(ufn.UserError, match=f"{tmp_path}/.*: (is damaged|cannot be read)"):
+            getattr(damaged, name)
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(ufn.UserError, match=r"metrics\.jsonl: not found"):
+        _ = damaged.curve
 
 
 def test_vectors_are_what_scores_are_made_of(run):
@@ -168,4 +321,34 @@ def test_training_again_opens_the_run_in_any_thread(run, capsys):
     thread.start()
     thread.join()
     assert found[0].metrics == run.metrics
-    assert "This run is done" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "This run is done" in shown and "30 users, 9 items" in shown
+    steps = shown.partition("\nNext\n")[2]
+    assert f"run = ufnrec_tf.Run('{run.path}')" in steps and "run.recommend({" in steps
+    assert "%tensorboard --logdir=" in steps
+    assert "--mode" not in shown and "make " not in shown and "--config" not in shown
+
+
+def test_items_that_would_not_be_read_are_refused():
+    data = ufn.read(events(), settings={"data.time_column": "ordered"})
+    with pytest.raises(ufn.UserError, match="`items` has no effect on Interactions"):
+        ufn.read(data, items=items())
+    with pytest.raises(ufn.UserError, match="`items` has no effect on the planted log"):
+        ufn.read("", items=items(), settings={"data.name": "planted"})
+    for key, value in {"titles": "x.csv", "title_column": "name"}.items():
+        with pytest.raises(ufn.UserError, match=rf"data\.{key}={value} has no effect on the plan"):
+            ufn.read("", settings={"data.name": "planted", f"data.{key}": value})
+
+
+def test_users_of_the_run_get_what_their_whole_histories_get(run):
+    series = events().groupby("customer_id")["sku"].apply(list)
+    some = ["user 7", "user 11"]
+    pd.testing.assert_frame_equal(
+        run.recommend(users=some, top_k=2), run.recommend(series[some], top_k=2)
+    )
+    assert set(run.recommend(users="user 7")["user"]) == {"user 7"}
+    with pytest.raises(ufn.UserError, match=r"1 of 2 users .* 'user 77'. Did you mean 'user 7'"):
+        run.recommend(users=["user 7", "user 77"])
+    for wrong in ({}, {"users": "user 7", "histories": [["é,0"]]}):
+        with pytest.raises(ufn.UserError, match="either `histories` or `users`"):
+            run.recommend(**wrong)

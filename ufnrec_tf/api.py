@@ -8,43 +8,63 @@ configuration, such as `{"training.num_epochs": 20, "backbone.width": 64}`; `pyt
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from ufnrec_tf.common.arguments import path_text, shown, true_or_false, whole_number
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.python_terms import speaks_python, warn
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.data.splits import Split
+from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
+from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.reading.sources import Source, load, make_split
+from ufnrec_tf.reading.tables import as_frame, python_values
+from ufnrec_tf.runs.inherited_settings import run_settings
 from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
+from ufnrec_tf.training.settings_checks import check_settings
+from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
+    from ufnrec_tf.recommend.given_ids import Ids
     from ufnrec_tf.recommend.recommender import Histories, Recommender
+    from ufnrec_tf.runs.histories import RunHistories
 
 Settings = Mapping[str, Any]
-Data = str | Path | pd.DataFrame | Interactions
+Table = Any
+"""A DataFrame, or another table that `reading.tables.as_frame` reads."""
+Data = str | os.PathLike[str] | Interactions | Table
 
 
+@speaks_python
 def read(
-    data: Data, *, items: pd.DataFrame | None = None, settings: Settings | None = None
+    data: Data,
+    *,
+    items: str | os.PathLike[str] | Table | None = None,
+    settings: Settings | None = None,
 ) -> Interactions:
     """Reads a log of events.
 
     The names of the columns are guessed, unless `data.*_column` gives them.
 
     Args:
-        data: A file, a prepared folder or a DataFrame of events. Interactions are returned as
-            they are.
-        items: A table of items with id, title, category and price. `data.titles` may name a file
-            instead.
+        data: A file, a prepared folder or a table of events: a DataFrame, a polars or Arrow
+            table, a dict of column -> values, a list of dicts. Interactions are returned as they
+            are.
+        items: A table of items with id, title, category and price, or its file, which
+            `data.titles` may also name.
         settings: Keys of the `data` section, such as `{"data.user_column": "reader"}`.
 
     Returns:
@@ -53,9 +73,11 @@ def read(
     Raises:
         UserError: If the log cannot be read or a setting is wrong.
     """
-    return _read_source(load_config("", _overrides(settings)), data, items).interactions
+    config = load_config("", _overrides(settings))
+    return _read_source(config, data, items, settings=settings).interactions
 
 
+@speaks_python
 def split(data: Data, *, settings: Settings | None = None) -> Split:
     """Reads a log and splits its events into train, validation and test.
 
@@ -67,15 +89,16 @@ def split(data: Data, *, settings: Settings | None = None) -> Split:
         UserError: If the log cannot be read or split in this way.
     """
     config = load_config("", _overrides(settings))
-    return make_split(config, _read_source(config, data).interactions)
+    return make_split(config, _read_source(config, data, settings=settings).interactions)
 
 
+@speaks_python
 def train(
     data: Data,
     *,
-    workdir: str | Path,
-    items: pd.DataFrame | None = None,
-    config: str = "",
+    workdir: str | os.PathLike[str],
+    items: str | os.PathLike[str] | Table | None = None,
+    config: str | os.PathLike[str] = "",
     settings: Settings | None = None,
     seed: int = 0,
     shows: bool = True,
@@ -86,11 +109,12 @@ def train(
     continued.
 
     Args:
-        data: The log, in any form that `read` takes. The events of a DataFrame are not kept in
-            the work directory, only their hash.
+        data: The log, in any form that `read` takes. The work directory keeps its raw ids and the
+            history of each user (docs/your-data.md).
         workdir: The directory in which the run keeps its files.
-        items: A table of items with id, title, category and price.
-        config: A configuration file, such as "configs/beauty.py".
+        items: A table of items with id, title, category and price, or its file.
+        config: A configuration file, such as "configs/beauty.py", or the work directory of a run,
+            whose settings are taken.
         settings: Keys of the configuration; they change those of the file.
         seed: Seed of everything random.
         shows: True to print what the command line prints.
@@ -98,9 +122,28 @@ def train(
     Raises:
         UserError: If the data, a setting or the work directory is wrong.
     """
-    chosen = load_config(config, _overrides(settings))
-    source = _read_source(chosen, data, items)
+    workdir = path_text(workdir, "workdir")
+    seed = whole_number(seed, "seed", minimum=0, maximum=2**32 - 1)
+    display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
+    is_default = config is None or (isinstance(config, str) and not config)
+    config_path = "" if is_default else path_text(config, "config")
+    overrides = _overrides(settings)
+    found = run_settings(
+        load_config(config_path, overrides),
+        config_path,
+        overrides,
+        data_path=_data_path(data),
+        is_given=not isinstance(data, str) or bool(data),
+        workdir=workdir,
+    )
+    chosen = found.config
+    check_settings(chosen)
+    display.notes.block(found.lines)
+    source = _read_source(chosen, data, items, settings=settings)
+    unused = unused_settings(chosen, settings or {}, log=source.interactions.reading)
+    display.notes.block(unused_line(unused))
     parts = make_split(chosen, source.interactions)
+    display.notes.block(summary_lines(summary(parts)))
     import_tensorflow()
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
@@ -110,11 +153,11 @@ def train(
         chosen,
         source,
         parts,
-        workdir=str(workdir),
+        workdir=workdir,
         seed=seed,
         data_path=_data_path(data),
         command=["ufnrec_tf.train"],
-        display=Display(is_shown=shows),
+        display=display,
     )
     return Run(workdir)
 
@@ -133,14 +176,16 @@ class Run:
         UserError: If the directory holds no run.
     """
 
-    def __init__(self, workdir: str | Path) -> None:
-        self.path = Path(workdir)
+    @speaks_python
+    def __init__(self, workdir: str | os.PathLike[str]) -> None:
+        self.path = Path(path_text(workdir, "workdir"))
         self.record = read_record(self.path / "config.json")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
     @property
+    @speaks_python
     def result(self) -> dict[str, Any]:
         """The content of result.json: metrics, protocol, data, timing, memory, false negatives."""
         return read_result(self.path)
@@ -151,18 +196,27 @@ class Run:
         return self.result["test"]
 
     @property
+    @speaks_python
     def curve(self) -> pd.DataFrame:
         """The evaluations, one in a row: step, epoch, split, weights, metrics."""
-        check_run_file(self.path, "metrics.jsonl")
-        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
-        return pd.DataFrame([json.loads(line) for line in text.splitlines()])
+        path = self.path / "metrics.jsonl"
+        check_run_file(self.path, path.name)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return pd.DataFrame([json.loads(line) for line in lines])
+        except FileNotFoundError:
+            raise UserError(f"{path}: not found. Train until the first evaluation.") from None
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
 
     @property
+    @speaks_python
     def ranks(self) -> pd.DataFrame:
         """The test rank of each target: user, item (raw ids), rank (from 1)."""
         return _read_table(self.path / RANKS_FILES["test"])
 
     @property
+    @speaks_python
     def false_negatives(self) -> pd.DataFrame:
         """The remembered items: user, item (raw ids), position, count, margin, flagged.
 
@@ -172,28 +226,51 @@ class Run:
         return _read_table(self.path / "false_negatives.parquet")
 
     @cached_property
+    @speaks_python
     def recommender(self) -> "Recommender":
         """The newest exported version, which is loaded only once."""
         return load_export(self.path / "export")
 
+    @cached_property
+    def _histories(self) -> "RunHistories":
+        """The histories of the run's users, which are read only once."""
+        from ufnrec_tf.runs.histories import run_histories
+
+        return run_histories(self.path, trained_config(str(self.path), [])[0], self.record)
+
+    @speaks_python
     def recommend(
         self,
-        histories: "Histories",
+        histories: "Histories | None" = None,
         *,
+        users: Any = None,
         top_k: int = 10,
-        exclude: Iterable[Any] = (),
-        allow: Iterable[Any] = (),
+        exclude: "Ids" = None,
+        allow: "Ids" = None,
     ) -> pd.DataFrame:
-        """Returns the recommendations of the exported model for some histories.
+        """Returns the recommendations of the exported model for some histories, or for users.
 
         Args:
             histories: Raw item ids of each history, in any form that `Recommender.recommend` takes.
+            users: Users of the run in their place, one raw id or several. Their histories are all
+                events that the run read, those of validation and test too.
             top_k: Items recommended for each history.
-            exclude: Raw ids of items that are never recommended.
-            allow: Raw ids of the only items that may be recommended; empty for all.
+            exclude: One raw id, or several, of items that are never recommended.
+            allow: Raw ids of the only items that may be recommended; None or empty for all.
+
+        Raises:
+            UserError: If both or neither of histories and users are given, or a user is not one
+                of the run; see also `Recommender.recommend`.
         """
+        if (histories is None) == (users is None):
+            raise UserError("give either `histories` or `users`.")
+        if histories is None:
+            from ufnrec_tf.recommend.given_ids import id_list
+
+            histories = self._histories.of_users(id_list(users, name="users"))
         return self.recommender.recommend(histories, top_k=top_k, exclude=exclude, allow=allow)
 
+    @speaks_python
     def evaluate(
         self,
         data: Data | None = None,
@@ -205,7 +282,7 @@ class Run:
         """Scores the trained weights on test or validation again.
 
         Args:
-            data: The data that the run was trained with. None: the file that they were read from.
+            data: The data that the run was trained with. None: the file from which they were read.
             part: "test" or "validation".
             settings: Keys of the `evaluation` section, which may change the protocol.
             shows: True to print what the command line prints.
@@ -216,18 +293,28 @@ class Run:
         Raises:
             UserError: If the data differ from the run's, or a setting may not be changed.
         """
+        if not isinstance(part, str) or part not in EVALUATION_PARTS:
+            raise UserError(
+                f"`part` must be one of {', '.join(EVALUATION_PARTS)}. Received: {shown(part)}."
+            )
+        display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
         with Workdir(str(self.path), must_exist=True).held_if_writable():
             config, record = trained_config(str(self.path), _overrides(settings))
-            source = _read_source(config, record["data_path"] if data is None else data)
+            path = record["data_path"]
+            if data is None and not path and not config.data.name:
+                raise UserError(
+                    f"{self.path}: was trained with a table, of which a run keeps only the hash. "
+                    "Give it again: run.evaluate(data)."
+                )
+            source = _read_source(config, path if data is None else data)
             import_tensorflow()
             from ufnrec_tf.training.evaluate import evaluate_workdir
 
-            return evaluate_workdir(
-                config, record, source, str(self.path), part, Display(is_shown=shows)
-            )
+            return evaluate_workdir(config, record, source, str(self.path), part, display)
 
 
-def load_export(path: str | Path) -> "Recommender":
+@speaks_python
+def load_export(path: str | os.PathLike[str]) -> "Recommender":
     """Loads an exported model.
 
     Args:
@@ -236,30 +323,90 @@ def load_export(path: str | Path) -> "Recommender":
     Raises:
         UserError: If there is no model, or it is damaged.
     """
+    folder = path_text(path, "path")
     import_tensorflow()
     from ufnrec_tf.recommend.recommender import Recommender
 
-    return Recommender(path)
+    return Recommender(folder)
 
 
-def _read_source(config: Any, data: Data, items: pd.DataFrame | None = None) -> Source:
+def _read_source(
+    config: Any, data: Data, items: Any = None, *, settings: Settings | None = None
+) -> Source:
+    """Returns the interactions of any data that `read` takes."""
     if isinstance(data, Interactions):
+        if items is not None:
+            raise UserError(
+                "`items` has no effect on Interactions, which have their titles. Give it to read()."
+            )
+        keys = [key for key in settings or {} if key.startswith("data.")]
+        if keys:
+            warn(
+                f"{', '.join(keys)} of `settings` had no effect: `data` are Interactions, which "
+                "are read already."
+            )
         return Source(data, None)
-    return load(config, str(data) if isinstance(data, Path) else data, items=items)
+    if items is not None and config.data.titles:
+        raise UserError("`items` and --config.data.titles both name the items. Leave one out.")
+    is_table = data is not None and not isinstance(data, str | os.PathLike)
+    log = as_frame(data, name="data") if is_table else _data_path(data)
+    return load(config, log, items=_item_table(items))
 
 
 def _data_path(data: Data) -> str:
-    return str(data) if isinstance(data, str | Path) else ""
+    """Returns a path as text; "" for a table, and where a setting names the data."""
+    is_given = isinstance(data, os.PathLike) or (isinstance(data, str) and data)
+    return path_text(data, "data") if is_given else ""
+
+
+def _item_table(items: Any) -> Any:
+    """Returns a table of items as a DataFrame of Python's values, or its path; None for none."""
+    if items is None:
+        return None
+    if isinstance(items, str | os.PathLike):
+        return path_text(items, "items")
+    return python_values(as_frame(items, name="items"))
 
 
 def _overrides(settings: Settings | None) -> list[tuple[str, str]]:
-    """Returns settings as texts of the command line, so that they are checked in the same way."""
+    """Returns settings as texts of the command line, so that they are checked in the same way.
 
-    def text(value: Any) -> str:
-        is_many = isinstance(value, tuple | list)
-        return ",".join(map(str, value)) if is_many else str(value)
+    Raises:
+        UserError: If they are no mapping, or hold a value that has no text.
+    """
+    if settings is None:
+        return []
+    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
+        raise UserError(
+            '`settings` must be a dict such as {"training.num_epochs": 20}. Received: '
+            f"{shown(settings)}."
+        )
+    for key in settings:
+        if key.startswith("-"):
+            bare = key.lstrip("-").removeprefix("config.")
+            raise UserError(f"`settings`: write the key {bare!r}, without dashes.")
+    return [(key, _setting_text(key, value)) for key, value in settings.items()]
 
-    return [(key, text(value)) for key, value in (settings or {}).items()]
+
+def _setting_text(key: str, value: Any) -> str:
+    """Returns the text of a value as the command line would have it."""
+    if isinstance(value, Mapping):
+        inner = next(iter(value), "key")
+        raise UserError(f'settings["{key}"] is a section. Write {{"{key}.{inner}": ...}}.')
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if isinstance(value, list | tuple | range):
+        texts = [_setting_text(key, part) for part in value]
+        if any("," in text for text in texts):
+            raise UserError(f'settings["{key}"]: a value with a comma. Received: {shown(value)}.')
+        return ",".join(texts)
+    if isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool | int | float | date):
+        return str(value)
+    raise UserError(
+        f'settings["{key}"] must be a text, a number, True or False, or a list of these. Received: '
+        f"{shown(value)}."
+    )
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -269,4 +416,14 @@ def _read_table(path: Path) -> pd.DataFrame:
             "a memory. Train to the end, with a memory.policy other than plain."
         )
     check_run_file(path.parent, path.name)
-    return pd.read_parquet(path)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: is damaged ({own_words(error)[:200]}). Put a copy of it back, or train again "
+        "into another --workdir."
+    )

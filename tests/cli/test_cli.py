@@ -59,10 +59,11 @@ def write(name, data):
     return name
 
 
-def zipped(text):
+def zipped(*texts):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("log.txt", text)
+        for number, text in enumerate(texts):
+            archive.writestr(f"log{number}.txt", text)
     return file.getvalue()
 
 
@@ -87,16 +88,17 @@ FILES = {
     "one item": ("u i\n" * 4 + "v i\n" * 4, ["log", "1 item", "at least 2"]),
     "nobody with 3 events": ("u a\nu b\nv a\nv b\n", ["log", "no user has 3 events"]),
     "not UTF-8": (PAIRS.encode() + b"u1 caf\xe9\n", ["log, line 121:", "0xe9", "UTF-8", "iconv"]),
-    "UTF-16": (PAIRS.encode("utf-16"), ["log, line 1:", "UTF-8", "iconv"]),
-    "gzip": (gzip.compress(PAIRS.encode()), ["log", "gzip", "gunzip"]),
-    "zip": (zipped(PAIRS), ["log", "zip", "unzip"]),
+    "UTF-16": (PAIRS.encode("utf-16"), ["log: ", "UTF-16", "UTF-8", "iconv"]),
+    "gzip": (gzip.compress(PAIRS.encode())[:-9], ["log: ", "gzip", "cut short", "gunzip"]),
+    "zip": (zipped(PAIRS, PAIRS), ["log: ", "a zip archive of 2 files", "unzip -p log"]),
 }
 
 
 @pytest.mark.parametrize("case", FILES)
 def test_a_bad_file(case, capfd):
     data, words = FILES[case]
-    got = run(f"--data={write('log', data)}", "--workdir=w", *TINY)
+    filters = ["--config.data.min_rating=1"] if case == "text for a rating" else []
+    got = run(f"--data={write('log', data)}", "--workdir=w", *filters, *TINY)
     refused(capfd, 1, *words, got=got)
     assert not Path("w").exists()
 
@@ -112,6 +114,15 @@ def test_a_missing_file(mode, capfd, trained):
     words = ["no such file"] if mode == "train" else ["both name the data"]
     refused(capfd, 1, "none.txt", *words, got=got)
     assert contents(at_work) == before
+
+
+@pytest.mark.parametrize("mode", ["compare", "sweep"])
+def test_a_pipe_for_several_runs(mode, capfd):
+    os.mkfifo("pipe")
+    flags = ["--config.sweep.space=backbone.dropout=0.1:0.7"] * (mode == "sweep")
+    got = run(f"--mode={mode}", "--data=pipe", "--workdir=w", *flags)
+    refused(capfd, 1, "--data=pipe", "can be read only once", "each run", "to a file", got=got)
+    assert not Path("w").exists()
 
 
 def test_a_folder_for_a_file(capfd):
@@ -429,6 +440,20 @@ def test_a_bug_names_itself_and_keeps_its_traceback(workdir, capfd, monkeypatch)
     assert lines[0].startswith("internal error (a bug in ufnrec-tf): RuntimeError: two lines;")
     assert "w/error.log" in lines[0]
     assert "Traceback" in (workdir / "error.log").read_text(encoding="utf-8")
+
+
+def test_too_little_memory_is_no_bug(capfd, monkeypatch):
+    from ufnrec_tf.cli import modes
+
+    exhausted = type("ResourceExhaustedError", (Exception,), {})("OOM when allocating")
+    for error in (MemoryError("96 GiB"), exhausted):
+
+        def broken(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(modes, "load_config", broken)
+        refused(capfd, 1, "memory", "training.batch_size", got=run("--workdir=w", *PLANTED))
+    assert os.listdir() == []
 
 
 # In a process of its own: TensorFlow's start must not show.

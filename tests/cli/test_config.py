@@ -4,6 +4,7 @@ import pytest
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import (
+    MOST,
     as_json,
     configs_folder,
     default_config,
@@ -182,6 +183,53 @@ def test_unknown_section_lists_the_sections():
 )
 def test_wrong_values(key, text, noun):
     refuse("", [(key, text)], key, noun, text)
+
+
+def wrong_numbers(option):
+    """Texts that are no value of a number's key, with a word of the answer."""
+    kind = type(option.default)
+    texts = {"": "number", "many": "number", "1,5": "number", "None": "number", "True": "number"}
+    if option.or_text:
+        texts = {}
+    if kind is int:
+        texts |= {"1.5": "whole number", "1e3": "whole number", "nan": "whole number"}
+        texts |= {str(10**30): "at most", str((option.maximum or MOST) + 1): "at most"}
+    else:
+        texts |= dict.fromkeys(("nan", "inf", "-inf", "NaN", "1e999"), "finite")
+        texts |= {} if option.maximum is None else {str(option.maximum + 0.01): "at most"}
+    if option.minimum is not None:
+        texts |= {str(option.minimum - 1): "at least"}
+    return texts
+
+
+NUMBERS = [key for key in KEYS if type(TABLE[key[0]][key[1]].default) in (int, float)]
+
+
+@pytest.mark.parametrize(("section", "key"), NUMBERS)
+def test_no_number_outside_its_bounds_is_taken(section, key):
+    for text, word in wrong_numbers(TABLE[section][key]).items():
+        refuse("", [(f"{section}.{key}", text)], f"{section}.{key}", word)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("0,-1", "at least 0"), ("0,x", "whole"), (f"{2**32}", "at most")]
+)
+def test_no_part_of_a_list_outside_its_bounds_is_taken(text, word):
+    refuse("", [("comparison.seeds", text)], "comparison.seeds", word, text.partition(",")[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1,5", (1, 5)), ("(1, 5)", (1, 5)), ("[1,5,]", (1, 5))]
+)
+def test_a_list_may_stand_in_brackets(text, value):
+    assert load_config("", [("comparison.seeds", text)]).comparison.seeds == value
+
+
+def test_the_parts_of_a_file_s_list_have_its_type(tmp_path):
+    body = "def configure(c):\n    c.comparison.seeds = (0.5,)\n"
+    refuse(config_file(tmp_path, body), [], "comparison.seeds", "whole numbers", "0.5")
+    body = "def configure(c):\n    c.comparison.arms = (1,)\n"
+    refuse(config_file(tmp_path, body), [], "comparison.arms", "texts", "1")
 
 
 def test_missing_file_lists_the_shipped_ones_and_the_nearest():

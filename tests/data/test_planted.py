@@ -10,7 +10,7 @@ import pytest
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.data.synthetic.exposure import largest, pack_rows
 from ufnrec_tf.data.synthetic.planted import PlantedData, ceiling_ranks, detection, planted
-from ufnrec_tf.data.synthetic.tastes import GENERATORS
+from ufnrec_tf.data.synthetic.tastes import GENERATORS, hash_normal, make_salt, normal_above
 from ufnrec_tf.evaluation.baselines import Popularity, baseline_ranks
 
 SMALL: dict[str, Any] = {"num_users": 120, "num_items": 150, "mean_length": 10}
@@ -180,6 +180,34 @@ def test_ceiling_is_far_above_popularity(generator):
     popularity = (baseline_ranks(Popularity().fit(split), split, "test") <= 10).mean()
     assert ceiling > 3 * popularity
     assert ceiling > 0.5
+
+
+@BOTH
+def test_the_ceiling_without_the_noise_is_lower_and_of_what_can_be_learnt(generator):
+    def hit(noise: float, *, knows_noise: bool) -> float:
+        data = planted(generator=generator, num_users=500, num_items=400, noise=noise)
+        split = leave_one_out(data.interactions)
+        return (ceiling_ranks(data, split, "test", knows_noise=knows_noise) <= 10).mean()
+
+    data = planted(generator=generator, num_users=500, num_items=400)
+    split = leave_one_out(data.interactions)
+    popularity = (baseline_ranks(Popularity().fit(split), split, "test") <= 10).mean()
+    assert popularity < hit(0.5, knows_noise=False) < hit(0.5, knows_noise=True) - 0.1
+    assert hit(3.0, knows_noise=False) < hit(0.5, knows_noise=False)
+    # Of no noise nothing is unknown.
+    assert hit(0.0, knows_noise=False) == hit(0.0, knows_noise=True)
+
+
+def test_the_noise_is_above_a_value_as_often_as_its_distribution_says():
+    draws = hash_normal(make_salt(0, "test"), np.arange(400)[:, None], np.arange(500)[None])
+    for value in (-3.5, -2.9, -1.2, 0.0, 0.4, 1.0, 2.5, 3.5):
+        assert normal_above(np.array(value)) == pytest.approx((draws > value).mean(), abs=0.004)
+
+
+def test_pools_have_no_ceiling_without_the_noise():
+    data = planted(num_users=50, num_items=5000)
+    with pytest.raises(ValueError, match="pools"):
+        ceiling_ranks(data, leave_one_out(data.interactions), "test", knows_noise=False)
 
 
 def test_noise_and_drift_and_popularity_do_what_they_say():

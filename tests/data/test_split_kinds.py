@@ -406,7 +406,7 @@ def test_nothing_is_told_of_the_future_where_users_are_held_out():
         vectors=rng.normal(size=(5, 3)).astype(np.float32),
         item_table=rng.normal(size=(41, 3)).astype(np.float32),
         num_resamples=20,
-    )
+    ).values
     assert (found["num_flagged"], found["hits"], found["rate"]) == (5, 0, None)
     near = found["matched_on_popularity"]
     assert (near["pairs"], near["lift"], near["low"]) == (0, None, None)

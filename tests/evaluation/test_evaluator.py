@@ -1,7 +1,9 @@
 """Full-catalogue ranks against a double loop, by hand, and against ir-measures."""
 
+import gc
 import json
 import math
+import weakref
 
 import ir_measures
 import numpy as np
@@ -17,6 +19,7 @@ from ufnrec_tf.data.item_sets import distinct_items, draw_outside
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.evaluation import evaluator as evaluation
 from ufnrec_tf.evaluation.evaluator import NotFiniteError, RankingEvaluator
+from ufnrec_tf.evaluation.protocol import heldout_targets_lines
 
 LENGTH = 4
 
@@ -212,6 +215,11 @@ def test_items_of_only_heldout_events_are_candidates_and_reported():
     evaluator, backbone = one_user([1, 1, 2, 3], [1, 7, 6, 2], part="test", mask="train")
     protocol = evaluator.protocol()
     assert protocol["heldout_only_items"] == 2
+    assert protocol["heldout_only_targets"] == 1
+    (line,) = heldout_targets_lines(protocol)
+    assert line.startswith("Targets that no train event shows: 1.")
+    assert heldout_targets_lines({**protocol, "new_users": 0}) == []  # another line has them
+    assert heldout_targets_lines({"candidates": 4}) == []  # of an older file
     assert protocol["candidates"] == 4
     assert evaluator.ranks(backbone).tolist() == [2]  # item 2, never trained on, is above
 
@@ -271,6 +279,20 @@ def test_weights_are_read_anew_and_a_backbone_is_traced_once():
     np.testing.assert_array_equal(evaluator.evaluate(student).ranks, of_teacher)
     evaluator.sampled_ranks(student)
     assert student.num_traces == teacher.num_traces == 1
+
+
+def test_evaluators_of_both_parts_share_a_trace_which_does_not_keep_the_backbone():
+    split = random_split(11)
+    backbone = random_backbone(12, split.interactions.num_items)
+    for part, mask in (("validation", "none"), ("test", "seen")):
+        evaluator = RankingEvaluator(split, part, mask=mask, max_length=LENGTH, batch_size=8)
+        expected = naive_ranks(backbone, split, part, mask)
+        np.testing.assert_array_equal(evaluator.ranks(backbone), expected)
+    assert backbone.num_traces == 1
+    owner = weakref.ref(backbone)
+    del backbone
+    gc.collect()
+    assert owner() is None
 
 
 def test_agrees_with_ir_measures():
@@ -413,6 +435,7 @@ def test_evaluate_and_protocol():
         "ties": "against the target",
         "heldout_only_items": 2,
         "masked_targets": 0,
+        "heldout_only_targets": 1,
     }
     with pytest.raises(ValueError, match="`sampled_negatives` must be at least 1"):
         evaluator.sampled_ranks(backbone)

@@ -24,7 +24,8 @@ def lift_of(split: Split, pairs: Pairs, seed: int = 0, **settings) -> dict[str, 
     table = settings.pop("item_table", rng.normal(size=(log.num_items + 1, 4)).astype(np.float32))
     vectors = settings.pop("vectors", rng.normal(size=(log.num_users, 4)).astype(np.float32))
     users, items = (np.array(column, np.int32) for column in zip(*pairs, strict=True))
-    return future_lift(split, users, items, vectors=vectors[known], item_table=table, **settings)
+    found = future_lift(split, users, items, vectors=vectors[known], item_table=table, **settings)
+    return found.values
 
 
 def log_by_time(seed: int = 0) -> Split:
@@ -235,7 +236,7 @@ def test_nothing_flagged_is_said():
         np.zeros(0, np.int32),
         vectors=np.zeros((0, 4), np.float32),
         item_table=np.zeros((41, 4), np.float32),
-    )
+    ).values
     assert (found["num_flagged"], found["hits"], found["rate"]) == (0, 0, None)
     for name in BOTH:
         assert found[name] == {

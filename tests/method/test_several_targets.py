@@ -182,8 +182,8 @@ def test_a_users_targets_are_no_independent_draws():
     for count in (1, 2, 5):
         users = np.repeat(np.arange(80), count)
         runs = {(arm, 0): run_of(np.repeat(own, count), users) for arm, own in ranks.items()}
-        pairs = make_pairs(runs, "base", metrics=METRICS, num_resamples=400)
-        found.append(differences(pairs, ["base", "arm"], 400)["arm"])
+        pairs = make_pairs(runs, "base", metrics=METRICS)
+        found.append(differences(pairs, ["base", "arm"], margin=0.01)["arm"])
     for other in found[1:]:
         for metric in METRICS:
             for key in ("absolute", "relative"):
@@ -197,7 +197,7 @@ def test_slices_of_targets_by_hand():
     users = [0, 0, 1, 1]
     runs = {("base", 0): run_of([1, 20, 20, 20], users), ("arm", 0): run_of([1, 1, 20, 20], users)}
     part = Slice("f", "all but the first", np.array([False, True, True, True]), 2)
-    (found,) = slice_numbers(runs, [part], ["base", "arm"], "base", 200)
+    (found,) = slice_numbers(runs, [part], ["base", "arm"], "base")
     assert found["users"] == 2
     assert found["arms"]["arm"]["mean"] == 0.5  # user 0: 1; user 1: 0 twice
     assert found["arms"]["arm"]["absolute"]["estimate"] == 0.5
@@ -278,7 +278,7 @@ def test_a_comparison_reads_a_run_with_several_targets(several):
     split = split_of_run(several)
     found = read_run(several, split)
     runs = {("base", 0): found, ("arm", 0): found._replace(ranks={**found.ranks})}
-    values = make_pairs(runs, "base", metrics=METRICS, num_resamples=200).values["base", 0]
+    values = make_pairs(runs, "base", metrics=METRICS).values["base", 0]
     assert len(values) == len(split.evaluated_users("test"))
     mean = [read(several / "result.json")["test"][name] for name in METRICS]
     np.testing.assert_allclose(values.mean(axis=0), mean)

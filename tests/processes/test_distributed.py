@@ -13,10 +13,9 @@ from tests.processes.distributed_run import (
     CASES,
     CASES_OF,
     NUM_STEPS,
-    ROOT,
-    processes,
     worker_environments,
 )
+from tests.processes.forks import forks
 
 TOLERANCE = 1e-9
 TIMEOUT = 280
@@ -29,9 +28,9 @@ def results_of(folder, where, num_processes):
         [sys.executable, "-m", "tests.processes.distributed_run", str(file), where]
         for file in files
     ]
-    with processes(commands, worker_environments(num_processes), cwd=ROOT) as started:
+    with forks(commands, worker_environments(num_processes)) as started:
         for process in started:
-            output, _ = process.communicate(timeout=TIMEOUT)
+            output = "".join(process.communicate(timeout=TIMEOUT))
             assert process.returncode == 0, output[-4000:]
     return [dict(np.load(file, allow_pickle=False)) for file in files]
 

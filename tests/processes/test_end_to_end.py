@@ -146,6 +146,7 @@ def test_files_of_the_work_directory(trained):
         assert list((trained / "tensorboard" / name).glob("events.out.tfevents.*"))
     assert sorted(path.name for path in (trained / "checkpoints").iterdir()) == [
         "best",
+        "gate",
         "step-00000012",
     ]
     export = read(trained / "export" / "1" / "ufnrec.json")
@@ -155,6 +156,15 @@ def test_files_of_the_work_directory(trained):
     )
     hidden = [path.name for path in trained.rglob(".*") if path.name != ".lock"]
     assert hidden == []  # no half-written files
+
+
+def test_pairs_are_matched_by_the_weights_at_which_the_gate_opened(trained):
+    result = read(trained / "result.json")
+    opened = result["false_negatives"]["gate_epoch"]
+    state = read(trained / "checkpoints" / "gate" / "state.json")
+    assert state["epoch"] == opened == 1
+    words = result["false_negatives"]["future"]["scored_by"]
+    assert words == "weights of epoch 1, when the gate opened"
 
 
 def board_tags(folder):
@@ -295,7 +305,7 @@ def test_export_again_and_recommend(workdir, capfd):
     assert "export/1: written" in screen.out
     assert "out.csv: 12 recommendations for 3 histories (4 item ids read, 1 unknown" in screen.out
     rows = pd.read_csv("out.csv")
-    assert list(rows.columns) == ["row", "rank", "item", "score", "title"]
+    assert list(rows.columns) == ["row", "rank", "item", "score", "title", "known_items"]
     assert rows["row"].tolist() == [1] * 4 + [2] * 4 + [3] * 4
     assert not {"i01", "i02", "i03"} & set(rows[rows["row"] == 1]["item"])
 
@@ -392,6 +402,16 @@ def test_a_file_with_titles_and_repeat_consumption(tmp_path, capfd):
     line = metric_lines("w")[-1]
     assert line["protocol"]["masked_targets"] == 40
     assert line["hr@10"] == 0.0
+    # An export gives other titles to the trained run, and they stay.
+    rows = "".join(f"m{item};Other {item}\n" for item in range(15))
+    Path("other.csv").write_text("code;product_name\n" + rows, encoding="utf-8")
+    capfd.readouterr()
+    assert run("--mode=export", "--workdir=w", "--config.data.titles=other.csv") == 0
+    assert "titles: column 'product_name', 15 of 15 items" in capfd.readouterr().out
+    exported = pd.read_parquet("w/export/2/items.parquet")
+    assert set(exported["title"]) == {f"Other {item}" for item in range(15)}
+    assert read("w/config.json")["config"]["data"]["titles"] == str(Path("other.csv").resolve())
+    assert run("--mode=evaluate", "--workdir=w", "--config.data.titles=other.csv") == 1
 
 
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "ufnrec"])
@@ -413,6 +433,7 @@ def test_policies_run(policy, capfd):
     assert Path("w/false_negatives.parquet").exists() == (policy != "plain")
 
 
+@pytest.mark.usefixtures("_without_export")
 def test_the_better_of_student_and_average_is_selected():
     settings = ["--config.memory.policy=plain", "--config.teacher.always=true"]
     settings += ["--config.evaluation.weights=better", "--config.training.num_epochs=4"]
@@ -446,6 +467,7 @@ def test_losses_run_with_a_memory(loss, capfd):
     assert per_position < 2 if loss == "bce" else per_position > 2  # flipped probes are in the loss
 
 
+@pytest.mark.usefixtures("_without_export")
 def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
     settings = [
         "--config.loss.name=cross_entropy",
@@ -461,6 +483,7 @@ def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
     assert result["timing"]["train_users"] > 0
 
 
+@pytest.mark.usefixtures("_without_export")
 def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
     arms = [*LIGHT, "--config.memory.policy=replay", "--config.comparison.arms=plain"]
     assert train("w", *arms, "--config.training.num_epochs=1") == 0

@@ -220,7 +220,7 @@ def test_no_other_filter_counts_an_excluded_user(write, listed):
 
 
 def test_a_list_of_nobody_in_the_log_is_said_to_be_one(write, listed):
-    data = read_interactions(write(LOG), filters=Filters(exclude_users=listed("U", " u")))
+    data = read_interactions(write(LOG), filters=Filters(exclude_users=listed("U", "u u")))
     assert data.num_events == 7 and data.reading is not None
     words = "excluded users: 0 users, 0 events; 2 ids of the list are not in the log"
     assert data.reading.steps[0].words == words

@@ -10,6 +10,7 @@ import pytest
 from tests.reading.test_readers import assert_parts, message, raw
 from ufnrec_tf.data.times import detect_unit
 from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.formats import detect_format
 from ufnrec_tf.reading.readers import read_interactions
 
@@ -57,7 +58,7 @@ def test_column_missing_in_the_first_object_is_found(write):
         ("null", ["no JSON object (it holds null)"]),
         ("12", ["no JSON object (it holds a text or a number)"]),
         ('{"user": 1, "item": null}', ["an empty item id"]),
-        ('{"user": 1, "item": ["a"]}', ["an empty item id"]),
+        ('{"user": 1, "item": ["a"]}', ["'item' holds a list"]),
         ('{"user": 1}', ["an empty item id"]),
         ('{"user": "\\ud800", "item": 1}', ["half of a surrogate pair"]),
         ('{"user": "\\u0000", "item": 1}', ["a text with a NUL"]),
@@ -85,7 +86,10 @@ def test_dat(write):
     assert detect_format(path) == "dat"
     data = read_interactions(path)
     assert raw(data) == {"1": ["c", "a_b"]}
-    assert data.reading is not None and data.reading.columns["rating"] == "rating"
+    assert data.reading is not None and "rating" not in data.reading.columns
+    rated = read_interactions(path, filters=Filters(min_rating=4))
+    assert raw(rated) == {"1": ["a_b"]}
+    assert rated.reading is not None and rated.reading.columns["rating"] == "rating"
     text = message(write("1::a::5::1\n1::b::5\n"))
     assert_parts(text, "log.txt, line 2", "3 field(s) where the first line has 4")
     assert raw(read_interactions(write("u::a\nu::b\n"))) == {"u": ["a", "b"]}
@@ -154,7 +158,7 @@ def test_ids_of_any_type_become_text(values, ids):
         ({"timestamp": [1, np.inf, 2]}, ["row 'r1'", "not a finite number"]),
         (
             {"timestamp": ["x", "y", "z"]},
-            ["row 'r0'", "timestamp 'x' is not", "time_column='none'"],
+            ["row 'r0'", "timestamp 'x' is not", 'settings={"data.time_column": "none"}'],
         ),
         (
             {"timestamp": pd.DatetimeIndex(["2019-01-01", pd.NaT, "2019-01-01"])},
@@ -170,7 +174,8 @@ def test_bad_row_of_a_data_frame_is_named_by_its_index(columns, parts):
 
 def test_data_frame_without_columns_or_rows():
     text = message(frame().rename(columns={"user_id": "whoever"}))
-    assert_parts(text, "the DataFrame: no user column", "'whoever'", "user_column=NAME")
+    parts = ("'whoever'", "expected columns", '{"data.user_column": "NAME"')
+    assert_parts(text, "the DataFrame: no user column", *parts)
     assert "--config" not in text
     assert_parts(message(frame().iloc[:0]), "no events")
 
@@ -232,8 +237,10 @@ def test_date_that_is_none(write, text):
 
 
 def test_first_time_that_is_neither(write):
-    error = message(write("user,item,date\nu,a,31/01/2019\n"))
-    assert_parts(error, "log.txt, line 2", "'31/01/2019' is not a number", "ISO 8601 date such as")
+    error = message(write("user,item,date\nu,a,31/13/2019\n"))
+    assert_parts(
+        error, "log.txt, line 2", "'31/13/2019' looks like a date", "ISO 8601 date such as"
+    )
 
 
 @pytest.mark.parametrize(

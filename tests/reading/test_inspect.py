@@ -53,11 +53,11 @@ def test_a_log_without_problems(write, capsys):
         # Two of 42 events share user and time.
         ("ties", FINE + "u8,i0,1546300800\nu8,i1,1546300800\n", 2 / 42, "split.name=temporal"),
         ("repeats", FINE + "u7,i1,1546309999\n", 1 / 41, "--config.data.repeats=drop"),
-        ("duplicate_rows", FINE + FINE.splitlines()[-1] + "\n", 1 / 41, "repeats=drop"),
+        ("duplicate_rows", FINE + FINE.splitlines()[-1] + "\n", 1 / 41, "duplicates=drop"),
         ("short_users", FINE + "u8,i0,1546305000\n", 1 / 9, "--config.data.min_length=3"),
         ("float_item_ids", FINE.replace("i", "").replace("ser,tem,tmestamp", ""), None, None),
         ("item_ids_alike", FINE + "u7,I0,1546309999\n", 2 / 7, "alike in the file"),
-        ("user_ids_alike", FINE + '"u0 ",i0,1546309999\n', 2 / 9, "alike in the file"),
+        ("user_ids_alike", FINE + '"u0\u00a0",i0,1546309999\n', 2 / 9, "alike in the file"),
         ("future_times", FINE + f"u7,i5,{time.time() + 9e6:.0f}\n", 1 / 41, "--config.data.end="),
         ("unsorted", FINE + "u7,i5,1546300000\n", 1 / 40, "--config.data.time_column=NAME"),
         ("mixed_times", FINE + "u7,i5,0\n", 1 / 41, "--config.data.time_unit=s"),
@@ -75,7 +75,7 @@ def test_problems_are_found(write, capsys, name, text, share, remedy):
     if name == "float_item_ids":
         rows = FINE.splitlines()
         text = "\n".join([rows[0], *(row.replace("i5", "5.0") for row in rows[1:])]) + "\n"
-        share, remedy = 1 / 6, "Int64"
+        share, remedy = 6 / 40, "whole numbers"
     found = problems(inspect(write(text, "log.csv")))
     assert name in found, found
     assert found[name]["share"] == pytest.approx(share)

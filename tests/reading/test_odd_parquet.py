@@ -68,3 +68,12 @@ def test_titles_that_python_cannot_hold_are_refused(tmp_path, titles):
     pq.write_table(pa.table({"item_id": GOOD, "title": titles}), items)
     with pytest.raises(UserError, match=r"items\.parquet: cannot be read as Parquet"):
         read_log(log_with(tmp_path), LogSettings(titles_path=items))
+
+
+def test_a_name_of_a_column_that_is_no_text(tmp_path):
+    path = tmp_path / "log"
+    pq.write_table(pa.table({"user": ["u"], "thing": ["i"], "item": ["i"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"thing", b"th\xffng"))
+    for read in (lambda: read_log(path), lambda: HistoryFile(path)):
+        with pytest.raises(UserError, match="cannot be read as Parquet"):
+            read()

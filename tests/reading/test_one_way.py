@@ -102,6 +102,10 @@ def random_case(rng: random.Random) -> Case:
         overrides.append(("data.start", iso(DAY_2019 + 3)))
         drawn = [row for row in drawn if row[2] >= DAY_2019 + 3]
     is_refused = not drawn
+    if count == 12:
+        overrides.append(("data.strip", "false"))
+    else:
+        drawn = [(user.strip(), item.strip(), t, stars) for user, item, t, stars in drawn]
     if rng.random() < 0.25:
         place, at = rng.randrange(count), rng.randrange(min(width, 3))
         rows[place] = (*rows[place][:at], "", *rows[place][at + 1 :])

@@ -287,7 +287,7 @@ def test_what_cannot_be_prepared_is_told(write, tmp_path, capsys):
     refused(capsys, "no item column", got=prepare(write("user,thing\nu,a\n"), folder))
     refused(capsys, "no such file", got=prepare(tmp_path / "gone.csv", folder))
     (tmp_path / "empty").mkdir()
-    refused(capsys, "without a *.parquet file", got=prepare(tmp_path / "empty", folder))
+    refused(capsys, "a directory without a file of a log", got=prepare(tmp_path / "empty", folder))
     got = prepare(write(SIMPLE), folder, "--config.data.format=parquet")
     refused(capsys, "cannot be read as Parquet", got=got)
     refused(capsys, "needs --workdir", got=run("--mode=prepare", f"--data={write(SIMPLE)}"))
@@ -347,6 +347,20 @@ def test_damage_is_told(folder):
     assert f"{manifest}: damaged" in message(folder)
     manifest.unlink()
     assert "is a directory without manifest.json" in message(folder)
+
+
+@pytest.mark.parametrize("text", ['{"name": "app"}', "[]", "3", '{"format": "other"}', "{", ""])
+def test_a_folder_of_another_program_stays(text, write, tmp_path, capsys):
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    before = contents(folder)
+    assert prepare(write(SIMPLE), folder) == 1
+    for said in (message(folder), capsys.readouterr().err):
+        is_json = text not in ("{", "")
+        assert ("was not written by --mode=prepare" if is_json else "damaged") in said
+        assert "remove" not in said.lower()
+    assert contents(folder) == before
 
 
 def test_settings_of_the_folder_hold(folder, monkeypatch):

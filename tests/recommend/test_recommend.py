@@ -22,6 +22,7 @@ from ufnrec_tf.reading.histories import HistoryFile
 from ufnrec_tf.recommend import batch as module
 from ufnrec_tf.recommend import scoring
 from ufnrec_tf.recommend.batch import recommend
+from ufnrec_tf.recommend.scoring import ItemLists
 
 BACKBONE = FakeBackbone()
 
@@ -62,25 +63,26 @@ def assert_answers(rows, name, history, k=3):
 
 def test_histories_one_a_line(run):
     summary, rows = run("i7 i8 nope\n\ni9 naïve  no\u00a0break\r\nnope\n")
-    assert rows[0] == ["row", "rank", "item", "score"]
+    assert rows[0] == ["row", "rank", "item", "score", "known_items"]
+    assert [row[4] for row in rows[1:]] == [known for known in "2030" for _ in range(3)]
     assert [row[0] for row in rows[1:]] == [line for line in "1234" for _ in range(3)]
     assert_answers(rows, "1", ["i7", "i8"])
     assert_answers(rows, "2", [])
     assert_answers(rows, "3", ["i9", "naïve", "no\u00a0break"])
     assert_answers(rows, "4", [])
-    assert summary == ("histories", 4, 7, 2, 2, 12)
+    assert summary == ("histories", 4, 7, 2, 2, 12, ("nope", "a,b"), (), ())
 
 
 def test_rows_with_a_header_keep_quoted_ids(run):
     summary, rows = run(
         '\ufeffuser,item\n"u,1","a,b"\nu2,i9\n\n"u,1","say ""hi"""\nu2,nope\n', top_k=NUM_ITEMS
     )
-    assert rows[0] == ["user", "rank", "item", "score"]
+    assert rows[0] == ["user", "rank", "item", "score", "known_items"]
     assert list(dict.fromkeys(row[0] for row in rows[1:])) == ["u,1", "u2"]
     assert_answers(rows, "u,1", ["a,b", 'say "hi"'], NUM_ITEMS)
     assert_answers(rows, "u2", ["i9"], NUM_ITEMS)
     assert {"a,b", 'say "hi"', "naïve", "no\u00a0break"} < {r[2] for r in rows if r[0] == "u2"}
-    assert summary == ("rows", 2, 4, 1, 0, 28 + 29)
+    assert summary == ("rows", 2, 4, 1, 0, 28 + 29, ("", ""), (), ())
 
 
 def test_rows_without_a_header_are_detected(run):
@@ -140,10 +142,31 @@ def test_scores_read_back_as_the_same_floats(run, export_dir):
     np.testing.assert_array_equal(np.array([row[3] for row in rows[1:]], np.float32), scores)
 
 
-def test_all_unknown_is_answered_and_counted(run):
-    summary, rows = run("x y\nz\n")
-    assert (summary.num_ids, summary.num_unknown_ids, summary.num_empty) == (3, 3, 2)
-    assert_answers(rows, "2", [])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("x y\nz\n", "2 histories (such as 'x'; it has such as 'a,b')"),
+        ("user,item\nu1,I7\nu2,7\nu3,I8\n", "3 histories (such as 'I7'; it has such as"),
+        ("\n\nx\n", "3 histories (such as 'x'; it has"),
+    ],
+)
+def test_nothing_is_written_where_no_item_is_known(run, tmp_path, content, words):
+    message = f"in: the model knows no item of any of its {words}"
+    with pytest.raises(UserError, match=re.escape(message)):
+        run(content)
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_lists_bound_all_answers(run):
+    whole = tuple(row[2] for row in run("i7 i8\n", top_k=NUM_ITEMS)[1][1:])
+    summary, rows = run("i7 i8\n\n", lists=ItemLists(exclude=(whole[0], "nope", "nope")))
+    assert [row[2] for row in rows[1:4]] == list(whole[1:4])
+    assert (summary.unknown_exclude, summary.unknown_allow) == (("nope",), ())
+    summary, rows = run("i7 i8\n", lists=ItemLists(whole[:1], (*whole[:3], "i7", "gone")))
+    assert [row[2] for row in rows[1:]] == list(whole[1:3])
+    assert summary.unknown_allow == ("gone",)
+    with pytest.raises(UserError, match="the model knows none of its 2 items, such as 'x'"):
+        run("i7\n", lists=ItemLists(allow=("x", "y", "x")))
 
 
 @pytest.mark.parametrize(
@@ -215,8 +238,8 @@ def test_columns_and_order_of_a_log(run):
         (b"u1,i7\nu1,\xff\n", "in, line 2: byte 0xff at byte offset 9"),
         (b"i7\ni\x008\n", "in, line 2: a NUL byte"),
         (b"i7\ri8\ni9\r\n", "in, line 1: has a carriage return inside"),
-        (b"\x1f\x8b\x08\x00abc", "in: expected text, but it is gzip-compressed"),
-        (b"PK\x03\x04abc", "in: expected text, but it is a zip archive"),
+        (b"\x1f\x8b\x08\x00abc", "in: cannot be decompressed as gzip (Truncated"),
+        (b"PK\x03\x04abc", "in: cannot be decompressed as zip (File is not"),
     ],
 )
 def test_malformed_input_is_one_line_with_its_place(run, tmp_path, content, message):
@@ -244,16 +267,20 @@ def test_numbers_below_one(run, settings):
 @pytest.mark.parametrize(
     "output, message",
     [
-        ("none/out.csv", "its folder does not exist"),
-        (".", "is not a regular file"),
+        ("none/out.csv", "its folder .*/none does not exist"),
+        ("new/", r"is a folder. Give --output a file in it, such as .*/new/out\.csv"),
+        (".", r"is a folder. Give --output a file in it, such as .*/out\.csv"),
         ("in", "is also the input"),
         ("/dev/null", "is not a regular file"),
+        ("/dev/stdout", "is not a regular file"),
+        ("/proc/self/fd/1", "is not a regular file"),
     ],
 )
 def test_output_that_cannot_be(export_dir, tmp_path, output, message):
     (tmp_path / "in").write_text("i7\n")
+    output = os.path.join(tmp_path, output)
     with pytest.raises(UserError, match=message):
-        recommend(export_dir, file_histories(tmp_path / "in"), tmp_path / output, top_k=3)
+        recommend(export_dir, file_histories(tmp_path / "in"), output, top_k=3)
     assert os.listdir(tmp_path) == ["in"]
 
 

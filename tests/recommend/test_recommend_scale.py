@@ -78,8 +78,9 @@ def test_odd_ids_survive_in_and_out_in_every_form(export_dir, tmp_path):
     rows = read_csv(outputs[0])
     assert gzip.decompress(outputs[1].read_bytes()) == outputs[0].read_bytes()
     table = pq.read_table(outputs[2])
-    assert table.schema.types == [pa.string(), pa.int32(), pa.string(), pa.float32()]
-    assert rows[0] == table.column_names == ["user", "rank", "item", "score"]
+    types = [pa.string(), pa.int32(), pa.string(), pa.float32(), pa.int32()]
+    assert table.schema.types == types
+    assert rows[0] == table.column_names == ["user", "rank", "item", "score", "known_items"]
     for row, other in zip(rows[1:], table.to_pylist(), strict=True):
         assert row[:3] == [other["user"], str(other["rank"]), other["item"]]
         assert np.float32(row[3]) == np.float32(other["score"])
@@ -109,7 +110,7 @@ def test_titles_of_the_export_are_a_column(export_dir, tmp_path):
     (tmp_path / "in").write_text("null\n")
     recommend(folder, file_histories(tmp_path / "in"), tmp_path / "out.csv", top_k=30)
     rows = read_csv(tmp_path / "out.csv")
-    assert rows[0] == ["row", "rank", "item", "score", "title"]
+    assert rows[0] == ["row", "rank", "item", "score", "title", "known_items"]
     assert {row[2]: row[4] for row in rows[1:] if row[4]} == {"007": 'Bond, "James"'}
     (folder / "items.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="the exported model is damaged"):

@@ -12,7 +12,7 @@ from tests.helpers.runs import contents, metric_lines, read, rewrite, run
 from tests.helpers.same_run import points
 from ufnrec_tf.evaluation.statistics import mean_intervals, resampled_user_means
 from ufnrec_tf.report import write as reporting
-from ufnrec_tf.report.run_facts import target_keys
+from ufnrec_tf.report.run_facts import ArmFacts, target_keys, with_titles
 from ufnrec_tf.report.run_numbers import user_means
 from ufnrec_tf.runs.event_files import read_scalars
 from ufnrec_tf.runs.run_files import renew_hashes
@@ -50,7 +50,12 @@ def test_the_numbers_are_those_of_the_run(workdir, no_pictures, capsys):
             assert mean == f"{row[name]:.4f}".removeprefix("0")
             assert float(low) <= float(mean) <= float(high)
     assert next(iter(scores)) == "Popularity" and "ItemKNN" in scores  # not among the run's own
-    assert list(scores)[-2:] == [result["label"], "ceiling: the true probabilities"]
+    assert list(scores)[-3:] == [
+        result["label"],
+        "ceiling: the true probabilities",
+        "the same without the noise, which nothing can learn",
+    ]
+    assert 0 < result["ceiling_without_noise"]["ndcg@10"] < result["ceiling"]["ndcg@10"]
     costs = page.rows(result["label"])
     assert costs["steps"] == [f"{result['steps']:,}"]
     assert costs["evictions"] == [f"{result['memory']['evictions']:,}"]
@@ -218,3 +223,20 @@ def test_intervals_agree_with_the_normal_approximation():
     assert first.estimate == pytest.approx(0.3)
     assert (first.low, first.high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.003)
     assert tuple(second) == (0, 0, 0)
+
+
+def test_titles_that_came_after_training_name_the_items():
+    result = {
+        "samples": [{"user": "7", "history": ["7", "8 (Old)"], "taken_next": "7"}],
+        "false_negatives": {"most_flagged": [{"item": "7", "name": "7", "users": 7}]},
+        "label": "7",
+    }
+    arm = ArmFacts("a", result, [], {}, None)
+    (named,) = with_titles((arm,), {"7": "7 (Seven)", "8": "8 (Eight)"})
+    assert named.result is not None
+    assert named.result["samples"] == [
+        {"user": "7", "history": ["7 (Seven)", "8 (Old)"], "taken_next": "7 (Seven)"}
+    ]
+    assert named.result["false_negatives"]["most_flagged"][0]["name"] == "7 (Seven)"
+    assert named.result["label"] == "7"
+    assert with_titles((arm,), {}) == (arm,)

@@ -75,6 +75,7 @@ def test_rows_and_columns_answer_as_the_saved_model_does(client, model, log):
     assert rows.headers["content-type"].startswith("application/json")
     predictions = rows.json["predictions"]
     assert_same({key: [p[key] for p in predictions] for key in predictions[0]}, outputs)
+    assert rows.json["known_items"] == [3, 1]
     version = client.ask(
         "/v1/models/ufnrec/versions/1:predict", {"inputs": {"item_ids": histories}}
     )
@@ -286,7 +287,18 @@ def test_the_page_recommends_as_the_model_does(client, model, log):
     ids = [raw.decode() for raw in outputs["item_ids"][0] if raw]
     assert [item["id"] for item in answer["items"]] == ids
     assert len(ids) == 37
-    body = {"history": history, "k": 3, "exclude": ids[:1]}
+    assert answer["known_items"] == 3
+    user = str(log.user_ids[5])
+    items = log.item_ids[log.items[log.offsets[5] : log.offsets[6]]].tolist()
+    of_user = client.ask("/api/recommendations", {"user_id": user, "k": 3}).json
+    of_items = client.ask("/api/recommendations", {"history": items, "k": 3}).json
+    assert of_user == of_items
+    rows = client.ask(PREDICT, {"instances": [{"user_id": user}]}).json
+    assert rows == client.ask(PREDICT, {"instances": [items]}).json
+    body = {"history": history, "k": 3, "exclude": ids[0]}
+    assert client.ask("/api/recommendations", body | {"exclude": ["gone"]}).json[
+        "unknown_exclude_ids"
+    ] == ["gone"]
     answer = client.ask("/api/recommendations", body)
     if client.ask("/api/status").json["can_exclude"]:
         assert [item["id"] for item in answer.json["items"]] == ids[1:4]

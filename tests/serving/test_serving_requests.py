@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from ufnrec_tf.serving.limits import Limits, Refusal
+from ufnrec_tf.serving.models import LoadedModel
+from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
 from ufnrec_tf.serving.rest import TensorInfo, answer_json, read_inputs, read_predict
+from ufnrec_tf.serving.user_ids import with_histories
 
 ITEMS = TensorInfo("item_ids", "string", (-1, -1))
 K = TensorInfo("k", "int32", ())
@@ -41,6 +44,8 @@ def refused(body, *specs):
             [[b"", "\n\u2028\"<b>'".encode(), b"\0"]],
         ),
         ({"signature_name": "", "instances": [["a"]]}, [[b"a"]]),
+        ({"instances": [[125, 125.0, "125", -3]]}, [[b"125", b"125", b"125", b"-3"]]),
+        ({"instances": [[2**60]]}, [[b"1152921504606846976"]]),
     ],
 )
 def test_rows_and_columns_say_the_same(body, rows):
@@ -80,7 +85,9 @@ BAD = {
     "Infinity": (b'{"instances": [[-Infinity]]}', ["-Infinity"]),
     "instances no list": ({"instances": "a"}, ["`instances` must be a list", '"a"']),
     "row no list": ({"instances": ["a"]}, ["`item_ids[0]` must be a list", '"a"']),
-    "id no text": ({"instances": [["a", 5]]}, ["item_ids[0][1]", "5"]),
+    "id a fraction": ({"instances": [["a", 5.5]]}, ["item_ids[0][1]", "5.5", "a whole number"]),
+    "id of a float": ({"instances": [["a", 2.0**53]]}, ["item_ids[0][1]", "9007199254740992.0"]),
+    "id true": ({"instances": [[True]]}, ["item_ids[0][0]", "true"]),
     "id null": ({"instances": [["a"], [None]]}, ["item_ids[1][0]", "null"]),
     "id a list": ({"instances": [[["a"]]]}, ["item_ids[0][0]"]),
     "b64 wrong": ({"instances": [[{"b64": "w6k"}]]}, ["item_ids[0][0]"]),
@@ -158,3 +165,59 @@ def test_the_name_of_a_single_output_is_left_out():
     scores = [[0.1, -1e30], [0.33333334, 2.0]]
     assert json.loads(answer_json(single, is_columns=True)) == {"outputs": scores}
     assert json.loads(answer_json(single, is_columns=False)) == {"predictions": scores}
+
+
+IDS = np.array(["", "a", "b", "c"], object)
+USERS = Users(
+    UserHistories(np.array(["7", "é"], object), np.array([0, 3, 4]), np.array([1, 2, 3, 2]), IDS),
+    None,
+    source="a log",
+)
+
+
+def test_users_stand_in_place_of_their_histories():
+    def asked(body, users=USERS, limits=LIMITS):
+        body = read_predict(json.dumps(body).encode())
+        return read_inputs(with_histories(body, users, limits), (ITEMS,), limits).rows["item_ids"]
+
+    abc = [b"a", b"b", b"c"]
+    assert asked({"instances": [{"user_id": "7"}, {"item_ids": ["x"]}]}) == [abc, [b"x"]]
+    assert asked({"instances": [{"user_id": 7}, {"user_id": {"b64": "w6k="}}]}) == [abc, [b"b"]]
+    assert asked({"inputs": {"user_id": ["é", 7.0]}}) == [[b"b"], abc]
+    assert asked({"instances": [{"user_id": "7"}]}, limits=Limits(max_history=2)) == [abc[1:]]
+    assert asked({"instances": [["x"]]}, users=None) == [[b"x"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"instances": [{"user_id": "8"}, {"user_id": "7"}]}, 404, '1 of 2 users .* such as "8"'),
+        ({"instances": [{"user_id": None}]}, 400, "`user_id` must be an id.* Received: null"),
+        ({"instances": [{"user_id": ["7"]}]}, 400, "`user_id` must be an id"),
+        ({"instances": [{"user_id": "7", "item_ids": []}]}, 400, "both given"),
+        ({"inputs": {"user_id": ["7"], "item_ids": []}}, 400, "both given"),
+        ({"inputs": {"user_id": "7"}}, 400, "`user_id` must be a list of users"),
+        ({"inputs": {"user_id": ["7"] * 4}}, 400, "4 users, more than 3"),
+    ],
+)
+def test_users_that_cannot_be_answered(body, status, words):
+    with pytest.raises(Refusal, match=words) as caught:
+        with_histories(read_predict(json.dumps(body).encode()), USERS, LIMITS)
+    assert caught.value.status == status
+
+
+def test_a_bare_export_knows_no_users():
+    body = read_predict(b'{"instances": [{"user_id": "7"}]}')
+    with pytest.raises(Refusal, match="start the server with --workdir=DIR"):
+        with_histories(body, None, LIMITS)
+
+
+def test_answers_say_which_ids_the_model_knows():
+    model = LoadedModel(1, {}, {}, Catalogue(IDS[1:]), None)
+    rows = {"item_ids": [[b"a", b"x", b"", b"a"], [b"y"], []]}
+    assert model.marks(rows) == {"known_items": [2, 0, 0]}
+    lists = {"exclude_ids": [[b"x", b"a"], [b"y", b"x"]], "allow_ids": [[b"b"], []]}
+    assert model.marks(lists) == {"unknown_exclude_ids": ["x", "y"]}
+    assert LoadedModel(1, {}, {}, Catalogue(IDS[:0]), None).marks(rows) == {}
+    answer = json.loads(answer_json(OUTPUTS, is_columns=False, beside={"known_items": [2, 0]}))
+    assert list(answer) == ["predictions", "known_items"]

@@ -68,6 +68,19 @@ def test_file_holds_what_the_memory_counted(trained, source):
     assert about["flagged_in_memory"] == frame["flagged"].sum()
 
 
+def test_what_each_user_adds_to_the_lifts_is_written(trained):
+    found = read(trained / "result.json")["false_negatives"]["future"]
+    frame = pd.read_parquet(trained / "future_lift.parquet")
+    assert frame["user"].str.startswith("u").all()
+    for match, rows in frame.groupby("match"):
+        assert rows["user"].is_unique
+        for key in ("pairs", "hits", "control_hits"):
+            assert rows[key].sum() == found[match][key]
+        assert rows["expected"].sum() / rows["pairs"].sum() == pytest.approx(found[match]["rate"])
+    assert found["scored_by"] == "the reported weights"  # the gate was open from the start
+    assert set(frame["match"]) == {name for name in found if name.startswith("matched_")}
+
+
 @pytest.mark.slow
 def test_result_says_who_was_flagged_and_what_became_of_it(trained, source):
     result = read(trained / "result.json")
@@ -132,7 +145,9 @@ def test_markdown_shows_titles_as_they_are():
         {
             "future": {
                 "num_flagged": 1, "users": 1, "hits": 1,
-                "matched_on_popularity": {"rate": 0.1, "lift": 2.0, "low": 0.5, "high": 9.0},
+                "matched_on_popularity": {
+                    "rate": 0.1, "lift": 2.0, "low": 0.5, "high": 9.0, "hits": 1,
+                },
                 "matched_on_popularity_and_score": {"lift": None},
             },
             "most_flagged": [{"name": "a|b *c*", "users": 1200, "train_events": 7}],
@@ -145,7 +160,7 @@ def test_markdown_shows_titles_as_they_are():
         }
     )  # fmt: skip
     lines = page.splitlines()
-    assert "| matched on popularity | 0.10000 | 2.00 | 0.50 to 9.00 |" in lines
+    assert "| matched on popularity | 0.10000 | 2.00 | 0.50 to 9.00 | 1 of 1 |" in lines
     assert not any("and score" in line for line in lines)
     assert r"| a\|b \*c\* | 1,200 | 7 |" in lines
     assert r"**u\_1** had x, y" in lines

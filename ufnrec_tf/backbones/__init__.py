@@ -5,11 +5,12 @@ from typing import Any
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.bsarec import BSARec
 from ufnrec_tf.backbones.fmlp import FMLPRec
-from ufnrec_tf.backbones.from_file import is_path, load_class, make_checked
+from ufnrec_tf.backbones.from_file import load_class, make_checked
 from ufnrec_tf.backbones.gru4rec import GRU4Rec
 from ufnrec_tf.backbones.hstu import HSTU
 from ufnrec_tf.backbones.sasrec import SASRec
 from ufnrec_tf.common.lookup import pick
+from ufnrec_tf.common.user_code import is_path
 
 BACKBONES: dict[str, type[Backbone]] = {
     "sasrec": SASRec,

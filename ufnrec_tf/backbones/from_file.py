@@ -1,9 +1,7 @@
 """A user's own backbone: its class loaded from a file, and an instance checked by the contract."""
 
-import functools
 import inspect
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,15 +9,9 @@ import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone, setting_names
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.lookup import nearest
-from ufnrec_tf.common.user_code import run_user_file, user_code_error
+from ufnrec_tf.common.user_code import load_named, user_code_error
 
 FORM = "path/to/file.py:ClassName"
-
-
-def is_path(name: str) -> bool:
-    """Returns True if a backbone's name means a file rather than a name of the table."""
-    return ":" in name or name.endswith(".py")
 
 
 def load_class(name: str) -> type[Backbone]:
@@ -28,33 +20,15 @@ def load_class(name: str) -> type[Backbone]:
     Raises:
         UserError: If the file is not there, does not run, or has no such backbone.
     """
-    path_text, _, class_name = name.rpartition(":")
-    path = Path(path_text)
-    if path.suffix != ".py" or not class_name:
-        raise UserError(f"`backbone.name` of a file must be {FORM}. Received: {name!r}.")
-    if not path.is_file():
-        raise UserError(f"`backbone.name`: {path}: no such file. It must be {FORM}.")
-    module = _run(path.resolve(), path.stat().st_mtime_ns)
-    known = [
-        key
-        for key, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, Backbone)
-        and value.__module__ == module.__name__
-    ]
-    if class_name not in known:
-        raise UserError(
-            f"{path}: has no Backbone of the name {class_name!r}; it has: "
-            f"{', '.join(known) or 'none'}.{nearest(class_name, known)} A backbone is a class "
-            "that inherits ufnrec_tf.backbones.base.Backbone."
-        )
-    return getattr(module, class_name)
-
-
-@functools.cache
-def _run(path: Path, changed: int) -> ModuleType:
-    """Returns the module of a file, which is run once for each time at which it was changed."""
-    return run_user_file(path, kind="user")
+    _, found = load_named(
+        name,
+        setting="backbone.name",
+        form=FORM,
+        kind="Backbone",
+        is_one=lambda value: isinstance(value, type) and issubclass(value, Backbone),
+        promise="A backbone is a class that inherits ufnrec_tf.backbones.base.Backbone.",
+    )
+    return found
 
 
 def make_checked(kind: type[Backbone], settings: dict[str, Any]) -> Backbone:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ufnrec_tf.cli.modes import ALL_SECTIONS, Mode
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import nearest
-from ufnrec_tf.config import Option, Table
+from ufnrec_tf.config import Option, Table, did_you_mean, named_settings
 
 SHORT, ALL = "short", "all"
 EXAMPLES = ("inspect", "train", "recommend")
@@ -225,8 +225,9 @@ class Pages:
         keys = [f"{section}.{key}" for section, options in self.table.items() for key in options]
         names = [key for options in self.table.values() for key in options]
         known = [*self.modes, *self.flags, *self.table, *keys, *names]
+        meant = did_you_mean(named_settings().get(topic, ())) or nearest(topic, known)
         return UserError(
-            f"--help={topic}: no such topic.{nearest(topic, known)} Topics are the modes "
+            f"--help={topic}: no such topic.{meant} Topics are the modes "
             f"({', '.join(self.modes)}), the flags, the sections of the configuration "
             f"({', '.join(self.table)}), keys such as memory.patience, and all.",
             exit_code=2,

@@ -8,6 +8,7 @@ functions, TensorFlow only after the input has been checked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,13 +17,14 @@ from ml_collections import ConfigDict
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import check_folder, check_workdir
-from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
-from ufnrec_tf.method.policies import POLICIES
-from ufnrec_tf.runs.trained_settings import trained_config
+from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
+from ufnrec_tf.runs.trained_settings import keep_titles, trained_config
 from ufnrec_tf.runs.workdir import Workdir
-from ufnrec_tf.training.arms import parse_arms
+from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
+from ufnrec_tf.training.settings_checks import check_seeds, check_settings
+from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
     from ufnrec_tf.data.splits import Split
@@ -34,9 +36,14 @@ TRAIN_HISTORIES = "train"
 
 FLAGS = {
     "mode": Option("train", "What to do: one of the modes."),
-    "data": Option("", "The log: a file, or a folder that --mode=prepare made."),
-    "config": Option("", "A file of configs/, or a configuration file of your own."),
-    "workdir": Option("", "The work directory, where a run keeps its files."),
+    "data": Option("", "The log: a file, or a folder that --mode=prepare made.", is_path=True),
+    "config": Option(
+        "",
+        "A file of configs/, or a configuration file of your own. A work directory, or its "
+        "config.json: the settings of that run.",
+        is_path=True,
+    ),
+    "workdir": Option("", "The work directory, where a run keeps its files.", is_path=True),
     "seed": Option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1),
     "split": Option(
         "test", "The split to score: test or validation.", choices=("test", "validation")
@@ -45,14 +52,31 @@ FLAGS = {
         "",
         "Log in any form that --data takes, or file with one history a line. train: the histories "
         "of all users of the data that the run was trained with.",
+        is_path=True,
     ),
-    "top_k": Option(10, "Recommended items for each history."),
+    "users": Option(
+        "",
+        "File of the run's own users, one raw id a line, or a table with a user column. They get "
+        "recommendations by the histories that the run read, in place of --histories.",
+        is_path=True,
+    ),
+    "exclude": Option(
+        "", "Items never to recommend. Raw ids separated by commas, or a file with one id a line."
+    ),
+    "allow": Option(
+        "",
+        "The only items to recommend. Raw ids separated by commas, or a file with one id a line.",
+    ),
+    "top_k": Option(10, "Recommended items for each history.", minimum=1),
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
         "file. --mode=report: the page.",
+        is_path=True,
     ),
-    "export": Option("", "Folder of exported versions. Empty: the one in the work directory."),
+    "export": Option(
+        "", "Folder of exported versions. Empty: the one in the work directory.", is_path=True
+    ),
     "host": Option("127.0.0.1", "Address to listen on. The default is open to this machine only."),
     "port": Option(
         8501, "Port to listen on. 0: any free port, which is shown.", minimum=0, maximum=65535
@@ -71,12 +95,27 @@ HISTORY_KEYS = tuple(
     f"data.{key}"
     for key in (
         *("format", "user_column", "item_column", "time_column", "rating_column", "separator"),
-        *("time_unit", "exclude_users", "min_rating", "start", "end"),
+        *("event_column", "time_format", "strip", "time_unit", "exclude_users", "null_ids"),
+        *("null_times", "events", "min_rating", "start", "end"),
     )
 )
 """Keys by which --mode=recommend reads --histories, as other modes read --data."""
+TITLE_KEYS = ("data.titles", "data.title_column")
+"""Keys by which --mode=export gives titles to a run that was trained."""
+OWN_KEYS = tuple(
+    key
+    for key in HISTORY_KEYS
+    # Columns, ratings and event types are taken where the file has them
+    # (`history_forms.OwnReading`). Form, dates and users are those of another file.
+    if not key.endswith("_column")
+    and key.removeprefix("data.")
+    not in ("format", "separator", "exclude_users", "min_rating", "events", "start", "end")
+)
+"""Those of them that --mode=recommend takes from the run if the command does not set them."""
 COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "help")
-"""Flags that every mode accepts, also where it does not read them."""
+"""Flags that every mode accepts."""
+_OF_SOME_MODES = ("data", "config", "workdir", "seed")
+"""Those of them that only some modes read."""
 ALL_SECTIONS = ("*",)
 """Sections of a mode that reads the whole configuration."""
 
@@ -92,6 +131,7 @@ class Mode(NamedTuple):
         takes: Further flags that it reads.
         sections: Sections of the configuration that it reads, or `ALL_SECTIONS`.
         keys: Further keys that it reads, of other sections.
+        unread: Keys of its sections that it does not read, some by a pattern.
     """
 
     text: str
@@ -101,11 +141,12 @@ class Mode(NamedTuple):
     takes: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Shows what a run would read of a log, without TensorFlow."""
-    config = load_config(flags.config, overrides)
+    config = _data_settings(flags, overrides)
     from ufnrec_tf.reading.inspection.inspect_log import inspect as inspect_log
 
     inspect_log(config, flags.data, output=flags.output, arguments=argv, display=Display())
@@ -116,7 +157,7 @@ def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     for key, _ in overrides:
         if not key.startswith("data.") or key.startswith("data.planted"):
             raise _no_effect(f"--config.{key}", flags.mode)
-    config = load_config(flags.config, overrides)
+    config = _data_settings(flags, overrides)
     if not flags.data and not config.data.name:
         raise _missing_flag("data", flags.mode)
     from ufnrec_tf.reading.prepare.prepare import prepare as prepare_log
@@ -128,15 +169,16 @@ def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Trains a model; without --config and data, the demo's on the embedded data set."""
-    has_data = flags.data or any(key == "data.name" for key, _ in overrides)
+    has_data = flags.data or {"data.name", "training.warm_start"} & dict(overrides).keys()
     is_demo = not flags.config and not has_data
-    config = load_config(flags.config or (DEMO_CONFIG if is_demo else ""), overrides)
-    pick(POLICIES, config.memory.policy, key="memory.policy")
-    workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(flags, config))
+    settings = _run_settings(flags, overrides, flags.config or (DEMO_CONFIG if is_demo else ""))
+    config, data_path = settings.config, settings.data_path
+    check_settings(config)
+    workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(data_path, config))
     if config.distribution.strategy != "multi_worker":  # there only the chief uses it
         check_workdir(Path(workdir))
     display = Display()
-    source, split = _read_and_split(config, flags.data, display)
+    source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
 
@@ -147,7 +189,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         split,
         workdir=workdir,
         seed=flags.seed,
-        data_path=flags.data,
+        data_path=data_path,
         command=argv,
         display=display,
     )
@@ -159,12 +201,17 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         raise UserError(
             f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
         )
-    config = load_config(flags.config or COMPARE_CONFIG, overrides)
-    parse_arms(config.comparison.arms)
-    workdir = flags.workdir or f"{_default_workdir(flags, config)}_compared"
+    settings = _run_settings(flags, overrides, flags.config or COMPARE_CONFIG)
+    config, data_path = settings.config, settings.data_path
+    _refuse_pipes(config, data_path)
+    check_seeds(config.comparison.seeds)
+    for named in parse_arms(config.comparison.arms):
+        with of_arm(named.name):
+            check_settings(configure_arm(config, named))
+    workdir = flags.workdir or f"{_default_workdir(data_path, config)}_compared"
     check_workdir(Path(workdir), is_shared=True)
     display = Display()
-    source, split = _read_and_split(config, flags.data, display)
+    source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.comparison.compare import Comparison
     from ufnrec_tf.comparison.plan import (
         check_arms,
@@ -178,7 +225,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     plan = make_plan(config, source, split, workdir)
     check_arms(plan)
     chosen = chosen_run(plan) if config.comparison.run else None
-    record = comparison_record(plan, flags.data, argv)
+    record = comparison_record(plan, data_path, argv)
     enter(plan, record)
     if chosen is None:
         Comparison(plan, record, arguments=argv[1:], display=display).run()
@@ -190,7 +237,7 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         split,
         workdir=str(plan.run_path(arm, seed)),
         seed=seed,
-        data_path=flags.data,
+        data_path=data_path,
         command=argv,
         display=display,
     )
@@ -198,14 +245,17 @@ def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Searches for good settings, each trial in a process of its own."""
-    config = load_config(flags.config, overrides)
+    settings = _run_settings(flags, overrides, flags.config)
+    config, data_path = settings.config, settings.data_path
+    _refuse_pipes(config, data_path)
     from ufnrec_tf.sweep.plan import parse_space
 
     parse_space(config.sweep.space)
-    workdir = flags.workdir or f"{_default_workdir(flags, config)}_sweep"
+    workdir = flags.workdir or f"{_default_workdir(data_path, config)}_sweep"
     check_workdir(Path(workdir))
     display = Display()
-    source, _ = _read_and_split(config, flags.data, display)
+    source, _ = _read_and_split(settings, flags, overrides, display)
+    from ufnrec_tf.evaluation.metrics import check_cutoffs
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
 
@@ -213,11 +263,12 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         config,
         workdir,
         seed=flags.seed,
-        data_path=flags.data,
+        data_path=data_path,
         config_path=flags.config,
         overrides=overrides,
     )
     check_choices(plan)
+    check_cutoffs(config.evaluation.cutoffs, source.interactions.num_items)
     with Workdir(plan.path):
         Sweep(plan, enter(plan, source, argv), display=display).run()
 
@@ -235,12 +286,15 @@ def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Publishes the SavedModel of a trained work directory as a new version."""
     # Several may publish at once: they take turns in the folder of versions.
     with Workdir(flags.workdir, must_exist=True).read():
-        config, _ = trained_config(flags.workdir, overrides)
+        config, _ = trained_config(flags.workdir, overrides, further_keys=TITLE_KEYS)
         check_folder(config.export.path or f"{flags.workdir}/export", key="export.path")
-        config, record, source = _trained_source(flags, overrides)
+        config, record, source = _trained_source(flags, overrides, further_keys=TITLE_KEYS)
         from ufnrec_tf.training.export import export_workdir
 
         export_workdir(config, record, source, flags.workdir, Display())
+        # The next export, the report and the server's page read the log with the same titles.
+        if any(key in TITLE_KEYS for key, _ in overrides):
+            keep_titles(flags.workdir, config)
 
 
 def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -259,20 +313,34 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Recommends items for the histories of a file, by the exported model."""
-    is_train = flags.histories == TRAIN_HISTORIES
-    if is_train and overrides:
-        raise _no_effect(f"--config.{overrides[0][0]}", f"{flags.mode} --histories=train")
-    from ufnrec_tf.reading.sources import load, settings_of
+    """Recommends items for the histories of a file or for users, by the exported model."""
+    if bool(flags.histories) == bool(flags.users):
+        is_none = not flags.users
+        raise UserError(
+            f"--mode=recommend needs --histories or --users{'' if is_none else ', not both'} "
+            "(`--help=recommend` has an example)."
+        )
+    is_file = bool(flags.histories) and flags.histories != TRAIN_HISTORIES
+    if overrides and not is_file:
+        source = "--users" if flags.users else "--histories=train"
+        raise _no_effect(f"--config.{overrides[0][0]}", f"{flags.mode} {source}")
+    if not flags.output:
+        raise _missing_flag("output", flags.mode)
+    from ufnrec_tf.cli.recommend import opened_run, read_histories, read_lists, recommend_workdir
+    from ufnrec_tf.recommend.output import checked_output
 
-    settings, log = settings_of(load_config("", overrides)), None
-    if is_train:
-        config, record = trained_config(flags.workdir, [])
-        log = load(config, flags.data or record["data_path"]).interactions
+    run = opened_run(flags.workdir)
+    checked_output(flags.output, None)  # before anything is read, which may take long
+    config = load_config("", overrides)
+    if run.config is not None:
+        for key in OWN_KEYS:
+            section, _, name = key.partition(".")
+            if key not in dict(overrides):
+                config[section][name] = run.config[section][name]
+    display, lists = Display(), read_lists(flags, run)
+    histories = read_histories(flags, run, config, display)
     import_tensorflow()
-    from ufnrec_tf.cli.recommend import recommend_workdir
-
-    recommend_workdir(flags, log, settings, Display())
+    recommend_workdir(flags, run, histories, lists, display)
 
 
 def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -315,6 +383,10 @@ MODES = {
         example="--data=events.csv --workdir=runs/mine",
         takes=("data", "config", "workdir", "seed"),
         sections=ALL_SECTIONS,
+        unread=(
+            *("export.path", "serving.*", "sweep.*", "comparison.seeds", "comparison.reference"),
+            *("comparison.run", "comparison.stop_hopeless", "comparison.resamples"),
+        ),
     ),
     "evaluate": Mode(
         "Score a trained run again. --config.evaluation.* may change the protocol.",
@@ -322,7 +394,8 @@ MODES = {
         example="--workdir=runs/mine --config.evaluation.mask=train",
         needs=("workdir",),
         takes=("data", "split"),
-        sections=("evaluation", "export"),
+        sections=("evaluation",),
+        unread=("evaluation.every", "evaluation.test_every"),
     ),
     "compare": Mode(
         "Train arms x seeds and test the differences. All results are in one report. The same "
@@ -331,6 +404,7 @@ MODES = {
         example="--config=configs/compare_demo.py --workdir=runs/compared",
         takes=("data", "config", "workdir"),
         sections=ALL_SECTIONS,
+        unread=("export.path", "serving.*", "sweep.*", "comparison.baselines"),
     ),
     "sweep": Mode(
         "Search for good settings by validation only. The test set is scored once, for the best "
@@ -339,6 +413,11 @@ MODES = {
         example="--config=configs/sweep_demo.py --workdir=runs/sweep",
         takes=("data", "config", "workdir", "seed"),
         sections=ALL_SECTIONS,
+        unread=(
+            *("export.path", "serving.*", "comparison.arms", "comparison.seeds"),
+            *("comparison.reference", "comparison.run", "comparison.stop_hopeless"),
+            *("comparison.resamples", "training.finish", "evaluation.test_every"),
+        ),
     ),
     "report": Mode(
         "Write one page about a run or a comparison. It is report.html in the work directory, and "
@@ -349,21 +428,23 @@ MODES = {
         takes=("data", "output"),
     ),
     "recommend": Mode(
-        "Recommend items for histories. The newest exported version of the model answers.",
+        "Recommend items for histories or users. The newest exported version of the model answers. "
+        "Give --histories or --users, and --output.",
         recommend,
         example="--workdir=runs/mine --histories=histories.txt --output=out.csv",
-        needs=("workdir", "histories", "output"),
-        takes=("data", "top_k"),
+        needs=("workdir",),
+        takes=("histories", "users", "output", "data", "top_k", "exclude", "allow"),
         keys=HISTORY_KEYS,
     ),
     "export": Mode(
         "Write the SavedModel as a new version. --config.export.path names another folder than "
-        "the work directory's.",
+        "the work directory's. --config.data.titles=FILE gives the items titles.",
         export,
         example="--workdir=runs/mine",
         needs=("workdir",),
         takes=("data",),
-        sections=("export", "evaluation"),
+        sections=("export",),
+        keys=TITLE_KEYS,
     ),
     "serve": Mode(
         "Run a local server of a model. It answers requests by the newest exported version and has "
@@ -397,6 +478,36 @@ def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
                 raise _no_effect(f"--config.{key}", mode)
 
 
+def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
+    """Returns the flags and keys that were given and that a mode does not read, with the reason."""
+    mode = flags.mode
+    use, found = MODES[mode], {}
+    for name in FLAGS:
+        if flags[name].present > 1:
+            found[f"--{name}"] = "given more than once: the last one counts"
+        if flags[name].present and name in _OF_SOME_MODES and name not in use.needs + use.takes:
+            found[f"--{name}"] = f"--mode={mode} does not read it"
+    if flags.data and mode == "recommend" and flags.histories not in ("", TRAIN_HISTORIES):
+        found["--data"] = "--histories names the histories"
+    if flags.data and mode == "serve" and not flags.workdir:
+        found["--data"] = "only a --workdir has users to show"
+    last = dict(overrides)
+    for key, text in overrides:
+        if not _is_read(mode, key):
+            found[key] = f"--mode={mode} does not read it"
+        elif text != last[key]:
+            found[f"{key} {text}"] = f"given again as {last[key]}"
+    return found
+
+
+def _is_read(mode: str, key: str) -> bool:
+    """True if a mode reads a key, at least in some configurations."""
+    use, section = MODES[mode], key.partition(".")[0]
+    if use.sections != ALL_SECTIONS and section not in use.sections and key not in use.keys:
+        return False
+    return not any(fnmatchcase(key, pattern) for pattern in use.unread)
+
+
 def _missing_flag(name: str, mode: str) -> UserError:
     return UserError(f"--mode={mode} needs --{name} (`--help={mode}` has an example).")
 
@@ -405,25 +516,65 @@ def _no_effect(name: str, mode: str) -> UserError:
     return UserError(f"{name} has no effect with --mode={mode}. Leave it out.")
 
 
-def _default_workdir(flags: Any, config: ConfigDict) -> str:
-    return f"runs/{Path(flags.data).stem if flags.data else config.data.name}"
+def _default_workdir(data_path: str, config: ConfigDict) -> str:
+    return f"runs/{Path(data_path).stem if data_path else config.data.name}"
 
 
-def _read_and_split(config: ConfigDict, path: str, display: Display) -> tuple[Source, Split]:
+def _data_settings(flags: Any, overrides: Overrides) -> ConfigDict:
+    """Returns the configuration of a mode that only reads a log."""
+    config, notes = load_config(flags.config, overrides), Display().notes
+    if flags.data:
+        notes.block(prefer_given_data(config, flags.config, overrides))
+    keys = [key for key, _ in overrides if _is_read(flags.mode, key)]
+    # Ratings are looked at, whether or not a filter reads them.
+    unused = unused_settings(config, [key for key in keys if key != "data.rating_column"])
+    notes.block(unused_line(unused))
+    return config
+
+
+def _run_settings(flags: Any, overrides: Overrides, path: str) -> RunSettings:
+    """Returns the settings of a run or of several, of a configuration file and the flags."""
+    config = load_config(path, overrides)
+    return run_settings(config, path, overrides, data_path=flags.data, workdir=flags.workdir)
+
+
+def _refuse_pipes(config: ConfigDict, path: str) -> None:
+    """Refuses pipes as the data or the titles of a mode that starts several runs."""
+    from ufnrec_tf.reading.data_files import refuse_pipe
+
+    for flag, given in (("--data", path), ("--config.data.titles", config.data.titles)):
+        refuse_pipe(given, flag=flag, why="each run of this mode reads it again")
+
+
+def _read_and_split(
+    settings: RunSettings, flags: Any, overrides: Overrides, display: Display
+) -> tuple[Source, Split]:
     """Reads and splits the data, shows a summary, and then imports TensorFlow."""
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
 
-    source = load(config, path)
+    config = settings.config
+    display.notes.block(settings.lines)
+    source = load(config, settings.data_path)
+    unused = unused_settings(
+        config,
+        [key for key, _ in overrides if _is_read(flags.mode, key)],
+        log=source.interactions.reading,
+        is_compared=flags.mode == "compare",
+        varied=[text.partition("=")[0] for text in config.sweep.space] * (flags.mode == "sweep"),
+    )
+    display.notes.block(unused_line(unused))
     split = make_split(config, source.interactions)
     display.notes.block(summary_lines(summary(split)))
     import_tensorflow()
     return source, split
 
 
-def _trained_source(flags: Any, overrides: Overrides) -> tuple[ConfigDict, dict[str, Any], Source]:
+def _trained_source(
+    flags: Any, overrides: Overrides, *, further_keys: tuple[str, ...] = ()
+) -> tuple[ConfigDict, dict[str, Any], Source]:
     """Returns configuration, record and data of a trained run, and imports TensorFlow."""
-    config, record = trained_config(flags.workdir, overrides)
+    config, record = trained_config(flags.workdir, overrides, further_keys=further_keys)
     from ufnrec_tf.reading.sources import load
 
     source = load(config, flags.data or record["data_path"])

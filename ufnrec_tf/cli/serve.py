@@ -17,6 +17,7 @@ from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.reading.sources import PLANTED, load
+from ufnrec_tf.runs.histories import has_histories, read_histories
 from ufnrec_tf.runs.raw_ids import has_ids, read_ids
 from ufnrec_tf.runs.run_files import check_run_file
 from ufnrec_tf.runs.workdir import read_record
@@ -118,7 +119,7 @@ def serve(
 
 
 def run_contents(options: ServeOptions, source_config: ConfigDict) -> RunContents:
-    """Returns users and items of a run: from its log, else from the work directory's own copy.
+    """Returns users and items of a run: from its log, else from what the work directory keeps.
 
     Raises:
         UserError: If --data was given and is not the run's log, or the run's record is damaged.
@@ -138,6 +139,10 @@ def run_contents(options: ServeOptions, source_config: ConfigDict) -> RunContent
         if options.data:
             raise
         note = f"note: the page shows only training events, as the log cannot be read: {error}"
+    if has_histories(workdir):
+        kept = read_histories(workdir, record["identity"].get("data of sha256", ""))
+        users = Users(UserHistories(*kept), memory, source="all events kept in the work directory")
+        return RunContents(users, Catalogue(kept.item_ids[1:]), "")
     if not has_ids(workdir):
         return RunContents(None, None, note)
     ids = read_ids(workdir)

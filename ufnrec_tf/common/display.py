@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
+from ufnrec_tf.common.python_terms import in_python
 from ufnrec_tf.common.text import plain
 
 FILE_WIDTH = 10_000
@@ -35,14 +36,17 @@ class Display:
 
     Args:
         is_shown: False for a worker whose chief does the printing.
+        in_python: True if a Python program called, not the command line: lines and headings then
+            name arguments and settings instead of flags.
 
     Attributes:
         is_shown: False for a display that prints nothing.
+        in_python: As given.
         is_quiet: True if only results are shown.
     """
 
-    def __init__(self, *, is_shown: bool = True) -> None:
-        self.is_shown, self.is_quiet = is_shown, _is_quiet
+    def __init__(self, *, is_shown: bool = True, in_python: bool = False) -> None:
+        self.is_shown, self.is_quiet, self.in_python = is_shown, _is_quiet, in_python
         is_terminal = sys.stdout.isatty()
         # No emoji: an item called :star: is shown as it is. Colours are forced on or off, since
         # variables such as FORCE_COLOR would put them into a file, which also has no edge.
@@ -68,7 +72,7 @@ class Display:
             text: The line; how far it is indented, so are those that follow.
             wraps: False for what is to be copied, such as a command.
         """
-        text = plain(text)
+        text = self._shown_text(text)
         if not wraps or not self.console.is_terminal:
             self.console.print(text, markup=False)
             return
@@ -79,7 +83,10 @@ class Display:
     def heading(self, text: str) -> None:
         """Prints a heading, after an empty line."""
         self.console.print()
-        self.console.print(plain(text), style="bold", markup=False)
+        self.console.print(self._shown_text(text), style="bold", markup=False)
+
+    def _shown_text(self, text: str) -> str:
+        return plain(in_python(text) if self.in_python else text)
 
     def block(self, lines: Sequence[str], *, wraps: bool = True) -> None:
         """Prints lines, indented; see `line`."""

@@ -28,6 +28,10 @@ class UserError(Exception):
         super().__init__(_cut(plain(" ".join(message.split()))))
         self.exit_code = exit_code
 
+    def _render_traceback_(self) -> list[str]:
+        """Returns the lines that IPython shows: a notebook too gets the message alone."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def own_words(error: BaseException) -> str:
     """Returns the message of a library's or the system's error on one line, cleaned."""

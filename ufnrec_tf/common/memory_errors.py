@@ -24,9 +24,13 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def memory_line() -> str:
-    """Returns the line for a process that has run out of memory."""
+def memory_line(advice: str = "") -> str:
+    """Returns the line for a process that has run out of memory.
+
+    Args:
+        advice: A further sentence, with a space before it.
+    """
     return (
         "error: memory or address space ran out. Free some, use a machine with more, or raise the "
-        "limit (`ulimit -v`)."
+        f"limit (`ulimit -v`).{advice}"
     )

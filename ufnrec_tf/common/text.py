@@ -56,3 +56,14 @@ def size(num_bytes: float) -> str:
             return f"{num_bytes:.3g} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.3g} GB"
+
+
+NULL_WORDS = frozenset(
+    ("", "nan", "null", "none", "na", "n/a", "#n/a", "\\n", "<na>", "nat", "nil", "-", "undefined")
+)
+"""Texts that programs write for a value that is not there, in lower case."""
+
+
+def is_null_word(text: str) -> bool:
+    """Returns True if a text is blank or stands for a value that is not there."""
+    return text.strip().lower() in NULL_WORDS

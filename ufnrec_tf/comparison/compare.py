@@ -9,15 +9,17 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import IN_USE, is_in_use, turn_at, write_text
 from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import busy, working_on
-from ufnrec_tf.comparison.markdown import markdown, table_lines
+from ufnrec_tf.comparison.markdown import markdown, notes, table_lines
 from ufnrec_tf.comparison.numbers import Runs, is_hopeless, read_run, slice_numbers
 from ufnrec_tf.comparison.plan import Plan
-from ufnrec_tf.comparison.summary import METHOD, arm_rows, headline, json_value
+from ufnrec_tf.comparison.summary import arm_rows, json_value
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
 from ufnrec_tf.evaluation.user_groups import make_slices
 from ufnrec_tf.report.comparison_page import page
+from ufnrec_tf.report.judgement import EXPLANATION, FORMAT_VERSION, METHOD, headline
 from ufnrec_tf.runs.child_process import run_child
 from ufnrec_tf.runs.state import Interrupted
+from ufnrec_tf.training.build import metrics_of
 
 WAIT_SECONDS = 5.0
 """Between two looks at runs that other processes hold."""
@@ -58,6 +60,8 @@ class Comparison:
         total = len(self.plan.run_keys())
         if num_before:
             self._display.notes.line(f"  {num_before} of {total} runs are done")
+        for note in self.plan.weights_notes():
+            self._display.line(f"  {note}")
         try:
             self._train_missing()
         except Interrupted:
@@ -176,7 +180,7 @@ class Comparison:
                 reference,
                 metric=self.plan.config.training.monitor or MAIN,
                 margin=settings.stop_hopeless,
-                num_resamples=settings.resamples,
+                chosen=metrics_of(self.plan.config),
             )
         return self._judged[asked]
 
@@ -193,19 +197,28 @@ class Comparison:
     def _summary(self) -> dict[str, Any]:
         plan, runs, config = self.plan, self._finished(), self._record["config"]
         settings, training = plan.config.comparison, config["training"]
-        rows = arm_rows(plan.arms, runs, plan.reference, num_resamples=settings.resamples)
+        chosen = metrics_of(plan.config)
+        compared = chosen.compared(training["monitor"])
+        rows = arm_rows(
+            plan.arms,
+            runs,
+            plan.reference,
+            config=config,
+            margin=settings.margin,
+            num_resamples=settings.resamples,
+            metrics=compared,
+            chosen=chosen,
+        )
         names = [arm.name for arm in plan.arms]
         protocol = next(iter(runs.values())).result["protocol"] if runs else {}
         return {
-            "format_version": 1,
+            "format_version": FORMAT_VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "verdict": headline(rows, plan.reference),
             "reference": plan.reference,
             "seeds": plan.seeds,
             "arms": rows,
-            "slices": slice_numbers(
-                runs, make_slices(plan.split), names, plan.reference, settings.resamples
-            ),
+            "slices": slice_numbers(runs, make_slices(plan.split), names, plan.reference),
             "missing": self._missing(runs),
             "data": {
                 **plan.split.interactions.as_json(),
@@ -221,12 +234,21 @@ class Comparison:
                 "metric": training["monitor"] or "none: the last weights",
                 "every_epochs": config["evaluation"]["every"],
                 "weights": config["evaluation"]["weights"],
+                "scores_both": plan.scores_both,
             },
             "budget": {key: training[key] for key in ("num_epochs", "max_steps", "patience")},
             "stop_hopeless": settings.stop_hopeless,
-            "statistics": {**METHOD, "resamples": settings.resamples, "seed": 0},
+            "statistics": {
+                **METHOD,
+                "margin": settings.margin,
+                "resamples": settings.resamples,
+                "seed": 0,
+            },
+            "explanation": EXPLANATION,
+            "weights_notes": plan.weights_notes(),
             **{key: self._record[key] for key in ("versions", "git_commit", "command_line")},
             "config": config,
+            **({"compared": compared} if compared != COMPARED else {}),
         }
 
     def _missing(self, runs: Runs) -> list[dict[str, Any]]:
@@ -253,6 +275,8 @@ class Comparison:
         display.line()
         for line in table_lines(summary):
             display.line(line, wraps=False)
+        for note in notes(summary):
+            display.line(f"  {note}")
         for gap in summary["missing"]:
             display.line(f"  missing: {gap['arm']}, seed {gap['seed']}: {gap['why']}")
         display.notes.heading("Where things are")

@@ -3,16 +3,14 @@
 from typing import Any
 
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
-from ufnrec_tf.report.wording import p_value, provenance, relative_difference, with_spread
-
-COLUMNS = (
-    "arm",
-    *(name.upper() for name in COMPARED),
-    f"{MAIN.upper()} to reference, 95% interval",
-    "Holm p",
-    "verdict",
-    "cost",
-    "seeds",
+from ufnrec_tf.report.judgement import flips_words
+from ufnrec_tf.report.suspects import MATCHES, lift_verdict
+from ufnrec_tf.report.wording import (
+    absolute_difference,
+    p_value,
+    provenance,
+    relative_difference,
+    with_spread,
 )
 
 
@@ -23,7 +21,9 @@ def markdown(summary: dict[str, Any]) -> str:
         summary: The contents of comparison.json.
     """
     lines = ["# Comparison", "", f"**{summary['verdict']}**", "", *table_lines(summary), ""]
+    lines += [line for note in notes(summary) for line in (note, "")]
     lines += ["## Every metric", "", *_metric_lines(summary), ""]
+    lines += _lift_lines(summary)
     if summary["missing"]:
         lines += ["## Missing", ""]
         lines += [f"- {gap['arm']}, seed {gap['seed']}: {gap['why']}" for gap in summary["missing"]]
@@ -33,10 +33,73 @@ def markdown(summary: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def notes(summary: dict[str, Any]) -> list[str]:
+    """Returns what has to be known to read the main table, a sentence or two each."""
+    flips = [
+        f"{row['name']}: {flips_words(row['saw_flips'])}."
+        for row in summary["arms"]
+        if row["saw_flips"]
+    ]
+    older, protocol = summary["statistics"].get("note"), summary["protocol"]
+    ranked = [f"Test, full ranking, masked: {protocol['masked']}."] if protocol else []
+    again = [older] if older else []
+    return [*ranked, summary["explanation"], *flips, *summary["weights_notes"], *again]
+
+
+def _lift_lines(summary: dict[str, Any]) -> list[str]:
+    """Returns the section on the future lifts, empty where no arm has any."""
+    rows = []
+    for row in summary["arms"]:
+        for match, found in (row["lifts"] or {}).items():
+            if found["lift"] is None:
+                continue
+            rows.append(
+                [
+                    row["name"],
+                    MATCHES[match],
+                    f"{found['pairs']:,} of {found['flagged']:,}",
+                    f"{found['hits']:,} of {found['all_hits']:,}",
+                    f"{found['lift']:.2f}, {found['low']:.2f} to {found['high']:.2f}",
+                    lift_verdict(found["low"], found["high"]),
+                ]
+            )
+    if not rows:
+        return []
+    columns = (
+        "arm",
+        "unflagged pairs that are",
+        "pairs matched",
+        "hits matched",
+        "lift",
+        "finding",
+    )
+    return [
+        "## Are flagged pairs taken later?",
+        "",
+        "Flagged pairs of all seeds against unflagged pairs of the same users; 95% interval, users "
+        "drawn once.",
+        "",
+        *_table_lines(columns, rows),
+        "",
+    ]
+
+
 def table_lines(summary: dict[str, Any]) -> list[str]:
     """Returns the main table in Markdown, a row for each arm; unknown cells are blank."""
-    rows = [_row(row, summary) for row in summary["arms"]]
-    return _table_lines(COLUMNS, rows)
+    columns = (
+        "arm",
+        *(name.upper() for name in _compared(summary)),
+        f"{MAIN.upper()} to reference, 95% interval",
+        "Holm p",
+        "verdict",
+        "cost",
+        "seeds",
+    )
+    return _table_lines(columns, [_row(row, summary) for row in summary["arms"]])
+
+
+def _compared(summary: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(summary.get("compared", COMPARED))
 
 
 def _table_lines(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
@@ -52,13 +115,15 @@ def _row(row: dict[str, Any], summary: dict[str, Any]) -> list[str]:
     change = "reference" if row["name"] == summary["reference"] else ""
     if difference:
         change = relative_difference(difference["relative"])
+        if difference["interval_over"] == "users only":
+            change += " (users only)"
     ratio = row["cost"]["ratio"]
     return [
         row["name"],
-        *(with_spread(row, name) for name in COMPARED),
+        *(with_spread(row, name) for name in _compared(summary)),
         change,
         p_value(difference["p_holm"]) if difference else "",
-        difference["verdict"] if difference else "",
+        difference["words"] if difference else "",
         f"x {ratio:.2f}" if ratio else "",
         str(len(row["runs"])) if row["runs"] else "",
     ]
@@ -69,16 +134,15 @@ def _metric_lines(summary: dict[str, Any]) -> list[str]:
     rows = []
     for row in summary["arms"]:
         for metric, found in (row["difference"] or {}).items():
-            values = found["absolute"]
             rows.append(
                 [
                     row["name"],
                     metric.upper(),
-                    f"{values['estimate']:+.4f}, {values['low']:+.4f} to {values['high']:+.4f}",
+                    absolute_difference(found["absolute"]),
                     p_value(found["p"]),
                     p_value(found["p_holm"]),
                     "" if found["effect_size"] is None else f"{found['effect_size']:+.3f}",
-                    found["verdict"],
+                    found["words"],
                 ]
             )
     return _table_lines(columns, rows)

@@ -6,15 +6,18 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import turn_at
+from ufnrec_tf.common.files import read_json, turn_at
 from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.data.splits import Split
+from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import COMMON, identity, is_done, run_record
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import Arm, configure_arm, of_arm, parse_arms
+from ufnrec_tf.training.build import has_average, num_weight_sets, scored_weights
 from ufnrec_tf.training.checks import check_names
+from ufnrec_tf.training.settings_checks import check_seeds
 
 
 class Plan(NamedTuple):
@@ -28,6 +31,7 @@ class Plan(NamedTuple):
         reference: Name of the arm that the others are compared with.
         source: The data.
         split: Its split.
+        scores_both: True if student and average of every arm that has both are scored.
     """
 
     path: Path
@@ -37,14 +41,21 @@ class Plan(NamedTuple):
     reference: str
     source: Source
     split: Split
+    scores_both: bool = False
 
     def run_path(self, arm: str, seed: int) -> Path:
         """Returns the work directory of a run."""
         return self.path / "runs" / arm / f"seed_{seed}"
 
     def run_config(self, arm: str) -> ConfigDict:
-        """Returns the configuration of an arm's runs."""
+        """Returns the configuration of an arm's runs.
+
+        With `evaluation.weights=auto` one rule holds for all arms with an average: if one of them
+        has the better of student and average, all do. The better of two is better by chance, too.
+        """
         own = configure_arm(self.config, next(a for a in self.arms if a.name == arm))
+        if self.scores_both and has_average(own):
+            own.evaluation.weights = "better"
         own.comparison.baselines = ()
         own.comparison.run = ""
         return own
@@ -52,6 +63,31 @@ class Plan(NamedTuple):
     def is_done(self, arm: str, seed: int) -> bool:
         """True if a run has finished."""
         return is_done(self.run_config(arm), self.run_path(arm, seed))
+
+    def weights_notes(self) -> list[str]:
+        """Returns lines on the scored weights that differ between the reference and an arm."""
+        base = self.run_config(self.reference)
+        others = {a.name: self.run_config(a.name) for a in self.arms if a.name != self.reference}
+        more = [n for n, own in others.items() if num_weight_sets(own) > num_weight_sets(base)]
+        fewer = [n for n, own in others.items() if num_weight_sets(own) < num_weight_sets(base)]
+        one, two = "one set of weights", "the better of student and average on validation"
+        way_out = "Set --config.evaluation.weights=student to score every arm alike."
+        notes = []
+        for names, of_reference, of_arms in ((more, one, two), (fewer, two, one)):
+            if names:
+                notes.append(
+                    f"{self.reference}, the reference, is scored by {of_reference}, "
+                    f"{', '.join(names)} by {of_arms}: a part of the difference is that choice. "
+                    + way_out
+                )
+        averaged = [n for n, own in others.items() if _reports_average(own) and n not in more]
+        if averaged and not has_average(base):
+            notes.append(
+                f"{self.reference}, the reference, has no averaged weights, {', '.join(averaged)} "
+                "has: a part of the difference is the average. Take a reference with an average, "
+                "such as the arm ema."
+            )
+        return notes
 
     def run_keys(self) -> list[tuple[str, int]]:
         """Returns (arm, seed) of all runs, seed by seed."""
@@ -75,13 +111,16 @@ def make_plan(config: ConfigDict, source: Source, split: Split, workdir: str) ->
     reference = settings.reference or arms[0].name
     pick(names, reference, key="comparison.reference")
     seeds = tuple(settings.seeds)
-    is_seed = [type(seed) is int and 0 <= seed < 2**32 for seed in seeds]
-    if not seeds or not all(is_seed) or len(set(seeds)) < len(seeds):
-        raise UserError(
-            "`comparison.seeds` must be different whole numbers from 0, as in 0,1,2. Received: "
-            f"{','.join(map(str, seeds)) or 'none'}."
-        )
-    return Plan(Path(workdir), config, arms, seeds, reference, source, split)
+    check_seeds(seeds)
+    both = config.evaluation.weights == "auto" and any(
+        num_weight_sets(configure_arm(config, arm)) > 1 for arm in arms
+    )
+    return Plan(Path(workdir), config, arms, seeds, reference, source, split, both)
+
+
+def _reports_average(config: ConfigDict) -> bool:
+    """True if the reported weights of a run are, or may be, an average."""
+    return has_average(config) and scored_weights(config) != "student"
 
 
 def chosen_run(plan: Plan) -> tuple[str, int]:
@@ -106,6 +145,7 @@ def check_arms(plan: Plan) -> None:
             "multi_worker. Take mirrored, or share its runs out: --config.comparison.run=ARM/SEED "
             "on each machine, with one --workdir."
         )
+    check_cutoffs(plan.config.evaluation.cutoffs, plan.source.interactions.num_items)
     for arm in plan.arms:
         with of_arm(arm.name):
             check_names(plan.run_config(arm.name))
@@ -124,8 +164,28 @@ def enter(plan: Plan, record: dict[str, Any]) -> None:
             for seed in plan.seeds:
                 there = Workdir(plan.run_path(arm.name, seed))
                 there.check_same(identity(own, plan.source, seed))
+                _check_same_weights(own, plan.run_path(arm.name, seed))
         if not (plan.path / "config.json").exists():
             write_hashed_json(plan.path / "config.json", record)
+
+
+def _check_same_weights(config: ConfigDict, path: Path) -> None:
+    """Checks that a run that is there was scored by the weights that this comparison scores.
+
+    Raises:
+        UserError: If not, as in directories of older versions.
+    """
+    if not (path / "config.json").exists():
+        return
+    before = read_json(path / "config.json").get("config", {}).get("evaluation", {}).get("weights")
+    older = ConfigDict(config.to_dict())
+    older.evaluation.weights = before or config.evaluation.weights
+    if num_weight_sets(older) != num_weight_sets(config):
+        raise UserError(
+            f"{path}: was scored by {num_weight_sets(older)} set of weights, this comparison "
+            f"scores {num_weight_sets(config)} in every arm with an average. Give another "
+            "--workdir, or remove this folder to train the run again."
+        )
 
 
 def comparison_record(plan: Plan, data_path: str, command: list[str]) -> dict[str, Any]:

@@ -6,33 +6,47 @@ from typing import Any
 
 import numpy as np
 
-from ufnrec_tf.comparison.numbers import FinishedRun, Runs, differences, make_pairs
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
-from ufnrec_tf.evaluation.statistics import LEVEL, NOT_SHOWN
+from ufnrec_tf.comparison.numbers import (
+    FinishedRun,
+    Pairs,
+    Runs,
+    differences,
+    flips_seen,
+    make_pairs,
+    pooled_lifts,
+)
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, ChosenMetrics
+from ufnrec_tf.report.judgement import has_flips
 from ufnrec_tf.report.suspects import flat_future, named_suspects
-from ufnrec_tf.report.wording import is_number, relative_difference
+from ufnrec_tf.report.wording import is_number
 from ufnrec_tf.training.arms import Arm
-
-METHOD = {
-    "users": "paired by user: the arm's value of each test user, a mean where the user has several "
-    "targets, minus the reference's",
-    "seeds": "paired by seed: initial weights, batches and drawn negatives come from it",
-    "interval": "95% percentile bootstrap over users and seeds, crossed; S - 1 of S seeds are "
-    "drawn, with one seed the spread over seeds is unknown and left out",
-    "test": "two-sided randomisation test, signs of the users' differences flipped; the seeds are "
-    "taken as given",
-    "correction": "Holm over the arms, for each metric by itself",
-    "effect_size": "Cohen's d_z of the users' differences averaged over seeds",
-    "verdict": f"better or worse where Holm's p is below {LEVEL} and the interval leaves out zero",
-}
 
 
 def arm_rows(
-    arms: Sequence[Arm], runs: Runs, reference: str, *, num_resamples: int
+    arms: Sequence[Arm],
+    runs: Runs,
+    reference: str,
+    *,
+    config: dict[str, Any],
+    margin: float,
+    num_resamples: int,
+    metrics: Sequence[str] = COMPARED,
+    chosen: ChosenMetrics | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns a dict an arm: its runs, means, cost and difference to the reference."""
-    pairs = make_pairs(runs, reference, metrics=COMPARED, num_resamples=num_resamples)
-    found = differences(pairs, [arm.name for arm in arms], num_resamples)
+    """Returns a dict an arm: its runs, means, cost and difference to the reference.
+
+    Args:
+        arms: The arms, in the order of the rows.
+        runs: Finished runs.
+        reference: The arm that the others are compared with.
+        config: The settings that the arms share, as in config.json.
+        margin: See `statistics.verdict`.
+        num_resamples: Resamples of users for the future lifts.
+        metrics: Names of the metrics that are tested.
+        chosen: Where they are defined; None for those of the library.
+    """
+    pairs = make_pairs(runs, reference, metrics=metrics, chosen=chosen)
+    found = differences(pairs, [arm.name for arm in arms], margin=margin, metrics=metrics)
     rows: list[dict[str, Any]] = []
     for arm in arms:
         own = {seed: run for (name, seed), run in runs.items() if name == arm.name}
@@ -46,6 +60,8 @@ def arm_rows(
                 "mean": _over_runs(np.mean, results),
                 "sd": _over_runs(lambda x: np.std(x, ddof=1), results, least=2),
                 "difference": found.get(arm.name),
+                "saw_flips": _saw_flips(arm, own, pairs, config=config, margin=margin),
+                "lifts": pooled_lifts(list(own.values()), num_resamples),
                 "cost": {"cpu_seconds_per_1000_users": _mean(map(_cost, results))},
                 "flips": _mean(result["false_negatives"]["flips"] for result in results),
                 "beyond_accuracy": _mean_dict([r.get("beyond_accuracy", {}) for r in results]),
@@ -68,6 +84,26 @@ def arm_rows(
     return rows
 
 
+def _saw_flips(
+    arm: Arm, own: dict[int, FinishedRun], pairs: Pairs, *, config: dict[str, Any], margin: float
+) -> dict[str, Any] | None:
+    """Returns the seeds whose reported weights saw a flip, and the difference over only those.
+
+    Where they saw none, an arm that flips and the same arm without flips are one run up to there,
+    and their difference is zero. None where the arm does not flip or is not compared yet.
+    """
+    of = pairs.seeds_of(arm.name)
+    if arm.name == pairs.reference or not of or not has_flips(arm.overrides, config):
+        return None
+    seeds = [seed for seed in of if flips_seen(own[seed])]
+    found = None
+    if 0 < len(seeds) < len(of):
+        values = {key: value for key, value in pairs.values.items() if key[1] in seeds}
+        some = Pairs(pairs.reference, values)
+        found = differences(some, [arm.name], margin=margin)[arm.name]
+    return {"seeds": seeds, "of": of, "difference": found}
+
+
 def _run_row(seed: int, run: FinishedRun) -> dict[str, Any]:
     result, found = run.result, run.result["false_negatives"]
     return {
@@ -81,6 +117,7 @@ def _run_row(seed: int, run: FinishedRun) -> dict[str, Any]:
         "stopped_early": result["stopped_early"],
         "gate_epoch": found["gate_epoch"],
         "flips": found["flips"],
+        "flips_seen": flips_seen(run),
         "flips_per_step": found["flips_per_step"],
         "cpu_seconds_per_1000_users": _cost(result),
         "peak_rss_bytes": result["memory"]["peak_rss_bytes"],
@@ -99,7 +136,8 @@ def _over_runs(
 ) -> dict[str, float] | None:
     if len(results) < least:
         return None
-    names = results[0]["test"]
+    # A run that finished under other settings may lack a metric.
+    names = [name for name in results[0]["test"] if all(name in r["test"] for r in results)]
     return {name: float(function([r["test"][name] for r in results])) for name in names}
 
 
@@ -149,24 +187,6 @@ def curve(evaluations: list[list[dict[str, Any]]]) -> dict[str, list[Any]]:
         "seeds": [len(values[epoch]) for epoch in epochs],
         "flips": [_mean(flips.get(epoch, [])) for epoch in epochs],
     }
-
-
-def headline(rows: Sequence[dict[str, Any]], reference: str) -> str:
-    """Returns the findings on `MAIN` in words."""
-    groups: dict[str, list[str]] = {}
-    for row in rows:
-        if row["name"] == reference:
-            continue
-        if not row["difference"]:
-            groups.setdefault("Not compared yet", []).append(row["name"])
-            continue
-        found = row["difference"][MAIN]
-        is_shown = found["verdict"] != NOT_SHOWN
-        size = f" ({relative_difference(found['relative'])})" if is_shown else ""
-        groups.setdefault(found["verdict"].capitalize(), []).append(row["name"] + size)
-    order = ("Better", "Worse", "No difference shown", "Not compared yet")
-    parts = [f"{name}: {', '.join(groups[name])}" for name in order if name in groups]
-    return f"{MAIN.upper()} against {reference}. {'. '.join(parts)}."
 
 
 def json_value(value: Any) -> Any:

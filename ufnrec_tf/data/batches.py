@@ -48,6 +48,7 @@ def _deal_out(
     is_own = None if placement.is_own is None else tf.constant(placement.is_own)
     room = num_rows * num_replicas
 
+    @tf.autograph.experimental.do_not_convert
     def deal(chosen: tf.Tensor, visit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         is_here = chosen >= 0
         if is_own is not None:
@@ -107,6 +108,7 @@ def make_dataset(
         num_rows = placement.rows_a_replica(batch_size, num_replicas)
     num_targets = 1 if samples.only_newest else max_length
 
+    @tf.autograph.experimental.do_not_convert
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.data.Dataset.from_tensor_slices(_order(samples, batch_size, draw, seed, epoch))
         visits = tf.fill([steps], epoch)
@@ -114,6 +116,7 @@ def make_dataset(
             visits = tf.range(steps, dtype=tf.int64) + epoch * steps
         return tf.data.Dataset.zip((order, tf.data.Dataset.from_tensor_slices(visits)))
 
+    @tf.autograph.experimental.do_not_convert
     def gather(chosen: tf.Tensor, visit: tf.Tensor) -> dict[str, tf.Tensor]:
         is_real = chosen >= 0
         users, starts, lengths, positions, rows = (

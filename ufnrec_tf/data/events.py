@@ -15,8 +15,11 @@ class EventBatch(NamedTuple):
         users: int32 [n], places in `user_ids`.
         item_ids: object(str), the distinct raw item ids by first appearance.
         items: int32 [n], places in `item_ids`.
-        times: float64 [n], finite, or None where the log has no times.
+        times: float64 [n], finite, or None where the log has no times; NaN where a row has none
+            and a filter leaves such rows out.
         ratings: float64 [n], finite, or None if they are not there or not asked for.
+        types: int32 [n], places in `type_names`, or None if they are not asked for.
+        type_names: object(str), the distinct event types, or None.
     """
 
     user_ids: np.ndarray
@@ -25,6 +28,8 @@ class EventBatch(NamedTuple):
     items: np.ndarray
     times: np.ndarray | None = None
     ratings: np.ndarray | None = None
+    types: np.ndarray | None = None
+    type_names: np.ndarray | None = None
 
     @property
     def num_events(self) -> int:
@@ -51,6 +56,8 @@ class EventBatch(NamedTuple):
             items.astype(np.int32),
             None if self.times is None else self.times[is_kept],
             None if self.ratings is None else self.ratings[is_kept],
+            None if self.types is None else self.types[is_kept],
+            self.type_names,
         )
 
 
@@ -59,10 +66,20 @@ def batch_of(
     items: np.ndarray,
     times: np.ndarray | None = None,
     ratings: np.ndarray | None = None,
+    types: np.ndarray | None = None,
 ) -> EventBatch:
-    """Returns the batch of some events: object(str) [n] twice, float64 [n] or None twice."""
+    """Returns the batch of some events.
+
+    Args:
+        users: object(str) [n].
+        items: object(str) [n].
+        times: float64 [n], or None.
+        ratings: float64 [n], or None.
+        types: object(str) [n], or None.
+    """
     user_codes, user_ids = pd.factorize(users)
     item_codes, item_ids = pd.factorize(items)
+    type_codes, type_names = (None, None) if types is None else pd.factorize(types)
     return EventBatch(
         user_ids,
         user_codes.astype(np.int32),
@@ -70,6 +87,8 @@ def batch_of(
         item_codes.astype(np.int32),
         times,
         ratings,
+        None if type_codes is None else type_codes.astype(np.int32),
+        type_names,
     )
 
 
@@ -101,13 +120,15 @@ class RawIds:
 
 def collect(batches: Iterable[EventBatch]) -> EventBatch:
     """Returns all events of a log as one batch; there is at least one batch."""
-    user_ids, item_ids = RawIds(), RawIds()
-    users, items, times, ratings = [], [], [], []
+    user_ids, item_ids, type_names = RawIds(), RawIds(), RawIds()
+    users, items, times, ratings, types = [], [], [], [], []
     for batch in batches:
         users.append(user_ids.numbers_of(batch.user_ids)[batch.users])
         items.append(item_ids.numbers_of(batch.item_ids)[batch.items])
         times.append(batch.times)
         ratings.append(batch.ratings)
+        if batch.types is not None and batch.type_names is not None:
+            types.append(type_names.numbers_of(batch.type_names)[batch.types])
     return EventBatch(
         user_ids.as_array(),
         np.concatenate(users),
@@ -115,6 +136,8 @@ def collect(batches: Iterable[EventBatch]) -> EventBatch:
         np.concatenate(items),
         _joined(times),
         _joined(ratings),
+        np.concatenate(types) if types else None,
+        type_names.as_array() if types else None,
     )
 
 

@@ -145,6 +145,10 @@ def build_interactions(
     counts = np.bincount(users[order], minlength=len(events.user_ids))
     item_ids = np.concatenate([np.array([""], dtype=object), events.item_ids])
     table = items or ItemTable()
+    titles = table.texts("titles", item_ids)
+    if items is not None and reading is not None:
+        own = None if titles is None else titles[1:]
+        reading = reading._replace(titles=items.titles_read(own))
     return Interactions(
         items=(events.items[order] + 1).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -154,7 +158,7 @@ def build_interactions(
         sha256=sha256,
         source=source,
         num_repeats=num_repeats + num_repeats_dropped,
-        item_titles=table.texts("titles", item_ids),
+        item_titles=titles,
         item_categories=table.texts("categories", item_ids),
         item_prices=table.price_of(item_ids),
         reading=reading,

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ufnrec_tf.data.log_description import TitlesRead
+
 
 class ItemTable(NamedTuple):
     """Titles, categories and prices by raw id; None if the table has no such column.
@@ -12,11 +14,15 @@ class ItemTable(NamedTuple):
         titles: Raw item id -> title.
         categories: Raw item id -> category; of several, with | between them.
         prices: Raw item id -> price, in the table's currency; ids without one are left out.
+        title_column: The name of the column of titles; "" where there is none.
+        notes: What was not plain in the table, for the screen.
     """
 
     titles: dict[str, str] | None = None
     categories: dict[str, str] | None = None
     prices: dict[str, float] | None = None
+    title_column: str = ""
+    notes: tuple[str, ...] = ()
 
     def texts(self, name: str, item_ids: np.ndarray) -> np.ndarray | None:
         """Returns the text of each item, object(str) [V + 1], "" if unknown.
@@ -35,6 +41,16 @@ class ItemTable(NamedTuple):
         if self.prices is None:
             return None
         return np.array([np.nan, *(self.prices.get(item, np.nan) for item in item_ids[1:])])
+
+    def titles_read(self, titles: np.ndarray | None) -> TitlesRead:
+        """Returns what the screen says of the titles.
+
+        Args:
+            titles: object(str) [V], those of the log's items, "" where unknown; None without.
+        """
+        known = 0 if titles is None else int(np.count_nonzero(titles != ""))
+        num_items = 0 if titles is None else len(titles)
+        return TitlesRead(self.title_column, known, num_items, self.notes)
 
 
 class Items(NamedTuple):

@@ -1,10 +1,11 @@
-"""Times of a log: numbers or ISO 8601 dates -> seconds since 1970, where the unit is known.
+"""Times of a log: numbers or dates -> seconds since 1970, where the unit is known.
 
 Numbers are taken for seconds, milliseconds, microseconds or nanoseconds since 1970 only where the
 whole column lies between 1980 and 2100 in that unit. All others (1, 2, 3, ...; years; 20190131)
 stay as they are: they order events, and nothing else is read from them.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import pandas as pd
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
+from ufnrec_tf.common.text import is_null_word
+from ufnrec_tf.data.date_forms import DateForm, form_of, formats_like, iso_text, looks_like_date
 
 TIME_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """Name of a unit -> how many of it a second has."""
@@ -53,12 +56,22 @@ ORDER_ONLY = TimeUnit(1.0, "numbers of no known unit, for their order alone", Fa
 class TimeTexts:
     """Reads the texts of one column, all numbers or all dates, as the first of them says.
 
+    Args:
+        format: The form of all texts, as of strptime; "": ISO 8601, another form of `date_forms`,
+            or numbers.
+
     Attributes:
         are_dates: True if they are dates; None before the first text.
+        unit: The unit of dates; None for numbers.
+        is_ambiguous: True if the order of day and month is not known; none can be read then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, format: str = "") -> None:
         self.are_dates: bool | None = None
+        self.unit: TimeUnit | None = None
+        self.is_ambiguous = False
+        self._format = format
+        self._form: DateForm | None = None
 
     def read(self, texts: pd.Series) -> np.ndarray:
         """Returns float64 [n], numbers as they are and dates in seconds; NaN for other texts.
@@ -67,10 +80,93 @@ class TimeTexts:
             texts: object(str) [n].
         """
         if self.are_dates is None and len(texts):
-            first = texts.iloc[:1]
-            is_number = np.isfinite(as_numbers(first)[0])
-            self.are_dates = not is_number and bool(np.isfinite(as_dates(first)[0]))
-        return as_dates(texts) if self.are_dates else as_numbers(texts)
+            self._decide(texts)
+        if not self.are_dates:
+            return as_numbers(texts)
+        if self._format:
+            return _by_distinct(texts, self._formatted)
+        if self._form is not None:
+            return _by_distinct(texts, self._of_form)
+        return as_dates(texts)
+
+    def _decide(self, texts: pd.Series) -> None:
+        """Finds what the texts are, by the first one that says something."""
+        first = next((text for text in texts if not is_null_word(text)), None)
+        if first is None:
+            return
+        one = pd.Series([first], dtype=object)
+        if self._format:
+            self._set_unit(f"dates of the form {self._format}")
+        elif np.isfinite(as_numbers(one)[0]):
+            self.are_dates = False
+        elif np.isfinite(as_dates(one)[0]):
+            self._set_unit("ISO dates")
+        else:
+            known = [text for text in pd.unique(texts) if not is_null_word(text)]
+            self._form = form_of(known)
+            self.are_dates = self._form is not None
+            if self._form is not None:
+                self.is_ambiguous = self._form.is_ambiguous
+                self._set_unit(self._form.words)
+
+    def _set_unit(self, words: str) -> None:
+        self.are_dates = True
+        self.unit = DATES._replace(words=f"{words}, UTC where they name no zone")
+
+    def _of_form(self, texts: pd.Series) -> np.ndarray:
+        form = self._form
+        assert form is not None
+        return as_dates(pd.Series([iso_text(text, form) for text in texts], dtype=object))
+
+    def _formatted(self, texts: pd.Series) -> np.ndarray:
+        format = self._format
+        return seconds_of(pd.to_datetime(texts, format=format, utc=True, errors="coerce"))
+
+    def fault(self, text: str) -> str:
+        """Returns why a text could not be read, as `is not a number: expected ...`."""
+        if self._format:
+            example = datetime(2024, 1, 31, 18, 30, tzinfo=UTC).strftime(self._format)
+            return (
+                f"is not a date of the form {self._format!r} (--config.data.time_format): "
+                f"expected such as {example!r}"
+            )
+        if self.is_ambiguous or (not self.are_dates and looks_like_date(text)):
+            return self._date_fault(text)
+        if self.are_dates:
+            like = "an ISO 8601 date as" if self._form is None else "a date as"
+            return f"is not a date: expected {like} in the lines above"
+        is_number = text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity")
+        return (
+            f"is not {'finite' if is_number else 'a number'}: expected a finite number, "
+            "seconds since 1970, such as 1546300800, or in all lines an ISO 8601 date such as "
+            "2019-01-31"
+        )
+
+    def _date_fault(self, text: str) -> str:
+        """Returns what to do with a date that cannot be read."""
+        formats = formats_like(text)
+        flags = " or ".join(f"--config.data.time_format='{format}'" for format in formats)
+        if self.is_ambiguous and len(formats) > 1:
+            return (
+                f"is a date whose day and month cannot be told apart, here and in the "
+                f"lines that follow: expected one above 12; say which comes first with {flags}"
+            )
+        if self.are_dates is False and np.isfinite(as_dates(pd.Series([text], dtype=object))[0]):
+            return (
+                "is a date, and the lines before it hold numbers: expected a number, or "
+                "in all lines an ISO 8601 date such as 2019-01-31"
+            )
+        return (
+            "looks like a date of a form that is not known: expected an ISO 8601 date "
+            "such as 2019-01-31 or seconds since 1970; say its form as strptime has it with "
+            + (flags or "--config.data.time_format='%d %b %Y'")
+        )
+
+
+def _by_distinct(texts: pd.Series, read: Callable[[pd.Series], np.ndarray]) -> np.ndarray:
+    """Returns what `read` makes of texts, float64 [n], given only the distinct ones."""
+    codes, distinct = pd.factorize(texts)
+    return np.append(read(pd.Series(distinct, dtype=object)), np.nan)[codes]
 
 
 def as_numbers(texts: pd.Series) -> np.ndarray:
@@ -84,12 +180,13 @@ def as_dates(texts: pd.Series) -> np.ndarray:
     A date without a time is its first moment. UTC where no zone is named.
     """
     # By the distinct ones, since dates without a time of day repeat.
-    codes, distinct = pd.factorize(texts)
-    known = pd.Series(distinct, dtype=object)
-    is_iso = known.str.fullmatch(_ISO).astype(bool)
-    bare = known.where(is_iso, "").str.strip().str.upper().str.removesuffix("UTC").str.strip()
-    seconds = seconds_of(pd.to_datetime(bare, format="ISO8601", utc=True, errors="coerce"))
-    return np.append(seconds, np.nan)[codes]
+    return _by_distinct(texts, _iso_seconds)
+
+
+def _iso_seconds(texts: pd.Series) -> np.ndarray:
+    is_iso = texts.str.fullmatch(_ISO).astype(bool)
+    bare = texts.where(is_iso, "").str.strip().str.upper().str.removesuffix("UTC").str.strip()
+    return seconds_of(pd.to_datetime(bare, format="ISO8601", utc=True, errors="coerce"))
 
 
 def seconds_of(dates: pd.Series) -> np.ndarray:
@@ -135,6 +232,7 @@ class BatchTimes:
         self.unit: TimeUnit | None = None
         self._asked = asked
         self._source = source
+        self._are_dates = False
         self._low, self._high = np.inf, -np.inf
 
     @property
@@ -151,8 +249,10 @@ class BatchTimes:
         """
         if times is None:
             return None
-        self._low = min(self._low, float(times.min(initial=np.inf)))
-        self._high = max(self._high, float(times.max(initial=-np.inf)))
+        # NaN is the time of a row that a filter leaves out.
+        self._low = min(self._low, float(np.fmin.reduce(times, initial=np.inf)))
+        self._high = max(self._high, float(np.fmax.reduce(times, initial=-np.inf)))
+        self._are_dates |= dates is not None
         self.unit = self.unit or dates or detect_unit(self._low, self._high, asked=self._asked)
         return times if self.unit.per_second == 1 else times / self.unit.per_second
 
@@ -165,7 +265,7 @@ class BatchTimes:
         Raises:
             UserError: If one has another.
         """
-        if self.unit is None or self.unit in (DATES, TYPED_DATES):
+        if self.unit is None or self._are_dates:
             return
         found = detect_unit(self._low, self._high, asked=self._asked)
         if found.per_second != self.unit.per_second or (

@@ -9,7 +9,7 @@ import numpy as np
 from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.data.item_sets import contains, distinct_items, draw_outside
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
-from ufnrec_tf.evaluation.metrics import metrics_from_ranks
+from ufnrec_tf.evaluation.metrics import ChosenMetrics, metrics_from_ranks
 from ufnrec_tf.evaluation.protocol import check_mask, masked_ends, masked_text
 from ufnrec_tf.evaluation.ranking import CatalogueRanker
 
@@ -104,6 +104,7 @@ class RankingEvaluator:
         negatives: int32 [M, sampled_negatives]; where no item is left, the target throughout,
             which gives the worst sampled rank.
         num_masked_targets: Targets that the mask hides; their rank is the worst, num_items.
+        num_heldout_only_targets: Targets whose item is in no train event.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class RankingEvaluator:
         sampled_negatives: int = 0,
         seed: int = 0,
         share: Share | None = None,
+        metrics: ChosenMetrics | None = None,
     ) -> None:
         """Prepares the arrays.
 
@@ -130,6 +132,7 @@ class RankingEvaluator:
                 authors' code; 0 leaves the metric out. Each is held in 4 bytes.
             seed: Seed of the sampled negatives.
             share: The users that are ranked here; None for all.
+            metrics: The metrics of `evaluate`; None for the default ones.
 
         Raises:
             ValueError: For an unknown part or mask, a number out of range, or a split without
@@ -147,7 +150,7 @@ class RankingEvaluator:
         if not len(split.users(part)):
             raise ValueError("`split` must have evaluated users. Received: none.")
         self.part, self.mask, self.max_length = part, mask, max_length
-        self.sampled_negatives = sampled_negatives
+        self.sampled_negatives, self._metrics = sampled_negatives, metrics
         self.users, self.targets = split.users(part), split.targets(part)
         self._split, self._num_items = split, split.interactions.num_items
         self._share = share or Share()
@@ -238,9 +241,10 @@ class RankingEvaluator:
         """
         started = time.process_time()
         ranks, sampled = self.ranks_and_sampled(backbone)
-        metrics = metrics_from_ranks(ranks)
+        metrics = metrics_from_ranks(ranks, chosen=self._metrics)
         if self.sampled_negatives:
-            metrics |= metrics_from_ranks(sampled, suffix=f"_uni{self.sampled_negatives}")
+            suffix = f"_uni{self.sampled_negatives}"
+            metrics |= metrics_from_ranks(sampled, suffix=suffix, chosen=self._metrics)
         seconds = self._share.add_up(np.array(time.process_time() - started))
         num_users = len(self._split.evaluated_users(self.part))
         return EvaluationResult(metrics, ranks, num_users, float(seconds))
@@ -256,6 +260,7 @@ class RankingEvaluator:
             "ties": "against the target",
             "heldout_only_items": len(self._split.heldout_only_items),
             "masked_targets": self.num_masked_targets,
+            "heldout_only_targets": self.num_heldout_only_targets,
             **self._split.newcomers(self.part),
         }
 
@@ -272,6 +277,8 @@ class RankingEvaluator:
         masked = distinct_items(data.items, starts, mask_ends, num_items=num_items)
         self._is_masked_target = contains(masked, self.targets)
         self.num_masked_targets = int(self._is_masked_target.sum())
+        is_heldout_only = np.isin(self.targets, self._split.heldout_only_items)
+        self.num_heldout_only_targets = int(is_heldout_only.sum())
         self.negatives = self._draw_negatives(starts, ends, seed)
 
         own = self._own

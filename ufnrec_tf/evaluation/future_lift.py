@@ -1,5 +1,6 @@
 """Future lift: how much more often flagged pairs are taken later than pairs that match them."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,38 @@ _CHUNK_WEIGHTS = 1 << 22
 """Weights of resampled users held at a time (32 MB)."""
 
 
+class LiftSums(NamedTuple):
+    """What users add to a lift: one entry a user, of the flagged pairs that are matched.
+
+    Attributes:
+        users: int64 [W], distinct and ascending within a run.
+        pairs: float64 [W], flagged pairs.
+        hits: float64 [W], those of them that were taken later.
+        expected: float64 [W], the rates of their controls, added up.
+        control_hits: float64 [W], controls that were taken later.
+        per_control: float64 [W], 1 / number of controls, added up over the pairs.
+    """
+
+    users: np.ndarray
+    pairs: np.ndarray
+    hits: np.ndarray
+    expected: np.ndarray
+    control_hits: np.ndarray
+    per_control: np.ndarray
+
+
+class FutureLift(NamedTuple):
+    """Flagged pairs against the future.
+
+    Attributes:
+        values: What `future_lift` returns, fit for JSON.
+        sums: Name of the match, as in `values`, to what each user adds to it.
+    """
+
+    values: dict[str, Any]
+    sums: dict[str, LiftSums]
+
+
 def future_lift(
     split: Split,
     users: np.ndarray,
@@ -38,7 +71,7 @@ def future_lift(
     num_controls: int = NUM_CONTROLS,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> FutureLift:
     """Returns the rate at which flagged pairs are taken later, over that of pairs that match them.
 
     Later: in a held-out event. Where the users of flagged pairs have no such event, as when other
@@ -67,7 +100,7 @@ def future_lift(
         seed: Seed of the resamples.
 
     Returns:
-        Plain values, fit for JSON; null for values that are undefined, as where nothing is flagged.
+        Plain values, null where undefined, as where nothing is flagged; and what each user adds.
     """
     stride = split.interactions.num_items + 1
     bins = popularity_bins(split, num_bins)
@@ -94,22 +127,18 @@ def future_lift(
     scored = ScoredPairs(flagged % stride, rows, bins, vectors, item_table)
     near = find_close_controls(matched, scored, num_controls // 2)
     num_near = np.where(near.has_both, num_controls // 2 * 2, 0)
-    results = {}
+    results, sums = {}, {}
     for name, is_control, totals in (
         ("matched_on_popularity", np.ones(len(matched.pairs)), matched.num_eligible),
         ("matched_on_popularity_and_score", near.is_near, num_near),
     ):
         control_hits = np.bincount(matched.pairs, is_control, minlength=len(flagged))
         is_used = (totals > 0) & (len(later) > 0)
-        results[name] = _compare(
-            flagged[is_used] // stride,
-            is_hit[is_used],
-            control_hits[is_used],
-            totals[is_used],
-            num_resamples=num_resamples,
-            seed=seed,
+        sums[name] = _sums_by_user(
+            flagged[is_used] // stride, is_hit[is_used], control_hits[is_used], totals[is_used]
         )
-    return {**base, "num_controls": num_controls, **results}
+        results[name] = pooled_lift([sums[name]], num_resamples=num_resamples, seed=seed)
+    return FutureLift({**base, "num_controls": num_controls, **results}, sums)
 
 
 def _trained_keys(split: Split, users: np.ndarray) -> np.ndarray:
@@ -300,30 +329,51 @@ def find_close_controls(matched: Matched, scored: ScoredPairs, half: int) -> Clo
     return CloseControls(num_between < half, has_both)
 
 
-def _compare(
-    users: np.ndarray,
-    is_hit: np.ndarray,
-    control_hits: np.ndarray,
-    num_controls: np.ndarray,
-    *,
-    num_resamples: int,
-    seed: int,
+def _sums_by_user(
+    users: np.ndarray, is_hit: np.ndarray, control_hits: np.ndarray, num_controls: np.ndarray
+) -> LiftSums:
+    """Returns what each user adds. All arrays are [F], a flagged pair each; users ascend."""
+    known, owner = np.unique(users, return_inverse=True)
+    columns = (
+        np.ones(len(users)),
+        is_hit,
+        control_hits / num_controls,
+        control_hits,
+        1 / num_controls,
+    )
+    return LiftSums(known, *(np.bincount(owner, column, len(known)) for column in columns))
+
+
+def pooled_lift(
+    runs: Sequence[LiftSums], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, float | int | None]:
-    """Returns rate, lift and interval; see `future_lift`. All arrays are [F]; users ascend."""
-    if not len(users):
+    """Returns rate, lift and interval over the pairs of all runs; see `future_lift`.
+
+    A user of several runs is drawn once, with the pairs of all of them: they are of one taste and
+    of the same held-out events.
+
+    Args:
+        runs: What each user adds, of each run; users are named alike.
+        num_resamples: Resamples of users.
+        seed: Seed of the resamples.
+    """
+    joined = [np.concatenate(columns) for columns in zip(*runs, strict=True)]
+    _, owner = np.unique(joined[0], return_inverse=True)
+    pairs, hits, expected, control_hits, per_control = joined[1:]
+    num_pairs = int(pairs.sum())
+    if not num_pairs:
         counts = dict.fromkeys(("pairs", "hits", "control_hits"), 0)
         return counts | dict.fromkeys(("rate", "lift", "low", "high"), None)
-    expected = control_hits / num_controls
     # Sums by user; users without any hit add nothing to either, whatever their weight.
-    _, owner = np.unique(users, return_inverse=True)
-    sums = np.stack([np.bincount(owner, is_hit), np.bincount(owner, expected)], axis=1)  # [U, 2]
+    sums = np.stack([np.bincount(owner, hits), np.bincount(owner, expected)], axis=1)  # [U, 2]
     sums = sums[sums.any(axis=1)]
     # One hit adds this to each sum.
-    unit = np.array([1.0, float(np.mean(1 / num_controls))])
-    hits, expected_hits = sums.sum(axis=0)
+    unit = np.array([1.0, float(per_control.sum() / num_pairs)])
+    num_hits, expected_hits = sums.sum(axis=0)
     lift: float | None = None
-    if hits or expected_hits:
-        lift = float(hits / expected_hits if expected_hits else (hits + 0.5) / (0.5 * unit[1]))
+    if num_hits or expected_hits:
+        at_least = 0.5 * unit[1]
+        lift = float(num_hits / expected_hits if expected_hits else (num_hits + 0.5) / at_least)
     rng = np.random.default_rng(seed)
     lifts = []
     size = max(1, _CHUNK_WEIGHTS // max(len(sums), 1))
@@ -334,12 +384,12 @@ def _compare(
         lifts.append(totals[:, 0] / totals[:, 1])
     low, high = np.quantile(np.concatenate(lifts), [0.025, 0.975])
     return {
-        "pairs": len(users),
-        "hits": int(hits),
+        "pairs": num_pairs,
+        "hits": int(num_hits),
         "control_hits": int(control_hits.sum()),
-        "rate": float(expected_hits / len(users)),
+        "rate": float(expected_hits / num_pairs),
         "lift": lift,
-        "low": float(low) if hits else 0.0,
+        "low": float(low) if num_hits else 0.0,
         "high": float(high),
     }
 

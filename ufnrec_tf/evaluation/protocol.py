@@ -83,6 +83,20 @@ def masked_targets_lines(protocol: dict[str, Any]) -> list[str]:
     ]
 
 
+def heldout_targets_lines(protocol: dict[str, Any]) -> list[str]:
+    """Returns a line on the targets that no train event shows, if there are any.
+
+    Where the split names its newcomers, `newcomers_lines` has them.
+    """
+    count = protocol.get("heldout_only_targets", 0)
+    if not count or "new_users" in protocol:
+        return []
+    return [
+        f"Targets that no train event shows: {count:,}. They are ranked like all others; some "
+        "libraries leave them out."
+    ]
+
+
 def newcomers_lines(protocol: dict[str, Any]) -> list[str]:
     """Returns a line on the users and items that are new in a part, if the split has such."""
     if "new_users" not in protocol:

@@ -3,12 +3,15 @@
 A column is an item id less 1: the padding row is cut off the table before scoring.
 """
 
+import weakref
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.common.graphs import graph_function
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.data.item_sets import RowItems
@@ -19,7 +22,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 class CatalogueRanker:
     """Scores all items for M users, a chunk of users at a time, always in one static shape.
 
-    A backbone is traced once and kept; each call reads its current weights.
+    A backbone is traced once for all rankers; each call reads its current weights.
     """
 
     def __init__(
@@ -65,7 +68,6 @@ class CatalogueRanker:
             "masked_bounds": tf.constant(bounds, tf.int64),
         }
         self._num_items = num_items
-        self._functions: dict[tuple[int, int], tuple[Any, Callable, Callable]] = {}
 
     def count(self, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns how many items score at least as high as each target.
@@ -98,7 +100,7 @@ class CatalogueRanker:
         label = "finding the best items" if k else "ranking"
         with working_on(label, self._num_users, "users") as ranked:
             for start in self._chunk_starts:
-                outputs.append(step(catalogue, norm, tf.constant(start)))
+                outputs.append(step(self._tensors, catalogue, norm, tf.constant(start)))
                 ranked.advance(self._batch_size)
         first, second, is_bad = zip(*outputs, strict=True)
         size = self._num_users
@@ -108,48 +110,88 @@ class CatalogueRanker:
             np.concatenate(is_bad)[:size],
         )
 
-    def _traced(self, backbone: Any, k: int) -> tuple[Callable, Callable]:
+    def _traced(self, backbone: Any, k: int) -> tuple[Callable, ...]:
         """Returns the functions (item table, chunk) of this backbone and k."""
-        # The backbone is kept beside them: Python may give the id of a freed object to another.
-        key = (id(backbone), k)
-        if key not in self._functions:
+        known = _TRACED.setdefault(backbone, {})
+        key = (k, self._batch_size, self._max_length)
+        if key not in known:
+            known[key] = _trace(backbone, *key)
+        return known[key]
 
-            def table() -> tuple[tf.Tensor, tf.Tensor]:
-                catalogue = tf.cast(backbone.item_embeddings(), tf.float32)[PAD + 1 :]  # [V, D]
-                return catalogue, tf.norm(catalogue)
 
-            def step(catalogue: tf.Tensor, norm: tf.Tensor, start: tf.Tensor) -> tuple:
-                histories, columns, sampled, masked = self._inputs(start)
-                vectors = tf.cast(backbone.encode(histories, training=False), tf.float32)  # [B, D]
-                scores = tf.linalg.matmul(vectors, catalogue, transpose_b=True)  # [B, V]
-                targets = tf.gather(scores, columns, batch_dims=1)
-                is_bad = has_nan(vectors, scores, norm) | ~tf.math.is_finite(targets)
-                if k:
-                    return *best_items(scores, masked, k=k), is_bad
-                better = count_better(scores, targets, masked)
-                return better, count_better_sampled(scores, targets, sampled), is_bad
+_TRACED: WeakKeyDictionary[Any, dict[tuple[int, ...], tuple[Callable, ...]]] = WeakKeyDictionary()
+"""Backbone -> k, batch size and window length -> its functions: one trace for all rankers."""
 
-            self._functions[key] = (backbone, tf.function(table), tf.function(step))
-        return self._functions[key][1:]
 
-    def _inputs(self, start: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns a chunk's histories, target columns, sampled columns and masked pairs.
+def _trace(backbone: Any, k: int, batch_size: int, max_length: int) -> tuple[Callable, Callable]:
+    """Returns the function of the item table and that of a chunk; see `CatalogueRanker`.
 
-        Args:
-            start: int32 [], the chunk's first row.
-        """
-        rows = start + tf.range(self._batch_size)
-        starts, ends, columns, sampled = (
-            tf.gather(self._tensors[name], rows)
-            for name in ("starts", "ends", "columns", "sampled")
-        )
-        windows = newest_windows(self._tensors["items"], starts, ends, max_length=self._max_length)
-        bounds = self._tensors["masked_bounds"][start : start + self._batch_size + 1]
-        counts = tf.cast(bounds[1:] - bounds[:-1], tf.int32)
-        masked_rows = tf.repeat(tf.range(self._batch_size), counts)
-        masked_columns = self._tensors["masked"][bounds[0] : bounds[-1]] - 1
-        masked = tf.stack([masked_rows, masked_columns], axis=1)
-        return windows, columns, sampled, masked
+    They do not keep the backbone, as they are kept for as long as it is.
+    """
+    owner: Callable[[], Any] = weakref.ref(backbone)
+
+    def table() -> tuple[tf.Tensor, tf.Tensor]:
+        catalogue = tf.cast(owner().item_embeddings(), tf.float32)[PAD + 1 :]  # [V, D]
+        return catalogue, tf.norm(catalogue)
+
+    def step(tensors: dict, catalogue: tf.Tensor, norm: tf.Tensor, start: tf.Tensor) -> tuple:
+        histories, columns, sampled, masked = _inputs(tensors, start, batch_size, max_length)
+        vectors = tf.cast(owner().encode(histories, training=False), tf.float32)  # [B, D]
+        scores = tf.linalg.matmul(vectors, catalogue, transpose_b=True)  # [B, V]
+        targets = tf.gather(scores, columns, batch_dims=1)
+        is_bad = has_nan(vectors, scores, norm) | ~tf.math.is_finite(targets)
+        if k:
+            return *best_items(scores, masked, k=k), is_bad
+        better = count_better(scores, targets, masked)
+        return better, count_better_sampled(scores, targets, sampled), is_bad
+
+    shape = backbone.item_embeddings().shape
+    specs = [
+        _TENSORS,
+        tf.TensorSpec([shape[0] - 1, shape[1]], tf.float32),
+        tf.TensorSpec([], tf.float32),
+        tf.TensorSpec([], tf.int32),
+    ]
+    return (
+        graph_function(table, backbone),
+        graph_function(step, backbone, input_signature=specs),
+    )
+
+
+_TENSORS = {
+    "items": tf.TensorSpec([None], tf.int32),
+    "starts": tf.TensorSpec([None], tf.int64),
+    "ends": tf.TensorSpec([None], tf.int64),
+    "columns": tf.TensorSpec([None], tf.int32),
+    "sampled": tf.TensorSpec([None, None], tf.int32),
+    "masked": tf.TensorSpec([None], tf.int32),
+    "masked_bounds": tf.TensorSpec([None], tf.int64),
+}
+"""The arrays of a ranker: those of validation and test differ in length, and share a trace."""
+
+
+def _inputs(
+    tensors: dict[str, tf.Tensor], start: tf.Tensor, batch_size: int, max_length: int
+) -> tuple[tf.Tensor, ...]:
+    """Returns a chunk's histories, target columns, sampled columns and masked pairs.
+
+    Args:
+        tensors: As `_TENSORS`.
+        start: int32 [], the chunk's first row.
+        batch_size: B.
+        max_length: L.
+    """
+    rows = start + tf.range(batch_size)
+    starts, ends, columns, sampled = (
+        tf.gather(tensors[name], rows) for name in ("starts", "ends", "columns", "sampled")
+    )
+    windows = newest_windows(tensors["items"], starts, ends, max_length=max_length)
+    bounds = tf.gather(tensors["masked_bounds"], start + tf.range(batch_size + 1))
+    counts = tf.cast(bounds[1:] - bounds[:-1], tf.int32)
+    masked_rows = tf.repeat(tf.range(batch_size), counts)
+    masked_columns = tensors["masked"][bounds[0] : bounds[-1]] - 1
+    masked = tf.stack([masked_rows, masked_columns], axis=1)
+    return windows, columns, sampled, masked
 
 
 def newest_windows(

@@ -4,16 +4,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
+from ufnrec_tf.evaluation.student_t import critical_value, two_sided_p
+
+BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
+NO_DIFFERENCE, NOT_A_FINDING = "no difference", "not a finding"
 
 LEVEL = 0.05
-"""Significance level of a verdict."""
+"""Significance level of a verdict; an interval is of 1 - LEVEL."""
+
+LEAST_SEEDS = 3
+"""Seeds below which there is no verdict: two runs of one arm also differ."""
 
 CHUNK_VALUES = 1 << 22
 """Numbers held at once while resampling (32 MB as float64)."""
-
-MAX_EXACT_USERS = 13
-"""Up to this many users all signs are enumerated (8,192 cases) rather than drawn."""
 
 
 class Interval(NamedTuple):
@@ -25,10 +28,46 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The difference of an arm to the reference, paired over users and seeds."""
+    """The difference of an arm to the reference, paired over users and seeds.
+
+    Attributes:
+        absolute: The mean difference.
+        relative: The mean difference over the reference's mean.
+        p: Two-sided p-value, from the variance and degrees of freedom of the absolute interval:
+            it is below `LEVEL` exactly where that interval leaves out zero.
+    """
 
     absolute: Interval
     relative: Interval
+    p: float
+
+
+class Covariance(NamedTuple):
+    """Three estimates of the covariance of two grand means, each right in a case of its own.
+
+    Attributes:
+        users: float64 [...], A: as if only users were drawn.
+        seeds: float64 [...], B: as if only seeds were drawn; 0 with one seed.
+        both: float64 [...], C: the part of A and of B that is luck of one user with one seed.
+    """
+
+    users: np.ndarray
+    seeds: np.ndarray
+    both: np.ndarray
+
+
+class CrossedMean(NamedTuple):
+    """A mean over crossed users and seeds.
+
+    Attributes:
+        estimate: float64 [...].
+        variance: float64 [...], of the estimate.
+        df: float64 [...], degrees of freedom of the variance.
+    """
+
+    estimate: np.ndarray
+    variance: np.ndarray
+    df: np.ndarray
 
 
 def resampled_user_means(values: np.ndarray, *, num_resamples: int, seed: int) -> np.ndarray:
@@ -70,63 +109,124 @@ def mean_intervals(values: np.ndarray, resampled: np.ndarray) -> list[Interval]:
     ]
 
 
-def seed_weights(num_seeds: int, *, num_resamples: int, seed: int) -> np.ndarray:
-    """Returns the weights of seeds drawn with replacement; rows sum to 1.
-
-    S - 1 of S seeds are drawn: drawing S of so few would understate their variance by the
-    factor (S - 1) / S. A single seed has weight 1: its spread over seeds is unknown.
+def crossed_covariance(first: np.ndarray, second: np.ndarray) -> Covariance:
+    """Returns the estimates from which `crossed_mean` makes a variance.
 
     Args:
-        num_seeds: S.
-        num_resamples: R.
-        seed: Seed of the draws.
-
-    Returns:
-        float64 [R, S].
-
-    Source: Rao and Wu 1988, "Resampling inference with complex survey data", section 2.
+        first: float [..., U, S], a row a user, a column a seed.
+        second: The same shape; `first` again for variances.
     """
-    if num_seeds == 1:
-        return np.ones((num_resamples, 1))
-    generator = np.random.default_rng([seed, num_seeds])
-    draws = num_seeds - 1
-    return generator.multinomial(draws, np.full(num_seeds, 1 / num_seeds), num_resamples) / draws
-
-
-def paired_difference(
-    arm: np.ndarray,
-    reference: np.ndarray,
-    *,
-    arm_means: np.ndarray,
-    reference_means: np.ndarray,
-    seed: int,
-) -> Difference:
-    """Returns the difference of an arm to the reference with percentile intervals.
-
-    Users and seeds are resampled, crossed: an arm and the reference share both, and all seeds
-    share their users. Such intervals err on the wide side (Owen 2007, "The pigeonhole bootstrap").
-
-    Args:
-        arm: float [S], the arm's mean over users, a seed.
-        reference: float [S], the reference's, for the same seeds.
-        arm_means: float [R, S], the arm's means over resampled users.
-        reference_means: float [R, S], the reference's, over the same users.
-        seed: Seed of the resampling.
-    """
-    weights = seed_weights(len(arm), num_resamples=len(arm_means), seed=seed)
-    of_arm = (weights * arm_means).sum(axis=1)
-    of_reference = (weights * reference_means).sum(axis=1)
-    estimate, base = arm.mean() - reference.mean(), reference.mean()
-    return Difference(
-        _interval(estimate, of_arm - of_reference),
-        _interval(_ratio(estimate, base), _ratio(of_arm - of_reference, of_reference)),
-    )
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Returns part / whole, NaN where the whole is 0."""
+    num_users, num_seeds = first.shape[-2:]
+    of_users = [values.mean(axis=-1) for values in (first, second)]
+    of_seeds = [values.mean(axis=-2) for values in (first, second)]
+    grand = [values.mean(axis=-1, keepdims=True) for values in of_users]
+    centred_users = [mean - each for mean, each in zip(of_users, grand, strict=True)]
+    centred_seeds = [mean - each for mean, each in zip(of_seeds, grand, strict=True)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(whole) > 0, np.divide(part, whole), np.nan)
+        a = np.multiply(*centred_users).sum(axis=-1) / np.float64(num_users - 1) / num_users
+        if num_seeds == 1:
+            return Covariance(a, np.zeros_like(a), np.zeros_like(a))
+        b = np.multiply(*centred_seeds).sum(axis=-1) / (num_seeds - 1) / num_seeds
+        residuals = [
+            values - mean[..., None] - seeds[..., None, :]
+            for values, mean, seeds in zip((first, second), of_users, centred_seeds, strict=True)
+        ]
+        rest = np.einsum("...us,...us->...", *residuals)
+        rest = rest / np.float64((num_users - 1) * (num_seeds - 1)) / (num_users * num_seeds)
+    return Covariance(a, b, rest)
+
+
+def crossed_mean(values: np.ndarray) -> CrossedMean:
+    """Returns the mean over users and seeds, with the variance that both give it.
+
+    The value of a user and a seed is effect + user + seed + user x seed. With U users and S seeds
+    V = A + B - C is the variance of the mean, where
+
+    - A = variance over users of the means over seeds / U,
+    - B = variance over seeds of the means over users / S,
+    - C = mean square of the interaction / (U S), which A and B both hold, so that it is taken off
+      once. V is at least A.
+
+    Its degrees of freedom are (S - 1)(V / B)^2, with A's U - 1 beside them, which matter only for
+    few users: V^2 / (B^2 / (S - 1) + A^2 / (U - 1)). With one seed V = A: what another seed would
+    change is not in it.
+
+    Args:
+        values: float [..., U, S], a row a user, a column a seed.
+
+    Source: the two-way random model without replication, Searle, Casella, McCulloch 1992,
+        "Variance Components", section 4.3; Satterthwaite 1946, Biometrics Bulletin 2(6), for the
+        degrees of freedom.
+    """
+    values = np.asarray(values, np.float64)
+    return _crossed_mean(values, crossed_covariance(values, values))
+
+
+def _crossed_mean(values: np.ndarray, parts: Covariance) -> CrossedMean:
+    """Returns `crossed_mean` from the covariance of the values with themselves."""
+    num_users, num_seeds = values.shape[-2:]
+    variance = parts.users + np.maximum(parts.seeds - parts.both, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_users = (parts.users / variance) ** 2 / np.float64(num_users - 1)
+        of_seeds = (parts.seeds / variance) ** 2 / max(num_seeds - 1, 1)
+        df = np.where(variance > 0, 1 / (of_users + of_seeds), 1.0)
+    return CrossedMean(values.mean(axis=(-2, -1)), variance, np.maximum(df, 1.0))
+
+
+def p_values(mean: CrossedMean) -> np.ndarray:
+    """Returns the two-sided p-values, float64 [...]; 1 where nothing differs."""
+    error = np.sqrt(mean.variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(mean.estimate == 0, 0.0, mean.estimate / error)
+    is_known = np.isfinite(t)
+    found = two_sided_p(np.where(is_known, t, 0.0), mean.df)
+    # All values are equal, and not zero: there is nothing that chance could have turned.
+    return np.where(np.isinf(t), 0.0, np.where(is_known, found, 1.0))
+
+
+def half_widths(mean: CrossedMean) -> np.ndarray:
+    """Returns half the width of the 95% intervals, float64 [...]."""
+    return critical_value(mean.df, level=LEVEL) * np.sqrt(mean.variance)
+
+
+def paired_difference(arm: np.ndarray, reference: np.ndarray) -> Difference:
+    """Returns the difference of an arm to the reference with 95% intervals and p-value.
+
+    All come from one `crossed_mean` of the differences. The relative interval holds the ratios
+    that the same test does not refuse, so it leaves out zero where the absolute one does. Where
+    the reference's own mean may be zero by that test, it is the absolute interval over that mean.
+
+    Args:
+        arm: float [U, S], the arm's value of each user with each seed.
+        reference: float [U, S], the reference's, of the same users and seeds.
+
+    Source: Fieller 1954, Journal of the Royal Statistical Society B 16(2), for the ratio.
+    """
+    arm, reference = np.asarray(arm, np.float64), np.asarray(reference, np.float64)
+    moved = arm - reference
+    parts = crossed_covariance(moved, moved)
+    mean = _crossed_mean(moved, parts)
+    critical, estimate = float(critical_value(mean.df, level=LEVEL)), float(mean.estimate)
+    half = critical * float(np.sqrt(mean.variance))
+    absolute = Interval(estimate, estimate - half, estimate + half)
+    base = float(reference.mean())
+    if not base > 0:
+        return Difference(absolute, Interval(np.nan, np.nan, np.nan), float(p_values(mean)))
+    has_seeds = parts.seeds > parts.both  # as in the variance of the difference
+
+    def widened(covariance: Covariance) -> float:
+        """Returns a covariance times the squared critical value."""
+        whole = covariance.users + (covariance.seeds - covariance.both if has_seeds else 0)
+        return float(whole * critical**2)
+
+    square = base**2 - widened(crossed_covariance(reference, reference))
+    middle = estimate * base - widened(crossed_covariance(moved, reference))
+    rest = (estimate - half) * (estimate + half)
+    low, high = absolute.low / base, absolute.high / base
+    if square > 0:
+        root = np.sqrt(max(middle**2 - square * rest, 0.0))
+        low, high = (middle - root) / square, (middle + root) / square
+    return Difference(absolute, Interval(estimate / base, low, high), float(p_values(mean)))
 
 
 def _interval(estimate: np.ndarray, resampled: np.ndarray) -> Interval:
@@ -135,50 +235,6 @@ def _interval(estimate: np.ndarray, resampled: np.ndarray) -> Interval:
         return Interval(np.nan, np.nan, np.nan)
     low, high = np.nanquantile(resampled, (0.025, 0.975))
     return Interval(float(estimate), float(low), float(high))
-
-
-def sign_flip_p_values(differences: np.ndarray, *, num_resamples: int, seed: int) -> np.ndarray:
-    """Returns two-sided p-values of the hypothesis that arm and reference may be swapped by user.
-
-    A p-value is the share of sign flips of the users' differences whose sum is at least as far
-    from zero as the observed sum. With few users all flips are enumerated; otherwise R are drawn
-    and the observed signs are added, so that no p-value is below 1 / (R + 1).
-
-    Args:
-        differences: float [M, C], arm minus reference, a row a user; the columns share the flips.
-        num_resamples: R.
-        seed: Seed of the flipped signs.
-
-    Returns:
-        float64 [C]; 1 for a column of zeros.
-
-    Source: Fisher's randomisation test; Smucker, Allan, Carterette 2007, CIKM, for rankings.
-    """
-    moved = np.asarray(differences, np.float64)
-    moved = moved[moved.any(axis=1)]
-    if not len(moved):
-        return np.ones(differences.shape[1])
-    observed = np.abs(moved.sum(axis=0))
-    # Sums of another order differ in their last digits.
-    least = observed - 1e-9 * np.abs(moved).sum(axis=0)
-    if len(moved) <= MAX_EXACT_USERS:
-        codes = np.arange(1 << len(moved))[:, None] >> np.arange(len(moved))
-        return _num_at_least(codes & 1, moved, least) / len(codes)
-    generator, extreme = np.random.default_rng(seed), np.zeros(moved.shape[1])
-    # Multiples of eight rows take whole words of the generator, so that chunks change nothing.
-    chunk = max(8, CHUNK_VALUES // len(moved) // 8 * 8)
-    num_bytes = -(-len(moved) // 8)
-    for first in range(0, num_resamples, chunk):
-        rows = min(chunk, num_resamples - first)
-        random = np.frombuffer(generator.bytes(rows * num_bytes), np.uint8).reshape(rows, -1)
-        extreme += _num_at_least(np.unpackbits(random, axis=1, count=len(moved)), moved, least)
-    return (1 + extreme) / (1 + num_resamples)
-
-
-def _num_at_least(is_flipped: np.ndarray, differences: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Returns int [C], how many rows of flips give sums of at least `least`, of either sign."""
-    sums = differences.sum(axis=0) - 2.0 * (is_flipped.astype(np.float64) @ differences)
-    return (np.abs(sums) >= least).sum(axis=0)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
@@ -217,10 +273,19 @@ def effect_size(differences: np.ndarray) -> float:
     return float(np.mean(differences) / np.std(differences, ddof=1))
 
 
-def verdict(difference: Difference, p_holm: float) -> str:
-    """Returns `better` or `worse` where interval and test agree, else `no difference shown`."""
-    if p_holm < LEVEL and difference.absolute.low > 0:
-        return BETTER
-    if p_holm < LEVEL and difference.absolute.high < 0:
-        return WORSE
-    return NOT_SHOWN
+def verdict(difference: Difference, p_holm: float, *, num_seeds: int, margin: float) -> str:
+    """Returns one of `BETTER`, `WORSE`, `NO_DIFFERENCE`, `UNDECIDED`, `NOT_A_FINDING`.
+
+    Args:
+        difference: The difference to the reference.
+        p_holm: Its p-value, corrected for the number of arms.
+        num_seeds: S; below `LEAST_SEEDS` there is no verdict.
+        margin: The relative difference up to which arms count as alike, 0.01 for 1%: an interval
+            within it shows that there is no difference above it.
+    """
+    if num_seeds < LEAST_SEEDS:
+        return NOT_A_FINDING
+    if p_holm < LEVEL:
+        return BETTER if difference.absolute.estimate > 0 else WORSE
+    is_within = -margin <= difference.relative.low and difference.relative.high <= margin
+    return NO_DIFFERENCE if is_within else UNDECIDED

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.common.graphs import graph_function, is_ours
 from ufnrec_tf.common.small_table import SmallTable
 from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.export.items import checked_vocabulary, popularity_scores
@@ -82,7 +83,12 @@ class Retriever(tf.Module):
         replaced = self._small_table.replaced if self._small_table else None
         self._variables = [v.value for v in backbone.variables if v.path != replaced]
         self._encode_windows = backbone.encode
-        self._item_embeddings = backbone.item_embeddings
+        # Separate graphs that the signatures call: traced and saved once, not once in each.
+        self._encode = graph_function(
+            self._encode_histories, backbone, input_signature=[_HISTORIES_SPEC]
+        )
+        vectors = backbone.item_embeddings
+        self._item_embeddings = vectors if is_ours(backbone) else tf.function(vectors)
         self._num_columns = len(raw_ids)
         self._raw_ids = tf.constant(raw_ids, tf.string)
         self._popularity = None
@@ -98,7 +104,7 @@ class Retriever(tf.Module):
             default_value=PAD,
         )
 
-    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    @tf.function(input_signature=[_ITEM_IDS_SPEC], autograph=False)
     def serve(self, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the best `default_k` items; see `recommend`.
 
@@ -110,7 +116,7 @@ class Retriever(tf.Module):
         """
         return self._top_k(self._table.lookup(item_ids), tf.constant(self.default_k))
 
-    @tf.function(input_signature=[_ITEM_IDS_SPEC, _K_SPEC])
+    @tf.function(input_signature=[_ITEM_IDS_SPEC, _K_SPEC], autograph=False)
     def recommend(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the best k items of each history, best first, ties by lower internal id.
 
@@ -127,7 +133,10 @@ class Retriever(tf.Module):
         """
         return self._top_k(self._table.lookup(item_ids), k)
 
-    @tf.function(input_signature=[_ITEM_IDS_SPEC, _K_SPEC, _EXCLUDE_IDS_SPEC, _ALLOW_IDS_SPEC])
+    @tf.function(
+        input_signature=[_ITEM_IDS_SPEC, _K_SPEC, _EXCLUDE_IDS_SPEC, _ALLOW_IDS_SPEC],
+        autograph=False,
+    )
     def recommend_filtered(
         self, item_ids: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor
     ) -> dict[str, tf.Tensor]:
@@ -170,7 +179,7 @@ class Retriever(tf.Module):
             allows_all=tf.reduce_all(allow_ids == "", axis=1),
         )
 
-    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    @tf.function(input_signature=[_ITEM_IDS_SPEC], autograph=False)
     def encode(self, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the vector of each history; a score is its dot product with an item's.
 
@@ -182,12 +191,12 @@ class Retriever(tf.Module):
         """
         return {"vectors": self._encode(self._table.lookup(item_ids))}
 
-    @tf.function(input_signature=[_ITEM_IDS_SPEC])
+    @tf.function(input_signature=[_ITEM_IDS_SPEC], autograph=False)
     def lookup(self, item_ids: tf.Tensor) -> tf.Tensor:
         """Returns the internal ids, int32 [B, T]: 0 for padding and for unknown ids."""
         return self._table.lookup(item_ids)
 
-    @tf.function(input_signature=[])
+    @tf.function(input_signature=[], autograph=False)
     def item_vectors(self) -> dict[str, tf.Tensor]:
         """Returns the vector of each item, `vectors` float32 [V + 1, D]; see `encode`."""
         return {"vectors": tf.cast(self._item_embeddings(), tf.float32)}
@@ -291,9 +300,7 @@ class Retriever(tf.Module):
 
         return scores_of
 
-    # A separate graph that the signatures call: traced and saved once, not once in each.
-    @tf.function(input_signature=[_HISTORIES_SPEC])
-    def _encode(self, histories: tf.Tensor) -> tf.Tensor:
+    def _encode_histories(self, histories: tf.Tensor) -> tf.Tensor:
         """Returns the vectors, float32 [B, D], of internal ids int32 [B, T], padding anywhere."""
         windows = self._windows(histories)  # [B, L]
         num_histories = tf.shape(windows)[0]

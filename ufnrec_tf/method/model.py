@@ -15,6 +15,7 @@ from ufnrec_tf.common.distribution import (
     on_host,
     sum_over_replicas,
 )
+from ufnrec_tf.common.graphs import graph_function
 from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.method.candidates import Proposal, ask_teacher, count_entries, decide, propose
 from ufnrec_tf.method.memory import FalseNegativeMemory, Lookup
@@ -101,9 +102,9 @@ class UFNRecModel(keras.Model):
         self.capacities = tuple(capacities)
         self.num_probes = num_probes
         self.safe_flips = safe_flips
-        self._draw = tf.function(sampler.__call__, jit_compile=compiles)
-        self._learn = tf.function(self._differentiate, jit_compile=compiles)
-        self._follow = tf.function(self._descend_and_follow, jit_compile=compiles)
+        self._draw = graph_function(sampler.__call__, jit_compile=compiles)
+        self._learn = graph_function(self._differentiate, backbone, objective, jit_compile=compiles)
+        self._follow = graph_function(self._descend_and_follow, jit_compile=compiles)
         self.built = True
 
     def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -1,22 +1,35 @@
 """The filters of a log's events, applied in one fixed order.
 
 First the filters of single events (`EventFilters`), which a log of any size allows, then
-those that need all events at once (`apply_filters`): repeats, core, length.
+those that need all events of a user (doubles, repeats) or of the log (core, length) at once:
+`apply_filters`.
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.lookup import nearest
+from ufnrec_tf.common.text import is_null_word, plain
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import is_first_of_pair, order_events
 from ufnrec_tf.data.log_description import FilterStep
 from ufnrec_tf.data.times import moment_among, moment_text, parse_moment
+from ufnrec_tf.reading.columns import ReadOptions
+from ufnrec_tf.reading.data_files import DataFile, refuse_pipe
+from ufnrec_tf.reading.id_checks import SPACES
+
+DUPLICATES_WORDS = "each event once (same user, item and time)"
+"""What `duplicates=drop` keeps."""
+
+_MOST_TYPES = 12  # that an error shows
+_MOST_SEEN = 10_000  # that are counted: more are no event types
 
 
 def read_users(path: str) -> frozenset[str]:
@@ -26,9 +39,12 @@ def read_users(path: str) -> frozenset[str]:
         UserError: If it cannot be read or names nobody.
     """
     flag = f"--config.data.exclude_users={path}"
+    refuse_pipe(path, flag="--config.data.exclude_users", why="a run reads it again later")
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a NUL
+        os.stat(path)  # its error says it in fewer words
+        with DataFile(path, flag="--config.data.exclude_users").opened() as file:
+            lines = b"".join(iter(lambda: file.read(1 << 20), b"")).decode("utf-8-sig").split("\n")
+    except (OSError, ValueError, UserError) as error:  # ValueError: no UTF-8
         raise UserError(
             f"{flag}: cannot be read ({own_words(error)}). Give a UTF-8 file, one raw "
             "user id a line."
@@ -51,9 +67,14 @@ class Filters(NamedTuple):
 
     Attributes:
         exclude_users: File of the raw ids of users to leave out, one a line; empty: none.
+        null_ids: "keep", or "drop" events whose user or item id is empty or a null word.
+        null_times: "refuse", or "drop" events without a time.
+        events: Event types that are kept, a comma between two; empty: all.
         min_rating: Lowest rating that is kept; 0: all.
         start: First moment that is kept, an ISO 8601 date or a number; empty: all.
         end: First moment that is no longer kept, a date or a number; empty: all.
+        duplicates: "keep", or "drop" events that say again what an earlier one says: same user,
+            item and time, and same rating and event type where these are read.
         k_core: Sets both of the next two; 0: neither.
         min_user_events: Fewest events of a user in the core; 0 or 1: any.
         min_item_events: Fewest events of an item in the core.
@@ -61,13 +82,32 @@ class Filters(NamedTuple):
     """
 
     exclude_users: str = ""
+    null_ids: str = "keep"
+    null_times: str = "refuse"
+    events: str = ""
     min_rating: float = 0.0
     start: str = ""
     end: str = ""
+    duplicates: str = "keep"
     k_core: int = 0
     min_user_events: int = 0
     min_item_events: int = 0
     min_length: int = 0
+
+    @property
+    def event_types(self) -> list[str]:
+        """The event types that are kept; none: all."""
+        return [name.strip() for name in self.events.split(",") if name.strip()]
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """What these filters need of a log."""
+        return ReadOptions(
+            with_ratings=self.min_rating != 0,
+            with_events=bool(self.event_types),
+            without_ids=self.null_ids == "drop",
+            without_times=self.null_times == "drop",
+        )
 
     @property
     def least(self) -> tuple[int, int]:
@@ -190,8 +230,8 @@ class _Rule(NamedTuple):
 class _ExcludedUsers:
     """The rule that leaves out the users of a list, and counts those that the log has."""
 
-    def __init__(self, users: Set[str]) -> None:
-        self._users = users
+    def __init__(self, users: Set[str], *, strip: bool) -> None:
+        self._users = {user.strip(SPACES) for user in users} if strip else users
         self._found: set[str] = set()
 
     def words(self, num_events: int) -> str:
@@ -207,6 +247,51 @@ class _ExcludedUsers:
         return ~is_excluded[batch.users]
 
 
+class _EventTypes:
+    """The rule that keeps the events of some types, and checks that the log has these."""
+
+    def __init__(self, types: list[str], source: str) -> None:
+        self.types = types
+        self._source = source
+        self._seen: Counter[str] = Counter()
+
+    def words(self, _: int) -> str:
+        """Returns the types, and that the log has no other.
+
+        Raises:
+            UserError: If the log lacks one of them.
+        """
+        shown = ", ".join(f"{plain(name)} {n:,}" for name, n in self._seen.most_common(_MOST_TYPES))
+        for name in self.types:
+            if name not in self._seen:
+                raise UserError(
+                    f"{self._source}: no event of type {name!r} (--config.data.events): expected "
+                    f"some of those that it has, {shown}." + nearest(name, self._seen)
+                )
+        return f"events {', '.join(map(plain, self.types))}"
+
+    def keeps(self, batch: EventBatch) -> np.ndarray:
+        """Returns bool [n], True for events of the types."""
+        if batch.types is None or batch.type_names is None:
+            raise UserError(
+                f"{self._source}: no column of event types, which --config.data.events needs: name "
+                "it with --config.data.event_column=NAME, or leave the filter out."
+            )
+        counts = np.bincount(batch.types, minlength=len(batch.type_names))
+        if len(self._seen) < _MOST_SEEN:
+            self._seen.update(dict(zip(batch.type_names.tolist(), counts.tolist(), strict=True)))
+        return np.array([name in self.types for name in batch.type_names], bool)[batch.types]
+
+
+def _has_ids(batch: EventBatch) -> np.ndarray:
+    """Returns which events have a user and an item, bool [n]."""
+    users, items = (
+        np.array([not is_null_word(id) for id in ids], bool)
+        for ids in (batch.user_ids, batch.item_ids)
+    )
+    return users[batch.users] & items[batch.items]
+
+
 class EventFilters:
     """The filters of single events, applied to one batch after another.
 
@@ -214,9 +299,13 @@ class EventFilters:
         filters: The filters; those by numbers of events are not read.
         source: The name of the log, for messages.
         is_whole: True if one batch is the whole log: users and items are counted then, too.
+        strip: True if spaces around ids are removed, those of the list of users as well.
     """
 
-    def __init__(self, filters: Filters, *, source: str, is_whole: bool = False) -> None:
+    def __init__(
+        self, filters: Filters, *, source: str, is_whole: bool = False, strip: bool = True
+    ) -> None:
+        self._strip = strip
         check_filters(filters)
         self._filters = filters
         self._source = source
@@ -253,8 +342,20 @@ class EventFilters:
         """Returns the rules by the first batch, in the order in which they are applied."""
         filters, rules = self._filters, []
         if filters.exclude_users:
-            excluded = _ExcludedUsers(read_users(filters.exclude_users))
+            excluded = _ExcludedUsers(read_users(filters.exclude_users), strip=self._strip)
             rules.append(_Rule("exclude_users", excluded.words, excluded.keeps))
+        if filters.null_ids == "drop":
+            rules.append(
+                _Rule("null_ids", lambda _: "user and item that are no null word", _has_ids)
+            )
+        if filters.null_times == "drop" and batch.times is not None:
+            words_of_times = "events that have a time"
+            rules.append(
+                _Rule("null_times", lambda _: words_of_times, lambda b: ~np.isnan(_column(b.times)))
+            )
+        if filters.event_types:
+            types = _EventTypes(filters.event_types, self._source)
+            rules.append(_Rule("events", types.words, types.keeps))
         window = window_of(
             filters, has_times=batch.times is not None, is_epoch=is_epoch, source=self._source
         )
@@ -317,10 +418,35 @@ def _step(
     return FilterStep(name, words, dict(before), dict(after))
 
 
+def no_times_error(source: str) -> UserError:
+    """Returns the error for `duplicates` of a log without times."""
+    return UserError(
+        f"{source}: no times, which --config.data.duplicates=drop needs: without them an event "
+        "that is said twice is like one that happened twice; name the time column with "
+        "--config.data.time_column=NAME, or leave the filter out."
+    )
+
+
+def is_duplicate(*columns: np.ndarray | None) -> np.ndarray:
+    """Returns which events say again what an earlier one says, bool [n].
+
+    Args:
+        columns: User, item, time and what else is known of the events, in the order of the log.
+    """
+    known = {str(place): column for place, column in enumerate(columns) if column is not None}
+    return pd.DataFrame(known).duplicated().to_numpy()
+
+
 def apply_filters(
-    events: EventBatch, filters: Filters, *, repeats: str, is_epoch: bool, source: str
+    events: EventBatch,
+    filters: Filters,
+    *,
+    repeats: str,
+    is_epoch: bool,
+    source: str,
+    strip: bool = True,
 ) -> Filtered:
-    """Applies all filters to a whole log: event by event, then repeats, core and length.
+    """Applies all filters to a whole log: event by event, then doubles, repeats, core and length.
 
     Args:
         events: The log; times in seconds where `is_epoch`.
@@ -328,20 +454,26 @@ def apply_filters(
         repeats: "keep" or "drop".
         is_epoch: True if times are seconds since 1970.
         source: The name of the log, for messages.
+        strip: See `EventFilters`.
 
     Raises:
         UserError: If a filter leaves nothing, or needs a column that is not there.
     """
-    by_event = EventFilters(filters, source=source, is_whole=True)
+    by_event = EventFilters(filters, source=source, is_whole=True, strip=strip)
     events = by_event.kept(events, is_epoch=is_epoch)
     steps = list(by_event.steps())
-    with_repeats = events
 
     def keep(is_kept: np.ndarray, name: str, words: str) -> EventBatch:
         left = events.kept(is_kept)
         steps.append(_step(name, words, events.counts, left.counts, source))
         return left
 
+    if filters.duplicates == "drop":
+        if events.times is None:
+            raise no_times_error(source)
+        columns = (events.users, events.items, events.times, events.ratings, events.types)
+        events = keep(~is_duplicate(*columns), "duplicates", DUPLICATES_WORDS)
+    with_repeats = events
     if repeats == "drop":
         events = keep(_is_oldest(events), "repeats", "each item once a user")
     if not filters.needs_all:

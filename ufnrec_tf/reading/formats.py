@@ -11,12 +11,16 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.data.events import EventBatch, batch_of
-from ufnrec_tf.reading.columns import EXPECTED_HEADER, REQUIRED, Columns, find_role
-from ufnrec_tf.reading.rows import Table, looks_like_json, names_of
+from ufnrec_tf.data.times import as_numbers
+from ufnrec_tf.reading.column_kinds import FIRST_ROWS, time_kind
+from ufnrec_tf.reading.column_names import REQUIRED, find_role
+from ufnrec_tf.reading.columns import EXPECTED_HEADER, Columns
+from ufnrec_tf.reading.rows import Table, keys_of, looks_like_array, looks_like_json
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
 _TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
 _MAX_HEADER = 1 << 16
+_MOST_RATING = 100
 
 DAT_NAMES = ("user", "item", "rating", "timestamp")
 """What the fields of a .dat file are, as many as it has."""
@@ -54,28 +58,68 @@ def csv_table(file: TextFile, columns: Columns) -> Table:
 
     Quoted fields may hold separators and line ends.
     """
-    header = file.first_line()[1]
-    separator = columns.separator or ("\t" if "\t" in header else ",")
+    separator = columns.separator or _separator_of(file, columns)
+    names = _header_names(file.first_line()[1], separator)
+    return Table(names, separator, is_quoted=True)
+
+
+def _header_names(header: str, separator: str) -> list[str]:
     # Cut, because csv refuses a field of 128 KiB, and a long first line may be no header at all.
     # Through StringIO, because a header may end in a lone carriage return.
     start = io.StringIO(header[:_MAX_HEADER], newline="")
-    fields = next(csv.reader(start, delimiter=separator))
-    return Table([field.strip() for field in fields], separator, is_quoted=True)
+    return [field.strip() for field in next(csv.reader(start, delimiter=separator))]
+
+
+def _separator_of(file: TextFile, columns: Columns) -> str:
+    """Returns the character between the names of a header: that which makes most of them known.
+
+    A tab is always a separator. A space is one only where it is in all of the first lines.
+    """
+    header = file.first_line()[1]
+    if "\t" in header:
+        return "\t"
+    known = {
+        separator: sum(
+            find_role(_header_names(header, separator), role, getattr(columns, role)) is not None
+            for role in REQUIRED
+        )
+        for separator in (",", ";", "|", " ")
+        if separator in header
+    }
+    if known.get(" ", 0) < len(REQUIRED) or not _are_spaced(file):
+        known.pop(" ", None)
+    return max(known, key=lambda separator: known[separator], default=",")
+
+
+def _are_spaced(file: TextFile) -> bool:
+    """Returns True if the first lines have as many fields as the header, one space between."""
+    lines = (line for line in file.data.split(b"\n", FIRST_ROWS)[:FIRST_ROWS] if line.strip())
+    counts = {len(line.rstrip(b"\r").split(b" ")) for line in lines}
+    return len(counts) == 1 and counts != {1}
 
 
 def dat_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout of `user::item[::rating[::timestamp]]`, as MovieLens has it; no header."""
-    fields = file.first_line()[1].split("::")
-    return Table(list(DAT_NAMES[: max(len(fields), 2)]), "::", is_quoted=False, has_header=False)
+    """Returns the layout of `user::item[::rating[::timestamp]]`, as MovieLens has it; no header.
+
+    A third field that is plainly a time is one.
+    """
+    names = list(DAT_NAMES[: max(len(file.first_line()[1].split("::")), 2)])
+    if len(names) > 2:
+        lines = file.data.decode().split("\n", FIRST_ROWS)[:FIRST_ROWS]
+        thirds = [line.split("::")[2] for line in lines if line.count("::") >= 2]
+        if time_kind(pd.Series(thirds, dtype=object)) is not None:
+            names[2:] = ["timestamp", "rating"][: len(names) - 2]
+    return Table(names, "::", is_quoted=False, has_header=False)
 
 
 def json_table(file: TextFile, columns: Columns) -> Table:
-    """Returns the layout of JSON lines, one object each; nested values are not read.
+    """Returns the layout of JSON lines, one object each.
 
     Raises:
         UserError: If one of the first lines is no object.
     """
-    return Table(names_of(file), "", is_quoted=False, has_header=False, is_json=True)
+    names, nested = keys_of(file)
+    return Table(names, "", is_quoted=False, has_header=False, is_json=True, nested=nested)
 
 
 _AS = "--config.data.format="
@@ -218,11 +262,56 @@ def table_format(file: TextFile, columns: Columns) -> str:
         return "dat"
     if columns.is_named:
         return "csv"
-    if "," in header or "\t" in header:
-        names = csv_table(file, columns).names
-        if any(find_role(names, role) is not None for role in REQUIRED):
-            return "csv"
-    return ""
+    table = csv_table(file, columns)
+    roles = [find_role(table.names, role) is not None for role in REQUIRED]
+    # Words between spaces may be items; a user and an item column by name are a header.
+    is_header = all(roles) if table.separator == " " else any(roles)
+    return "csv" if is_header and table.separator in header else ""
+
+
+def refuse_headerless(file: TextFile) -> None:
+    """Refuses a table without a header, whose ratings and times would become items.
+
+    It is one if all of the first lines have the same three to eight fields, and exactly one column
+    holds dates or numbers since 1970.
+
+    Raises:
+        UserError: With the header line to put on top.
+    """
+    start = file.data.split(b"\n", FIRST_ROWS)[:FIRST_ROWS]
+    if len(start) == FIRST_ROWS:
+        start = start[:-1]
+    lines = [line.decode().rstrip("\r") for line in start if line.strip()]
+    for separator in ("\t", ",", ";", "|", " "):
+        rows = [line.split(separator) for line in lines]
+        width = len(rows[0])
+        if not 3 <= width <= 8 or any(len(row) != width for row in rows):
+            continue
+        columns = [pd.Series(column, dtype=object) for column in zip(*rows, strict=True)]
+        times = [place for place, values in enumerate(columns) if time_kind(values) is not None]
+        if len(times) == 1:
+            names = _names_for(columns, times[0])
+            shown = {"\t": "<TAB>"}.get(separator, separator).join(names)
+            raise file.error(
+                f"{width} columns and no header, and one is plainly a time "
+                f"({rows[0][times[0]][:40]!r}): expected a header; put the line {shown} on top, if "
+                "that is what they hold.",
+                line=file.first_line()[0],
+            )
+
+
+def _names_for(columns: list[pd.Series], time: int) -> list[str]:
+    """Returns names for the columns of a table without a header: user, item, rating, time."""
+    left = [place for place in range(len(columns)) if place != time]
+    ratings = [
+        place
+        for place in left[2:]
+        if (numbers := as_numbers(columns[place])).max(initial=0) <= _MOST_RATING
+        and np.isfinite(numbers).all()
+    ]
+    names = {time: "timestamp", left[0]: "user_id", left[1]: "item_id"}
+    names |= dict.fromkeys(ratings[:1], "rating")
+    return [names.get(place, f"column_{place + 1}") for place in range(len(columns))]
 
 
 def _bare_format(file: TextFile) -> str:
@@ -232,6 +321,15 @@ def _bare_format(file: TextFile) -> str:
         UserError: If there are commas and no header.
     """
     line, header = file.first_line()
+    if looks_like_array(header):
+        raise file.error(
+            "a JSON array that holds no objects: expected objects with the names of the columns; "
+            "of arrays [user, item, time] they are made by: jq -c '.[] | {user_id: .[0], item_id: "
+            f".[1], timestamp: .[2]}}' {file.argument or file.path} > log.jsonl (without .[] where "
+            "each line is one array).",
+            line=line,
+        )
+    refuse_headerless(file)
     if "," in header and "\t" not in header:
         raise file.error(
             f"commas, but no header that names a user or an item column: {EXPECTED_HEADER}.",

@@ -7,24 +7,31 @@ into shards by --mode=prepare, and grouped into histories by --mode=recommend.
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.data.events import EventBatch, collect
 from ufnrec_tf.data.interactions import REPEATS, Interactions, build_interactions
 from ufnrec_tf.data.items import ItemTable
-from ufnrec_tf.data.log_description import LogDescription
+from ufnrec_tf.data.log_description import LogDescription, Note
 from ufnrec_tf.data.times import AUTO, BatchTimes
-from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.columns import IGNORED, Columns
+from ufnrec_tf.reading.compressed import ENDINGS, unpacked_name
+from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
 from ufnrec_tf.reading.filters import EventFilters, Filters, apply_filters
+from ufnrec_tf.reading.folder_log import FolderLog
+from ufnrec_tf.reading.folders import FolderFiles, Part, files_of
 from ufnrec_tf.reading.formats import READERS
 from ufnrec_tf.reading.frames import FrameLog
+from ufnrec_tf.reading.id_checks import IdChecks
 from ufnrec_tf.reading.item_tables import read_item_table
-from ufnrec_tf.reading.parquet import ParquetLog, is_parquet
+from ufnrec_tf.reading.parquet import ParquetLog
+from ufnrec_tf.reading.parquet_files import is_parquet
 from ufnrec_tf.reading.text_files import TextBlocks
 
 PARQUET = "parquet"
@@ -43,6 +50,7 @@ class LogSettings(NamedTuple):
             takes the .item beside a .inter if there is one.
         time_unit: Of times that are numbers, a key of `TIME_UNITS`; "auto": see `times`.
         filters: The filters that reduce the log.
+        title_column: The title column of the item table; see `item_tables.read_item_table`.
     """
 
     format: str = "auto"
@@ -51,12 +59,13 @@ class LogSettings(NamedTuple):
     titles_path: FileOrFrame = ""
     time_unit: str = AUTO
     filters: Filters = Filters()
+    title_column: str = ""
 
 
 AS_IT_IS = LogSettings()
 """Everything is guessed, nothing left out."""
 
-RawLog = TextLog | ParquetLog | FrameLog
+RawLog = TextLog | FolderLog | ParquetLog | FrameLog
 """A log that is gone through once, batch by batch: values checked, times as the log has them."""
 
 
@@ -91,10 +100,9 @@ def open_log(
     """Returns a log, not read yet.
 
     Args:
-        source: The file, a folder of Parquet files, or a DataFrame.
+        source: The file, a folder of files, or a DataFrame.
         settings: Format and columns are read.
-        with_ratings: True if ratings are needed, None if `settings.filters` says whether; text
-            always has them checked.
+        with_ratings: True if ratings are needed, None if `settings.filters` says whether.
         is_streamed: True if no file must be held as a whole: only tables are read then.
         flag: The flag by which the user gave the file, for messages.
 
@@ -102,15 +110,28 @@ def open_log(
         UserError: If the format is unknown, or there is no such file.
     """
     format = settings.format
-    if with_ratings is None:
-        with_ratings = settings.filters.min_rating != 0
+    options = settings.filters.read_options
+    if with_ratings is not None:
+        options = options._replace(with_ratings=with_ratings)
     pick({name: name for name in ("auto", PARQUET, *READERS)}, format, key="data.format")
     if isinstance(source, pd.DataFrame):
-        return FrameLog(source, settings.columns, with_ratings=with_ratings)
-    if format == PARQUET or (format == "auto" and is_parquet(source)):
-        return ParquetLog(source, columns=settings.columns, with_ratings=with_ratings)
-    blocks = TextBlocks(source, flag=flag)
-    return TextLog(blocks, format=format, columns=settings.columns, is_streamed=is_streamed)
+        return FrameLog(source, settings.columns, options)
+    file = source if isinstance(source, DataFile) else DataFile(source, flag=flag)
+    columns = settings.columns
+    files = FolderFiles([Part(file)], is_parquet(file), ())
+    if file.is_folder:
+        files = files_of(file, is_parquet_asked=format == PARQUET)
+    if format == PARQUET or (format == "auto" and files.are_parquet):
+        return ParquetLog(files.parts, columns=columns, options=options, notes=files.notes)
+    given: dict[str, Any] = {
+        "format": format,
+        "columns": columns,
+        "options": options,
+        "is_streamed": is_streamed,
+    }
+    if file.is_folder:
+        return FolderLog(files.parts, **given, notes=files.notes)
+    return TextLog(TextBlocks(file, flag=flag), **given)
 
 
 class EventStream:
@@ -129,8 +150,12 @@ class EventStream:
 
     def __init__(self, log: RawLog, settings: LogSettings, *, source: str) -> None:
         self._log = log
+        self._settings = settings
         self._times = BatchTimes(settings.time_unit, source=source)
-        self._filters = EventFilters(settings.filters, source=source)
+        strip = settings.columns.strip
+        self._ids = IdChecks(strip=strip)
+        self._drops_null = settings.filters.null_ids == "drop"
+        self._filters = EventFilters(settings.filters, source=source, strip=strip)
 
     def __iter__(self) -> Iterator[EventBatch]:
         """Yields the batches.
@@ -141,7 +166,7 @@ class EventStream:
         """
         for batch in self._log:
             seconds = self._times.seconds(batch.times, dates=self._log.dates)
-            batch = batch._replace(times=seconds)
+            batch = self._ids.checked(batch)._replace(times=seconds)
             yield self._filters.kept(batch, is_epoch=self._times.is_epoch)
         self._filters.steps()
         self._times.check_end(has_window=self._filters.has_window)
@@ -149,9 +174,29 @@ class EventStream:
     @property
     def reading(self) -> LogDescription:
         """How the log was read, once all of it was."""
-        return LogDescription.of_times(
-            self._log.format, self._log.chosen, self._times.unit, self._filters.steps()
+        notes = (*self._log.notes, *self._ids.notes(drops_null=self._drops_null))
+        return _described(self._log, self._settings, self._times, notes)._replace(
+            steps=self._filters.steps()
         )
+
+
+def _described(
+    log: RawLog, settings: LogSettings, times: BatchTimes, notes: tuple[Note, ...]
+) -> LogDescription:
+    """Returns how a log was read, filters left out."""
+    form, unit = settings.columns.time_format, times.unit
+    if form and (unit is None or form not in unit.words):
+        what = "no time column is read" if unit is None else f"its times are {unit.words}"
+        words = f"data.time_format={form} has no effect, {what}"
+        notes = (*notes, Note("unused_time_format", words, "leave it out"))
+    return LogDescription.of_times(
+        log.format,
+        log.chosen,
+        times.unit,
+        separator=log.separator,
+        found_by=log.found_by,
+        notes=notes,
+    )
 
 
 def read_log(
@@ -170,10 +215,12 @@ def read_log(
     name = "DataFrame" if isinstance(source, pd.DataFrame) else Path(source).name
     times = BatchTimes(settings.time_unit, source=name)
     log = open_log(source, settings, with_ratings=with_ratings)
-    events = collect(_shown(log))
+    ids = IdChecks(strip=settings.columns.strip)
+    events = collect(map(ids.checked, _shown(log)))
     events = events._replace(times=times.seconds(events.times, dates=log.dates))
-    reading = LogDescription.of_times(log.format, log.chosen, times.unit)
-    items = item_table_of(source, settings.titles_path, log.format, set(events.item_ids))
+    found = ids.notes(drops_null=settings.filters.null_ids == "drop")
+    reading = _described(log, settings, times, (*log.notes, *found))
+    items = item_table_of(source, settings, reading, set(events.item_ids))
     return Log(events, reading, log.sha256, name, items, log.names)
 
 
@@ -186,25 +233,46 @@ def _shown(log: RawLog) -> Iterator[EventBatch]:
 
 
 def item_table_of(
-    source: FileOrFrame, titles_path: FileOrFrame, format: str, item_ids: set[str]
+    source: FileOrFrame, settings: LogSettings, reading: LogDescription, item_ids: set[str]
 ) -> ItemTable | None:
     """Returns the table of a log's items, or None if there is none.
 
     Args:
-        source: The log.
-        titles_path: The table that the user named, or "": the .item beside a .inter.
-        format: Form of the log.
+        source: The log. Beside a .inter, the .item is the table if the user names none.
+        settings: `titles_path` and `title_column` are read.
+        reading: How the log was read: its form, and the name of its item column.
         item_ids: Raw ids of the log.
 
     Raises:
-        UserError: If the table cannot be read, or is of other items.
+        UserError: If the table cannot be read, or is of other items; if there is none and a title
+            column is named.
     """
-    if isinstance(titles_path, pd.DataFrame) or titles_path:
-        return read_item_table(titles_path, item_ids=item_ids)
-    if format != "inter" or isinstance(source, pd.DataFrame):
-        return None
-    beside = Path(source).with_suffix(".item")
-    return read_item_table(beside) if beside.is_file() else None
+    path, title_column = settings.titles_path, settings.title_column
+    if isinstance(path, pd.DataFrame) or path:
+        item_column = reading.columns.get("item", "")
+        return read_item_table(
+            path, item_ids=item_ids, item_column=item_column, title_column=title_column
+        )
+    if reading.format == "inter" and not isinstance(source, pd.DataFrame):
+        plain = Path(unpacked_name(source)).with_suffix(".item")
+        paths = [plain, *(Path(f"{plain}{ending}") for ending in ENDINGS)]
+        if beside := next((path for path in paths if path.is_file()), None):
+            return read_item_table(beside, title_column=title_column)
+    check_title_column(title_column)
+    return None
+
+
+def check_title_column(title_column: str) -> None:
+    """Refuses a named title column where there is no item table.
+
+    Raises:
+        UserError: If one is named.
+    """
+    if title_column not in ("", IGNORED):
+        raise UserError(
+            f"--config.data.title_column={title_column} has no effect without an item table. Give "
+            "the table as --config.data.titles=FILE, or leave it out."
+        )
 
 
 def read_interactions(
@@ -216,6 +284,7 @@ def read_interactions(
     titles_path: FileOrFrame = "",
     time_unit: str = AUTO,
     filters: Filters = AS_IT_IS.filters,
+    title_column: str = "",
 ) -> Interactions:
     """Reads a log, a file or a DataFrame; see `LogSettings` for the arguments.
 
@@ -223,12 +292,14 @@ def read_interactions(
         UserError: For anything wrong with the file or the settings, naming file and line.
     """
     pick({name: name for name in REPEATS}, repeats, key="data.repeats")
-    settings = LogSettings(format, columns, repeats, titles_path, time_unit, filters)
+    settings = LogSettings(format, columns, repeats, titles_path, time_unit, filters, title_column)
     log = read_log(source, settings)
-    return interactions_of(log, filters, repeats=repeats)
+    return interactions_of(log, filters, repeats=repeats, strip=columns.strip)
 
 
-def interactions_of(log: Log, filters: Filters, *, repeats: str = "keep") -> Interactions:
+def interactions_of(
+    log: Log, filters: Filters, *, repeats: str = "keep", strip: bool = True
+) -> Interactions:
     """Returns the interactions that filters leave of a log.
 
     Raises:
@@ -240,6 +311,7 @@ def interactions_of(log: Log, filters: Filters, *, repeats: str = "keep") -> Int
         repeats=repeats,
         is_epoch=log.reading.is_epoch,
         source=log.source,
+        strip=strip,
     )
     return build_interactions(
         left.events,

@@ -1,17 +1,20 @@
 """Rows of a table: CSV, .inter, .dat, JSON lines."""
 
+from __future__ import annotations
+
 import csv
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.reading.text_files import TextFile
 
-_FIRST_OBJECTS = 1000
+FIRST_OBJECTS = 1000
+"""Objects whose keys are the columns of JSON lines."""
 _KINDS = {type(None): "null", bool: "true or false", list: "an array"}
 
 
@@ -24,34 +27,70 @@ def looks_like_json(first_line: str) -> bool:
         return text.startswith(('{"', '{ "'))  # broken: its reader says how
 
 
-def names_of(file: TextFile) -> list[str]:
-    """Returns the keys of the first thousand objects, nested values left out.
+def looks_like_array(first_line: str) -> bool:
+    """Returns True if a line is a JSON array, or begins one that goes on over lines."""
+    text = first_line.strip()
+    try:
+        return text == "[" or (text.startswith("[") and isinstance(json.loads(text), list))
+    except (ValueError, RecursionError):
+        return text.startswith(('["', '[["'))
 
-    Not only of the first, since a key may be missing in some.
+
+def keys_of(file: TextFile) -> tuple[list[str], dict[str, Any]]:
+    """Returns the keys of plain values in the first thousand objects, and those of nested ones.
+
+    Not only of the first object, since a key may be missing in some.
+
+    Returns:
+        The names, and key -> an example of the others, whose values are all nested.
 
     Raises:
         UserError: If one of these lines is no object.
     """
     names: dict[str, None] = {}
-    start = file.data.split(b"\n", _FIRST_OBJECTS)[:_FIRST_OBJECTS]
+    nested: dict[str, Any] = {}
+    start = file.data.split(b"\n", FIRST_OBJECTS)[:FIRST_OBJECTS]
     for _, row in objects(file, (line.decode() for line in start)):
-        flat = (key for key, value in row.items() if not isinstance(value, list | dict))
-        names.update(dict.fromkeys(flat))
-    return list(names)
+        for key, value in row.items():
+            if isinstance(value, list | dict):
+                nested.setdefault(key, value)
+            else:
+                names[key] = None
+    return list(names), {key: value for key, value in nested.items() if key not in names}
 
 
 def json_rows(
-    file: TextFile, lines: Iterable[str], names: list[str], *, first_line: int
+    file: TextFile, lines: Iterable[str], table: Table, *, first_line: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yields each object's line and the text of its values, "" where a key is missing or nested.
+    """Yields each object's line and the text of its values, "" where a key is missing or unread.
 
     Numbers keep the file's text: 12.0 is the id "12.0", not "12".
 
     Raises:
-        UserError: If a line is no object, or holds a text that no file of UTF-8 can.
+        UserError: If a line is no object, holds a text that no file of UTF-8 can, or a nested
+            value where a plain one is read.
     """
+    known = {*table.names, *table.nested}
+    read = [(index, table.names[index]) for index in table.read if index < len(table.names)]
     for line, row in objects(file, lines, first_line=first_line):
-        yield line, [as_field(row.get(name)) for name in names]
+        if not known.issuperset(row):
+            for key in row.keys() - known:
+                known.add(key)
+                table.check_new_key(line, key)
+        fields = [""] * len(table.names)
+        for index, name in read:
+            value = row.get(name)
+            if value.__class__ is str:
+                fields[index] = value
+                continue
+            if isinstance(value, list | dict):
+                raise file.error(
+                    f"{name!r} holds {shown_value(value)}: expected one text or number, as in "
+                    "the other lines; mend or delete the line.",
+                    line=line,
+                )
+            fields[index] = as_field(value)
+        yield line, fields
 
 
 def objects(
@@ -94,6 +133,13 @@ def _is_odd(text: str) -> bool:
     return "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def shown_value(value: Any) -> str:
+    """Returns what a nested value is, and its beginning, for messages."""
+    text = json.dumps(value)
+    what = "a list" if isinstance(value, list) else "an object"
+    return f"{what}, {text[:60]}{'...' * (len(text) > 60)}"
+
+
 def as_field(value: Any) -> str:
     """Returns the text of a value; "" for null and for what is nested."""
     if isinstance(value, str):
@@ -118,6 +164,9 @@ class Table:
         is_quoted: True where "..." may hold separators and line ends, as in CSV.
         has_header: True if the first row is the names.
         is_json: True if a line is an object whose keys are the names.
+        nested: Of JSON, the keys whose values are no plain ones, each with an example.
+        read: Of JSON, the indices of the columns that are read.
+        check_new_key: Of JSON, called with line and key for a key that is not yet known.
     """
 
     names: list[str]
@@ -125,6 +174,9 @@ class Table:
     is_quoted: bool
     has_header: bool = True
     is_json: bool = False
+    nested: dict[str, Any] = field(default_factory=dict)
+    read: tuple[int, ...] = ()
+    check_new_key: Callable[[int, str], None] = lambda line, key: None
 
 
 def rows(file: TextFile, table: Table) -> Iterator[Row]:
@@ -160,7 +212,7 @@ def rows_of(
             see `json_rows`.
     """
     if table.is_json:
-        yield from json_rows(file, lines, table.names, first_line=first_line)
+        yield from json_rows(file, lines, table, first_line=first_line)
         return
     if not table.is_quoted:
         for line, plain in enumerate(lines, start=first_line):

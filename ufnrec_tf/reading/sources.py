@@ -13,11 +13,22 @@ from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
 from ufnrec_tf.data.synthetic.planted import PlantedData, planted
 from ufnrec_tf.reading.columns import Columns
+from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.filters import Filters
-from ufnrec_tf.reading.prepare.prepared_folder import read_manifest, read_prepared
+from ufnrec_tf.reading.prepare.prepared_folder import (
+    is_prepared,
+    read_manifest,
+    read_prepared,
+)
 from ufnrec_tf.reading.published.cache import DownloadOptions, obtain
 from ufnrec_tf.reading.published.datasets import find_dataset
-from ufnrec_tf.reading.readers import Log, LogSettings, interactions_of, read_log
+from ufnrec_tf.reading.readers import (
+    Log,
+    LogSettings,
+    check_title_column,
+    interactions_of,
+    read_log,
+)
 
 PLANTED = "planted"
 MOST_TIMES = 5_000_000
@@ -65,8 +76,12 @@ def load(
     is_given = _is_given(config, path)
     data = config.data
     if data.name == PLANTED:
-        for key, value in filters_of(config)._asdict().items():
-            if value:
+        if items is not None:
+            raise UserError("`items` has no effect on the planted log. Leave it out.")
+        given = {**filters_of(config)._asdict(), "titles": data.titles}
+        nothing = {**Filters()._asdict(), "titles": "", "title_column": ""}
+        for key, value in {**given, "title_column": data.title_column}.items():
+            if value != nothing[key]:
                 raise UserError(
                     f"--config.data.{key}={value} has no effect on the planted log. Leave it out."
                 )
@@ -86,10 +101,12 @@ def load(
             "no data. Give --data=FILE, --data=FOLDER that --mode=prepare made, or "
             "--config.data.name=planted for the embedded data set, =ml-1m for a published one."
         )
-    if isinstance(path, str) and path and Path(path).is_dir():
-        return Source(_read_folder(config, path), None)
+    if isinstance(path, str) and path and is_prepared(Path(path)):
+        return Source(_read_folder(config, path, items), None)
     log = read_source_log(config, path, items=items)
-    return Source(interactions_of(log, filters_of(config), repeats=data.repeats), None)
+    filters = filters_of(config)
+    left = interactions_of(log, filters, repeats=data.repeats, strip=data.strip)
+    return Source(left, None)
 
 
 def is_raw(config: ConfigDict, path: str) -> bool:
@@ -99,7 +116,7 @@ def is_raw(config: ConfigDict, path: str) -> bool:
         UserError: If both name data, or a published log is of no known name.
     """
     if _is_given(config, path):
-        return not Path(path).is_dir()
+        return not is_prepared(Path(path))
     return config.data.name not in ("", PLANTED)
 
 
@@ -119,7 +136,7 @@ def _is_given(config: ConfigDict, path: str | pd.DataFrame) -> bool:
 
 def read_source_log(
     config: ConfigDict,
-    path: str | pd.DataFrame,
+    path: str | DataFile | pd.DataFrame,
     *,
     with_ratings: bool = False,
     items: pd.DataFrame | None = None,
@@ -155,9 +172,21 @@ def settings_of(config: ConfigDict) -> LogSettings:
     """
     data = config.data
     names = (data.user_column, data.item_column, data.time_column, data.rating_column)
-    columns = Columns(*names, data.separator)
+    columns = Columns(
+        *names,
+        data.separator,
+        event=data.event_column,
+        time_format=data.time_format,
+        strip=data.strip,
+    )
     return LogSettings(
-        data.format, columns, data.repeats, data.titles, data.time_unit, filters_of(config)
+        data.format,
+        columns,
+        data.repeats,
+        data.titles,
+        data.time_unit,
+        filters_of(config),
+        data.title_column,
     )
 
 
@@ -171,16 +200,17 @@ def _obtained(config: ConfigDict) -> tuple[str, str, str]:
 
 def filters_of(config: ConfigDict) -> Filters:
     """Returns the filters that the configuration's `data` section names."""
-    return Filters(**{key: config.data[key] for key in Filters._fields})
+    values = {key: config.data[key] for key in Filters._fields}
+    return Filters(**values | {"events": ",".join(values["events"])})
 
 
-def _read_folder(config: ConfigDict, path: str) -> Interactions:
+def _read_folder(config: ConfigDict, path: str, items: pd.DataFrame | None) -> Interactions:
     """Returns the interactions of a prepared folder, read as it was prepared."""
     data, folder = config.data, Path(path)
     manifest = read_manifest(folder)
     settings = manifest.settings
-    columns = ("user_column", "item_column", "time_column", "rating_column")
-    for key in ("format", *columns, "separator"):
+    columns = ("user_column", "item_column", "time_column", "rating_column", "event_column")
+    for key in ("format", *columns, "separator", "time_format"):
         if data[key] not in ("", "auto"):
             raise UserError(
                 f"{path}: --config.data.{key}={data[key]} has no effect on a prepared folder. "
@@ -192,8 +222,9 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
             "Prepare the log with it into another folder."
         )
     asked, before = filters_of(config).described(), settings.get("asked", {})
-    for key, default in [*Filters()._asdict().items(), ("time_unit", "auto")]:
-        value = asked.get(key, data.time_unit)
+    defaults = Filters()._asdict() | {"time_unit": "auto", "strip": True}
+    for key, default in defaults.items():
+        value = asked[key] if key in asked else data[key]
         if value not in (default, before.get(key, default)):
             raise UserError(
                 f"{path}: was prepared with --config.data.{key}={before.get(key, default)!r}, now "
@@ -202,7 +233,15 @@ def _read_folder(config: ConfigDict, path: str) -> Interactions:
     # Times of 50 million events are 400 MB, which only dates need; of a few they say what leaks.
     is_small = manifest.counts["events"] <= MOST_TIMES
     with_times = is_small or config.split.name == "temporal"
-    return read_prepared(folder, with_times=with_times, titles_path=data.titles)
+    titles = data.titles if items is None else items
+    if items is None and not titles:
+        check_title_column(data.title_column)
+    return read_prepared(
+        folder,
+        with_times=with_times,
+        titles_path=titles,
+        title_column=data.title_column,
+    )
 
 
 def large_log(config: ConfigDict, path: str) -> tuple[str, LogSettings]:

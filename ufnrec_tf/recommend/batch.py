@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from absl import logging
 
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import damaged_error
 from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
@@ -27,8 +27,10 @@ from ufnrec_tf.recommend.output import (
     part_writer,
 )
 from ufnrec_tf.recommend.scoring import (
+    NO_LISTS,
     BestItems,
     ExactScorer,
+    ItemLists,
     batches_of,
     load_model,
     read_titles,
@@ -50,6 +52,10 @@ class RecommendSummary(NamedTuple):
         num_unknown_ids: Item ids that the model does not know; they were dropped.
         num_empty: Histories without a known id; `export.fallback` sets their answer.
         num_recommendations: Rows written.
+        unlike: An id of a history without a known one, and an id that the model knows; "" where
+            there is none.
+        unknown_exclude: The ids to exclude that the model does not know.
+        unknown_allow: The ids to allow that the model does not know.
     """
 
     form: str
@@ -58,6 +64,9 @@ class RecommendSummary(NamedTuple):
     num_unknown_ids: int
     num_empty: int
     num_recommendations: int
+    unlike: tuple[str, str] = ("", "")
+    unknown_exclude: tuple[str, ...] = ()
+    unknown_allow: tuple[str, ...] = ()
 
 
 def recommend(
@@ -67,6 +76,7 @@ def recommend(
     *,
     top_k: int,
     batch_size: int = 256,
+    lists: ItemLists = NO_LISTS,
     scorer: ExactScorer | None = None,
     display: Display | None = None,
 ) -> RecommendSummary:
@@ -75,12 +85,13 @@ def recommend(
     Ids that the model does not know are dropped and counted; memory is bounded by the batch,
     whatever the number of histories.
 
-    Output: columns `user,rank,item,score`, and `title` where the export has titles; `row`, the
-    number of the line from 1, instead of `user` where the input has one history a line. The
-    ending of the name sets the format: CSV, gzipped CSV or Parquet. Users come in order of first
-    appearance. A history has fewer than `top_k` rows where fewer items are left. The file appears
-    whole or not at all. A killed run resumes after its last part, and writes the same file as an
-    unbroken one.
+    Output: columns `user,rank,item,score`, `title` where the export has titles, and `known_items`,
+    the number of ids of the history that the model knows: 0 marks an answer by popularity. `row`,
+    the number of the line from 1, stands instead of `user` where the input has one history a line.
+    The ending of the name sets the format: CSV, gzipped CSV or Parquet. Users come in order of
+    first appearance. A history has fewer than `top_k` rows where fewer items are left. The file
+    appears whole or not at all. A killed run resumes after its last part, and writes the same file
+    as an unbroken one.
 
     Args:
         export_dir: Version folder of the export, such as `export/1`.
@@ -88,6 +99,7 @@ def recommend(
         output_path: Output file, replaced where it exists; its folder must exist.
         top_k: Recommendations a history, 1 or more.
         batch_size: Histories scored at once, at most.
+        lists: The items to exclude from all answers, and the only ones to allow.
         scorer: Finds the items; None: the exported model.
         display: Shows progress after 5 s, and a note if the run resumes a killed one; None:
             nothing is shown.
@@ -96,30 +108,42 @@ def recommend(
         The counts of what was read and written.
 
     Raises:
-        UserError: If a file, the export or a number is at fault.
+        UserError: If a file, the export or a number is at fault, or the model knows no item of any
+            history, or none of the items to allow.
     """
     for flag, value in (("--top_k", top_k), ("batch_size", batch_size)):
         if value < 1:
             raise UserError(f"{flag} must be a positive integer. Received: {value}.")
     export_dir = Path(export_dir)
     num_items = int(checked_metadata(export_dir)["num_items"])
-    output = checked_output(Path(output_path), histories.path)
-    scorer = scorer or ExactScorer(load_model(export_dir))
+    output = checked_output(output_path, histories.path)
+    scorer = scorer or ExactScorer(load_model(export_dir), lists)
+    unknown = ItemLists(*(tuple(scorer.unknown(ids)) for ids in lists))
+    if lists.allow and len(unknown.allow) == len(set(lists.allow)):
+        raise UserError(
+            f"--allow: the model knows none of its {len(unknown.allow):,} items, such as "
+            f"{unknown.allow[0][:40]!r}, so nothing could be recommended. Correct the ids."
+        )
     titles = read_titles(export_dir)
     run = _OutputRun(
         scorer,
         output,
+        export_dir=export_dir,
         column=histories.column,
         titles=titles,
         k=min(top_k, num_items),
         batch_size=batch_size,
         num_items=num_items,
+        num_listed=sum(map(len, lists)),
     )
     identity = {
         "model": _hash_of_model(export_dir),
         "input": [histories.kind, histories.sha256],
         "--top_k": run.k,
         "--index": "exact",  # earlier versions also offered an approximate index
+        "columns": run.columns,
+        "--exclude": sorted(set(lists.exclude)),
+        "--allow": sorted(set(lists.allow)),
     }
     try:
         done = run.write(histories, identity, display)
@@ -135,6 +159,8 @@ def recommend(
         done.ids - done.known,
         done.empty,
         done.recommendations,
+        run.unlike if done.empty else ("", ""),
+        *unknown,
     )
 
 
@@ -146,13 +172,18 @@ class _OutputRun:
         scorer: ExactScorer,
         output: Path,
         *,
+        export_dir: Path,
         column: str,
         titles: dict[bytes, str] | None,
         k: int,
         batch_size: int,
         num_items: int,
+        num_listed: int,
     ) -> None:
         self.k = k
+        self._export_dir = export_dir
+        self._num_listed = num_listed
+        self._unknown_id = ""
         self._scorer = scorer
         self._output = output
         self._column = column
@@ -161,6 +192,17 @@ class _OutputRun:
         self._num_items = num_items
         self._format = format_of(output)
         self._schema = output_schema(column, has_titles=titles is not None)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return self._schema.names
+
+    @property
+    def unlike(self) -> tuple[str, str]:
+        """See `RecommendSummary.unlike`."""
+        table = read_items(self._export_dir, ["item_id"])
+        return self._unknown_id, "" if table is None else str(table["item_id"].iloc[0])
 
     def write(
         self, histories: Histories, identity: dict[str, Any], display: Display | None
@@ -178,7 +220,7 @@ class _OutputRun:
                     self._write_part(chain(chunk, rest), parts, progress)
             finally:
                 progress.close()
-            _check_known_items(histories, parts.done)
+            self._check_known_items(histories, parts.done)
             try:
                 join_parts(parts.paths, new, self._schema, self._format)
                 os.replace(new, self._output)
@@ -192,9 +234,17 @@ class _OutputRun:
         """Scores the batches of a part one by one, and writes their rows."""
         counts = HistoryCounts()
         with part_writer(parts.next_path, self._schema, self._format) as writer:
-            batches = batches_of(histories, batch_size=self._batch_size, num_items=self._num_items)
+            batches = batches_of(
+                histories,
+                batch_size=self._batch_size,
+                num_items=self._num_items,
+                num_listed=self._num_listed,
+            )
             for batch in batches:
                 best = self._scorer.best(to_tensor([ids for _, ids in batch]), self.k)
+                if not self._unknown_id:
+                    empty = (batch[row][1] for row in np.flatnonzero(best.num_known == 0))
+                    self._unknown_id = next((ids[0] for ids in empty if ids), "")
                 rows = self._rows([name for name, _ in batch], best)
                 writer.write(rows)
                 counts = counts.plus(
@@ -223,7 +273,24 @@ class _OutputRun:
         ]
         if self._titles is not None:
             values.append(pa.array([self._titles.get(item, "") for item in items], pa.string()))
+        values.append(pa.array(best.num_known[rows].astype(np.int32)))
         return pa.table(values, schema=self._schema)
+
+    def _check_known_items(self, histories: Histories, done: HistoryCounts) -> None:
+        """Raises UserError if the model knows no item of the input at all."""
+        if done.known:
+            return
+        if histories.odd_line:
+            raise UserError(
+                f"{histories.name}, line {histories.odd_line}: expected `user,item` as in the "
+                "lines before (and as histories, one a line, the file has no item that the model "
+                "knows). Correct the line."
+            )
+        raise UserError(
+            f"{histories.name}: the model knows no item of any of its {done.histories:,} histories"
+            f"{unlike_text(self.unlike)}, so nothing was written. Correct the ids, or say how to "
+            "read the file by --config.data.format, user_column and item_column."
+        )
 
 
 class _Progress:
@@ -261,17 +328,9 @@ def _hash_of_model(export_dir: Path) -> str:
         raise damaged_error(export_dir, error) from error
 
 
-def _check_known_items(histories: Histories, done: HistoryCounts) -> None:
-    """Raises UserError for rows with a faulty line, which made them look like histories.
-
-    Warns if the model knows no item of the input at all.
-    """
-    if done.ids == 0 or done.known:
-        return
-    if histories.odd_line:
-        raise UserError(
-            f"{histories.name}, line {histories.odd_line}: expected `user,item` as in the lines "
-            "before (and as histories, one a line, the file has no item that the model knows). "
-            "Correct the line."
-        )
-    logging.warning("%s: the model knows none of its %d item ids.", histories.name, done.ids)
+def unlike_text(unlike: tuple[str, str]) -> str:
+    """Returns ` (such as 'X'; it has such as 'Y')`, of the model; see `RecommendSummary.unlike`."""
+    unknown, known = unlike
+    if not unknown:
+        return ""
+    return f" (such as {unknown[:40]!r}{f'; it has such as {known[:40]!r}' if known else ''})"

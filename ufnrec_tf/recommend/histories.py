@@ -13,7 +13,8 @@ class Histories(NamedTuple):
 
     Attributes:
         name: The source of the histories, for messages.
-        kind: "histories" (one a line), "rows" (events), or "train", the data of a run.
+        kind: "histories" (one a line), "rows" (events), "lists" (one a row of a table), "users" of
+            a run, or "train", the data of a run.
         column: "user", or "row" where a history's name is the number of its line.
         total: The number of histories, for progress; it may be one less.
         sha256: The hash of the data.

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError
 
+_STREAMS = (("/", "dev"), ("/", "proc"))  # there also a file is one that somebody else has open
 _GROUP_ROWS = 1 << 18  # of a Parquet row group, at least, except for the last of a part
 
 
@@ -47,7 +48,9 @@ def output_schema(column: str, *, has_titles: bool) -> pa.Schema:
         ("item", pa.string()),
         ("score", pa.float32()),
     ]
-    return pa.schema([*fields, ("title", pa.string())] if has_titles else fields)
+    titles = [("title", pa.string())] if has_titles else []
+    # Last, so that a reader by place finds the columns of earlier versions where they were.
+    return pa.schema([*fields, *titles, ("known_items", pa.int32())])
 
 
 @contextmanager
@@ -81,17 +84,29 @@ def join_parts(parts: Sequence[Path], output: Path, schema: pa.Schema, format: s
                 shutil.copyfileobj(part, joined, 1 << 20)
 
 
-def checked_output(output: Path, histories: Path | None) -> Path:
+def checked_output(output_path: str | os.PathLike[str], histories: Path | None) -> Path:
     """Returns the real path of the output, so that a link is followed and not replaced.
 
     Raises:
         UserError: If no file can be written there, or it is the input.
     """
+    output = Path(output_path)
+    # Asked of the path as it is given: that of a pipe has no real name.
+    if output.is_dir() or os.fspath(output_path).endswith(os.sep):
+        raise UserError(
+            f"{output}: is a folder. Give --output a file in it, such as {output / 'out.csv'}."
+        )
+    is_stream = output.absolute().parts[:2] in _STREAMS
+    if is_stream or (output.exists() and not output.is_file()):
+        raise UserError(
+            f"{output}: is not a regular file, and recommendations are written whole or not at "
+            "all. Give --output a file's name, such as out.csv, and read it once it is there."
+        )
     real = Path(os.path.realpath(output))
     if not real.parent.is_dir():
-        raise UserError(f"{output}: its folder does not exist. Create it, or correct --output.")
-    if real.exists() and not real.is_file():
-        raise UserError(f"{output}: is not a regular file. Give --output a file's name.")
+        raise UserError(
+            f"{output}: its folder {output.parent} does not exist. Create it, or correct --output."
+        )
     if histories is not None and real.exists() and real.samefile(histories):
         raise UserError(f"{output}: is also the input. Give --output another name.")
     return real

@@ -1,5 +1,6 @@
 """An exported model in Python: lists of raw item ids in, a frame of recommendations out."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,22 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from ufnrec_tf.common.arguments import shown, whole_number
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.python_terms import speaks_python, warn
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import load_newest
-from ufnrec_tf.recommend.scoring import load_model, to_tensor
+from ufnrec_tf.recommend.given_ids import (
+    GivenFilters,
+    Ids,
+    KnownHistories,
+    id_text,
+    item_filters,
+    known_histories,
+    listed,
+)
+from ufnrec_tf.recommend.scoring import known_ids, load_model, to_tensor
 
 _BATCH = 256
 """Histories of one call; bounds the scores, float32 [histories, items]."""
@@ -46,64 +58,87 @@ class Recommender:
         self.path = folder
         self.metadata = checked_metadata(folder)
         self._model = load_model(folder)
+        self._known_ids = known_ids(self._model)
         self.items = read_items(folder)
 
+    @speaks_python
     def recommend(
-        self,
-        histories: Histories,
-        *,
-        top_k: int = 10,
-        exclude: Iterable[Any] = (),
-        allow: Iterable[Any] = (),
+        self, histories: Histories, *, top_k: int = 10, exclude: Ids = None, allow: Ids = None
     ) -> pd.DataFrame:
         """Returns the best items for each history, best first.
 
+        Ids may be texts, numbers or bytes in UTF-8. One that the model does not know as it is, is
+        looked up without the spaces around it, and 36.0 as 36. Other unknown ids are dropped, with
+        a warning.
+
         Args:
             histories: Raw item ids, oldest first: a mapping or Series of user -> ids, or lists,
-                which are numbered from 0. Numbers become text; unknown ids are dropped.
+                which are numbered from 0. An empty text in a history is padding.
             top_k: Items a history, 1 or more.
-            exclude: Raw ids never to be returned.
-            allow: The only raw ids that may be returned; empty: all.
+            exclude: Raw ids never to be returned, one or several.
+            allow: The only raw ids that may be returned, one or several; None or empty: all.
 
         Returns:
-            A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32). A user
-            has fewer rows where fewer items are left.
+            A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32) and
+            `known_items`: the number of ids of the user's history that the model knows. Where it
+            is 0, the answer is the same for everybody. A user has fewer rows where fewer items are
+            left.
 
         Raises:
-            UserError: If `top_k` is not positive, or a history is not a list of ids.
+            UserError: If `top_k` is not positive, a history is not a list of ids, the model knows
+                no item of any history, or none of `allow`.
         """
-        if top_k < 1:
-            raise UserError(f"`top_k` must be 1 or more. Received: {top_k}.")
-        names, rows = _named_histories(histories)
-        filters = _id_texts(exclude), _id_texts(allow)
+        top_k = whole_number(top_k, "top_k", minimum=1)
+        k = min(top_k, int(self.metadata["num_items"]))
+        names, found = self._known(histories)
+        filters = item_filters(exclude, allow, known=self._known_ids, example=self._example)
+        for note in (*found.notes, *filters.notes):
+            warn(note)
         frames = [
-            self._frame(names[start : start + _BATCH], rows[start : start + _BATCH], top_k, filters)
-            for start in range(0, len(rows), _BATCH)
+            self._frame(names, found, slice(start, start + _BATCH), k, filters)
+            for start in range(0, max(len(names), 1), _BATCH)
         ]
-        return pd.concat(frames or [self._frame([], [], top_k, filters)], ignore_index=True)
+        return pd.concat(frames, ignore_index=True)
 
+    @speaks_python
     def encode(self, histories: Histories) -> np.ndarray:
         """Returns the vector of each history, float32 [B, D]; `histories` as in `recommend`."""
-        _, rows = _named_histories(histories)
+        _, found = self._known(histories)
+        for note in found.notes:
+            warn(note)
+        rows = found.rows
         vectors = [
             self._model.signatures["encode"](item_ids=to_tensor(rows[start : start + _BATCH]))
             for start in range(0, max(len(rows), 1), _BATCH)
         ]
         return np.concatenate([answer["vectors"].numpy() for answer in vectors])
 
+    def _known(self, histories: Histories) -> tuple[list[Any], KnownHistories]:
+        """Returns the users' names and their histories in the model's spelling."""
+        names, rows = _named_histories(histories)
+        return names, known_histories(names, rows, known=self._known_ids, example=self._example)
+
+    @property
+    def _example(self) -> str:
+        """A known id, or "" where an older export has no table of items."""
+        return "" if self.items is None or self.items.empty else self.items["item_id"].iloc[0]
+
     def _frame(
         self,
         names: list[Any],
-        rows: list[list[str]],
-        top_k: int,
-        filters: tuple[list[str], list[str]],
+        found: KnownHistories,
+        batch: slice,
+        k: int,
+        filters: GivenFilters,
     ) -> pd.DataFrame:
-        inputs = {"item_ids": to_tensor(rows), "k": tf.constant(top_k)}
+        """Returns the rows of a batch of histories."""
+        names, num_known = names[batch], np.array(found.num_known[batch], np.int32)
+        inputs = {"item_ids": to_tensor(found.rows[batch]), "k": tf.constant(k)}
         signature = "recommend"
-        if any(filters):
+        if filters.exclude or filters.allow:
             signature = "recommend_filtered"
-            for name, ids in zip(("exclude_ids", "allow_ids"), filters, strict=True):
-                inputs[name] = to_tensor([ids] * len(rows))
+            inputs["exclude_ids"] = to_tensor([filters.exclude] * len(names))
+            inputs["allow_ids"] = to_tensor([filters.allow] * len(names))
         answer = self._model.signatures[signature](**inputs)
         items, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
         is_item = items != b""  # [B, k]
@@ -116,31 +151,35 @@ class Recommender:
                 "item": raw,
                 "title": [self._titles.get(item, "") for item in raw],
                 "score": scores[is_item],
+                "known_items": num_known[row],
             }
         )
 
 
 def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:
     """Returns the users' names and their histories as text."""
-    if isinstance(histories, str | bytes | pd.DataFrame):
+    if isinstance(histories, Mapping | pd.Series):
+        found = list(histories.items())
+    elif (rows := listed(histories)) is not None:
+        found = list(enumerate(rows))
+    else:
+        hint = 'A frame of events gives them by events.groupby("user")["item"].apply(list).'
+        if isinstance(histories, str | os.PathLike):
+            hint = "A file of histories is read by the command line's --mode=recommend."
         raise UserError(
             "`histories` must be lists of item ids, oldest first, or user -> such lists. "
-            f"Received: {type(histories).__name__}. A frame of events gives them by "
-            'events.groupby("user")["item"].apply(list).'
+            f"Received: {shown(histories)}. {hint}"
         )
-    if isinstance(histories, Mapping | pd.Series):
-        names = list(histories.keys())
-        rows = [row for _, row in histories.items()]
-    else:
-        rows = list(histories)
-        names = list(range(len(rows)))
-    for name, row in zip(names, rows, strict=True):
-        if isinstance(row, str | bytes) or not isinstance(row, Iterable):
-            raise UserError(
-                f"the history of {name!r} must be a list of item ids. Received: {row!r}."
-            )
-    return names, [_id_texts(row) for row in rows]
+    return [name for name, _ in found], [_ids_of(row, name) for name, row in found]
 
 
-def _id_texts(ids: Iterable[Any]) -> list[str]:
-    return [str(item) for item in ids]
+def _ids_of(row: Any, name: Any) -> list[str]:
+    """Returns the ids of one history as texts, without padding."""
+    ids = listed(row)
+    if ids is None:
+        raise UserError(
+            f"the history of {name!r} must be a list of item ids. Received: {shown(row)}. For one "
+            'history give [["ITEM", "ITEM"]].'
+        )
+    texts = [id_text(id, name=f"the history of {name!r}") for id in ids]
+    return [text for text in texts if text]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.recommend.given_ids import KnownIds
 from ufnrec_tf.recommend.histories import History
 
 # Floats of one call's scores and ids of one call's histories: bound memory if there are a
 # million items, or a history is very long.
 _MAX_SCORES = 1 << 26
 _MAX_IDS = 1 << 21
+_FILTERED = "recommend_filtered"
 
 Id = TypeVar("Id", str, bytes)
 
@@ -35,21 +38,61 @@ class BestItems(NamedTuple):
     num_known: np.ndarray
 
 
-class ExactScorer:
-    """The exported model's own answers."""
+class ItemLists(NamedTuple):
+    """Raw ids that bound the answers of all histories.
 
-    def __init__(self, model: Any) -> None:
+    Attributes:
+        exclude: Ids that are never recommended.
+        allow: The only ids that may be recommended; empty for all.
+    """
+
+    exclude: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+
+NO_LISTS = ItemLists()
+
+
+class ExactScorer:
+    """The exported model's own answers.
+
+    Args:
+        model: The loaded SavedModel.
+        lists: The items that answers may and may not hold.
+
+    Raises:
+        UserError: If there are lists, and the model was exported before it could take any.
+    """
+
+    def __init__(self, model: Any, lists: ItemLists = NO_LISTS) -> None:
         self._model = model
+        self._lists = lists
+        if any(lists) and _FILTERED not in model.signatures:
+            raise UserError(
+                f"this export has no signature {_FILTERED}, which lists of items to exclude or to "
+                "allow need. Run --mode=export once more."
+            )
 
     def best(self, item_ids: tf.Tensor, k: int) -> BestItems:
         """Returns the k best items of string [B, T] histories, padded by ""."""
         known = np.count_nonzero(self._model.lookup(item_ids).numpy(), axis=1)  # [B]
-        answer = self._model.signatures["recommend"](item_ids=item_ids, k=tf.constant(k))
+        inputs, name = {"item_ids": item_ids, "k": tf.constant(k)}, "recommend"
+        if any(self._lists):
+            name, num_rows = _FILTERED, item_ids.shape[0]
+            inputs["exclude_ids"] = to_tensor([list(self._lists.exclude)] * num_rows)
+            inputs["allow_ids"] = to_tensor([list(self._lists.allow)] * num_rows)
+        answer = self._model.signatures[name](**inputs)
         return BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
+
+    def unknown(self, ids: Sequence[str]) -> list[str]:
+        """Returns the raw ids that the model does not know, each once."""
+        distinct = list(dict.fromkeys(ids))
+        found = self._model.lookup(to_tensor([distinct])).numpy()[0]
+        return [raw for raw, number in zip(distinct, found, strict=False) if not number]
 
 
 def batches_of(
-    histories: Iterable[History], *, batch_size: int, num_items: int
+    histories: Iterable[History], *, batch_size: int, num_items: int, num_listed: int = 0
 ) -> Iterator[list[History]]:
     """Yields lists of at most `batch_size` histories that are small enough when padded.
 
@@ -57,8 +100,10 @@ def batches_of(
         histories: The histories.
         batch_size: Histories of a list, at most; 1 or more.
         num_items: Items of the model.
+        num_listed: Ids of the lists to exclude and to allow, which each history gets.
     """
-    batch_size = max(1, min(batch_size, _MAX_SCORES // (num_items + 1)))
+    most = min(_MAX_SCORES // (num_items + 1), _MAX_IDS // max(num_listed, 1))
+    batch_size = max(1, min(batch_size, most))
     batch: list[History] = []
     width = 0
     for history in histories:
@@ -117,3 +162,8 @@ def load_model(path: Path) -> Any:
     except Exception as error:
         raise damaged_error(path, error) from error
     return model
+
+
+def known_ids(model: Any) -> KnownIds:
+    """Returns the raw ids that a loaded SavedModel knows."""
+    return KnownIds(lambda ids: model.lookup(tf.constant([ids], tf.string)).numpy()[0] != 0)

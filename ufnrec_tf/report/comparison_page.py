@@ -4,23 +4,30 @@ from typing import Any
 
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
 from ufnrec_tf.report.charts import Bar, Forest, LineChart, Series, is_empty
+from ufnrec_tf.report.judgement import current, flips_words
 from ufnrec_tf.report.render import render
 from ufnrec_tf.report.suspects import suspect_facts
 from ufnrec_tf.report.wording import provenance, relative_difference, with_spread
+
+LEAST_HITS = 50
+"""Hits below which the cell of a group of users is blank: its figure would be luck."""
 
 
 def page(summary: dict[str, Any]) -> str:
     """Returns report.html.
 
     Args:
-        summary: The contents of comparison.json.
+        summary: The contents of comparison.json; of an older version they are judged again.
     """
+    summary = current(summary)
     arms = summary["arms"]
-    compared = [name.upper() for name in COMPARED]
+    metrics = summary.get("compared", COMPARED)
+    compared = [name.upper() for name in metrics]
     return render(
         "comparison.html",
         summary=summary,
         main=MAIN.upper(),
+        metrics=metrics,
         compared=compared,
         tested=[f"{name} test" for name in compared],
         with_spread=with_spread,
@@ -31,7 +38,9 @@ def page(summary: dict[str, Any]) -> str:
             (arm["name"], arm["beyond_accuracy"]) for arm in arms if arm["beyond_accuracy"]
         ],
         suspects=suspect_facts(arms),
-        averaged="Means over seeds; examples of one run.",
+        flips=[(arm["name"], flips_words(arm["saw_flips"])) for arm in arms if arm["saw_flips"]],
+        least_hits=LEAST_HITS,
+        averaged="Means over seeds, lifts of the pairs of all seeds; examples of one run.",
         provenance=provenance(summary),
     )
 
@@ -48,7 +57,7 @@ def _forests(summary: dict[str, Any]) -> list[Forest]:
     rows = [row for row in summary["arms"] if row["difference"]]
     differences = {
         metric: {row["name"]: row["difference"][metric]["relative"] for row in rows}
-        for metric in COMPARED
+        for metric in summary.get("compared", COMPARED)
     }
     ends = [
         abs(found[end] or 0.0)

@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ufnrec_tf.common.text import plain, size
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
+from ufnrec_tf.evaluation.metrics import MAIN
 from ufnrec_tf.report import wording
 from ufnrec_tf.report.charts import is_empty, svg
 from ufnrec_tf.report.colours import COLOURS
@@ -44,7 +44,7 @@ def _environment() -> Environment:
     }
     environment.tests["empty"] = is_empty
     environment.tests["known"] = wording.is_number
-    environment.globals |= {"COMPARED": COMPARED, "MAIN": MAIN, "colours": COLOURS}
+    environment.globals |= {"MAIN": MAIN, "colours": COLOURS}
     return environment
 
 

@@ -8,7 +8,9 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.text import plain
 from ufnrec_tf.config import current_value
+from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.summary import Summary, summary
 from ufnrec_tf.evaluation.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
@@ -23,6 +25,10 @@ MOST_SCORES = 10**9
 """Users times items up to which simple baselines are ranked again: tens of seconds."""
 MOST_PAIRS = 10**8
 """Pairs of items of one user, over users, up to which item neighbours are counted."""
+
+
+_ITEM_KEYS = ("name", "history", "recommended", "taken_next", "item", "later")
+"""Keys of result.json, below samples and false negatives, whose values name items."""
 
 
 class ArmFacts(NamedTuple):
@@ -55,6 +61,7 @@ class DataFacts(NamedTuple):
         targets: The test targets, as `target_keys`.
         slices: Groups of these targets.
         baselines: Label -> int64 ranks of these targets, of simple baselines.
+        item_names: Raw id -> id and title, of the items with a title.
     """
 
     summary: Summary
@@ -64,6 +71,7 @@ class DataFacts(NamedTuple):
     targets: pd.MultiIndex
     slices: list[Slice]
     baselines: dict[str, np.ndarray]
+    item_names: dict[str, str]
 
     @property
     def is_epoch(self) -> bool:
@@ -188,7 +196,40 @@ def read_data(config: ConfigDict, path: str, *, sha256: str) -> DataFacts:
         targets=target_keys(log.user_ids[split.users("test")].astype(str)),
         slices=make_slices(split) if is_scored else [],
         baselines=_baselines(config, split) if is_scored else {},
+        item_names=_item_names(log),
     )
+
+
+def _item_names(log: Interactions) -> dict[str, str]:
+    if log.item_titles is None:
+        return {}
+    titled = np.flatnonzero(log.item_titles != "").tolist()
+    return {plain(str(log.item_ids[item])): log.item_name(item) for item in titled}
+
+
+def with_titles(arms: tuple[ArmFacts, ...], names: dict[str, str]) -> tuple[ArmFacts, ...]:
+    """Returns arms whose items have the titles that their run was given after training.
+
+    Args:
+        arms: Results of runs that were trained without titles name items by their ids only.
+        names: See `DataFacts.item_names`.
+    """
+    found = []
+    for arm in arms:
+        result = dict(arm.result or {})
+        for section in {"samples", "false_negatives"} & result.keys():
+            result[section] = _renamed(result[section], names)
+        found.append(arm._replace(result=result or None) if names else arm)
+    return tuple(found)
+
+
+def _renamed(value: Any, names: dict[str, str], key: str = "") -> Any:
+    """Returns a part of result.json with the names of its items replaced."""
+    if isinstance(value, dict):
+        return {key: _renamed(inner, names, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, names, key) for inner in value]
+    return names.get(value, value) if key in _ITEM_KEYS and isinstance(value, str) else value
 
 
 def _times(timestamps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:

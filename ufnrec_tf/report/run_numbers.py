@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, METRICS
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, ChosenMetrics, choose_metrics
 from ufnrec_tf.evaluation.statistics import (
     Interval,
     mean_intervals,
@@ -24,8 +24,8 @@ class ScoreRow(NamedTuple):
 
     Attributes:
         label: Name of the run, arm or baseline.
-        metrics: Each of `COMPARED` to its mean on test with its interval over users; the ends
-            are NaN where the users' ranks are not known.
+        metrics: Each of the compared metrics to its mean on test with its interval over users;
+            the ends are NaN where the users' ranks are not known.
         lead: How much more of `MAIN` the run has than this row, relative, paired over users;
             None for the run itself and if it is not known.
         is_run: True for the run itself.
@@ -60,36 +60,45 @@ class Numbers(NamedTuple):
         rows: Baselines, arms, the run itself last; empty before the run has finished.
         slices: Groups of users, for the rows whose users' ranks are known.
         num_users: Number of users that the intervals are over; 0 without intervals.
+        metrics: The names of the compared metrics; those of `COMPARED` are the first.
     """
 
     rows: list[ScoreRow]
     slices: list[SliceRow]
     num_users: int
+    metrics: tuple[str, ...] = COMPARED
 
 
 def score(facts: RunFacts) -> Numbers:
-    """Returns the scores on test of a run and of those beside it."""
+    """Returns the scores on test of a run and of those beside it.
+
+    Raises:
+        UserError: If a metric of the user's own cannot be loaded.
+    """
     if facts.own.result is None:
         return Numbers([], [], 0)
     ranks = _ranks_by_label(facts)
     users = _users(facts) if ranks else np.zeros(0, object)
-    per_target = {label: target_values(row, COMPARED) for label, row in ranks.items()}
+    names = tuple(facts.own.result.get("compared", COMPARED))
+    settings = facts.config.evaluation
+    chosen = choose_metrics(settings.metrics, settings.cutoffs) if names != COMPARED else None
+    per_target = {label: target_values(row, names, chosen) for label, row in ranks.items()}
     values = {label: user_means(row, users) for label, row in per_target.items()}
     num_users = len(_starts(users))
     reported = {row["label"]: row for row in facts.own.result["table"]}
     labels = list(dict.fromkeys([*(x for x in reported if x != facts.own.label), *ranks]))
     labels = [*(label for label in labels if label != facts.own.label), facts.own.label]
-    intervals, leads = _intervals(values, facts.own.label)
+    intervals, leads = _intervals(values, names, facts.own.label)
     rows = []
     for label in labels:
         found = intervals.get(label, {})
         if label in reported:  # the run's own means stay; the ends are new
             found = {
-                name: found.get(name, _UNKNOWN)._replace(estimate=reported[label][name])
-                for name in COMPARED
+                name: found.get(name, _UNKNOWN)._replace(estimate=reported[label].get(name, np.nan))
+                for name in names
             }
         rows.append(ScoreRow(label, found, leads.get(label), label == facts.own.label))
-    return Numbers(rows, _slices(facts, per_target), num_users)
+    return Numbers(rows, _slices(facts, per_target), num_users, names)
 
 
 _UNKNOWN = Interval(np.nan, np.nan, np.nan)
@@ -132,38 +141,37 @@ def _ranks_by_label(facts: RunFacts) -> dict[str, np.ndarray]:
     return ranks
 
 
-def target_values(ranks: np.ndarray, metrics: Sequence[str]) -> np.ndarray:
-    """Returns float64 [M, metrics], the value of each metric for each target's rank."""
-    columns = []
-    for name in metrics:
-        metric, _, cutoff = name.partition("@")
-        columns.append(METRICS[metric](ranks, int(cutoff) if cutoff else None))
-    return np.stack(columns, axis=1)
+def target_values(
+    ranks: np.ndarray, metrics: Sequence[str], chosen: ChosenMetrics | None = None
+) -> np.ndarray:
+    """Returns float64 [M, metrics], the value of each metric for each target's rank.
+
+    Args:
+        ranks: int64 [M].
+        metrics: Their names.
+        chosen: Where they are defined; None for those of the library.
+    """
+    chosen = chosen or ChosenMetrics()
+    return np.stack([chosen.values(name, ranks) for name in metrics], axis=1)
 
 
 def _intervals(
-    values: dict[str, np.ndarray], own: str
+    values: dict[str, np.ndarray], names: tuple[str, ...], own: str
 ) -> tuple[dict[str, dict[str, Interval]], dict[str, Interval]]:
     """Returns each row's metrics and the lead of the run over it, all over the same users."""
     if not values:
         return {}, {}
-    labels, width = list(values), len(COMPARED)
+    labels, width = list(values), len(names)
     joined = np.concatenate([values[label] for label in labels], axis=1)
     means = resampled_user_means(joined, num_resamples=NUM_RESAMPLES, seed=_SEED)
     flat = mean_intervals(joined, means)
     found = {
-        label: dict(zip(COMPARED, flat[place * width : (place + 1) * width], strict=True))
+        label: dict(zip(names, flat[place * width : (place + 1) * width], strict=True))
         for place, label in enumerate(labels)
     }
     column = {label: place * width + _OF_MAIN for place, label in enumerate(labels)}
     leads = {
-        label: paired_difference(
-            joined[:, [column[own]]].mean(axis=0),
-            joined[:, [column[label]]].mean(axis=0),
-            arm_means=means[:, [column[own]]],
-            reference_means=means[:, [column[label]]],
-            seed=_SEED,
-        ).relative
+        label: paired_difference(joined[:, [column[own]]], joined[:, [column[label]]]).relative
         for label in labels
         if label != own
     }

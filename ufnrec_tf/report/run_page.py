@@ -7,8 +7,12 @@ from typing import Any
 from ufnrec_tf.common.text import size
 from ufnrec_tf.config import as_json, default_config, option_table
 from ufnrec_tf.data.times import moment_text
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
-from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines
+from ufnrec_tf.evaluation.metrics import MAIN
+from ufnrec_tf.evaluation.protocol import (
+    heldout_targets_lines,
+    masked_targets_lines,
+    newcomers_lines,
+)
 from ufnrec_tf.report.charts import Chart, is_empty
 from ufnrec_tf.report.render import render
 from ufnrec_tf.report.run_facts import RunFacts
@@ -33,7 +37,7 @@ def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list
         numbers=numbers,
         result=result or {},
         main=MAIN.upper(),
-        compared=[name.upper() for name in COMPARED],
+        compared=[name.upper() for name in numbers.metrics],
         num_resamples=NUM_RESAMPLES,
         source=_source(facts),
         headline=_verdict(facts, numbers) if result else _unfinished(facts),
@@ -97,6 +101,7 @@ def _protocol(result: dict[str, Any]) -> str:
             f"{protocol['selected_by']}; seed {result['seed']}; data sha256 "
             f"{result['data']['sha256'][:12]}.",
             *masked_targets_lines(protocol),
+            *heldout_targets_lines(protocol),
             *newcomers_lines(protocol),
         ]
     )

@@ -16,7 +16,8 @@ class SuspectFacts(NamedTuple):
     Attributes:
         detected: Arms with a planted truth: `name` and `detection`.
         later: A row for each arm and match with a known lift: `name`, `words` of the match,
-            `flagged` rate, and `rate`, `lift`, `low` and `high` of the match.
+            `flagged` rate, and of the match `rate`, `pairs`, `hits`, `all_hits` of all flagged
+            pairs, `lift`, `low`, `high` and the `verdict` in words.
         shown: The last arm with suspects: `name` and `suspects`; None without any.
     """
 
@@ -29,7 +30,8 @@ def suspect_facts(arms: Sequence[dict[str, Any]]) -> SuspectFacts | None:
     """Returns the contents of the section on suspects, None where no arm has any.
 
     Args:
-        arms: Their `name`, `detection`, flat `future` (see `flat_future`) and `suspects`.
+        arms: Their `name`, `detection`, flat `future` (see `flat_future`), `suspects` and, of a
+            comparison, `lifts` over all seeds.
     """
     facts = SuspectFacts(
         detected=[arm for arm in arms if arm["detection"]],
@@ -40,14 +42,33 @@ def suspect_facts(arms: Sequence[dict[str, Any]]) -> SuspectFacts | None:
 
 
 def _later_rows(arm: dict[str, Any]) -> list[dict[str, Any]]:
-    future, rows = arm["future"] or {}, []
+    future, lifts, rows = arm["future"] or {}, arm.get("lifts"), []
     for match, words in MATCHES.items():
-        found = {key: future.get(f"{match}.{key}") for key in ("rate", "lift", "low", "high")}
+        keys = ("rate", "pairs", "hits", "lift", "low", "high")
+        found: dict[str, Any] = {key: future.get(f"{match}.{key}") for key in keys}
+        found["all_hits"], flagged = future.get("hits"), future.get("rate")
+        if lifts:  # of the pairs of all seeds, not a mean of lifts
+            found = {key: lifts[match][key] for key in (*keys, "all_hits")}
+            flagged = found["all_hits"] / max(lifts[match]["flagged"], 1)
         if found["lift"] is not None:
+            verdict = lift_verdict(found["low"], found["high"])
             rows.append(
-                {"name": arm["name"], "words": words, "flagged": future.get("rate"), **found}
+                {
+                    "name": arm["name"],
+                    "words": words,
+                    "flagged": flagged,
+                    "verdict": verdict,
+                    **found,
+                }
             )
     return rows
+
+
+def lift_verdict(low: float, high: float) -> str:
+    """Returns in words whether flagged pairs are taken later more often than those like them."""
+    if low > 1:
+        return "taken more often"
+    return "taken less often" if high < 1 else "no difference shown"
 
 
 def flat_future(found: dict[str, Any]) -> dict[str, Any]:

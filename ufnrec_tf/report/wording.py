@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ufnrec_tf.evaluation.protocol import targets_text
+from ufnrec_tf.evaluation.protocol import heldout_targets_lines, targets_text
 
 
 def is_number(value: Any) -> bool:
@@ -19,9 +19,19 @@ def number(value: float | None, digits: int) -> str:
 def relative_difference(interval: dict[str, float]) -> str:
     """Returns a relative difference with its interval, in percent."""
     estimate, low, high = (interval[key] for key in ("estimate", "low", "high"))
-    if not all(map(is_number, (estimate, low, high))):
+    if not is_number(estimate):
         return "reference is 0"
+    if not (is_number(low) and is_number(high)):
+        return f"{estimate:+.1%}, interval unknown"
     return f"{estimate:+.1%}, {low:+.1%} to {high:+.1%}"
+
+
+def absolute_difference(interval: dict[str, float]) -> str:
+    """Returns a difference of a metric with its interval."""
+    estimate, low, high = (interval[key] for key in ("estimate", "low", "high"))
+    if not (is_number(low) and is_number(high)):
+        return f"{estimate:+.4f}, interval unknown"
+    return f"{estimate:+.4f}, {low:+.4f} to {high:+.4f}"
 
 
 def setting_text(value: Any) -> str:
@@ -46,9 +56,9 @@ def value_text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def decimals(value: float) -> str:
-    """Returns a metric as `.1234`."""
-    return f"{value:.4f}".removeprefix("0")
+def decimals(value: float | None) -> str:
+    """Returns a metric as `.1234`, blank where it is not known."""
+    return "" if value is None else f"{value:.4f}".removeprefix("0")
 
 
 def p_value(value: float) -> str:
@@ -58,7 +68,7 @@ def p_value(value: float) -> str:
 
 def with_spread(row: dict[str, Any], metric: str) -> str:
     """Returns an arm's mean over seeds with its standard deviation, blank without runs."""
-    if not row["mean"]:
+    if not row["mean"] or metric not in row["mean"]:
         return ""
     mean = decimals(row["mean"][metric])
     return f"{mean} ± {decimals(row['sd'][metric])}" if row["sd"] else mean
@@ -77,28 +87,35 @@ def provenance(summary: dict[str, Any]) -> list[str]:
         if summary["stop_hopeless"]
         else ""
     )
+    both = ""
+    if selection.get("scores_both"):
+        both = ": the better of student and average in every arm that has both"
     lines = [
         f"data: {data['source']}, sha256 {data['sha256'][:12]}, {data['users']:,} users, "
         f"{data['items']:,} items, {data['interactions']:,} interactions",
         f"split: {summary['split']}, {data['evaluated_users']:,} test users"
         + targets_text(protocol),
         f"weights: selected by {selection['metric']} on validation, every "
-        f"{selection['every_epochs']} epochs; evaluation.weights={selection['weights']}",
+        f"{selection['every_epochs']} epochs; evaluation.weights={selection['weights']}{both}",
         f"budget: {budget['num_epochs']} epochs{steps} at most, patience {budget['patience']}"
         f"{stopping}",
         f"seeds: {', '.join(map(str, summary['seeds']))}; mean ± standard deviation over seeds",
         "cost: CPU seconds of training for 1,000 users, ratio to the reference",
-        f"interval: {statistics['interval']}; {statistics['resamples']:,} resamples",
+        f"interval: {statistics['interval']}",
         f"test: {statistics['test']}; {statistics['correction']}",
-        f"verdict: {statistics['verdict']}",
+        f"verdict: {statistics['verdict']}; margin {statistics['margin']:.1%} of the reference",
         f"made by: ufnrec-tf {versions['ufnrec_tf']}, commit {summary['git_commit'][:12] or '?'}, "
         f"tensorflow {versions['tensorflow']}, keras {versions['keras']}, {summary['created']}",
     ]
+    lines += [f"scored weights: {note}" for note in summary["weights_notes"]]
     if protocol:
         lines.insert(
             2,
             f"protocol: full ranking of {protocol['candidates']:,} candidates, masked: "
             f"{protocol['masked']}; ties {protocol['ties']}",
         )
-        lines[2:2] = [f"leaks: {line}" for line in protocol.get("leaks", [])]
+        lines[2:2] = [
+            *(f"leaks: {line}" for line in protocol.get("leaks", [])),
+            *(f"targets: {line}" for line in heldout_targets_lines(protocol)),
+        ]
     return lines

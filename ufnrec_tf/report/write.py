@@ -12,8 +12,9 @@ from ufnrec_tf.common.files import is_in_use, is_writable, reading, write_text
 from ufnrec_tf.common.hashes import read_hashed_json
 from ufnrec_tf.report.charts import Chart, write_pictures
 from ufnrec_tf.report.comparison_page import page as comparison_page
+from ufnrec_tf.report.judgement import current
 from ufnrec_tf.report.run_charts import data_charts, training_charts
-from ufnrec_tf.report.run_facts import DataFacts, RunFacts, read_arms, read_data
+from ufnrec_tf.report.run_facts import DataFacts, RunFacts, read_arms, read_data, with_titles
 from ufnrec_tf.report.run_numbers import score
 from ufnrec_tf.report.run_page import page as run_page
 
@@ -59,7 +60,8 @@ def report(
             _report_comparison(path, page, display)
             return
         facts_of_data, why = _data_of(config, record, data)
-        facts = RunFacts(path, config, record, read_arms(path), facts_of_data, why, is_running)
+        arms = with_titles(read_arms(path), facts_of_data.item_names if facts_of_data else {})
+        facts = RunFacts(path, config, record, arms, facts_of_data, why, is_running)
         training: list[Chart] = list(training_charts(facts))
         of_data: list[Chart] = list(data_charts(facts_of_data))
         pictures = write_pictures(page.parent / PLOTS, [*training, *of_data])
@@ -93,5 +95,13 @@ def _report_comparison(path: Path, page: Path, display: Display) -> None:
             f"{path}: a comparison of which no seed has finished. Run the same --mode=compare "
             f"command on, or give one of its runs: --workdir={path}/runs/ARM/seed_0."
         )
-    write_text(page, comparison_page(read_hashed_json(path / "comparison.json", mend=_MEND)))
+    summary = read_hashed_json(path / "comparison.json", mend=_MEND)
+    write_text(page, comparison_page(summary))
+    if (again := current(summary)) is not summary:
+        display.line(f"  {again['verdict']}")
+        display.line(
+            f"  {path / 'comparison.json'} is of an older version, whose verdicts it and "
+            "comparison.md still have. The page has them judged again; the same --mode=compare "
+            "command writes all three."
+        )
     display.line(f"{page}: written, from comparison.json")

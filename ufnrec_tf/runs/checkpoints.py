@@ -22,6 +22,9 @@ FORMAT_VERSION = 2
 _OLDEST_STEP_FORMAT = 2
 """Before, the tables of the memory stood with the weights."""
 _STATE_FILE = "state.json"
+GATE = "gate"
+"""The name of the checkpoint of a run's weights as its gate opened."""
+
 _STEP = "step-"
 _DAMAGED = "damaged-"
 _HASH = "sha256"

@@ -103,6 +103,19 @@ def write_ids(workdir: Path, ids: RunIds) -> None:
     write_parquet(folder / _ROWS, rows)
 
 
+def read_items(workdir: Path) -> np.ndarray:
+    """Returns the raw ids of a run's items by internal id, object(str) [V + 1]; "" at 0.
+
+    Raises:
+        UserError: If the file is missing or damaged.
+    """
+    path = workdir / FOLDER / _ITEMS
+    frame = _read_frame(workdir, f"{FOLDER}/{_ITEMS}")
+    if "item" not in frame:
+        raise _damaged(path, ValueError("has no column item"))
+    return np.concatenate([np.array([""], object), frame["item"].to_numpy(object)])
+
+
 def read_ids(workdir: Path) -> RunIds:
     """Reads the folder ids/ of a work directory.
 

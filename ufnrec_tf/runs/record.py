@@ -16,6 +16,8 @@ from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import Samples, make_samples
 from ufnrec_tf.reading.sources import Source, filters_of
+from ufnrec_tf.runs.histories import FILE as HISTORIES
+from ufnrec_tf.runs.histories import has_histories, write_histories
 from ufnrec_tf.runs.raw_ids import FOLDER, ID_FILES, RunIds, has_ids, ids_of_run, write_ids
 from ufnrec_tf.runs.run_files import check_run_file, read_result, renew_hashes
 
@@ -46,7 +48,7 @@ def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
     """
     identity: dict[str, Any] = {"data of sha256": source.interactions.sha256, "seed": seed}
     values = as_json(config)
-    for key in ("repeats", "time_unit"):
+    for key in ("repeats", "time_unit", "time_format", "strip"):
         identity[f"data.{key}"] = values["data"][key]
     for key, value in filters_of(config).described().items():
         identity[f"data.{key}"] = value
@@ -71,10 +73,10 @@ def ids_of_samples(split: Split, samples: Samples) -> RunIds:
 
 
 def keep_ids(config: ConfigDict, split: Split, path: Path) -> None:
-    """Writes the raw ids of a finished run, unless they are there as they were written."""
+    """Writes the raw ids and the histories of a finished run, unless they are there as written."""
     try:
         check_run_file(path, FOLDER)
-        is_whole = has_ids(path)
+        is_whole = has_ids(path) and has_histories(path)
     except UserError:
         is_whole = False
     if not is_whole:
@@ -82,17 +84,18 @@ def keep_ids(config: ConfigDict, split: Split, path: Path) -> None:
 
 
 def write_run_ids(config: ConfigDict, split: Split, path: Path) -> None:
-    """Writes the raw ids of a run into its work directory.
+    """Writes the raw ids and the histories of a run into its work directory.
 
     Args:
         config: The configuration of the run.
         split: The split of the run.
         path: The work directory of the run.
     """
+    write_histories(path, split.interactions)
     windows = config.training.windows
     samples = make_samples(split, max_length=config.backbone.max_length, windows=windows)
     write_ids(path, ids_of_samples(split, samples))
-    renew_hashes(path, *ID_FILES)
+    renew_hashes(path, *ID_FILES, HISTORIES)
 
 
 def _git_commit() -> str:

@@ -10,8 +10,9 @@ from ufnrec_tf.runs.event_files import EVENTS
 RESULT = "result.json"
 _FILES = "files"
 _TABLES = (
-    *("ids/items.parquet", "ids/rows.parquet", "ids/events.parquet"),
+    *("ids/items.parquet", "ids/rows.parquet", "ids/events.parquet", "ids/histories.parquet"),
     *("ranks.parquet", "ranks_validation.parquet", "false_negatives.parquet"),
+    "future_lift.parquet",
 )
 SCALARS = "tensorboard/train"
 _GROWING = ("metrics.jsonl", SCALARS)

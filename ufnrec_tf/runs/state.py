@@ -27,6 +27,10 @@ class Interrupted(Exception):
         self.exit_code = exit_code
         self.step = step
 
+    def _render_traceback_(self) -> list[str]:
+        """Returns the lines that IPython shows where a notebook's cell is interrupted."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 @dataclass
 class Progress:

@@ -23,6 +23,9 @@ _MEND = (
 _PARTS = tuple(RANKS_FILES)
 _TEXTS = ("split", "weights", "mode")
 """Keys of metrics.jsonl whose values are texts; those of all others but `protocol` are numbers."""
+LIFTS_FILE = "future_lift.parquet"
+"""What each user adds to the future lifts of a run, raw ids, for comparisons."""
+
 _ABSENT = {"data.exclude_users": ""}
 """Settings that older runs did not record, with the values that those runs used."""
 
@@ -106,7 +109,7 @@ class Workdir:
             if label in before and before[label] != value:
                 raise UserError(
                     f"--workdir={self.path}: was trained with {label} {before[label]!r}, now "
-                    f"{value!r}. Give another --workdir, or remove this one to start again."
+                    f"{value!r}. Give another --workdir."
                 )
 
 

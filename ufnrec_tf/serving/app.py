@@ -15,6 +15,7 @@ from ufnrec_tf.serving.models import MODEL_NAME, LoadedModel
 from ufnrec_tf.serving.page_api import add_page
 from ufnrec_tf.serving.rest import TensorInfo, answer_json, read_inputs, read_predict
 from ufnrec_tf.serving.service import JSON, Service, json_response, read_body
+from ufnrec_tf.serving.user_ids import with_histories
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 # Source: tensorflow/core/framework/types.proto.
@@ -70,10 +71,13 @@ def _add_model(app: FastAPI, service: Service) -> None:
     async def predict(request: Request) -> Response:
         model = in_force(request)
         body = read_predict(await read_body(request, service.limits))
+        body = with_histories(body, service.users, service.limits)
         signature = model.signature(body.signature)
         inputs = read_inputs(body, signature.inputs, service.limits)
         outputs = await service.batcher.call(model, signature, inputs)
-        return Response(answer_json(outputs, is_columns=body.is_columns), media_type=JSON)
+        marks = model.marks(inputs.rows)
+        answer = answer_json(outputs, is_columns=body.is_columns, beside=marks)
+        return Response(answer, media_type=JSON)
 
     async def status(request: Request) -> Response:
         version = str(in_force(request).version)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ MODEL_NAME = "ufnrec"
 _MAX_SCORES = 1 << 26
 # Checks for a new version after which the requests that use the one before are done.
 _CHECKS_UNTIL_FREEZE = 15
+_MOST_UNKNOWN = 10  # unknown ids of a list that an answer names
 
 FileStates = tuple[tuple[str, int, int], ...]
 """Name, size and time of each file of a version."""
@@ -87,6 +89,33 @@ class LoadedModel(NamedTuple):
     def max_rows(self) -> int:
         """Histories that one call may hold for its scores to fit into memory."""
         return max(1, _MAX_SCORES // (int(self.metadata["num_items"]) + 1))
+
+    def marks(self, rows: Mapping[str, Sequence[Sequence[bytes]]]) -> dict[str, Any]:
+        """Returns what a client should know of the ids of a request.
+
+        `known_items` has the number of ids of each history that the model knows: 0 marks an answer
+        that is the same for all. `unknown_exclude_ids` and `unknown_allow_ids` have the first ids
+        of these lists that the model does not know, and are left out where there is none.
+
+        Args:
+            rows: Input name -> its rows.
+
+        Returns:
+            The keys beside an answer; none for an older export whose items are not known.
+        """
+        if not len(self.catalogue):
+            return {}
+        found: dict[str, Any] = {}
+        if "item_ids" in rows:
+            found["known_items"] = [
+                sum(raw in self.catalogue for raw in row) for row in rows["item_ids"]
+            ]
+        for name in ("exclude_ids", "allow_ids"):
+            ids = dict.fromkeys(raw for row in rows.get(name, ()) for raw in row if raw)
+            unknown = (raw for raw in ids if raw not in self.catalogue)
+            if shown := [raw.decode("utf-8", "replace") for raw in islice(unknown, _MOST_UNKNOWN)]:
+                found[f"unknown_{name}"] = shown
+        return found
 
     def signature(self, name: str) -> Signature:
         """Returns a signature.

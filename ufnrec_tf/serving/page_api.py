@@ -15,6 +15,7 @@ from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.models import LoadedModel
 from ufnrec_tf.serving.rest import checked, checked_inputs, read_json
 from ufnrec_tf.serving.service import Service, json_response, read_body
+from ufnrec_tf.serving.user_ids import histories_of
 
 FILTERED = "recommend_filtered"
 _PAGE = Path(__file__).with_name("page.html")
@@ -32,6 +33,7 @@ class RecommendationsBody(BaseModel):
     history: Any = []
     exclude: Any = []
     k: Any = 10
+    user_id: Any = None
 
 
 def page_policy(page: str) -> str:
@@ -129,13 +131,23 @@ async def _recommendations(service: Service, asked: RecommendationsBody) -> dict
         Refusal: If the request is at fault.
     """
     model = service.keeper.current
-    values = {"item_ids": [asked.history], "k": asked.k}
-    if asked.exclude:
-        values |= {"exclude_ids": [asked.exclude], "allow_ids": [[]]}
-    signature = model.signature(FILTERED if asked.exclude else "recommend")
+    history, exclude = asked.history, asked.exclude
+    if asked.user_id is not None:
+        if history:
+            raise Refusal(400, "`user_id` and `history` are both given. Leave one out.")
+        (history,) = histories_of([asked.user_id], service.users, service.limits)
+    # One id is a list of one; so is 0, which is an id too.
+    exclude = exclude if isinstance(exclude, list) else [] if exclude is None else [exclude]
+    values = {"item_ids": [history], "k": asked.k}
+    if exclude:
+        values |= {"exclude_ids": [exclude], "allow_ids": [[]]}
+    signature = model.signature(FILTERED if exclude else "recommend")
     inputs = checked_inputs(values, signature.inputs, service.limits)
     outputs = await service.batcher.call(model, signature, inputs)
-    return {"version": model.version, "items": _shown_items(model, outputs)}
+    marks = model.marks(inputs.rows)
+    if "known_items" in marks:
+        marks["known_items"] = marks["known_items"][0]
+    return {"version": model.version, "items": _shown_items(model, outputs), **marks}
 
 
 def _shown_items(model: LoadedModel, outputs: dict[str, Any]) -> list[dict[str, Any]]:

@@ -91,6 +91,10 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._ids)
 
+    def __contains__(self, raw: bytes) -> bool:
+        """True if an id, UTF-8, is one of an item."""
+        return raw.decode("utf-8", "replace") in self._rows
+
     def describe(self, item_id: str) -> dict[str, str]:
         """Returns id, title and category of an item, "" if they are unknown."""
         row = self._rows.get(item_id)

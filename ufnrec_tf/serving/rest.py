@@ -24,6 +24,7 @@ from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.serving.limits import Limits, Refusal, shown_value
 
 _MAX_INT32 = 2**31 - 1
+_MAX_EXACT = 2**53  # whole numbers up to which a float tells each from its neighbours
 _FORMS = ("instances", "inputs")
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -186,7 +187,7 @@ def _fault(error: ErrorDetails, model: type[BaseModel], where: str) -> str:
     expected = (
         model.model_fields[name].description,
         "a list of ids",
-        'an id, a string of valid Unicode, or {"b64": "..."}',
+        'an id, a string of valid Unicode, a whole number, or {"b64": "..."}',
     )[len(places)]
     return f"`{field}` must be {expected}. Received: {shown_value(error['input'])}."
 
@@ -288,7 +289,31 @@ def _bytes_of_base64(value: Any) -> bytes:
     return base64.b64decode(value["b64"], validate=True)
 
 
-_Base64Id = Annotated[Any, PlainValidator(_bytes_of_base64)]
+def _bytes_of_number(value: Any) -> bytes:
+    """Returns the text of a whole number: 125 and 125.0 are the id "125".
+
+    Raises:
+        ValueError: If it is something else, or a float that cannot tell it from its neighbours.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_EXACT:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("not an id")
+    return str(value).encode()
+
+
+def id_bytes(value: Any) -> bytes:
+    """Returns a raw id, a JSON value, as UTF-8.
+
+    Raises:
+        ValueError: If it is no string of valid Unicode, whole number or `{"b64": "..."}`.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    return _bytes_of_base64(value) if isinstance(value, dict) else _bytes_of_number(value)
+
+
+_AnyId = Annotated[Any, PlainValidator(id_bytes)]
 
 
 @lru_cache(maxsize=64)
@@ -297,7 +322,7 @@ def _inputs_model(infos: tuple[TensorInfo, ...], limits: Limits) -> type[BaseMod
 
     pydantic turns strings into their UTF-8 bytes itself; `FailFast` bounds the work of a bad body.
     """
-    raw_id = Annotated[bytes | _Base64Id, Field(union_mode="left_to_right")]
+    raw_id = Annotated[bytes | _AnyId, Field(union_mode="left_to_right")]
     row = Annotated[list[raw_id], Field(max_length=limits.max_history), FailFast()]
     rows = Annotated[
         list[row],
@@ -314,22 +339,27 @@ def _inputs_model(infos: tuple[TensorInfo, ...], limits: Limits) -> type[BaseMod
     return create_model("Inputs", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def answer_json(outputs: Mapping[str, np.ndarray], *, is_columns: bool) -> bytes:
+def answer_json(
+    outputs: Mapping[str, np.ndarray], *, is_columns: bool, beside: Mapping[str, Any] | None = None
+) -> bytes:
     """Returns the JSON of an answer; a single output stands without its name.
 
     Args:
         outputs: Output name -> its values, the first axis the histories: object (UTF-8 bytes) or
             float32, finite.
         is_columns: True for columns (`outputs`), False for a value a history (`predictions`).
+        beside: Keys beside that one, which TensorFlow Serving does not have.
     """
+    beside = beside or {}
     columns = {name: _as_lists(values) for name, values in outputs.items()}
     single = next(iter(columns)) if len(columns) == 1 else ""
     if is_columns:
-        return to_json({"outputs": columns[single] if single else columns})
+        return to_json({"outputs": columns[single] if single else columns, **beside})
     if single:
-        return to_json({"predictions": columns[single]})
+        return to_json({"predictions": columns[single], **beside})
     rows = zip(*columns.values(), strict=True)
-    return to_json({"predictions": [dict(zip(columns, row, strict=True)) for row in rows]})
+    predictions = [dict(zip(columns, row, strict=True)) for row in rows]
+    return to_json({"predictions": predictions, **beside})
 
 
 def _as_lists(values: np.ndarray) -> list[Any]:

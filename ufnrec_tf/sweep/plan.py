@@ -1,7 +1,6 @@
 """The plan of a sweep: its space, the command line of each trial, and best.py."""
 
 import itertools
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -119,11 +118,9 @@ def _parse_values(key: str, words: str, option: Option, table: Table) -> "BaseDi
 
 
 def _parse_one(table: Table, key: str, text: str, option: Option) -> Any:
-    """Returns a value of a key, within the key's own bounds and choices."""
+    """Returns a value of a key that lies within its bounds and choices."""
     value = parse_value(table, key, text)
     check_value(f"`sweep.space`, {key}:", value, option)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"`sweep.space`, {key}: must be finite. Received: {text}.")
     return value
 
 

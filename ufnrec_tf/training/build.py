@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from ufnrec_tf import backbones
+from ufnrec_tf import backbones, objectives
 from ufnrec_tf.backbones.base import Backbone, setting_names
 from ufnrec_tf.common.distribution import (
     ALONE,
@@ -27,6 +27,7 @@ from ufnrec_tf.data.splits import Split, seen_train_items
 from ufnrec_tf.data.user_hash import owners_of
 from ufnrec_tf.data.windows import Placement, RowOwners, Samples, make_samples, place
 from ufnrec_tf.evaluation.evaluator import RankingEvaluator, Share
+from ufnrec_tf.evaluation.metrics import ChosenMetrics, check_cutoffs, choose_metrics
 from ufnrec_tf.method.memory import FalseNegativeMemory
 from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.negatives import Sampler, make_sampler
@@ -36,7 +37,6 @@ from ufnrec_tf.method.positions import choose_capacities
 from ufnrec_tf.method.safe_flips import SafeFlips
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
-from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.objectives.base import LossSettings, Objective
 from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
 from ufnrec_tf.runs.worker_state import WorkerState
@@ -102,7 +102,7 @@ class Draws(NamedTuple):
 
 def draws_of(config: ConfigDict) -> Draws:
     """Returns the number of candidates that the configured loss and policy need."""
-    negatives, most = config.negatives.count, OBJECTIVES[config.loss.name].most_negatives
+    negatives, most = config.negatives.count, objectives.find(config.loss.name).most_negatives
     if most is None:
         return Draws(0, negatives)
     policy = POLICIES[config.memory.policy]
@@ -176,7 +176,7 @@ def make_safe_flips(
 def make_objective(config: ConfigDict, split: Split) -> Objective:
     """Returns the configured loss."""
     settings, loss = config.teacher, config.loss
-    return OBJECTIVES[loss.name](
+    return objectives.find(loss.name)(
         LossSettings(
             num_items=len(split.training_items),
             num_negatives=draws_of(config).num_negatives,
@@ -189,6 +189,21 @@ def make_objective(config: ConfigDict, split: Split) -> Objective:
         uses_soft_label_only=settings.soft_label_only,
         l2=config.optimizer.l2,
     )
+
+
+def has_average(config: ConfigDict) -> bool:
+    """True if a run has averaged weights, the teacher's, beside its own."""
+    return POLICIES[config.memory.policy].has_teacher or config.teacher.always
+
+
+def num_weight_sets(config: ConfigDict) -> int:
+    """Returns how many sets of weights are scored at each evaluation, of which the best counts.
+
+    A policy that nobody knows counts as 1; `check_names` reports it.
+    """
+    if config.memory.policy not in POLICIES:
+        return 1
+    return 2 if scored_weights(config) == "better" and has_average(config) else 1
 
 
 def scored_weights(config: ConfigDict) -> str:
@@ -277,6 +292,7 @@ def make_evaluator(
     config: ConfigDict, split: Split, part: str, seed: int, workers: Workers = ALONE
 ) -> RankingEvaluator:
     """Returns the evaluator of a part of the split. Each worker evaluates its own users."""
+    check_cutoffs(config.evaluation.cutoffs, split.interactions.num_items)
     share = None
     if workers.count > 1:
         owners = owners_of(split.interactions.user_ids, workers.count)
@@ -290,7 +306,17 @@ def make_evaluator(
         sampled_negatives=config.evaluation.sampled_negatives,
         seed=seed,
         share=share,
+        metrics=metrics_of(config),
     )
+
+
+def metrics_of(config: ConfigDict) -> ChosenMetrics:
+    """Returns the metrics that the configuration's `evaluation` section names.
+
+    Raises:
+        UserError: If there is no such metric, or a cutoff is none.
+    """
+    return choose_metrics(config.evaluation.metrics, config.evaluation.cutoffs)
 
 
 def _make_model(

@@ -1,21 +1,20 @@
 """Checks settings against the tables of names and each other, before anything is built."""
 
-import numpy as np
 from ml_collections import ConfigDict
 
+from ufnrec_tf import objectives
 from ufnrec_tf.common.distribution import STRATEGIES
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.lookup import pick
+from ufnrec_tf.common.lookup import nearest, pick
 from ufnrec_tf.data.batches import steps_per_epoch
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import make_samples
 from ufnrec_tf.evaluation.baselines import BASELINES
-from ufnrec_tf.evaluation.metrics import metrics_from_ranks
+from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.export.onnx_model import check_onnx
-from ufnrec_tf.method.policies import POLICIES, Policy
-from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
-from ufnrec_tf.training.build import check_backbone
+from ufnrec_tf.training.build import check_backbone, metrics_of
+from ufnrec_tf.training.settings_checks import check_settings
 
 
 def check_names(config: ConfigDict) -> None:
@@ -25,44 +24,33 @@ def check_names(config: ConfigDict) -> None:
         UserError: Naming the known values and the nearest.
     """
     check_backbone(config)
-    pick(OBJECTIVES, config.loss.name, key="loss.name")
+    objectives.find(config.loss.name)
     pick(STRATEGIES, config.distribution.strategy, key="distribution.strategy")
     for name in config.comparison.baselines:
         pick(BASELINES, name, key="comparison.baselines")
     for arm in parse_arms(config.comparison.arms):
         with of_arm(arm.name):
             check_names(configure_arm(config, arm))
-    if config.training.monitor:
-        known = metrics_from_ranks(np.ones(1, np.int64))
-        pick(known, config.training.monitor, key="training.monitor")
+    known, monitor = metrics_of(config).names, config.training.monitor
+    if monitor and monitor not in known:
+        raise UserError(
+            f"`training.monitor` must be one of {', '.join(known)}. Received: {monitor!r}."
+            f"{nearest(monitor, known)} --config.evaluation.metrics and "
+            "--config.evaluation.cutoffs name further ones."
+        )
     if config.export.onnx:
         check_onnx(config.backbone.name)
-    policy = pick(POLICIES, config.memory.policy, key="memory.policy")
-    _check_settings(config, policy)
+    check_settings(config)
 
 
-def _check_settings(config: ConfigDict, policy: Policy) -> None:
-    """Checks that settings fit each other."""
-    has_teacher = policy.has_teacher or config.teacher.always
-    if config.evaluation.weights == "teacher" and not has_teacher:
-        raise UserError(
-            f"`evaluation.weights` is teacher, but policy {config.memory.policy!r} has none. "
-            "Set --config.teacher.always=true, or --config.evaluation.weights=auto."
-        )
-    if config.backbone.width % config.backbone.num_heads:
-        raise UserError(
-            "`backbone.num_heads` must divide `backbone.width`. Received: "
-            f"{config.backbone.num_heads} heads, width {config.backbone.width}. Set "
-            "--config.backbone.num_heads=1, or a width that it divides."
-        )
-
-
-def check_steps(config: ConfigDict, split: Split) -> None:
-    """Checks that calls into the graph end where epochs and `training.max_steps` do.
+def check_with_data(config: ConfigDict, split: Split) -> None:
+    """Checks the settings that only the data can show to be wrong.
 
     Raises:
-        UserError: Where they do not: Keras would run on into the next epoch.
+        UserError: If a cutoff is above the number of items, or if calls into the graph do not end
+            where epochs and `training.max_steps` do: Keras would run on into the next epoch.
     """
+    check_cutoffs(config.evaluation.cutoffs, split.interactions.num_items)
     training = config.training
     samples = make_samples(split, max_length=config.backbone.max_length, windows=training.windows)
     steps = steps_per_epoch(len(samples.users), training.batch_size, draw=training.draw)

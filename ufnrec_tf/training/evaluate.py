@@ -10,7 +10,12 @@ from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import is_writable
 from ufnrec_tf.data.summary import leaks
-from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines, targets_text
+from ufnrec_tf.evaluation.protocol import (
+    heldout_targets_lines,
+    masked_targets_lines,
+    newcomers_lines,
+    targets_text,
+)
 from ufnrec_tf.reading.sources import Source, make_split
 from ufnrec_tf.runs.workdir import JsonLines
 from ufnrec_tf.training.build import (
@@ -99,6 +104,7 @@ def evaluate_workdir(
             f"{state['weights']} weights of step {state['step']:,}; "
             f"data {source.interactions.sha256[:12]}; seed {record['seed']}",
             *masked_targets_lines(protocol),
+            *heldout_targets_lines(protocol),
             *newcomers_lines(protocol),
             *protocol["leaks"],
         ]

@@ -78,6 +78,9 @@ def export_workdir(
         display.line(f"{published.path}: is the same model already; nothing written ({weights})")
         return
     display.line(f"{published.path}: written, {weights}")
+    reading = source.interactions.reading
+    if reading is not None and reading.titles is not None:
+        display.block(reading.titles.lines())
     document = read_metadata(published.path)
     display.block([line for line in (table_check_line(document), onnx_line(document)) if line])
     if published.removed:

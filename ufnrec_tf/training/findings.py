@@ -12,7 +12,7 @@ from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.synthetic.planted import detection
 from ufnrec_tf.data.windows import Samples
-from ufnrec_tf.evaluation.future_lift import future_lift
+from ufnrec_tf.evaluation.future_lift import FutureLift, LiftSums, future_lift
 from ufnrec_tf.evaluation.planted_detection import margin_auc, suspect_aucs
 from ufnrec_tf.evaluation.suspects import (
     Suspects,
@@ -23,6 +23,7 @@ from ufnrec_tf.evaluation.suspects import (
 )
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.state import Progress
+from ufnrec_tf.runs.workdir import LIFTS_FILE
 from ufnrec_tf.training.build import Experiment
 
 MOST_FLAGGED = 20
@@ -39,6 +40,7 @@ def judge(
     backbone: Backbone,
     progress: Progress,
     *,
+    at_gate: Backbone | None = None,
     path: Path,
     seed: int,
     most_rows: int,
@@ -52,6 +54,8 @@ def judge(
         split: Its held-out events are what users took later.
         backbone: The weights that are reported, by which suspects are scored.
         progress: The progress of the run at its end.
+        at_gate: The weights at which the gate opened, by which pairs are matched on score: later
+            ones were trained towards the flagged pairs. None: the reported weights do it.
         path: The work directory.
         seed: The run's seed.
         most_rows: Suspects kept at most.
@@ -93,10 +97,15 @@ def judge(
                 seed=seed,
             )
         )
-    found["future"] = _future(split, backbone, users, items, seed)
+    future = _future(split, at_gate or backbone, users, items, seed)
+    scored_by = f"weights of epoch {progress.gate_epoch}, when the gate opened"
+    found["future"] = future.values | {
+        "scored_by": scored_by if at_gate else "the reported weights"
+    }
     found["most_flagged"] = _most_flagged(split, items)
     found["examples"] = _examples(split, flagged, num_examples)
     _write_suspects(path, split, frame, suspects, progress, patience=memory.patience)
+    _write_lifts(path / LIFTS_FILE, split, future.sums)
     return found
 
 
@@ -164,11 +173,23 @@ def _write_suspects(
 
 def _future(
     split: Split, backbone: Backbone, users: np.ndarray, items: np.ndarray, seed: int
-) -> dict[str, Any]:
+) -> FutureLift:
     log, known = split.interactions, np.unique(users)
     vectors = newest_vectors(backbone, log.items, log.offsets[known], split.train_ends[known])
     table = backbone.item_embeddings().numpy()
     return future_lift(split, users, items, vectors=vectors, item_table=table, seed=seed)
+
+
+def _write_lifts(path: Path, split: Split, sums: dict[str, LiftSums]) -> None:
+    """Writes what each user adds to the future lifts, so that runs can be pooled."""
+    frames = [
+        pd.DataFrame(
+            {"match": name, "user": split.interactions.user_ids[part.users].astype(str)}
+            | {key: getattr(part, key) for key in LiftSums._fields[1:]}
+        )
+        for name, part in sums.items()
+    ]
+    write_parquet(path, pd.concat(frames, ignore_index=True))
 
 
 def _most_flagged(split: Split, items: np.ndarray) -> list[dict[str, Any]]:

@@ -17,17 +17,18 @@ from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.summary import leakage, leaks
 from ufnrec_tf.evaluation.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
 from ufnrec_tf.evaluation.list_quality import beyond_accuracy
-from ufnrec_tf.evaluation.metrics import metrics_from_ranks
+from ufnrec_tf.evaluation.metrics import COMPARED, metrics_from_ranks
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import Source
+from ufnrec_tf.runs.checkpoints import GATE
 from ufnrec_tf.runs.run_files import read_result, write_result
-from ufnrec_tf.runs.state import TRAIN_TIMES
+from ufnrec_tf.runs.state import TRAIN_TIMES, Progress
 from ufnrec_tf.runs.workdir import RANKS_FILES
 from ufnrec_tf.training.arms import label_of, parse_arms
-from ufnrec_tf.training.build import Experiment
+from ufnrec_tf.training.build import Experiment, make_backbone, metrics_of
 from ufnrec_tf.training.export import EXPORT_FOLDER, export
 from ufnrec_tf.training.findings import judge
-from ufnrec_tf.training.loop import TrainingLoop
+from ufnrec_tf.training.loop import TrainingLoop, gate_store
 from ufnrec_tf.training.shown_results import show_finished
 from ufnrec_tf.training.tensorboard_content import write_cards, write_false_negatives
 
@@ -46,6 +47,7 @@ def finish(
     display: Display,
     source: Source,
     ceiling: dict[str, float],
+    ceiling_without_noise: dict[str, float],
     peak_rss_bytes: int,
 ) -> None:
     """Scores, writes and shows a trained run.
@@ -68,6 +70,7 @@ def finish(
         split,
         backbone,
         progress,
+        at_gate=_at_gate(config, split, progress, path),
         path=path,
         seed=seed,
         most_rows=config.detection.most_rows,
@@ -115,10 +118,14 @@ def finish(
         "memory": _memory_record(experiment, peak_rss_bytes),
         "false_negatives": found,
         "ceiling": ceiling,
+        "ceiling_without_noise": ceiling_without_noise,
         "table": _table(config, split, path, label_of(config), scores["test"].metrics),
         **_lists(config, split, lists),
         **({"warm_start": progress.warm_start} if progress.warm_start else {}),
     }
+    compared = metrics_of(config).compared(config.training.monitor)
+    if compared != COMPARED:
+        result["compared"] = compared
     give_back()  # what the baselines took
     for part, score in scores.items():
         _write_ranks(path / RANKS_FILES[part], split, part, score.ranks)
@@ -141,6 +148,24 @@ def _selected(config: ConfigDict, loop: TrainingLoop) -> Backbone:
     # If the run was killed and resumed, the one on the disk may be ahead of its checkpoint.
     loop.save_best()
     return loop.best
+
+
+def _at_gate(config: ConfigDict, split: Split, progress: Progress, path: Path) -> Backbone | None:
+    """Returns a backbone with the weights at which the gate opened; None if they were not kept.
+
+    They are not where the gate was open from the start or stayed shut, in runs of older versions,
+    and where nothing is remembered.
+    """
+    folder = path / "checkpoints"
+    if not progress.gate_epoch or not (folder / GATE).is_dir():
+        return None
+    backbone = make_backbone(config, split.interactions.num_items)
+    store = gate_store(folder, backbone)
+    # A run that was killed and resumed may have opened its gate at another epoch.
+    if store.state(GATE).get("epoch") != progress.gate_epoch:
+        return None
+    store.restore(GATE)
+    return backbone
 
 
 def _memory_record(experiment: Experiment, peak_rss_bytes: int) -> dict[str, Any]:
@@ -170,7 +195,8 @@ def _table(
     for name in config.comparison.baselines:
         model = pick(BASELINES, name, key="comparison.baselines")().fit(split)
         ranks = baseline_ranks(model, split, "test", mask=config.evaluation.mask)
-        rows.append({"label": BASELINE_LABELS.get(name, name), **metrics_from_ranks(ranks)})
+        scores = metrics_from_ranks(ranks, chosen=metrics_of(config))
+        rows.append({"label": BASELINE_LABELS.get(name, name), **scores})
     for arm in parse_arms(config.comparison.arms):
         arm_result = read_result(path / "baselines" / arm.name)
         is_policy = current_value("memory.policy", arm.name) in POLICIES

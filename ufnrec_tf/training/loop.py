@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ from ufnrec_tf.evaluation.evaluator import NotFiniteError, RankingEvaluator
 from ufnrec_tf.method.gate import Gate
 from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.step_state import NEVER, TOTALS, StepState
-from ufnrec_tf.runs.checkpoints import CheckpointStore
+from ufnrec_tf.runs.checkpoints import GATE, CheckpointStore, named_variables
 from ufnrec_tf.runs.state import WARM_UP_STEPS, Interrupted, LoopSettings, Progress, Stopwatch
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.runs.workdir import JsonLines
@@ -106,6 +107,12 @@ class RunScores:
     def _write_ranking_scalars(self, part: str, metrics: dict[str, float]) -> None:
         scalars = {f"ranking/{name}": value for name, value in metrics.items()}
         self.board.scalars(part, scalars, step=self.progress.step)
+
+
+def gate_store(folder: Path, backbone: Backbone) -> CheckpointStore:
+    """Returns the store that keeps a backbone's weights as `GATE`."""
+    # Not the trainable ones: a teacher is frozen, which empties that list.
+    return CheckpointStore(folder, {"weights": named_variables(backbone.weights)})
 
 
 SHOW_SECONDS = 0.5
@@ -346,6 +353,7 @@ class TrainingLoop(keras.callbacks.Callback):
             progress.gate_epoch = progress.epoch
             # What it starts must have time to show, in every policy alike.
             progress.num_without = 0
+            self._save_gate()
         progress.gate_state = self.gate.state
 
     def _write_scalars(self, sums: dict[str, float]) -> None:
@@ -375,6 +383,17 @@ class TrainingLoop(keras.callbacks.Callback):
                 "weights": progress.best_weights,
             },
         )
+
+    def _save_gate(self) -> None:
+        """Saves the run's weights as the gate opens, which no suspect has changed yet.
+
+        Flagged pairs are matched by the scores of these weights.
+        """
+        if self.ufnrec.memory is None or not self.workers.is_chief:
+            return
+        weights, backbone = self.scored()
+        store, progress = gate_store(self.best_store.folder, backbone), self.progress
+        store.save(GATE, {"step": progress.step, "epoch": progress.epoch, "weights": weights})
 
     def save(self) -> None:
         """Writes a checkpoint of the current step."""

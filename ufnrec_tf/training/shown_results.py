@@ -7,7 +7,12 @@ from typing import Any
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.evaluation.metrics import COMPARED
-from ufnrec_tf.evaluation.protocol import masked_targets_lines, newcomers_lines, target_rule_text
+from ufnrec_tf.evaluation.protocol import (
+    heldout_targets_lines,
+    masked_targets_lines,
+    newcomers_lines,
+    target_rule_text,
+)
 from ufnrec_tf.export.versions import versions
 from ufnrec_tf.runs.run_files import read_result
 
@@ -17,9 +22,10 @@ def show_finished(path: Path, display: Display) -> None:
     result = read_result(path)
     protocol = result["protocol"]
     display.heading(f"Test, full ranking, {target_rule_text(result)}")
+    names = result.get("compared", COMPARED)
     display.table(
-        ["", *(name.upper() for name in COMPARED)],
-        [[row["label"], *(f"{row[name]:.4f}" for name in COMPARED)] for row in result["table"]],
+        ["", *(name.upper() for name in names)],
+        [[row["label"], *(_cell(row.get(name)) for name in names)] for row in result["table"]],
     )
     display.block(
         [
@@ -29,7 +35,13 @@ def show_finished(path: Path, display: Display) -> None:
             f"seed {result['seed']}; data {result['data']['sha256'][:12]}",
         ]
     )
-    display.block([*masked_targets_lines(protocol), *newcomers_lines(protocol)])
+    display.block(
+        [
+            *masked_targets_lines(protocol),
+            *heldout_targets_lines(protocol),
+            *newcomers_lines(protocol),
+        ]
+    )
     _show_ceiling(result, display)
     _show_false_negatives(path, result, display)
     if result["samples"]:
@@ -41,10 +53,20 @@ def show_finished(path: Path, display: Display) -> None:
     _show_next(path, display)
 
 
+def _cell(value: float | None) -> str:
+    """Returns a metric; blank for a baseline that was trained before the metric was asked for."""
+    return "" if value is None else f"{value:.4f}"
+
+
 def _show_ceiling(result: dict[str, Any], display: Display) -> None:
-    if result["ceiling"]:
-        values = ", ".join(f"{name.upper()} {result['ceiling'][name]:.4f}" for name in COMPARED)
-        display.line(f"  ceiling, by the true probabilities: {values}")
+    for key, words in (
+        ("ceiling", "ceiling, by the true probabilities"),
+        ("ceiling_without_noise", "without the noise, which nothing can learn"),
+    ):
+        if found := result.get(key):
+            names = [name for name in result.get("compared", COMPARED) if name in found]
+            values = ", ".join(f"{name.upper()} {found[name]:.4f}" for name in names)
+            display.line(f"  {words}: {values}")
 
 
 def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) -> None:
@@ -102,13 +124,28 @@ def _show_next(path: Path, display: Display) -> None:
         wraps=False,
     )
     display.heading("Next")
-    display.block(
-        [
-            f"make tensorboard LOGDIR={path}",
-            f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
-            f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
-            f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
-            f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
-        ],
-        wraps=False,
-    )
+    display.block(_python_steps(path) if display.in_python else _commands(path), wraps=False)
+
+
+def _commands(path: Path) -> list[str]:
+    """Returns the next commands; `make tensorboard` only where our Makefile is."""
+    makefile = Path("Makefile")
+    has_target = makefile.is_file() and "\ntensorboard:" in makefile.read_text(errors="replace")
+    return [
+        f"make tensorboard LOGDIR={path}" if has_target else f"tensorboard --logdir={path}",
+        f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
+        f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
+        f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
+        f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
+    ]
+
+
+def _python_steps(path: Path) -> list[str]:
+    """Returns the next steps in Python."""
+    return [
+        f"run = ufnrec_tf.Run({str(path)!r})     (opens this run again)",
+        'run.recommend({"someone": ["ITEM", "ITEM"]}, top_k=10)     (item ids, oldest first)',
+        "run.metrics, run.curve, run.ranks, run.evaluate(data)",
+        f"tensorboard --logdir={path}     (in a notebook: %load_ext tensorboard, then "
+        f"%tensorboard --logdir={path})",
+    ]

@@ -123,15 +123,15 @@ def findings_card(found: dict[str, Any]) -> str:
     lines = [
         f"{future['num_flagged']:,} pairs flagged, of {future['users']:,} users; {taken}.",
         "",
-        "| beside unflagged pairs | their rate | lift | 95% interval |",
-        "|---|---|---|---|",
+        "| beside unflagged pairs | their rate | lift | 95% interval | hits matched |",
+        "|---|---|---|---|---|",
     ]
     for name in ("matched_on_popularity", "matched_on_popularity_and_score"):
         row = future[name]
         if row["lift"] is not None:
             lines.append(
                 f"| {name.replace('_', ' ')} | {row['rate']:.5f} | {row['lift']:.2f} | "
-                f"{row['low']:.2f} to {row['high']:.2f} |"
+                f"{row['low']:.2f} to {row['high']:.2f} | {row['hits']:,} of {future['hits']:,} |"
             )
     lines += ["", "| most flagged | users | train events |", "|---|---|---|"]
     for item in found["most_flagged"]:
@@ -198,7 +198,7 @@ def _metrics(result: dict[str, Any]) -> dict[str, float]:
     scores = {
         f"result/{part}_{name}": result[part][name]
         for part in ("test", "validation")
-        for name in COMPARED
+        for name in result.get("compared", COMPARED)
     }
     return {
         **scores,

@@ -18,14 +18,14 @@ from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import hide_phases, working_on
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
-from ufnrec_tf.data.synthetic.planted import ceiling_ranks
+from ufnrec_tf.data.synthetic.planted import MAX_EXACT_ITEMS, ceiling_ranks
 from ufnrec_tf.evaluation.baselines import Popularity, baseline_ranks
 from ufnrec_tf.evaluation.metrics import metrics_from_ranks
 from ufnrec_tf.method.gate import GATES
 from ufnrec_tf.method.memory_usage import over_workers
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import identity, is_done, keep_ids, run_record, write_run_ids
-from ufnrec_tf.runs.run_files import check_run_file
+from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.state import Interrupted, LoopSettings, Progress
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.runs.workdir import JsonLines, Workdir
@@ -35,10 +35,11 @@ from ufnrec_tf.training.build import (
     build,
     give_whole_memory,
     make_evaluator,
+    metrics_of,
     prepare_tensorflow,
     scored_weights,
 )
-from ufnrec_tf.training.checks import check_steps
+from ufnrec_tf.training.checks import check_with_data
 from ufnrec_tf.training.finish import finish
 from ufnrec_tf.training.loop import TrainingLoop
 from ufnrec_tf.training.shown_results import show_finished
@@ -123,7 +124,7 @@ def train(
         UserError: Whatever the user has to mend.
         Interrupted: After a signal, once the checkpoint is written.
     """
-    check_steps(config, split)
+    check_with_data(config, split)
     if config.distribution.strategy == "multi_worker":
         minutes = config.distribution.start_minutes
         most = f"; it ends with exit code 1 if they are not there in {minutes:g} minutes"
@@ -144,10 +145,22 @@ def train(
                 keep_ids(config, split, directory.path)
             display.notes.heading("This run is done; its results again:")
             show_finished(directory.path, display)
+            _say_what_was_not_computed(config, directory.path, display)
             return
         for arm in parse_arms(config.comparison.arms):
             _train_arm(arm, config, source, split, directory.path, seed, record, display, strategy)
         _train_one(config, source, split, directory.path, seed, record, display, strategy)
+
+
+def _say_what_was_not_computed(config: ConfigDict, path: Path, display: Display) -> None:
+    """Shows the metrics that are asked for now and were not when the run finished."""
+    known = read_result(path)["test"]
+    missing = [name for name in metrics_of(config).names if name not in known]
+    if missing:
+        display.line(
+            f"  not computed by this run: {', '.join(missing)}; --mode=evaluate --workdir={path} "
+            "with the same --config.evaluation.* computes them"
+        )
 
 
 def _train_arm(
@@ -221,7 +234,8 @@ def _train_one(
         path=path,
         seed=seed,
         display=display,
-        ceiling=_ceiling(source, split),
+        ceiling=_ceiling(config, source, split, knows_noise=True),
+        ceiling_without_noise=_ceiling(config, source, split, knows_noise=False),
         source=source,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
@@ -287,7 +301,8 @@ def _floor(config: ConfigDict, split: Split) -> float:
     mask = config.evaluation.mask
     ranks = baseline_ranks(Popularity().fit(split), split, "validation", mask=mask)
     metric = config.training.monitor or "ndcg@10"
-    return config.gate.popularity_lift * metrics_from_ranks(ranks)[metric]
+    scores = metrics_from_ranks(ranks, chosen=metrics_of(config))
+    return config.gate.popularity_lift * scores[metric]
 
 
 def _fit(
@@ -341,8 +356,15 @@ def _fit_epochs(
         )
 
 
-def _ceiling(source: Source, split: Split) -> dict[str, float]:
-    """Returns the test metrics of planted data's true probabilities; empty for other data."""
-    if source.truth is None:
+def _ceiling(
+    config: ConfigDict, source: Source, split: Split, *, knows_noise: bool
+) -> dict[str, float]:
+    """Returns the test metrics of planted data's true probabilities; empty for other data.
+
+    Without the noise, which nothing can learn, they are empty for large catalogues, too.
+    """
+    truth = source.truth
+    if truth is None or (not knows_noise and truth.settings.num_items > MAX_EXACT_ITEMS):
         return {}
-    return metrics_from_ranks(ceiling_ranks(source.truth, split, "test"))
+    ranks = ceiling_ranks(truth, split, "test", knows_noise=knows_noise)
+    return metrics_from_ranks(ranks, chosen=metrics_of(config))

@@ -17,19 +17,21 @@ from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import reading
-from ufnrec_tf.config import as_json
+from ufnrec_tf.config import RECORD
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.runs.checkpoints import VALUE, CheckpointStore, named_variables
+from ufnrec_tf.runs.inherited_settings import (
+    check_older_run,
+    check_other_workdir,
+    check_same_backbone,
+)
 from ufnrec_tf.runs.raw_ids import RunIds, match_items, match_rows, read_ids
 from ufnrec_tf.runs.record import ids_of_samples
 from ufnrec_tf.runs.state import Progress
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.training.build import Experiment
 from ufnrec_tf.training.memory_transfer import Carried, Carrier
-
-_FREE_KEYS = ("dropout", "precision")
-"""Settings of the backbone that may change: no weight depends on them."""
 
 
 class Older(NamedTuple):
@@ -67,11 +69,7 @@ def start_warm(
     if not config.training.warm_start:
         return
     older_path = Path(config.training.warm_start)
-    if older_path.resolve() == path.resolve():
-        raise UserError(
-            f"--config.training.warm_start={older_path} is this run's own work directory. Give "
-            "that of an older run, or another --workdir."
-        )
+    check_other_workdir(older_path, path)
     with reading(older_path):
         older = _find_older_run(config, older_path)
         new_ids = ids_of_samples(split, experiment.samples)
@@ -91,20 +89,9 @@ def start_warm(
 
 def _find_older_run(config: ConfigDict, path: Path) -> Older:
     """Returns the older run after checking that it fits."""
-    for name, lacking in (("config.json", "config.json"), ("checkpoints/best", "selected weights")):
-        if not (path / name).exists():
-            raise UserError(
-                f"--config.training.warm_start={path}: has no {lacking} ({name}). Give the "
-                "--workdir of a run that has been trained to its first evaluation."
-            )
-    record = read_record(path / "config.json")
-    for key, value in as_json(config)["backbone"].items():
-        before = record["config"].get("backbone", {}).get(key, value)
-        if before != value and key not in _FREE_KEYS:
-            raise UserError(
-                f"--config.training.warm_start={path}: was trained with backbone.{key} {before!r}, "
-                f"now {value!r}. Set --config.backbone.{key}={before}, or train without it."
-            )
+    check_older_run(path)
+    record = read_record(path / RECORD)
+    check_same_backbone(config, record, str(path))
     return Older(path, record["config"], read_ids(path), CheckpointStore(path / "checkpoints"))
 
 

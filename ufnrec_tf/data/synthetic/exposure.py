@@ -6,12 +6,18 @@ a uniform sample of items. So no array of users x items is ever held.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from ufnrec_tf.data.synthetic.tastes import GENERATORS, TasteModel, hash_pairs, make_salt
+from ufnrec_tf.data.synthetic.tastes import (
+    GENERATORS,
+    TasteModel,
+    hash_pairs,
+    make_salt,
+    normal_above,
+)
 
 MAX_EXACT_ITEMS = 4096
 _SAMPLE_SIZE = 2048
@@ -109,6 +115,28 @@ class World:
         # A pool was drawn by popularity: it must not count twice.
         logits = self.log_popularity[kept] if self.pool_table is None else np.zeros(kept.shape)
         return Candidates(kept, np.where(kept > 0, logits, -np.inf))
+
+    def likely_candidates(self, users: np.ndarray) -> Candidates:
+        """Returns all items of users int [B], by the probability that they are liked.
+
+        It is the probability over the noise of affinities, of which nothing is known but its
+        distribution.
+
+        Raises:
+            ValueError: For catalogues with pools.
+        """
+        if self.pool_table is not None:
+            raise ValueError(f"A catalogue of more than {MAX_EXACT_ITEMS} items has pools.")
+        items = np.arange(1, self.settings.num_items + 1, dtype=np.int32)[None]
+        known = replace(self.model, noise=0.0)  # type: ignore[type-var]
+        missing = self.thresholds[users, None] - known.affinity(users[:, None], items)
+        if self.settings.noise:
+            is_liked = normal_above(missing / np.float64(self.settings.noise))
+        else:
+            is_liked = (missing <= 0).astype(np.float64)
+        with np.errstate(divide="ignore"):
+            logits = self.log_popularity[items] + np.log(is_liked)
+        return Candidates(np.broadcast_to(items, logits.shape), logits)
 
     def num_false_negatives(self) -> np.ndarray:
         """Returns int64 [U], how many unobserved items users like (for large catalogues, about)."""

@@ -146,16 +146,25 @@ def _as_interactions(world: World, items: np.ndarray, offsets: np.ndarray) -> In
 
 
 def ceiling_ranks(
-    data: PlantedData, split: Split, part: str, *, chunk_size: int | None = None
+    data: PlantedData,
+    split: Split,
+    part: str,
+    *,
+    knows_noise: bool = True,
+    chunk_size: int | None = None,
 ) -> np.ndarray:
     """Ranks targets by the true next-item distribution, the best possible on average.
 
-    For large catalogues the truth knows each user's exposure pool, so this ceiling is out of reach.
+    The truth knows which items a noise that no data reveals makes a user like, and for large
+    catalogues each user's exposure pool, so this ceiling is out of reach. Without the noise the
+    distribution is that of who knows all factors, thresholds, popularity and what follows what.
 
     Args:
         data: planted data.
         split: of `data.interactions`.
         part: "validation" or "test".
+        knows_noise: False leaves the noise of affinities unknown; only of catalogues of up to
+            `MAX_EXACT_ITEMS` items.
         chunk_size: users at a time; None bounds memory.
 
     Returns:
@@ -172,7 +181,7 @@ def ceiling_ranks(
         histories = [
             log.items[start:end] for start, end in zip(log.offsets[users], ends[rows], strict=True)
         ]
-        items, logits = truth.next_item_logits(users, histories)
+        items, logits = truth.next_item_logits(users, histories, knows_noise=knows_noise)
         goals = targets[rows, None]
         goal_logits = np.where(items == goals, logits, -np.inf).max(axis=1, keepdims=True)
         is_before = (logits > goal_logits) | ((logits == goal_logits) & (items < goals))

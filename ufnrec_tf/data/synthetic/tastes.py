@@ -61,6 +61,24 @@ def hash_normal(salt: np.uint64, rows: np.ndarray, columns: np.ndarray) -> np.nd
     return (total.astype(np.float32) - np.float32(1.5 * 2**21)) * np.float32(2.0**-20)
 
 
+def _scaled_noise(
+    noise: float, salt: np.uint64, users: np.ndarray, items: np.ndarray
+) -> np.ndarray:
+    """Returns `noise` times `hash_normal`, without drawing where that is zero."""
+    if not noise:
+        shape = np.broadcast_shapes(np.shape(users), np.shape(items))
+        return np.zeros(shape or (1,), np.float32)
+    return np.float32(noise) * hash_normal(salt, users, items)
+
+
+def normal_above(values: np.ndarray) -> np.ndarray:
+    """Returns the probability, float64, that a draw of `hash_normal` is above each value."""
+    # Three uniforms add up to 1.5 + z / 2; above x is, by symmetry, below 3 - x.
+    x = np.clip(1.5 - np.asarray(values, np.float64) / 2, 0.0, 3.0)
+    middle = (-2 * x**3 + 9 * x**2 - 9 * x + 3) / 6
+    return np.where(x < 1, x**3 / 6, np.where(x < 2, middle, 1 - (3 - x) ** 3 / 6))
+
+
 class TasteModel(Protocol):
     """A model of tastes. Its values for item 0, padding, mean nothing."""
 
@@ -121,7 +139,7 @@ class FactorModel:
 
     def affinity(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Returns float32 affinities; internal user and item ids broadcast."""
-        total = np.float32(self.noise) * hash_normal(self.salt, users, items)
+        total = _scaled_noise(self.noise, self.salt, users, items)
         for user_row, item_row in zip(self.user_factors, self.item_factors, strict=True):
             total += user_row[users] * item_row[items]
         return total
@@ -204,7 +222,7 @@ class AttributeModel:
         bits = self.item_bits[items]
         matches = np.bitwise_count(self.liked_bits[users] & bits)
         counts = np.arange(_NUM_ATTRIBUTES + 1, dtype=np.float32)
-        total = np.float32(self.noise) * hash_normal(self.salt, users, items)
+        total = _scaled_noise(self.noise, self.salt, users, items)
         total += (counts * (7 - counts) / np.float32(6))[matches]
         total -= np.float32(1.5) * ((self.disliked_bits[users] & bits) != 0)
         total += np.float32(0.5) * (np.bitwise_count(self.pair_bits[users] & bits) == 1)

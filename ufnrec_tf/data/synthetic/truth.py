@@ -69,10 +69,18 @@ class PlantedTruth:
         return scores
 
     def next_item_logits(
-        self, users: np.ndarray, histories: Sequence[np.ndarray]
+        self, users: np.ndarray, histories: Sequence[np.ndarray], *, knows_noise: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns candidates int32 [B, K] and logits float64 [B, K], -inf where impossible."""
-        items, logits = self.world.candidates(users)
+        """Returns candidates int32 [B, K] and logits float64 [B, K], -inf where impossible.
+
+        Without the noise every item is a candidate, weighted by the probability that the noise
+        lifts its affinity above the user's threshold.
+
+        Raises:
+            ValueError: If the noise is unknown and the catalogue has pools.
+        """
+        world = self.world
+        items, logits = world.candidates(users) if knows_noise else world.likely_candidates(users)
         counts = np.array([len(history) for history in histories])
         last = np.array([history[-1] if len(history) else 0 for history in histories], np.int64)
         stride = self.world.settings.num_items + 1

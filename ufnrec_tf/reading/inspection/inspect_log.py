@@ -11,10 +11,11 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import write_json
 from ufnrec_tf.common.text import program_name
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.data.log_description import reading_lines
+from ufnrec_tf.data.log_description import FEW_VALUES, reading_lines
 from ufnrec_tf.data.summary import summary
 from ufnrec_tf.data.times import as_text
-from ufnrec_tf.reading.columns import GUESSES, candidates
+from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, candidates
+from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.inspection.log_profile import (
     QUANTILES,
     WhatIf,
@@ -22,7 +23,13 @@ from ufnrec_tf.reading.inspection.log_profile import (
     transitions,
     what_ifs,
 )
-from ufnrec_tf.reading.inspection.problems import Problem, problems_of, problems_of_log, unused_of
+from ufnrec_tf.reading.inspection.problems import (
+    NO_PROBLEMS,
+    Problem,
+    problems_of,
+    problems_of_log,
+    unused_of,
+)
 from ufnrec_tf.reading.readers import Log, interactions_of
 from ufnrec_tf.reading.sources import filters_of, is_raw, load, make_split, read_source_log
 
@@ -51,7 +58,10 @@ def inspect(
     if log is None:
         data = load(config, path).interactions
     else:
-        data = interactions_of(log, filters_of(config), repeats=config.data.repeats)
+        settings = config.data
+        data = interactions_of(
+            log, filters_of(config), repeats=settings.repeats, strip=settings.strip
+        )
     problems = [
         *_split_problems(config, data),
         *(() if log is None else problems_of_log(log)),
@@ -79,13 +89,14 @@ def inspect(
 
 def _raw(config: ConfigDict, path: str) -> Log:
     """Returns the log of a file, with ratings where they can be read."""
+    source = DataFile(path) if path else path  # read twice perhaps, which a pipe allows only so
     try:
-        return read_source_log(config, path, with_ratings=True)
+        return read_source_log(config, source, with_ratings=True)
     except UserError as error:
         # A rating column of Parquet that a run would not read may be anything.
         if "rating" not in str(error):
             raise
-        return read_source_log(config, path)
+        return read_source_log(config, source)
 
 
 def _split_problems(config: ConfigDict, data: Interactions) -> list[Problem]:
@@ -101,7 +112,8 @@ def _split_problems(config: ConfigDict, data: Interactions) -> list[Problem]:
 def _others(log: Log) -> dict[str, list[str]]:
     """Returns role -> the other columns whose names fit it."""
     chosen = set(log.reading.columns.values())
-    others = {role: candidates(log.names, role) for role in GUESSES}
+    roles = {*REQUIRED, "time", *log.reading.columns}
+    others = {role: candidates(log.names, role) for role in GUESSES if role in roles}
     left = {role: [n for n in names if n not in chosen] for role, names in others.items()}
     return {role: names for role, names in left.items() if names}
 
@@ -170,7 +182,16 @@ def _show_findings(
     display.heading("What would be read")
     display.block([f"data     {data.source}  sha256 {data.sha256[:12]}"])
     if found["reading"] is not None:
-        display.block(reading_lines(found["reading"]))
+        # The others stand among the problems already.
+        notes = [note for note in found["reading"]["notes"] if note["name"] in NO_PROBLEMS]
+        display.block(reading_lines(found["reading"] | {"notes": notes}))
+        display.block(
+            [
+                f"         {note['words']}  ({note['remedy']})"
+                for note in notes
+                if note["name"] == FEW_VALUES
+            ]
+        )
     for role, names in found["other_columns"].items():
         shown = ", ".join(names)
         display.block(

@@ -11,13 +11,19 @@ import pandas as pd
 from ufnrec_tf.common.text import percent, plain
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.log_description import FEW_VALUES
 from ufnrec_tf.data.times import TIME_UNITS, as_text, detect_unit, lie_in
+from ufnrec_tf.reading.filters import is_duplicate
 from ufnrec_tf.reading.readers import Log
 
 _HUGE_SHARE = 0.05
 _EVALUATED = 3  # of a user whose last two are held out
 _FLOAT = re.compile(r"-?\d+\.0+")
+NO_PROBLEMS = ("files", "time_by_values", "unread_rating", FEW_VALUES)
+"""Names of notes that are shown with the columns."""
+_PROBLEMS_OF_IDS = ("float_user_ids", "float_item_ids")
 _DAY = 86400.0
+_FIRST = 100_000  # times that are looked at
 _YEAR = 365 * _DAY
 
 
@@ -39,7 +45,16 @@ class Problem(NamedTuple):
 
 def problems_of_log(log: Log) -> list[Problem]:
     """Returns the problems of a file as it is, before any filter."""
-    return [*_mixed_units(log), *_rows_twice(log.events), *_order_of_file(log)]
+    elsewhere = {*NO_PROBLEMS, *_PROBLEMS_OF_IDS}
+    notes = (note for note in log.reading.notes if note.name not in elsewhere)
+    return [
+        *(Problem(n.name, f"{n.words}.", n.share, (n.remedy,) if n.remedy else ()) for n in notes),
+        *_problems_of_values(log),
+    ]
+
+
+def _problems_of_values(log: Log) -> list[Problem]:
+    return [*_date_numbers(log), *_mixed_units(log), *_rows_twice(log.events), *_order_of_file(log)]
 
 
 def unused_of(log: Log) -> list[Problem]:
@@ -64,16 +79,16 @@ def problems_of(data: Interactions) -> list[Problem]:
 def _rows_twice(log: EventBatch) -> Iterator[Problem]:
     if log.times is None:
         return
-    rows = pd.DataFrame({"user": log.users, "item": log.items, "time": log.times})
-    count = int(rows.duplicated().sum())
+    is_twice = is_duplicate(log.users, log.items, log.times, log.ratings, log.types)
+    count = int(is_twice.sum())
     if count:
-        share = count / len(rows)
+        share = count / len(is_twice)
         yield Problem(
             "duplicate_rows",
             f"{count:,} rows ({percent(share)}) say again what another says: same user, item and "
             "time.",
             share,
-            ("--config.data.repeats=drop",),
+            ("--config.data.duplicates=drop",),
         )
 
 
@@ -124,11 +139,31 @@ def _order_of_file(log: Log) -> Iterator[Problem]:
         )
 
 
+def _date_numbers(log: Log) -> Iterator[Problem]:
+    """Dates as digits, 20240131, keep the order but have no distances."""
+    times = log.events.times
+    if times is None or log.reading.is_epoch or not len(times):
+        return
+    for form, digits in (("%Y%m%d", 8), ("%Y%m%d%H%M", 12), ("%Y%m%d%H%M%S", 14)):
+        low, high = np.nanmin(times), np.nanmax(times)
+        if len(f"{low:.0f}") == digits == len(f"{high:.0f}") and np.all(times == np.round(times)):
+            texts = pd.Series([f"{number:.0f}" for number in np.unique(times[:_FIRST])])
+            dates = pd.to_datetime(texts, format=form, errors="coerce")
+            if dates.notna().all() and dates.dt.year.between(1980, 2100).all():
+                yield Problem(
+                    "dates_as_numbers",
+                    f"the times are dates written as numbers, as {texts[0]}: only their order is "
+                    "read.",
+                    1.0,
+                    (f"--config.data.time_format='{form}'",),
+                )
+
+
 def _mixed_units(log: Log) -> Iterator[Problem]:
     times = log.events.times
     if times is None or log.reading.is_epoch:
         return
-    middle = float(np.median(times))
+    middle = float(np.nanmedian(times))
     unit = detect_unit(middle, middle)
     if not unit.is_epoch:
         return

@@ -18,10 +18,12 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import held_workdir, write_error
 from ufnrec_tf.data.events import RawIds
 from ufnrec_tf.data.items import items_of
-from ufnrec_tf.data.log_description import of_json, reading_lines
+from ufnrec_tf.data.log_description import FilterStep, of_json, reading_lines
+from ufnrec_tf.reading.filters import DUPLICATES_WORDS, no_times_error
 from ufnrec_tf.reading.prepare.event_stream import LargeLog
 from ufnrec_tf.reading.prepare.prepared_folder import (
     AGAIN,
+    HIDDEN,
     ITEMS,
     MANIFEST,
     Manifest,
@@ -32,7 +34,7 @@ from ufnrec_tf.reading.prepare.prepared_folder import (
     write_manifest,
     write_shard,
 )
-from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, shard_of
+from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, shard_of, without_duplicates
 from ufnrec_tf.reading.readers import LogSettings
 
 SHARD_BYTES = 64 << 20
@@ -41,7 +43,6 @@ SHARD_BYTES = 64 << 20
 MOST_SHARDS = 512
 """Files that pass 1 holds open; a log above 32 GB has larger shards."""
 
-HIDDEN = ".preparing"
 _OWN = (".lock", HIDDEN, ITEMS, f".{MANIFEST}.new")
 
 
@@ -49,7 +50,7 @@ def prepare(path: str, settings: LogSettings, *, workdir: str, display: Display)
     """Turns a log into a prepared folder; shows a folder that is finished already.
 
     Args:
-        path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of Parquet files.
+        path: A CSV, TSV, .inter, .dat, JSON lines or Parquet file, or a folder of such files.
         settings: The settings by which the log is read.
         workdir: The folder to make.
         display: The screen.
@@ -97,19 +98,20 @@ def _refuse_others(folder: Path) -> None:
 def _check_same(log: LargeLog, folder: Path) -> None:
     """Refuses a finished folder of another log, or of one read in another way."""
     manifest = read_manifest(folder)
-    for label, value in log.asked.items():
-        before = manifest.settings.get("asked", {}).get(label)
+    asked, asked_before = log.asked, manifest.settings.get("asked", {})
+    for label in {**asked, **asked_before}:
+        before, value = asked_before.get(label), asked.get(label)
         if before != value:
             raise UserError(
                 f"--workdir={folder}: was prepared with {label} {before!r}, now {value!r}. Give "
-                "another --workdir, or remove this one."
+                "another --workdir."
             )
     before, is_same = manifest.source, manifest.source.get("bytes") == log.num_bytes
     if not is_same or before.get("sha256") != log.sha256():
         raise UserError(
             f"--workdir={folder}: was prepared from {before.get('name')!r} of "
             f"{before.get('bytes'):,} bytes, sha256 {str(before.get('sha256'))[:12]}, and "
-            f"{log.path} is another log. Give another --workdir, or remove this one."
+            f"{log.path} is another log. Give another --workdir."
         )
     for entry in (manifest.items, *manifest.shards):
         path = folder / entry.file
@@ -138,14 +140,21 @@ def _finish(folder: Path, manifest: Manifest) -> None:
 def _write_folder(log: LargeLog, hidden: Path, display: Display) -> Manifest:
     """Writes shards and items into the hidden folder and returns the manifest."""
     num_shards = min(max(-(-log.size // SHARD_BYTES), 1), MOST_SHARDS)
-    buckets = UserBuckets(hidden, num_shards)
+    drops = log.settings.filters.duplicates == "drop"
+    buckets = UserBuckets(hidden, num_shards, is_whole=drops)
     item_ids, has_times = _fill(log, buckets, display)
+    if drops and not has_times:
+        raise no_times_error(Path(log.path).name)
+    num_read = num_kept = 0
     source = {"name": Path(log.path).name, "sha256": log.sha256(), "bytes": log.num_bytes}
     shards, counts = [], np.zeros(len(item_ids) + 1, np.int64)
     bar = ProgressBar(display, label="writing shards", total=num_shards, done=0)
     try:
         for number in range(num_shards):
             taken = buckets.take(number)
+            num_read += 0 if taken is None else taken.num_rows
+            taken = without_duplicates(taken) if drops else taken
+            num_kept += 0 if taken is None else taken.num_rows
             shard = shard_of(taken, has_times=has_times, repeats=log.settings.repeats)
             counts += np.bincount(shard.items, minlength=len(counts))
             shards.append(write_shard(hidden / shard_name(number, num_shards), shard))
@@ -153,10 +162,18 @@ def _write_folder(log: LargeLog, hidden: Path, display: Display) -> Manifest:
     finally:
         bar.close(len(shards))
     raw_ids = np.array(item_ids, dtype=object)
-    items = items_of(raw_ids, counts[1:], log.item_table(item_ids))
+    table = log.item_table(item_ids)
+    items = items_of(raw_ids, counts[1:], table)
+    reading = log.reading
+    if table is not None:
+        reading = reading._replace(titles=table.titles_read(items.titles))
+    if drops:
+        counted = {"events": num_read}, {"events": num_kept}
+        step = FilterStep("duplicates", DUPLICATES_WORDS, *counted)
+        reading = reading._replace(steps=(*reading.steps, step))
     return make_manifest(
         source=source,
-        settings={"asked": log.asked, "repeats": log.settings.repeats, **log.found},
+        settings={"asked": log.asked, "repeats": log.settings.repeats, **reading.as_json()},
         has_times=has_times,
         num_items=len(item_ids),
         items=write_items(hidden / ITEMS, items),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,13 +16,17 @@ from ufnrec_tf.common.files import write_error, write_json
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.items import Items, ItemTable, items_of, with_padding
 from ufnrec_tf.data.log_description import checked_settings, of_json
+from ufnrec_tf.reading.columns import IGNORED
 from ufnrec_tf.reading.item_tables import read_item_table
 
 FORMAT = "ufnrec-tf prepared"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 ITEMS = "items.parquet"
-AGAIN = "Remove the folder and run --mode=prepare again."
+HIDDEN = ".preparing"
+"""The folder inside in which the files are written."""
+_ANY_SHARD = "shard-*-of-*.parquet"
+AGAIN = "Prepare the log again, into another --workdir."
 
 _ROW_GROUP = 1 << 16
 
@@ -123,6 +128,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     )
 
 
+def is_prepared(folder: Path) -> bool:
+    """Returns True for a folder that --mode=prepare made, or began or that lost its manifest."""
+    return folder.is_dir() and (
+        any((folder / name).exists() for name in (MANIFEST, HIDDEN)) or any(folder.glob(_ANY_SHARD))
+    )
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Returns the manifest of a folder.
 
@@ -132,9 +144,12 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise UserError(
+                f"{path}: was not written by --mode=prepare: expected a folder that it has "
+                "prepared. Give another folder; this one holds other files."
+            )
         version = int(found["format_version"])
-        if found["format"] != FORMAT:
-            raise ValueError(f"format is {found['format']!r}")
         if version > FORMAT_VERSION:
             raise UserError(
                 f"{path}: format {version} is newer than this program's {FORMAT_VERSION}. Use the "
@@ -294,7 +309,13 @@ def _content_hash(ids: np.ndarray, *arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "") -> Interactions:
+def read_prepared(
+    folder: Path,
+    *,
+    with_times: bool = True,
+    titles_path: str | pd.DataFrame = "",
+    title_column: str = "",
+) -> Interactions:
     """Returns the interactions of a prepared folder.
 
     Internal item ids are those that reading the log itself gives. Users come shard by shard, in a
@@ -304,16 +325,30 @@ def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "
     Args:
         folder: The folder that --mode=prepare made.
         with_times: True to read times, 8 bytes an event, which splits by date need.
-        titles_path: Another item table than what was there then; see `read_item_table`.
+        titles_path: Another item table than what was there then, a file or a DataFrame; see
+            `read_item_table`.
+        title_column: The title column of that table; "none" leaves out the titles of the folder.
 
     Raises:
         UserError: If the folder is not whole, or a file of it not as it was written.
     """
     manifest = read_manifest(folder)
-    catalogue = read_items(folder, manifest.items)
-    if titles_path:
-        table = read_item_table(titles_path, item_ids=set(catalogue.ids)) or ItemTable()
+    catalogue, reading = read_items(folder, manifest.items), of_json(manifest.settings)
+    if isinstance(titles_path, pd.DataFrame) or titles_path:
+        table = (
+            read_item_table(
+                titles_path,
+                item_ids=set(catalogue.ids),
+                item_column=reading.columns.get("item", ""),
+                title_column=title_column,
+            )
+            or ItemTable()
+        )
         catalogue = items_of(catalogue.ids, catalogue.counts, table)
+        reading = reading._replace(titles=table.titles_read(catalogue.titles))
+    elif title_column == IGNORED:
+        catalogue = catalogue._replace(titles=None)
+        reading = reading._replace(titles=None)
     counts = manifest.counts
     has_times = with_times and manifest.has_times
     items = np.empty(counts["events"], np.int32)
@@ -343,7 +378,7 @@ def read_prepared(folder: Path, *, with_times: bool = True, titles_path: str = "
         item_titles=_padded(catalogue.titles),
         item_categories=_padded(catalogue.categories),
         item_prices=_padded(catalogue.prices, np.nan),
-        reading=of_json(manifest.settings),
+        reading=reading,
     )
 
 

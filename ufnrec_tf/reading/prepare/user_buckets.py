@@ -8,7 +8,10 @@ import pyarrow as pa
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.interactions import is_first_of_pair, order_events
 from ufnrec_tf.data.user_hash import owners_of
+from ufnrec_tf.reading.filters import is_duplicate
 from ufnrec_tf.reading.prepare.prepared_folder import Shard
+
+_TEXTS = ("user", "type")
 
 
 class UserBuckets:
@@ -17,9 +20,11 @@ class UserBuckets:
     Args:
         folder: The folder of the files.
         num_shards: The number of files; all are open at once.
+        is_whole: True to keep ratings and event types, where they were read.
     """
 
-    def __init__(self, folder: Path, num_shards: int) -> None:
+    def __init__(self, folder: Path, num_shards: int, *, is_whole: bool = False) -> None:
+        self._is_whole = is_whole
         self._folder = folder
         self._num_shards = num_shards
         self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
@@ -49,6 +54,10 @@ class UserBuckets:
                 columns["time"] = batch.times[chosen]
             if places is not None:
                 columns["place"] = places[chosen]
+            if self._is_whole and batch.ratings is not None:
+                columns["rating"] = batch.ratings[chosen]
+            if self._is_whole and batch.types is not None and batch.type_names is not None:
+                columns["type"] = batch.type_names[batch.types[chosen]]
             self._append(number, pa.record_batch({k: pa.array(v) for k, v in columns.items()}))
 
     def close(self) -> None:
@@ -73,6 +82,16 @@ class UserBuckets:
             events = stream.read_all()
         path.unlink()
         return events
+
+
+def without_duplicates(events: pa.Table | None) -> pa.Table | None:
+    """Returns a bucket's events without those that say again what an earlier one says."""
+    if events is None:
+        return None
+    _, users = encoded(events["user"])
+    types = encoded(events["type"])[1] if "type" in events.column_names else None
+    numbers = [events[name].to_numpy() for name in events.column_names if name not in _TEXTS]
+    return events.filter(pa.array(~is_duplicate(users, types, *numbers)))
 
 
 def shard_of(events: pa.Table | None, *, has_times: bool, repeats: str) -> Shard:

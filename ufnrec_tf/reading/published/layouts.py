@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from ufnrec_tf.reading.item_tables import GENRES_100K
 from ufnrec_tf.reading.published.raw_files import (
     ItemLines,
     LineLog,
@@ -45,18 +46,10 @@ def _movie_1m(text: str) -> dict[str, str]:
     return {"id": id, "title": title, "genres": genres}
 
 
-# The fields of u.item after the fifth, one a genre; source: the README of ml-100k.
-_GENRES_100K = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
-    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance"),
-    *("Sci-Fi", "Thriller", "War", "Western"),
-)
-
-
 def _movie_100k(text: str) -> dict[str, Any]:
     id, title, _, _, _, *flags = text.split("|")
-    flags = flags[: len(_GENRES_100K)]
-    genres = [genre for genre, flag in zip(_GENRES_100K, flags, strict=True) if flag == "1"]
+    flags = flags[: len(GENRES_100K)]
+    genres = [genre for genre, flag in zip(GENRES_100K, flags, strict=True) if flag == "1"]
     return {"id": id, "title": title, "genres": genres}
 
 

@@ -13,9 +13,16 @@ from ufnrec_tf.common.hashes import hash_of_json, read_hashed_json, write_hashed
 from ufnrec_tf.export.saved_model import checked_metadata, read_metadata
 from ufnrec_tf.export.versions import load_newest, newest_version
 from ufnrec_tf.report.run_facts import validation_lines
+from ufnrec_tf.runs.histories import read_histories
 from ufnrec_tf.runs.raw_ids import read_ids
 from ufnrec_tf.runs.run_files import check_run_file, read_result, renew_hashes
+from ufnrec_tf.runs.trained_settings import keep_titles, trained_config
 from ufnrec_tf.runs.workdir import read_record
+
+
+def log_hash(path):
+    return read_record(path / "config.json")["identity"]["data of sha256"]
+
 
 READERS = {
     "config.json": lambda path: read_record(path / "config.json"),
@@ -25,6 +32,7 @@ READERS = {
     "ids/items.parquet": read_ids,
     "ids/rows.parquet": read_ids,
     "ids/events.parquet": read_ids,
+    "ids/histories.parquet": lambda path: read_histories(path, log_hash(path)),
     "metrics.jsonl": validation_lines,
     **{
         f"export/1/{name}": lambda path: checked_metadata(path / "export" / "1")
@@ -181,6 +189,14 @@ def test_a_longer_run_does_not_begin_on_a_damaged_curve(workdir, trained, capsys
     path.write_text(before.replace('"flips": 0', '"flips": 1', 1), encoding="utf-8")
     assert train(workdir, "--config.training.num_epochs=4") == 1
     assert "metrics.jsonl: is not what was written" in capsys.readouterr().err
+
+
+def test_titles_that_an_export_is_given_leave_a_record_with_its_hash(workdir, capsys):
+    config, _ = trained_config(str(workdir), [])
+    config.data.titles = "titles.csv"
+    keep_titles(str(workdir), config)
+    assert read_record(workdir / "config.json")["config"]["data"]["titles"].endswith("titles.csv")
+    assert "without a sha256" not in capsys.readouterr().out
 
 
 def test_documents_come_back_as_they_were(tmp_path):

@@ -103,10 +103,14 @@ class Commands:
         """The users and items that the page of a server shows, of a run whose log is gone."""
         from ufnrec_tf.cli.serve import _read_memory
         from ufnrec_tf.common.errors import UserError
+        from ufnrec_tf.runs.histories import read_histories
         from ufnrec_tf.runs.raw_ids import read_ids
+        from ufnrec_tf.runs.workdir import read_record
 
         try:
-            found = [value.tolist() for value in read_ids(workdir)]
+            log = read_record(workdir / "config.json")["identity"]["data of sha256"]
+            tables = [*read_ids(workdir), *read_histories(workdir, log)]
+            found = [value.tolist() for value in tables]
             memory = _read_memory(workdir)
             assert memory is not None
             return Ended(0, [], []), (found, memory.to_csv())

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.files import write_json
+from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.config import RECORD, check_config, load_config, option_table
 from ufnrec_tf.runs.workdir import read_record
 
@@ -59,4 +59,4 @@ def keep_titles(workdir: str, config: ConfigDict) -> None:
     titles = config.data.titles
     record["config"]["data"]["titles"] = str(Path(titles).resolve()) if titles else ""
     record["config"]["data"]["title_column"] = config.data.title_column
-    write_json(path, record)
+    write_hashed_json(path, record)

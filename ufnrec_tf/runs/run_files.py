@@ -51,7 +51,7 @@ def check_run_file(workdir: Path, name: str) -> None:
     Raises:
         UserError: If it was edited or is damaged, or result.json is.
     """
-    if not (workdir / RESULT).is_file():
+    if not (workdir / RESULT).is_file() or not (workdir / name).exists():
         return
     for found, recorded in (read_result(workdir).get(_FILES) or {}).items():
         path = workdir / found

@@ -336,7 +336,7 @@ def test_items_that_would_not_be_read_are_refused():
     with pytest.raises(ufn.UserError, match="`items` has no effect on the planted log"):
         ufn.read("", items=items(), settings={"data.name": "planted"})
     for key, value in {"titles": "x.csv", "title_column": "name"}.items():
-        with pytest.raises(ufn.UserError, match=rf"data\.{key}={value} has no effect on the plan"):
+        with pytest.raises(ufn.UserError, match=rf"data\.{key}.* has no effect on the plan"):
             ufn.read("", settings={"data.name": "planted", f"data.{key}": value})
 
 

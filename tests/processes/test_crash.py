@@ -73,7 +73,8 @@ def test_termination_before_the_first_step_ends_at_once(monkeypatch, capfd):
     before = signal.getsignal(signal.SIGTERM)
     assert train("w", *LIGHT, EPOCHS) == 143
     assert capfd.readouterr().err == TOLD
-    kept = [".lock", "config.json", "events.parquet", "items.parquet", "rows.parquet"]
+    ids = ["events.parquet", "histories.parquet", "items.parquet", "rows.parquet"]
+    kept = [".lock", "config.json", *ids]
     assert files("w") == kept
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -98,7 +99,7 @@ def test_a_signal_after_the_last_look_is_not_lost(monkeypatch, capfd):
     call_first(monkeypatch, ProgressBar, "close", terminate)
     assert train("w", *LIGHT, EPOCHS) == 143
     assert capfd.readouterr().err == TOLD
-    assert files("w/checkpoints").count("state.json") == 2  # the last step and the best
+    assert files("w/checkpoints").count("state.json") == 3  # the last step, the best, the gate
     assert not Path("w/result.json").exists()
 
 

@@ -12,6 +12,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.helpers.runs import (
@@ -414,7 +415,7 @@ def test_a_full_disk_and_room_again(capsys, monkeypatch):
         refused(capsys, 1, "w/", place, "File too large", "Free some space", got=got)
         assert not Path("w/result.json").exists()
     with monkeypatch.context() as patch:
-        patch.setattr("ufnrec_tf.training.finish.pd.DataFrame.to_parquet", no_space)
+        patch.setattr(pd.DataFrame, "to_parquet", no_space_at("false_negatives"))
         got = train("w", *settings)
     refused(capsys, 1, "w/false_negatives.parquet", "No space left on device", got=got)
     assert train("w", *settings) == 0
@@ -422,8 +423,16 @@ def test_a_full_disk_and_room_again(capsys, monkeypatch):
     assert read("w/result.json")["steps"] == 8
 
 
-def no_space(*arguments, **keywords):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def no_space_at(name):
+    """Returns a DataFrame.to_parquet that finds the disk full at files of this name."""
+    original = pd.DataFrame.to_parquet
+
+    def to_parquet(frame, path, **options):
+        if name in str(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(frame, path, **options)
+
+    return to_parquet
 
 
 def test_a_bug_names_itself_and_keeps_its_traceback(workdir, capfd, monkeypatch):

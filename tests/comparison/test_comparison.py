@@ -322,7 +322,7 @@ def test_a_hopeless_arm_gets_no_further_seeds(workdir, children, monkeypatch):
     shutil.rmtree(workdir / "runs" / "late" / "seed_1")
     asked = []
 
-    def judge(runs, arm, reference, *, metric, margin):
+    def judge(runs, arm, reference, *, metric, margin, chosen):
         asked.append((sorted(runs), arm, reference, metric, margin))
         return True
 

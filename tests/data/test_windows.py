@@ -105,7 +105,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert train(tmp_path / "run", *options, "--config.training.windows=prefixes") == 0
     assert "FMLP-Rec+UFNRec" in capsys.readouterr().out
     histories = tmp_path / "histories.txt"
-    histories.write_text("i0001 i0002\n")
+    histories.write_text("i01 i02\n")
     output = tmp_path / "out.csv"
     given = f"--workdir={tmp_path / 'run'}", f"--histories={histories}", f"--output={output}"
     assert run("--mode=recommend", *given) == 0

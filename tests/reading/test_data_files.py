@@ -306,7 +306,7 @@ BINARY = {
     "an SQLite database": database,
     "an ORC file": lambda _: written(lambda file: orc.write_table(TABLE, file)),
     "an Arrow or Feather file": lambda _: written(lambda file: feather.write_feather(TABLE, file)),
-    "a pickle": lambda _: written(TABLE.to_pandas().to_pickle),
+    "a pickle": lambda _: b"\x80\x05\x95\x10\0\0\0\0\0\0\0]\x94(K\x01K\x02e.",
     "an array of NumPy": lambda _: b"\x93NUMPY\x01\0v\0{'descr': '<f8'}",
     "an HDF5 file": lambda _: b"\x89HDF\r\n\x1a\n\0\0",
     "a PDF document": lambda _: b"%PDF-1.7\n%\xe2\xe3\n1 0 obj",

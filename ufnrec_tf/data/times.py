@@ -324,15 +324,17 @@ def parse_moment(text: str, *, key: str) -> Moment:
     Raises:
         UserError: If it is neither.
     """
-    reader = TimeTexts()
-    value = float(reader.read(pd.Series([text], dtype=object))[0])
+    one = pd.Series([text], dtype=object)
+    number, date = float(as_numbers(one)[0]), float(as_dates(one)[0])
+    is_date = not np.isfinite(number)
+    value = date if is_date else number
     if not np.isfinite(value):
         raise UserError(
             f"`{key}` must be an ISO 8601 date such as 2019-01-31 or 2019-01-31T12:00:00Z, or a "
             f"number (seconds since 1970; the file's own where its times are no dates). Received: "
             f"{text!r}."
         )
-    return Moment(value, bool(reader.are_dates), text)
+    return Moment(value, is_date, text)
 
 
 def moment_in(moment: Moment, *, key: str, is_epoch: bool, source: str) -> float:

@@ -66,7 +66,7 @@ RUNS = {
 RUNS |= {f"compiled {name}": replace(RUNS[name], compiles=True) for name in ("default", "prefixes")}
 RUNS |= {  # a program fewer to compile
     f"compiled {name}": replace(RUNS[name], compiles=True, smaller_capacities=(8,))
-    for name in ("faithful", "remove", "plain")
+    for name in ("faithful", "remove")
 }
 
 

@@ -52,6 +52,19 @@ def trained(tmp_path_factory):
     return workdir
 
 
+@pytest.fixture(scope="module")
+def eagerly():
+    """Runs the module's tests without graphs: tracing takes longer than the few steps of a run.
+
+    For tests of what surrounds the steps. What the steps compute is the same.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture
 def write(tmp_path):
     """Writes a file of the given content into the test's folder and returns its path."""

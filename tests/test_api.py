@@ -18,6 +18,8 @@ from tests.helpers.runs import LIGHT, PLANTED, ROOT, TINY, read
 from ufnrec_tf.config import load_config
 from ufnrec_tf.reading.sources import load
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SETTINGS = {
     key.removeprefix("--config."): value
     for key, _, value in (

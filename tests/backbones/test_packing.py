@@ -13,6 +13,7 @@ from tests.helpers.tiny import NUM_ITEMS, RunSettings, make_run, split_of, tiny_
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.dropout import Dropout, PooledDropout
 from ufnrec_tf.backbones.packing import block_size, fill_up, neighbourhood, pack, unpack
+from ufnrec_tf.common.graphs import graph_function
 from ufnrec_tf.common.tensors import bits_like
 from ufnrec_tf.method.positions import choose_capacities, choose_rows, pack_batch
 
@@ -67,7 +68,7 @@ def test_packed_vectors_are_those_of_the_padded_histories(name, options, max_len
     histories = tf.constant(random_histories(max_length))
     padded = backbone(histories).numpy()
     # In a graph, where operations are fused, and with fillers, as in training.
-    call = tf.function(backbone.call_packed, jit_compile=compiles)
+    call = graph_function(backbone.call_packed, backbone, jit_compile=compiles)
     for size in (1, 40):
         packed = fill_up(pack(histories), size)
         vectors = call(packed).numpy()
@@ -77,7 +78,7 @@ def test_packed_vectors_are_those_of_the_padded_histories(name, options, max_len
         np.testing.assert_allclose(vectors[is_real], expected[is_real], rtol=0, atol=1e-5)
     if compiles:
         return  # what follows is not compiled, and has been seen at this length
-    encode = tf.function(backbone.encode)
+    encode = graph_function(backbone.encode, backbone)
     np.testing.assert_allclose(encode(histories), padded[:, -1], rtol=0, atol=1e-5)
 
 
@@ -97,7 +98,7 @@ def test_gradients_are_those_of_the_padded_path(name, options):
         return [tf.convert_to_tensor(gradient) for gradient in found]
 
     # Compiled, as in training.
-    mine = tf.function(lambda: gradients(backbone.call_packed), jit_compile=True)()
+    mine = graph_function(lambda: gradients(backbone.call_packed), backbone, jit_compile=True)()
     theirs = gradients(lambda packed: Backbone.call_packed(backbone, packed))
     for found, expected in zip(mine, theirs, strict=True):
         scale = np.abs(expected).max()

@@ -32,6 +32,8 @@ from tests.helpers.runs import (
 from ufnrec_tf import __version__
 from ufnrec_tf.cli.modes import MODES
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 CSV = "".join(f"u{user},i{item},{item}\n" for user in range(9) for item in range(5))
 TIMED, RATED = "user,item,timestamp\n" + CSV, "user,item,rating\n" + CSV
 

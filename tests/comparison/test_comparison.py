@@ -29,6 +29,9 @@ from tests.helpers.runs import (
 from ufnrec_tf.comparison import compare as comparison
 from ufnrec_tf.runs.child_process import Ended
 from ufnrec_tf.runs.run_files import renew_hashes
+from ufnrec_tf.training import finish
+
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 ARMS = ("base", "late:memory.policy=ufnrec,memory.patience=0,teacher.agreement=none")
 SETTINGS = (
@@ -69,6 +72,7 @@ class InThisProcess:
 def children(monkeypatch):
     stand_in = InThisProcess()
     monkeypatch.setattr(comparison, "run_child", stand_in)
+    monkeypatch.setattr(finish, "export", lambda *_: None)  # longer than the steps, and not read
     return stand_in
 
 

@@ -20,6 +20,8 @@ from ufnrec_tf.method.negatives import make_sampler
 from ufnrec_tf.objectives.functions import catalogue_logsumexp
 from ufnrec_tf.reading.readers import read_interactions
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 DATA = Path(__file__).parents[3] / "shared" / "data"
 DATES = SplitSettings(validation_time=5, test_time=8)
 

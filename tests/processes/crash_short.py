@@ -24,6 +24,10 @@ DAMAGED_BEFORE = 2
 
 def main(folder):
     import_tensorflow()
+    import tensorflow as tf
+
+    # Tracing takes longer than the steps. This is a setting of Python, which the forks inherit.
+    tf.config.run_functions_eagerly(True)
     flags_of = {name: [*flags("ufnrec", folder / name), *LIGHT] for name in ("whole", "killed")}
     lives = [fork("", folder / "whole.txt", flags_of["whole"])]
     for number, kill in enumerate((*KILLS, "")):

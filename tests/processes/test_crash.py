@@ -18,6 +18,8 @@ from ufnrec_tf.runs.checkpoints import CheckpointStore
 from ufnrec_tf.training import finish
 from ufnrec_tf.training.loop import TrainingLoop
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 EPOCHS = "--config.training.num_epochs=2"
 
 

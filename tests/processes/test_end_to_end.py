@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -29,10 +28,9 @@ from tests.helpers.runs import (
     metric_lines,
     read,
     run,
-    run_apart,
     train,
 )
-from tests.processes.forks import run_module
+from tests.processes.forks import forks, run_module
 from ufnrec_tf.config import load_config
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.method.policies import POLICIES
@@ -539,7 +537,7 @@ def test_no_epochs_at_all(capfd):
 
 
 def test_two_replicas(tmp_path):
-    done = run_apart(
+    arguments = command(
         *PLANTED,
         *TINY,
         "--workdir=w",
@@ -547,9 +545,10 @@ def test_two_replicas(tmp_path):
         "--config.distribution.num_virtual_devices=2",
         "--config.backbone.num_blocks=0",  # test_replicas.py has one
         "--config.training.num_epochs=3",
-        cwd=tmp_path,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    with forks([arguments], [environment()], cwd=tmp_path) as (process,):
+        _, err = process.communicate(timeout=300)
+        assert (process.returncode, err) == (0, "")
     result = read("w/result.json")
     assert result["steps"] == 12
     assert result["false_negatives"]["shown"] > 0
@@ -607,24 +606,15 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(resumed):
 
 def stopped_by(number, cwd, num_lines):
     """Starts the run, sends a signal once there are so many evaluations; returns the process."""
-    process = subprocess.Popen(
-        command("--workdir=w", *PLANTED, *TINY, *LIGHT, "--config.training.num_epochs=400"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env=environment(),
-    )
+    run_on = command("--workdir=w", *PLANTED, *TINY, *LIGHT, "--config.training.num_epochs=400")
     path, end = Path(cwd) / "w" / "metrics.jsonl", time.monotonic() + 200
-    try:
+    with forks([run_on], [environment()], cwd=Path(cwd)) as (process,):
         while process.poll() is None and time.monotonic() < end:
             if path.exists() and len(path.read_text().splitlines()) >= num_lines:
                 process.send_signal(number)
                 break
             time.sleep(0.01)
         out, err = process.communicate(timeout=100)
-    finally:
-        process.kill()
     return process.returncode, out, err
 
 

@@ -19,6 +19,8 @@ from ufnrec_tf.reading.readers import read_interactions
 from ufnrec_tf.reading.sources import load, make_split
 from ufnrec_tf.runs.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 # user, item, rating, day of 2019's January. u has a twice; w has one item that others have.
 LOG = """user,item,rating,date
 u,a,5,2019-01-01

@@ -21,6 +21,8 @@ from ufnrec_tf.reading.prepare.prepared_folder import read_prepared
 from ufnrec_tf.reading.readers import read_interactions, read_log
 from ufnrec_tf.reading.sources import load
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SIMPLE = "user,item,time\nu,a,2\nv,b,1\nu,b,1\n"
 QUOTED = (
     'user_id,note,item_id,timestamp\n"Müller, J.",x,"a ""b"" c",3\nv,"two\nlines",日本,1\n'

@@ -18,6 +18,8 @@ from ufnrec_tf.runs.event_files import read_scalars
 from ufnrec_tf.runs.run_files import renew_hashes
 from ufnrec_tf.runs.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 HARM = "<img src=x onerror=alert(1)>\"'</td></p><script>alert(2)</script>$x_$ & \n"
 
 

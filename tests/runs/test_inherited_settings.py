@@ -10,6 +10,8 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import as_json, load_config
 from ufnrec_tf.runs import inherited_settings
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 OLD = {
     "data.user_column": "reader",
     "data.separator": ";",

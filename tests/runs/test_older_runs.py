@@ -8,6 +8,8 @@ import pytest
 from tests.helpers.runs import LIGHT, read, rename_back, run, train
 from ufnrec_tf.common.files import write_json
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 EPOCHS = "--config.training.num_epochs="
 
 

@@ -26,6 +26,8 @@ from optuna.distributions import (  # only where it is installed
     IntDistribution,
 )
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SPACE = ("optimizer.learning_rate=log:1e-3:1e-1", "backbone.dropout=0.0:0.5", "loss.name=bce|nce")
 
 

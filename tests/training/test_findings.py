@@ -17,6 +17,8 @@ from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.worker_state import read_part
 from ufnrec_tf.training.tensorboard_content import findings_card
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

@@ -26,6 +26,8 @@ from ufnrec_tf.runs.worker_state import (
 )
 from ufnrec_tf.training.memory_transfer import Carrier, Rows, fit_rows
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 WINDOW = 4
 
 

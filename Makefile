@@ -41,8 +41,9 @@ setup: $(VENV)/.tools
 demo: $(VENV)/.packages
 	@$(RUN) main.py $(ARGS)
 
+# Three processes on two cores: some tests wait.
 test: $(VENV)/.tools
-	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(VENV)/.tools
 	@$(RUN) -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -67,10 +67,14 @@ def run_to_the_end(workdir):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An undisturbed run, of two processes that share nothing."""
+    """An undisturbed run, of a fork and of a process that shares nothing with it."""
     workdir = tmp_path_factory.mktemp("whole")
-    with processes([arguments(workdir)] * 2, worker_environments(2)) as started:
-        codes, outputs = finish_all(started, 280)
+    environments = worker_environments(2)
+    with (
+        processes([arguments(workdir)], environments[:1]) as chief,
+        forks([arguments(workdir)], environments[1:]) as other,
+    ):
+        codes, outputs = finish_all([*chief, *other], 280)
     assert codes == [0, 0], outputs
     return workdir, outputs
 

@@ -66,6 +66,14 @@ def eagerly():
 
 
 @pytest.fixture
+def without_export(monkeypatch):
+    """Leaves out the export of runs, which takes as long as their steps."""
+    from ufnrec_tf.training import finish
+
+    monkeypatch.setattr(finish, "export", lambda *_: None)
+
+
+@pytest.fixture
 def write(tmp_path):
     """Writes a file of the given content into the test's folder and returns its path."""
 

@@ -60,7 +60,8 @@ def test_a_position_sees_its_own_history_up_to_itself(max_length):
 @pytest.mark.slow
 @every_backbone
 @pytest.mark.parametrize(
-    ("max_length", "compiles"), [*((length, False) for length in LENGTHS), (33, True)]
+    ("max_length", "compiles"),
+    [*((length, False) for length in LENGTHS if length != 2), (33, True)],
 )
 def test_packed_vectors_are_those_of_the_padded_histories(name, options, max_length, compiles):
     backbone = make(name, options, max_length=max_length)
@@ -205,7 +206,7 @@ def test_fifty_steps_agree_with_the_plain_padded_path(variant):
         variant=variant,
         num_steps=51,
         has_teacher_always=True,
-        smaller_capacities=(8, 16) if variant == "authors" else (),
+        smaller_capacities=(8,) if variant == "authors" else (),
     )
     plain = PaddedRun(settings, is_padded=True)
     for compiles in (False, True) if variant == "authors" else (False,):

@@ -372,6 +372,7 @@ def test_a_loss_that_turns_nan_at_once(capfd):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 def test_a_loss_that_turns_nan_later(capfd, monkeypatch):
     from ufnrec_tf.training.loop import TrainingLoop
 
@@ -408,6 +409,7 @@ class Disk:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 def test_a_full_disk_and_room_again(capsys, monkeypatch):
     # capsys keeps the screen in memory, where the limit does not reach.
     settings = ["--config.training.num_epochs=2", *LIGHT]

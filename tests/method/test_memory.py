@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -35,15 +36,28 @@ def make_memory(case: Case, num_rows: int = NUM_TABLE_ROWS) -> FalseNegativeMemo
     )
 
 
-def row_content(memory: FalseNegativeMemory, row: int) -> tuple[list[int], dict[int, int]]:
+class Tables(NamedTuple):
+    """The tables of a memory at one moment."""
+
+    items: np.ndarray
+    states: np.ndarray
+    lists: np.ndarray | None
+
+
+def tables_of(memory: FalseNegativeMemory) -> Tables:
+    lists = None if memory.lists is None else memory.lists.numpy()
+    return Tables(memory.items.numpy(), memory.states.numpy(), lists)
+
+
+def row_content(tables: Tables, row: int) -> tuple[list[int], dict[int, int]]:
     """(remembered items in the order shown, item -> count), read straight from the tables."""
-    items, states = memory.items.numpy()[row], memory.states.numpy()[row]
+    items, states = tables.items[row], tables.states[row]
     assert (np.diff(items[items > 0]) > 0).all() and (np.diff(items) >= 0).all()
     assert (states[items == 0] == 0).all()
     counts = {int(i): int(s) // 2 for i, s in zip(items, states, strict=True) if s // 2}
     listed = sorted((int(i) for i, s in zip(items, states, strict=True) if s % 2), reverse=True)
-    if memory.lists is not None:
-        ordered = [int(item) for item in memory.lists.numpy()[row] if item]
+    if tables.lists is not None:
+        ordered = [int(item) for item in tables.lists[row] if item]
         assert sorted(set(ordered), reverse=True) == listed
         listed = ordered
     return listed, counts
@@ -64,8 +78,9 @@ def compare_case(case: Case) -> None:
         record(rows, found, tf.constant(logits[:, 1:] > logits[:, :1]))
         for key, e, row_logits in zip(step.keys, expected, logits, strict=True):
             oracle.record(key, e, hard_flags(row_logits))
+        tables = tables_of(memory)
         for key, row in zip(step.keys, step.row_ids, strict=True):
-            listed, counts = row_content(memory, int(row))
+            listed, counts = row_content(tables, int(row))
             assert listed == oracle.remembered(key), (case.seed, key)
             assert counts == {i: c for i, c in oracle.counts[key].items() if c}, (case.seed, key)
     counters = dict(zip(COUNTER_NAMES, memory.counters.numpy().tolist(), strict=True))
@@ -155,9 +170,9 @@ def test_memory_reproduces_golden_vectors(golden):
         logits = np.array(step["logits"], np.float32)[picked]
         memory.record(rows, found, tf.constant(logits[:, 1:] > logits[:, :1]))
         for user, position, item, count in step["cnt_items_after_overlay"]:
-            assert row_content(memory, user * length + position)[1][item] == count
+            assert row_content(tables_of(memory), user * length + position)[1][item] == count
         for user, position, items in step["hard_items_after_update"]:
-            assert row_content(memory, user * length + position)[0] == items
+            assert row_content(tables_of(memory), user * length + position)[0] == items
     counters = dict(zip(COUNTER_NAMES, memory.counters.numpy().tolist(), strict=True))
     assert counters["evictions"] == counters["refusals"] == 0
     total = sum(count for *_, count in golden["steps"][-1]["cnt_items_after_overlay"])
@@ -187,7 +202,7 @@ def test_usage_counts_the_content_of_the_tables():
     case = random_case(2)
     memory = make_memory(case)
     run_steps(memory, case, 10)
-    content = [row_content(memory, row) for row in range(NUM_TABLE_ROWS)]
+    content = [row_content(tables_of(memory), row) for row in range(NUM_TABLE_ROWS)]
     usage = memory.usage()
     assert usage.num_remembered == sum(len(listed) for listed, _ in content)
     assert usage.num_counted == sum(len(set(listed) | set(counts)) for listed, counts in content)
@@ -216,5 +231,5 @@ def test_a_lasting_suspect_is_one_from_the_first_count_above_the_patience():
         found = memory.lookup(rows, draw)
         assert found.is_suspect.numpy()[found.negatives == 5].any() == is_suspect
         memory.record(rows, found, (found.negatives == 5) & is_hard)
-    assert row_content(memory, 0) == ([], {5: 2})
+    assert row_content(tables_of(memory), 0) == ([], {5: 2})
     assert memory.lookup(rows, draw).is_suspect.numpy().tolist() == [[True, False]]

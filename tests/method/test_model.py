@@ -63,10 +63,10 @@ RUNS = {
     "shut": RunSettings(open_at=None, num_steps=6),
     "plain": RunSettings(policy="plain", has_teacher_always=True, num_steps=12),
 }
-RUNS |= {f"compiled {name}": replace(RUNS[name], compiles=True) for name in ("default", "prefixes")}
+RUNS["compiled prefixes"] = replace(RUNS["prefixes"], compiles=True)
 RUNS |= {  # a program fewer to compile
     f"compiled {name}": replace(RUNS[name], compiles=True, smaller_capacities=(8,))
-    for name in ("faithful", "remove")
+    for name in ("default", "faithful", "remove")
 }
 
 

@@ -120,6 +120,7 @@ def test_a_second_interrupt_ends_at_once(monkeypatch, capfd):
     assert not Path("w/checkpoints").exists()
 
 
+@pytest.mark.usefixtures("without_export")
 def test_a_signal_in_the_last_step_within_an_epoch_leaves_it_evaluated(monkeypatch):
     original = TrainingLoop.on_train_batch_end
 
@@ -147,6 +148,7 @@ class Clock:
     process_time = monotonic = time = perf_counter
 
 
+@pytest.mark.usefixtures("without_export")
 def test_checkpoints_by_time_within_an_epoch_are_kept_and_not_timed(monkeypatch):
     clock, saved = Clock(), []
     monkeypatch.setattr(run_state, "time", clock)

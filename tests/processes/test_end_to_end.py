@@ -36,7 +36,6 @@ from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.worker_state import read_part
-from ufnrec_tf.training import finish
 from ufnrec_tf.training.build import best_store, make_backbone, make_evaluator
 
 METRICS = [f"{name}@{cutoff}" for name in ("hr", "ndcg") for cutoff in (1, 5, 10, 20)] + ["mrr"]
@@ -342,12 +341,6 @@ def test_versions(workdir, capfd):
 # Other data and settings.
 
 
-@pytest.fixture
-def _without_export(monkeypatch):
-    """The export knows nothing of what these tests set, and takes as long as their steps."""
-    monkeypatch.setattr(finish, "export", lambda *_: None)
-
-
 def write_inter(path, seed=0):
     """A .inter with its .item; some events repeat, in the order of their times alone."""
     rng = np.random.default_rng(seed)
@@ -413,7 +406,7 @@ def test_a_file_with_titles_and_repeat_consumption(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "ufnrec"])
-@pytest.mark.usefixtures("_without_export")
+@pytest.mark.usefixtures("without_export")
 def test_policies_run(policy, capfd):
     settings = [
         f"--config.memory.policy={policy}",
@@ -431,7 +424,7 @@ def test_policies_run(policy, capfd):
     assert Path("w/false_negatives.parquet").exists() == (policy != "plain")
 
 
-@pytest.mark.usefixtures("_without_export")
+@pytest.mark.usefixtures("without_export")
 def test_the_better_of_student_and_average_is_selected():
     settings = ["--config.memory.policy=plain", "--config.teacher.always=true"]
     settings += ["--config.evaluation.weights=better", "--config.training.num_epochs=4"]
@@ -449,7 +442,7 @@ def test_the_better_of_student_and_average_is_selected():
 
 
 @pytest.mark.parametrize("loss", ["bce", "sampled_softmax_logq"])
-@pytest.mark.usefixtures("_without_export")
+@pytest.mark.usefixtures("without_export")
 def test_losses_run_with_a_memory(loss, capfd):
     """One that takes probes, one that does not; the formulae are tested by themselves."""
     settings = [
@@ -465,7 +458,7 @@ def test_losses_run_with_a_memory(loss, capfd):
     assert per_position < 2 if loss == "bce" else per_position > 2  # flipped probes are in the loss
 
 
-@pytest.mark.usefixtures("_without_export")
+@pytest.mark.usefixtures("without_export")
 def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
     settings = [
         "--config.loss.name=cross_entropy",
@@ -481,7 +474,7 @@ def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
     assert result["timing"]["train_users"] > 0
 
 
-@pytest.mark.usefixtures("_without_export")
+@pytest.mark.usefixtures("without_export")
 def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
     arms = [*LIGHT, "--config.memory.policy=replay", "--config.comparison.arms=plain"]
     assert train("w", *arms, "--config.training.num_epochs=1") == 0
@@ -494,7 +487,7 @@ def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
     assert read("w/baselines/plain/result.json")["epochs"] == 2
 
 
-@pytest.mark.usefixtures("_without_export")
+@pytest.mark.usefixtures("without_export")
 def test_early_stopping_and_more_patience(capfd):
     settings = [
         "--config.optimizer.learning_rate=0",  # nothing gets better
@@ -513,7 +506,7 @@ def test_early_stopping_and_more_patience(capfd):
     assert [line["epoch"] for line in metric_lines("w")] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.usefixtures("_without_export")
+@pytest.mark.usefixtures("without_export")
 def test_several_steps_a_call_train_the_same(capfd):
     arguments = [*LIGHT, "--config.memory.policy=plain", "--config.training.num_epochs=2"]
     for name, steps in (("one", 1), ("two", 2)):

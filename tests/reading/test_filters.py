@@ -351,6 +351,7 @@ def test_a_run_notices_a_changed_list(write, listed, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 def test_a_run_that_goes_on_from_an_older_one_has_nothing_of_excluded_users(
     write, listed, tmp_path, capsys
 ):

@@ -241,6 +241,7 @@ def test_a_folder_that_is_no_run():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 def test_a_run_of_another_s_settings_has_its_results(trained, capsys):
     assert run("--mode=train", f"--config={trained}", "--workdir=w") == 0, capsys.readouterr().err
     old, new = (read(path / "config.json") for path in (trained, Path("w")))

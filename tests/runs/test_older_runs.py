@@ -51,6 +51,7 @@ def test_an_older_run_is_evaluated_exported_recommended_from_and_reported_on(old
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 def test_an_older_run_goes_on(older, capsys):
     steps = read(older / "result.json")["steps"]
     assert train(older, "--config.training.num_epochs=4") == 0, capsys.readouterr().err
@@ -58,6 +59,7 @@ def test_an_older_run_goes_on(older, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 def test_a_run_whose_policy_has_its_older_name_is_evaluated_and_goes_on(tmp_path, capsys):
     path, arms = tmp_path / "run", "--config.comparison.arms=keep"
     assert train(path, *LIGHT, arms, "--config.memory.policy=keep", EPOCHS + "1") == 0

@@ -170,6 +170,7 @@ def test_markdown_shows_titles_as_they_are():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 def test_cut_files_say_so_and_plain_training_has_none(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     settings = ["--config.memory.policy=replay", "--config.detection.most_rows=5"]

@@ -338,6 +338,7 @@ def by_raw_id(weights, split):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("logs")
+@pytest.mark.usefixtures("without_export")
 def test_known_ids_keep_weights_and_memory(capfd):
     before = contents("w")
     arguments = ("--config.training.num_epochs=0", "--config.training.warm_start=w")

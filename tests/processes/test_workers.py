@@ -19,7 +19,7 @@ SETTINGS = (
     "--config.backbone.precision=float64",
     "--config.backbone.dropout=0",
     "--config.training.deterministic=true",
-    "--config.training.num_epochs=24",
+    "--config.training.num_epochs=14",
     "--config.training.patience=0",
     "--config.training.checkpoint_steps=3",
     "--config.training.checkpoint_minutes=0",
@@ -110,7 +110,7 @@ def test_only_the_chief_shows_and_writes(whole):
     newest = sorted((workdir / "checkpoints").glob("step-*"))[-1]
     assert len(list(newest.glob("worker-*-of-00002.json"))) == 2
     assert read(workdir / "result.json")["totals"]["flips"] > 0
-    assert [line["epoch"] for line in metric_lines(workdir)] == list(range(1, 25))
+    assert [line["epoch"] for line in metric_lines(workdir)] == list(range(1, 15))
 
 
 def test_a_worker_told_to_stop_stops_all_after_a_checkpoint(disturbed):

@@ -21,7 +21,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 help:
 	@echo 'make demo         SASRec with and without UFNRec on the embedded data set'
-	@echo 'make test         all tests, 8 minutes on two cores (ARGS="-k memory": those of that name)'
+	@echo 'make test         all tests, about 8 minutes on two cores (ARGS="-k memory": those of that name)'
 	@echo 'make test-fast    those within a second or two, in a minute and a half'
 	@echo 'make soak         the long tests: runs and workers killed at random, minutes (ARGS="--kills=20 --seed=1")'
 	@echo 'make lint         ruff and mypy, changing nothing'

@@ -340,3 +340,10 @@ def test_ids_that_mostly_differ_are_said(write):
     assert titles == ["", "", "", "X"]
     assert lines[0] == "titles: column 'name', 1 of 4 items"
     assert_parts(lines[1], "items.csv has '1', the log '01': leading zeros were lost")
+
+
+def test_odd_text_in_a_literal_is_no_warning_of_python(write, recwarn):
+    path = write("{'asin': '1', 'title': 'x'}\n{'asin': 1or 2}\n", "items.json")
+    with pytest.raises(UserError, match="line 2: no object such as"):
+        read_item_table(path, item_ids={"1"})
+    assert not recwarn.list

@@ -1,6 +1,5 @@
 """Item tables, which describe the items of a log: titles, categories and prices."""
 
-import ast
 import json
 import os
 import re
@@ -29,7 +28,14 @@ from ufnrec_tf.reading.item_columns import (
     title_columns,
 )
 from ufnrec_tf.reading.parquet_files import is_parquet
-from ufnrec_tf.reading.rows import Table, header_line, looks_like_json, objects, rows
+from ufnrec_tf.reading.rows import (
+    Table,
+    header_line,
+    looks_like_json,
+    objects,
+    python_literal,
+    rows,
+)
 from ufnrec_tf.reading.text_files import TextFile, load_text
 
 _FLAG = "--config.data.titles"
@@ -313,7 +319,7 @@ def _literals(file: TextFile, texts: list[str]) -> Iterator[tuple[int, dict[str,
         if not text.strip():
             continue
         try:
-            row = ast.literal_eval(text.strip())
+            row = python_literal(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             row = None
         if not isinstance(row, dict):

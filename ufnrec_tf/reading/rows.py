@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import itertools
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +36,19 @@ def looks_like_array(first_line: str) -> bool:
         return text == "[" or (text.startswith("[") and isinstance(json.loads(text), list))
     except (ValueError, RecursionError):
         return text.startswith(('["', '[["'))
+
+
+def python_literal(text: str) -> Any:
+    """Returns the value of a text as Python writes it, such as {'asin': 'i1'}.
+
+    Python's warnings about odd text (`1or`) are not shown: the reader says what is wrong.
+
+    Raises:
+        ValueError, SyntaxError, RecursionError, MemoryError: If it is none.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return ast.literal_eval(text)
 
 
 def keys_of(file: TextFile) -> tuple[list[str], dict[str, Any]]:

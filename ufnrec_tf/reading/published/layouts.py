@@ -1,6 +1,5 @@
 """The layouts of the publishers' files. To add a layout, add a row to `LAYOUTS`."""
 
-import ast
 import csv
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from ufnrec_tf.reading.published.raw_files import (
     TableLog,
     TitlesInLog,
 )
+from ufnrec_tf.reading.rows import python_literal
 
 
 class Layout(NamedTuple):
@@ -59,11 +59,6 @@ def _movie_csv(text: str) -> dict[str, str]:
     except csv.Error as error:
         raise ValueError(str(error)) from None
     return dict(zip(("id", "title", "genres"), row, strict=True))
-
-
-def _literal(text: str) -> Any:
-    """Returns the value of a Python literal: nothing is called, imported or looked up."""
-    return ast.literal_eval(text)
 
 
 def _day(value: Any) -> float:
@@ -111,7 +106,8 @@ LAYOUTS = {
         ItemLines(0, Lines("movies.csv", _movie_csv, has_header=True), "id", ("title",), "genres"),
     ),
     "amazon_2014": Layout(
-        _AMAZON, ItemLines(1, Lines(parse=_literal), "asin", ("title",), "categories", "price")
+        _AMAZON,
+        ItemLines(1, Lines(parse=python_literal), "asin", ("title",), "categories", "price"),
     ),
     "amazon_2018": Layout(_AMAZON, ItemLines(1, Lines(), "asin", ("title",), "category", "price")),
     # The README of the benchmark: columns user_id,parent_asin,rating,timestamp; milliseconds.
@@ -120,8 +116,8 @@ LAYOUTS = {
         ItemLines(1, Lines(), "parent_asin", ("title",), "categories", "price"),
     ),
     "steam": Layout(
-        LineLog(Lines(parse=_literal), "username", "product_id", "date", seconds=_day),
-        ItemLines(1, Lines(parse=_literal), "id", ("app_name", "title"), "genres", "price"),
+        LineLog(Lines(parse=python_literal), "username", "product_id", "date", seconds=_day),
+        ItemLines(1, Lines(parse=python_literal), "id", ("app_name", "title"), "genres", "price"),
     ),
     "yelp": Layout(
         LineLog(

@@ -52,17 +52,27 @@ def trained(tmp_path_factory):
     return workdir
 
 
+def _without_graphs():
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
 def eagerly():
     """Runs the module's tests without graphs: tracing takes longer than the few steps of a run.
 
     For tests of what surrounds the steps. What the steps compute is the same.
     """
-    import tensorflow as tf
+    yield from _without_graphs()
 
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+
+@pytest.fixture
+def without_graphs():
+    """Runs one test as `eagerly` does all of a module."""
+    yield from _without_graphs()
 
 
 @pytest.fixture

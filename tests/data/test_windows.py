@@ -92,6 +92,7 @@ def test_a_backbone_gets_the_settings_that_it_names(name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_graphs")
 def test_from_the_command_line(tmp_path, capsys):
     """Refused with the reason; then trained, scored, exported and used."""
     options = (

@@ -281,6 +281,7 @@ def test_weights_are_read_anew_and_a_backbone_is_traced_once():
     assert student.num_traces == teacher.num_traces == 1
 
 
+@pytest.mark.slow
 def test_evaluators_of_both_parts_share_a_trace_which_does_not_keep_the_backbone():
     split = random_split(11)
     backbone = random_backbone(12, split.interactions.num_items)

@@ -42,7 +42,8 @@ def exported(tmp_path_factory):
 @pytest.mark.parametrize(
     ("kind", "mask_seen"),
     [
-        *((kind, mask) for kind in ("fake", "authors", "corrected") for mask in (True, False)),
+        ("fake", False),
+        *((kind, True) for kind in ("fake", "authors", "corrected")),
         *((kind, True) for kind in backbones.BACKBONES if kind != "sasrec"),
     ],
 )

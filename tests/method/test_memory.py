@@ -96,13 +96,8 @@ def compare_excluded(found: np.ndarray, expected: list[OracleLookup], policy: st
         assert row.tolist() == ((np.array(e.is_excluded) & ~removed) | no_item).tolist()
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        pytest.param(first, marks=pytest.mark.slow if first else ())
-        for first in range(0, NUM_CASES, CASES_A_TEST)
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, NUM_CASES, CASES_A_TEST))
 def test_memory_equals_oracle_on_random_cases(first):
     tf.config.run_functions_eagerly(True)
     try:

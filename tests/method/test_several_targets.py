@@ -285,6 +285,7 @@ def test_a_comparison_reads_a_run_with_several_targets(several):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_graphs")
 def test_a_run_with_held_out_users(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     settings = (

@@ -250,6 +250,7 @@ def test_again_it_says_that_it_is_done(workdir, capfd):
     assert contents(workdir) == before
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_more_epochs_go_on(workdir, capfd):
     first = metric_lines(workdir)
     assert train("w", "--config.training.num_epochs=5") == 0
@@ -267,6 +268,7 @@ def test_more_epochs_go_on(workdir, capfd):
     assert read("w/result.json") == result
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_evaluate_by_other_protocols(workdir, capfd):
     shutil.rmtree(workdir / "export")  # not needed
     assert run("--mode=evaluate", "--workdir=w") == 0
@@ -406,7 +408,7 @@ def test_a_file_with_titles_and_repeat_consumption(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "ufnrec"])
-@pytest.mark.usefixtures("without_export")
+@pytest.mark.usefixtures("without_export", "without_graphs")
 def test_policies_run(policy, capfd):
     settings = [
         f"--config.memory.policy={policy}",
@@ -424,7 +426,7 @@ def test_policies_run(policy, capfd):
     assert Path("w/false_negatives.parquet").exists() == (policy != "plain")
 
 
-@pytest.mark.usefixtures("without_export")
+@pytest.mark.usefixtures("without_export", "without_graphs")
 def test_the_better_of_student_and_average_is_selected():
     settings = ["--config.memory.policy=plain", "--config.teacher.always=true"]
     settings += ["--config.evaluation.weights=better", "--config.training.num_epochs=4"]
@@ -442,7 +444,7 @@ def test_the_better_of_student_and_average_is_selected():
 
 
 @pytest.mark.parametrize("loss", ["bce", "sampled_softmax_logq"])
-@pytest.mark.usefixtures("without_export")
+@pytest.mark.usefixtures("without_export", "without_graphs")
 def test_losses_run_with_a_memory(loss, capfd):
     """One that takes probes, one that does not; the formulae are tested by themselves."""
     settings = [
@@ -474,7 +476,7 @@ def test_cross_entropy_learns_and_its_probes_are_flipped(capfd):
     assert result["timing"]["train_users"] > 0
 
 
-@pytest.mark.usefixtures("without_export")
+@pytest.mark.usefixtures("without_export", "without_graphs")
 def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
     arms = [*LIGHT, "--config.memory.policy=replay", "--config.comparison.arms=plain"]
     assert train("w", *arms, "--config.training.num_epochs=1") == 0
@@ -487,7 +489,7 @@ def test_arms_train_beside_the_run_and_go_on_with_it(capfd):
     assert read("w/baselines/plain/result.json")["epochs"] == 2
 
 
-@pytest.mark.usefixtures("without_export")
+@pytest.mark.usefixtures("without_export", "without_graphs")
 def test_early_stopping_and_more_patience(capfd):
     settings = [
         "--config.optimizer.learning_rate=0",  # nothing gets better

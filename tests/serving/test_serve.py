@@ -67,6 +67,7 @@ def assert_same(answer, outputs):
 # TensorFlow Serving's REST form.
 
 
+@pytest.mark.slow
 def test_rows_and_columns_answer_as_the_saved_model_does(client, model, log):
     histories = [list(log.item_ids[1:4]), [log.item_ids[7], "unknown"]]
     outputs = expected(model, "serving_default", histories)

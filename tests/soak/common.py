@@ -65,3 +65,12 @@ def resident_bytes(number="self"):
     """
     fields = Path(f"/proc/{number}/statm").read_text(encoding="ascii").split()
     return int(fields[1]) * 4096
+
+
+def served_port(process):
+    """Returns the port of a server, from the line with which it begins to serve.
+
+    On a busy machine lines about its start come before.
+    """
+    line = next(line for line in process.stdout if " serves at " in line)
+    return int(line.rstrip("/\n").rpartition(":")[2])

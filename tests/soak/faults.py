@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 from tests.helpers.http_client import GOOD, PREDICT, Client
 from tests.helpers.runs import LIGHT, command, environment, run, train
+from tests.soak.common import served_port
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 
 EVALUATE = "--config.evaluation.weights=auto"
@@ -303,8 +304,7 @@ def clients(workdir, folder, *, seconds, idle, slow):
     cut: list[socket.socket] = []
     worst = 0.0
     try:
-        line = next(line for line in process.stdout if " serves at " in line)
-        port = int(line.rstrip("/\n").rpartition(":")[2])
+        port = served_port(process)
 
         def connect():
             return socket.create_connection(("127.0.0.1", port), timeout=30)

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from tests.helpers.http_client import GOOD, PREDICT, Client
 from tests.helpers.runs import LIGHT, command, environment, train
-from tests.soak.common import resident_bytes
+from tests.soak.common import resident_bytes, served_port
 
 STATUSES = {200, 400, 403, 404, 405, 413}
 MOST_GROWTH = 48 << 20
@@ -175,10 +175,8 @@ def main():
                 text=True,
                 env=environment(),
             )
-            line = process.stdout.readline() if process.stdout else ""
             try:
-                port = int(line.rstrip("/\n").rpartition(":")[2])
-                statuses, growth = soak(process, port, options)
+                statuses, growth = soak(process, served_port(process), options)
             finally:
                 process.terminate()
                 left = process.communicate(timeout=60)[0]

@@ -468,7 +468,14 @@ OPTIONS = {
         "beta_1": Option(0.9, "Adam's decay of the first moment.", minimum=0, maximum=0.999999),
         "beta_2": Option(0.98, "Adam's decay of the second moment.", minimum=0, maximum=0.999999),
         "epsilon": Option(1e-8, "Adam's epsilon, added after the bias correction.", minimum=1e-30),
-        "weight_decay": Option(0.0, "Decoupled weight decay.", minimum=0),
+        "weight_decay": Option(0.0, "Weight decay. 0: none.", minimum=0),
+        "weight_decay_kind": Option(
+            "decoupled",
+            "How weights decay. decoupled: in each step a weight loses the share learning_rate * "
+            "weight_decay. coupled (torch's Adam): weight_decay * weight is added to the "
+            "gradient, after clipping, and goes through Adam's moments.",
+            choices=("decoupled", "coupled"),
+        ),
         "clip_norm": Option(
             0.0, "Norm to which the gradient is clipped. 0: it is not clipped.", minimum=0
         ),
@@ -818,6 +825,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "gate.patience": ({"gate.kind": ("validation",), **_GATED},),
     "gate.least_rise": ({"gate.kind": ("validation",), **_GATED},),
     "gate.popularity_lift": ({"gate.kind": ("validation",), **_GATED}, _STOPS),
+    "optimizer.weight_decay_kind": ({"optimizer.weight_decay": AllBut((0.0,))},),
     "training.patience": ({"training.monitor": AllBut(("",))},),
     "detection.most_rows": ({**_GATED, **_FINISHES},),
     "export.*": (_FINISHES,),

@@ -250,8 +250,11 @@ OPTIONS = {
         "variant": Option(
             "authors",
             "sasrec: form of the blocks. authors: blocks as released, which attend to padding. "
-            "corrected: layer normalisation before each part of a block, and a mask over padding.",
-            choices=("authors", "corrected"),
+            "corrected: layer normalisation before each part of a block, and a mask over padding. "
+            "input_residual: as authors, but with the residual of attention from the block's "
+            "input, and with torch's initial weights. It is the block of the published figures "
+            "with cross-entropy (configs/beauty_sasrec_published.py).",
+            choices=("authors", "corrected", "input_residual"),
         ),
         "width": Option(50, "Embedding size. Paper: d.", minimum=1),
         "num_blocks": Option(

@@ -41,6 +41,11 @@ def check_heads(num_heads: int, width: int) -> None:
         )
 
 
+def attention_rate(attention_dropout: float, dropout: float) -> float:
+    """Returns the dropout rate of attention weights: its own, or if negative `dropout`."""
+    return dropout if attention_dropout < 0 else attention_dropout
+
+
 class CausalAttention(keras.layers.Layer):
     """Multi-head attention in which a query sees its own and earlier columns.
 

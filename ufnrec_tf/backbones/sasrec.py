@@ -8,6 +8,7 @@ import tensorflow as tf
 from ufnrec_tf.backbones.attention import (
     CausalAttention,
     FeedForward,
+    attention_rate,
     check_heads,
     xavier_normal,
 )
@@ -80,11 +81,24 @@ class SASRec(BlockBackbone):
     Args:
         num_heads: Heads; divides `width`.
         variant: One of `VARIANTS`.
+        attention_dropout: Rate on attention weights; negative for `dropout`.
         **settings: See `BlockBackbone`.
     """
 
-    def __init__(self, *, num_heads: int = 1, variant: str = "authors", **settings: Any) -> None:
-        super().__init__(num_heads=num_heads, variant=variant, **settings)
+    def __init__(
+        self,
+        *,
+        num_heads: int = 1,
+        variant: str = "authors",
+        attention_dropout: float = -1.0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(
+            num_heads=num_heads,
+            variant=variant,
+            attention_dropout=attention_dropout,
+            **settings,
+        )
         width, policy = self.width, self.dtype_policy
         check_heads(num_heads, width)
         form = pick(VARIANTS, variant, key="backbone.variant")
@@ -104,6 +118,7 @@ class SASRec(BlockBackbone):
                 width=width,
                 num_heads=num_heads,
                 dropout=self.dropout_rate,
+                attention_dropout=attention_rate(attention_dropout, self.dropout_rate),
                 form=form,
                 max_length=self.max_length,
                 dtype=policy,
@@ -153,6 +168,7 @@ class SASRecBlock(keras.layers.Layer):
         width: int,
         num_heads: int,
         dropout: float,
+        attention_dropout: float,
         form: Variant,
         max_length: int,
         dtype: Any,
@@ -164,7 +180,7 @@ class SASRecBlock(keras.layers.Layer):
         self.attention = CausalAttention(
             width=width,
             num_heads=num_heads,
-            dropout=dropout,
+            dropout=attention_dropout,
             masks_padding=form.masks_padding,
             max_length=max_length,
             is_uniform=form.starts_uniform,

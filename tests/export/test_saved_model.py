@@ -43,7 +43,6 @@ def exported(tmp_path_factory):
     ("kind", "mask_seen"),
     [
         *((kind, mask) for kind in ("fake", "authors", "corrected") for mask in (True, False)),
-        ("input_residual", True),
         *((kind, True) for kind in backbones.BACKBONES if kind != "sasrec"),
     ],
 )

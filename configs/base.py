@@ -250,8 +250,11 @@ OPTIONS = {
         "variant": Option(
             "authors",
             "sasrec: form of the blocks. authors: blocks as released, which attend to padding. "
-            "corrected: layer normalisation before each part of a block, and a mask over padding.",
-            choices=("authors", "corrected"),
+            "corrected: layer normalisation before each part of a block, and a mask over padding. "
+            "input_residual: as authors, but with the residual of attention from the block's "
+            "input, and with torch's initial weights. It is the block of the published figures "
+            "with cross-entropy (configs/beauty_sasrec_published.py).",
+            choices=("authors", "corrected", "input_residual"),
         ),
         "width": Option(50, "Embedding size. Paper: d.", minimum=1),
         "num_blocks": Option(
@@ -266,6 +269,14 @@ OPTIONS = {
             "items only. It trains every position at once, at a fraction of the cost.",
             choices=("circular", "causal"),
         ),
+        "padding": Option(
+            "zero",
+            "fmlp and bsarec with filter=circular: padded columns of a window. zero: they hold the "
+            "embedding of their position only, and attend only to themselves. released (the "
+            "papers' code): they also hold the item table's row of padding, which is drawn at the "
+            "start and never trained, and attend to the whole window.",
+            choices=("zero", "released"),
+        ),
         "frequency_share": Option(
             0.7,
             "bsarec: share of the filter in a block; attention has the rest. Paper: alpha.",
@@ -275,7 +286,19 @@ OPTIONS = {
         "low_frequencies": Option(
             5, "bsarec: how many frequencies of the window count as low. Paper: c.", minimum=1
         ),
+        "initializer": Option(
+            "normal",
+            "bsarec: how matrices start. normal (the paper's code): normally distributed with "
+            "deviation 0.02. xavier (MTandHJ/RecBoard): Xavier's normal distribution.",
+            choices=("normal", "xavier"),
+        ),
         "dropout": Option(0.5, "Dropout rate.", minimum=0, maximum=0.99),
+        "attention_dropout": Option(
+            -1.0,
+            "sasrec and bsarec: dropout rate of the attention weights. -1: the same as dropout.",
+            minimum=-1,
+            maximum=0.99,
+        ),
         "precision": Option(
             "float32",
             "Number type of the network. mixed_bfloat16: the network computes in bfloat16, while "
@@ -468,7 +491,14 @@ OPTIONS = {
         "beta_1": Option(0.9, "Adam's decay of the first moment.", minimum=0, maximum=0.999999),
         "beta_2": Option(0.98, "Adam's decay of the second moment.", minimum=0, maximum=0.999999),
         "epsilon": Option(1e-8, "Adam's epsilon, added after the bias correction.", minimum=1e-30),
-        "weight_decay": Option(0.0, "Decoupled weight decay.", minimum=0),
+        "weight_decay": Option(0.0, "Weight decay. 0: none.", minimum=0),
+        "weight_decay_kind": Option(
+            "decoupled",
+            "How weights decay. decoupled: in each step a weight loses the share learning_rate * "
+            "weight_decay. coupled (torch's Adam): weight_decay * weight is added to the "
+            "gradient, after clipping, and goes through Adam's moments.",
+            choices=("decoupled", "coupled"),
+        ),
         "clip_norm": Option(
             0.0, "Norm to which the gradient is clipped. 0: it is not clipped.", minimum=0
         ),
@@ -794,6 +824,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
         {"split.name": ("user_holdout",)},
     ),
     "split.seed": ({"split.name": ("user_holdout",)},),
+    "backbone.padding": ({"backbone.filter": ("circular",)},),
     "loss.calibration": ({"loss.name": ("gbce",)},),
     "loss.scale": ({"loss.name": ("scaled_cross_entropy",)},),
     "negatives.count": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
@@ -818,6 +849,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "gate.patience": ({"gate.kind": ("validation",), **_GATED},),
     "gate.least_rise": ({"gate.kind": ("validation",), **_GATED},),
     "gate.popularity_lift": ({"gate.kind": ("validation",), **_GATED}, _STOPS),
+    "optimizer.weight_decay_kind": ({"optimizer.weight_decay": AllBut((0.0,))},),
     "training.patience": ({"training.monitor": AllBut(("",))},),
     "detection.most_rows": ({**_GATED, **_FINISHES},),
     "export.*": (_FINISHES,),
@@ -856,7 +888,9 @@ _WORDS = {
     "backbone.num_heads": "heads num_heads n_heads n_head nhead nheads head "
     "num_attention_heads attention_heads",
     "backbone.dropout": "dropout drop drop_rate dropout_rate dropout_prob dropout_p p_dropout "
-    "hidden_dropout hidden_dropout_prob attn_dropout_prob",
+    "hidden_dropout hidden_dropout_prob",
+    "backbone.attention_dropout": "attention_dropout attn_dropout attn_dropout_prob "
+    "attn_dropout_rate attention_dropout_rate attention_probs_dropout_prob",
     "backbone.max_length": "max_length max_len maxlen maxlength seq_len seqlen seq_length "
     "sequence_length max_seq_len max_seq_length max_sequence_length window history_length L",
     "backbone.precision": "precision dtype fp16 bf16 amp mixed_precision",

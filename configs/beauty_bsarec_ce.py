@@ -4,13 +4,8 @@
 
 A recipe of this library: width 64, 2 blocks, 1 head, dropout .5 (on attention weights too), alpha
 .7 and c 5. The filter is causal, so that every position of a history is trained at once, and the
-learning rate fits that. It is not RecBoard's recipe for Beauty, which has the circular filter, no
-dropout on attention weights, learning rate 1e-4, and a weight decay of 1e-4 that goes through
-Adam's moments; the decoupled `optimizer.weight_decay` has hardly any effect at that rate. Closer
-to it, in hours on two cores:
-
-    --config.backbone.filter=circular --config.training.windows=prefixes \
-    --config.training.batch_size=256 --config.optimizer.learning_rate=1e-4
+learning rate fits that. The published figures come from other settings, which
+beauty_bsarec_published.py has.
 
 Expected: not run yet.
 """

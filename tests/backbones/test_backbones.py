@@ -89,6 +89,42 @@ def test_longer_windows_change_nothing_where_padding_is_not_read(name):
     np.testing.assert_allclose(found[is_real], expected[is_real], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["fmlp", "bsarec"])
+def test_padding_as_released_equals_numpy_and_is_never_trained(name):
+    (options,) = (case for case in PASSES[name][1] if case["filter"] == "circular")
+    options = {**options, "num_blocks": 2, "padding": "released"}
+    backbone = make(name, options)
+    shake(backbone)
+    with tf.GradientTape() as tape:
+        found = backbone(tf.constant(HISTORIES))
+        loss = tf.reduce_sum(found**3)
+    for row, history in enumerate(HISTORIES):
+        expected = PASSES[name][0](values(backbone), history, **options)
+        np.testing.assert_allclose(found[row], expected, rtol=0, atol=1e-4)
+    gradient = tf.convert_to_tensor(tape.gradient(loss, backbone.item_table)).numpy()
+    assert np.abs(gradient[1:8]).min(axis=1).all() and not gradient[0].any()
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bsarec"])
+def test_attention_weights_may_have_a_dropout_of_their_own(name):
+    for rate, expected in ((-1.0, 0.3), (0.0, 0.0)):
+        settings = {"dropout": 0.3, "num_blocks": 1, "attention_dropout": rate}
+        (block,) = make(name, settings).blocks
+        assert block.attention.dropout.rate == expected
+        other = block.feed_forward.outer_dropout if name == "sasrec" else block.filter_dropout
+        assert other.rate == 0.3
+
+
+def test_bsarec_may_start_as_xavier():
+    (block,) = make("bsarec", {"initializer": "xavier"}, width=64, num_blocks=1).blocks
+    for layer, deviation in ((block.attention, 1 / 8), (block.feed_forward, (2 / 320) ** 0.5)):
+        kernels = [weight.numpy() for weight in layer.weights if weight.path.endswith("kernel")]
+        assert len(kernels) == (3 if layer is block.attention else 2)
+        for kernel in kernels:
+            assert abs(kernel.std() / deviation - 1) < 4 / (2 * kernel.size) ** 0.5
+            assert np.abs(kernel).max() > 3 * deviation
+
+
 def test_low_pass_keeps_slow_waves_and_nothing_else():
     """c = 5 keeps the mean and one and two turns a window, of 50 columns."""
     matrix = low_pass_matrix(50, 5)

@@ -24,7 +24,11 @@ from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
 
 NUM_ITEMS, WIDTH, LENGTH = 12, 8, 7
 OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "sasrec": [{"variant": variant, "num_heads": 2} for variant in VARIANTS],
+    "sasrec": [
+        {"variant": "authors", "num_heads": 2},
+        {"variant": "corrected", "num_heads": 2},
+        {"variant": "input_residual", "num_heads": 2, "num_blocks": 1},
+    ],
     "gru4rec": [{"num_blocks": 1}, {"num_blocks": 2, "hidden_width": 5}],
     "fmlp": [{"filter": name, "num_blocks": 1} for name in FILTERS],
     "bsarec": [
@@ -145,9 +149,10 @@ def test_padding_changes_nothing_in_the_corrected_variant():
     np.testing.assert_allclose(long[is_real], short[is_real], rtol=0, atol=1e-5)
 
 
-def test_padding_is_attended_to_in_the_authors_variant():
-    """As released: no key-padding mask, so that the zero vectors of the padding take a share."""
-    short, long = longer_pair({"variant": "authors", "num_heads": 2})
+@pytest.mark.parametrize("variant", ["authors", "input_residual"])
+def test_padding_is_attended_to_as_released(variant):
+    """No key-padding mask, so that the zero vectors of the padding take a share."""
+    short, long = longer_pair({"variant": variant, "num_heads": 2})
     assert not np.allclose(long[HISTORIES > 0], short[HISTORIES > 0], atol=1e-3)
 
 
@@ -291,7 +296,7 @@ def test_sasrec_as_released_on_fresh_weights_equals_numpy():
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
-def test_sasrec_starts_as_the_authors(variant):
+def test_sasrec_starts_as_released(variant):
     width, length, num_items = 64, 60, 500
     backbone = make(
         "sasrec",
@@ -309,16 +314,26 @@ def test_sasrec_starts_as_the_authors(variant):
         (attention.query_kernel, np.sqrt(2 / (3 * width + width))),
         (attention.key_value_kernel, np.sqrt(2 / (3 * width + width))),
         (attention.output_kernel, np.sqrt(2 / (width + width))),
-        (feed.inner_kernel, np.sqrt(2 / (width + width))),
-        (feed.outer_kernel, np.sqrt(2 / (width + width))),
     ]
+    feeding = (feed.inner_kernel, feed.outer_kernel)
+    spread, uniform = np.sqrt(2 / (width + width)), set()
+    if variant == "input_residual":
+        # Uniform over +-1 / sqrt(width), as torch draws a convolution of one column.
+        spread = np.sqrt(1 / (3 * width))
+        drawn = (attention.query_kernel, attention.key_value_kernel, *feeding)
+        uniform = {kernel.path for kernel in drawn}
+    deviations += [(kernel, spread) for kernel in feeding]
     for variable, deviation in deviations:
         weights = variable.numpy()
         # The deviation of an estimate from n normal draws is about 1 / sqrt(2 n) of it.
         bound = 4 / np.sqrt(2 * weights.size)
         assert abs(weights.std() / deviation - 1) < bound, variable.path
         assert abs(weights.mean()) < 4 * deviation / np.sqrt(weights.size)
-        assert np.abs(weights).max() > 3 * deviation  # normal, not truncated at two deviations
+        farthest = np.abs(weights).max() / deviation
+        if variable.path in uniform:
+            assert 1.7 < farthest < 3**0.5 + 1e-6
+        else:
+            assert farthest > 3  # normal, not truncated at two deviations
     assert np.abs(backbone.item_table.numpy()[0]).min() > 0  # row 0 included
     for norm in (block.attention_norm, block.feed_forward_norm, backbone.final_norm):
         np.testing.assert_array_equal(norm.gamma, np.ones(width))

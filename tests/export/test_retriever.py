@@ -33,7 +33,7 @@ def test_ties_go_to_the_lower_internal_id():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fake", "authors", "corrected"])
+@pytest.mark.parametrize("kind", ["fake", "authors", "corrected", "input_residual"])
 def test_empty_batch_and_empty_history(kind):
     retriever = Retriever(make_backbone(kind), ITEM_IDS, max_length=LENGTH)
     for shape in ([0, 0], [0, 4], [2, 0], [2, 3]):

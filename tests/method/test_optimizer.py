@@ -137,6 +137,28 @@ def test_clipping_of_an_index_that_stands_twice():
     np.testing.assert_allclose(variable, [[-0.6], [-0.8]], rtol=1e-3)
 
 
+@pytest.mark.parametrize("is_own", [False, True])
+def test_coupled_weight_decay_goes_through_the_moments(is_own):
+    """Added to the gradient that has been clipped; the last values are those of torch's Adam."""
+    start, decay, norm = np.array([[1.0, -2.0], [0.5, 3.0], [0.0, 1.0]], np.float32), 0.05, 0.7
+    variable = keras.Variable(start, dtype="float32")
+    optimizer = make_optimizer(
+        **PAPER, weight_decay=decay, weight_decay_kind="coupled", clip_norm=norm
+    )
+    optimizer.build([variable])
+    oracle, expected = OracleAdam(), start.astype(np.float64)
+    for gradient in gradients_of(4):
+        if is_own:
+            optimizer.apply_on([tf.constant(gradient)], [variable], lambda it: it.value)
+        else:
+            optimizer.apply_gradients([(tf.constant(gradient), variable)])
+        clipped = gradient * min(1, norm / np.linalg.norm(gradient))
+        expected = oracle.step(expected, clipped + decay * expected)
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-6)
+    theirs = [[1.0029322, -1.9984169], [0.4960013, 2.9960003], [0.0003843, 0.9960002]]
+    np.testing.assert_allclose(variable.numpy(), theirs, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_steps_on_a_replicas_own_copies_are_those_of_keras(schedule):
     """With weight decay and clipping, on a schedule that reads the number of the step."""

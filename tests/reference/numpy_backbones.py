@@ -112,19 +112,21 @@ def fed(x: np.ndarray, take: Iterator[np.ndarray]) -> np.ndarray:
     return normed(x + hidden, 1e-12, next(take), next(take))
 
 
-def embedded(history: np.ndarray, take: Iterator[np.ndarray]) -> np.ndarray:
-    """norm(item + position), no item in padding: tables, then norm (gamma, beta)."""
+def embedded(history: np.ndarray, take: Iterator[np.ndarray], padding: str) -> np.ndarray:
+    """norm(item + position), `zero` without an item in padding: tables, norm (gamma, beta)."""
     items, positions = next(take).copy(), next(take)
-    items[0] = 0
+    items[0] *= padding == "released"
     return normed(items[history] + positions, 1e-12, next(take), next(take))
 
 
-def fmlp(weights: Weights, history: np.ndarray, *, num_blocks: int, filter: str) -> np.ndarray:
+def fmlp(
+    weights: Weights, history: np.ndarray, *, num_blocks: int, filter: str, padding: str = "zero"
+) -> np.ndarray:
     """What `embedded` takes; a block: filter (real and imaginary part, or kernel), norm (gamma,
     beta), what `fed` takes."""
     take = taker(weights)
     keep = (history > 0)[:, None] if filter == "causal" else 1
-    x = embedded(history, take) * keep
+    x = embedded(history, take, padding) * keep
     for _ in range(num_blocks):
         mixed = causal(x, next(take)) if filter == "causal" else circular(x, next(take), next(take))
         x = fed(normed(x + mixed, 1e-12, next(take), next(take)), take) * keep
@@ -157,6 +159,7 @@ def bsarec(
     filter: str,
     frequency_share: float,
     low_frequencies: int,
+    padding: str = "zero",
 ) -> np.ndarray:
     """What `embedded` takes; a block: beta, six weights of attention, norm of the filter, norm of
     attention (gamma, beta each), what `fed` takes."""
@@ -164,9 +167,11 @@ def bsarec(
     length, is_real = len(history), history > 0
     keep = is_real[:, None] if filter == "causal" else 1
     column = np.arange(length)
-    # A padded column sees itself, so that it sees something.
+    # A padded column sees itself, so that it sees something; or as released everything.
     is_visible = (column[:, None] >= column) & is_real | np.eye(length, dtype=bool)
-    x = embedded(history, take) * keep
+    if padding == "released":
+        is_visible[~is_real] = True
+    x = embedded(history, take, padding) * keep
     for _ in range(num_blocks):
         beta, own = next(take), [next(take) for _ in range(6)]
         if filter == "causal":

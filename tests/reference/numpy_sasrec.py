@@ -80,7 +80,8 @@ def encode(
             hidden = hidden + attended
             fed = layer_norm(hidden, *norm_2)
         else:
-            hidden = layer_norm(query + attended, *norm_2)
+            residual = hidden if variant == "input_residual" else query
+            hidden = layer_norm(residual + attended, *norm_2)
             fed = hidden
         fed = np.maximum(fed @ feed[0] + feed[1], 0) @ feed[2] + feed[3]
         hidden = (hidden + fed) * is_real[:, None]

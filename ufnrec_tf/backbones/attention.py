@@ -17,7 +17,7 @@ def xavier_normal(fan_in: int, fan_out: int) -> keras.initializers.Initializer:
 
 
 def fan_in_uniform(fan_in: int) -> keras.initializers.Initializer:
-    """Returns the uniform initializer within +-1/sqrt(fan_in), torch's of a convolution's bias."""
+    """Returns the uniform initializer within +-1/sqrt(fan_in), torch's of a convolution."""
     bound = fan_in**-0.5
     return keras.initializers.RandomUniform(-bound, bound)
 
@@ -41,6 +41,11 @@ def check_heads(num_heads: int, width: int) -> None:
         )
 
 
+def attention_rate(attention_dropout: float, dropout: float) -> float:
+    """Returns the dropout rate of attention weights: its own, or if negative `dropout`."""
+    return dropout if attention_dropout < 0 else attention_dropout
+
+
 class CausalAttention(keras.layers.Layer):
     """Multi-head attention in which a query sees its own and earlier columns.
 
@@ -56,6 +61,8 @@ class CausalAttention(keras.layers.Layer):
             then also attends to the zero vectors of the padding.
         max_length: L, the longest history.
         deviation: Standard deviation of the initial matrices; None for Xavier's.
+        is_uniform: True draws the matrix of query, key and value uniformly, as torch does. Its
+            deviation is the same.
         dtype: Keras's dtype policy.
     """
 
@@ -68,6 +75,7 @@ class CausalAttention(keras.layers.Layer):
         masks_padding: bool,
         max_length: int,
         deviation: float | None = None,
+        is_uniform: bool = False,
         dtype: Any = None,
     ) -> None:
         super().__init__(dtype=dtype)
@@ -84,10 +92,14 @@ class CausalAttention(keras.layers.Layer):
             ("output", width, deviation or (2.0 / (width + width)) ** 0.5),
         ):
             # The same initializer object would repeat its draw: a fresh one for each matrix.
+            initializer: keras.initializers.Initializer
+            if is_uniform and name != "output":
+                bound = 3**0.5 * spread
+                initializer = keras.initializers.RandomUniform(-bound, bound)
+            else:
+                initializer = keras.initializers.RandomNormal(stddev=spread)
             kernel = self.add_weight(
-                shape=(width, size),
-                initializer=keras.initializers.RandomNormal(stddev=spread),
-                name=f"{name}_kernel",
+                shape=(width, size), initializer=initializer, name=f"{name}_kernel"
             )
             bias = self.add_weight(shape=(size,), initializer="zeros", name=f"{name}_bias")
             setattr(self, f"{name}_kernel", kernel)
@@ -193,14 +205,23 @@ class FeedForward(keras.layers.Layer):
 
     Source: SASRec, section III-C; biases start as torch's of a convolution, as in the authors'
     code.
+
+    Args:
+        width: D.
+        dropout: Rate of both dropouts.
+        is_uniform: True draws the matrices too as torch does those of a convolution, False from
+            Xavier's normal distribution.
+        dtype: Keras's dtype policy.
     """
 
-    def __init__(self, *, width: int, dropout: float, dtype: Any = None) -> None:
+    def __init__(
+        self, *, width: int, dropout: float, is_uniform: bool = False, dtype: Any = None
+    ) -> None:
         super().__init__(dtype=dtype)
         for name in ("inner", "outer"):
             kernel = self.add_weight(
                 shape=(width, width),
-                initializer=xavier_normal(width, width),
+                initializer=fan_in_uniform(width) if is_uniform else xavier_normal(width, width),
                 name=f"{name}_kernel",
             )
             bias = self.add_weight(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.backbones.attention import CausalAttention, check_heads
+from ufnrec_tf.backbones.attention import CausalAttention, attention_rate, check_heads
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.filtering import (
     DEVIATION,
@@ -15,6 +15,10 @@ from ufnrec_tf.backbones.filtering import (
     Places,
     layer_norm,
 )
+from ufnrec_tf.common.lookup import pick
+
+INITIALIZERS = {"normal": False, "xavier": True}
+"""Name of how matrices start: True for Xavier's normal distribution."""
 
 
 class BSARec(FilteringBackbone):
@@ -23,7 +27,8 @@ class BSARec(FilteringBackbone):
     Block: x = share * norm(x + dropout(low + beta^2 (x - low)))
              + (1 - share) * norm(x + dropout(attention(x))),
     then x = norm(x + dropout(W2 gelu(W1 x))). `low` is the part of x in the lowest frequencies,
-    beta a learnt weight a feature. Attention is causal and leaves padded keys out.
+    beta a learnt weight a feature. Attention is causal and leaves padded keys out; see
+    `FilteringBackbone` for what a padded column attends to.
 
     The paper's filter, `circular`, keeps the lowest frequencies of the window's Fourier transform
     and so sees later columns; the paper trains on prefixes and reads the last column. `causal` is
@@ -38,8 +43,10 @@ class BSARec(FilteringBackbone):
         num_heads: Attention heads; divides `width`.
         frequency_share: Share of the filter in [0, 1], the rest is attention's. Paper: alpha.
         low_frequencies: Frequencies that are low, of all L: 0, +-1, ... +-(c // 2). Paper: c.
-        **settings: See `BlockBackbone`, dropout is on attention weights too; and `filter`,
-            `circular` or `causal`.
+        attention_dropout: Rate on attention weights; negative for `dropout`.
+        initializer: How matrices start: `normal`, with deviation 0.02 as in the released code, or
+            `xavier`, Xavier's normal as in MTandHJ/RecBoard.
+        **settings: See `BlockBackbone`; `filter` and `padding`: see `FilteringBackbone`.
     """
 
     def __init__(
@@ -48,20 +55,27 @@ class BSARec(FilteringBackbone):
         num_heads: int = 1,
         frequency_share: float = 0.7,
         low_frequencies: int = 5,
+        attention_dropout: float = -1.0,
+        initializer: str = "normal",
         **settings: Any,
     ) -> None:
         super().__init__(
             num_heads=num_heads,
             frequency_share=frequency_share,
             low_frequencies=low_frequencies,
+            attention_dropout=attention_dropout,
+            initializer=initializer,
             **settings,
         )
+        is_xavier = pick(INITIALIZERS, initializer, key="backbone.initializer")
         check_heads(num_heads, self.width)
         self.blocks = [
             BSARecBlock(
                 width=self.width,
                 num_heads=num_heads,
                 dropout=self.dropout_rate,
+                attention_dropout=attention_rate(attention_dropout, self.dropout_rate),
+                is_xavier=is_xavier,
                 frequency_share=frequency_share,
                 low_frequencies=low_frequencies,
                 max_length=self.max_length,
@@ -82,6 +96,8 @@ class BSARecBlock(keras.layers.Layer):
         width: int,
         num_heads: int,
         dropout: float,
+        attention_dropout: float,
+        is_xavier: bool,
         frequency_share: float,
         low_frequencies: int,
         max_length: int,
@@ -99,17 +115,20 @@ class BSARecBlock(keras.layers.Layer):
         self.attention = CausalAttention(
             width=width,
             num_heads=num_heads,
-            dropout=dropout,
+            dropout=attention_dropout,
             masks_padding=True,
             max_length=max_length,
-            deviation=DEVIATION,
+            # Xavier's deviation of a square matrix; query, key and value are three.
+            deviation=width**-0.5 if is_xavier else DEVIATION,
             dtype=dtype,
         )
         self.filter_dropout = Dropout(dropout, dtype=dtype)
         self.filter_norm = layer_norm(dtype)
         self.attention_dropout = Dropout(dropout, dtype=dtype)
         self.attention_norm = layer_norm(dtype)
-        self.feed_forward = FilteringFeedForward(width=width, dropout=dropout, dtype=dtype)
+        self.feed_forward = FilteringFeedForward(
+            width=width, dropout=dropout, is_xavier=is_xavier, dtype=dtype
+        )
 
     def call(self, inputs: tf.Tensor, places: Places, training: bool = False) -> tf.Tensor:
         """Returns float [P, D] for float [P, D] positions at `places`."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ufnrec_tf.backbones.attention import xavier_normal
 from ufnrec_tf.backbones.base import BlockBackbone
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
@@ -25,6 +26,10 @@ INNER_FACTOR = 4
 
 FILTERS = {"circular": False, "causal": True}
 """Name of a filter: True if a column sees only itself and earlier ones."""
+
+
+PADDINGS = {"zero": False, "released": True}
+"""Name of what padded columns are to circular filters: True for the released codes' way."""
 
 
 def normal() -> keras.initializers.Initializer:
@@ -78,21 +83,26 @@ class FilteringBackbone(BlockBackbone):
     norm(item + position), dropout, blocks. With the filter `circular`, the papers', a block mixes
     all columns of the window, the newest into the oldest: the backbone is not causal and is to
     be trained on prefixes. It reads its padding, which holds the normed embeddings of positions
-    without an item, as in the released codes. With `causal`, no paper's, a column sees only itself
-    and earlier ones, and padding is zero and has no effect, so that all positions of a history are
-    trained at once, without their padding.
+    without an item. In the released codes, and here with padding `released`, the padding's row of
+    the item table, which is drawn at the start and never trained, is added to them, and a padded
+    column attends to the whole window; by default to itself alone. With `causal`, no paper's, a
+    column sees only itself and earlier ones, and padding is zero and has no effect, so that all
+    positions of a history are trained at once, without their padding.
 
     A subclass fills `blocks` with layers `block(hidden, places, training)` from float [P, D] to
     float [P, D], and then calls `build_now`.
 
     Args:
         filter: One of `FILTERS`.
+        padding: One of `PADDINGS`, read by the filter `circular`.
         **settings: The subclass's own and those of `BlockBackbone`.
     """
 
-    def __init__(self, *, filter: str = "circular", **settings: Any) -> None:
-        super().__init__(filter=filter, **settings)
+    def __init__(self, *, filter: str = "circular", padding: str = "zero", **settings: Any) -> None:
+        super().__init__(filter=filter, padding=padding, **settings)
         self.is_causal = pick(FILTERS, filter, key="backbone.filter")
+        is_released = pick(PADDINGS, padding, key="backbone.padding")
+        self.has_released_padding = is_released and not self.is_causal
         self.item_table = self.add_weight(
             shape=(self.num_items + 1, self.width), initializer=normal(), name="item_table"
         )
@@ -106,7 +116,10 @@ class FilteringBackbone(BlockBackbone):
         """Returns float32 [B, L, D] for int32 [B, L] histories; see `Backbone.call`."""
         items = tf.reshape(histories, [-1])
         columns = tf.tile(tf.range(self.max_length), tf.shape(histories)[:1])
-        near = padded_neighbourhood(tf.ensure_shape(histories, [None, self.max_length]) != PAD)
+        near = padded_neighbourhood(
+            tf.ensure_shape(histories, [None, self.max_length]) != PAD,
+            padding_sees_all=self.has_released_padding,
+        )
         places = Places(None, near, self.max_length)
         vectors = self._run(items, columns, places, training=training)
         return tf.reshape(vectors, [-1, self.max_length, self.width])
@@ -134,7 +147,11 @@ class FilteringBackbone(BlockBackbone):
         """Returns float32 [P, D] of int32 [P] items in int32 [P] columns."""
         is_item = tf.cast(items != PAD, self.compute_dtype)[:, None]
         keep = is_item if self.is_causal else tf.ones([], self.compute_dtype)
-        hidden = self.embed(items) * is_item
+        hidden = self.embed(items)
+        if self.has_released_padding:
+            hidden = tf.where((items != PAD)[:, None], hidden, tf.stop_gradient(hidden))
+        else:
+            hidden *= is_item
         hidden += self.gather_rows(self.position_table, columns)
         hidden = self.input_dropout(self.input_norm(hidden), training=training) * keep
         for block in self.blocks:
@@ -143,13 +160,23 @@ class FilteringBackbone(BlockBackbone):
 
 
 class FilteringFeedForward(keras.layers.Layer):
-    """norm(x + dropout(W2 gelu(W1 x))), inner size four times the width."""
+    """norm(x + dropout(W2 gelu(W1 x))), inner size four times the width.
 
-    def __init__(self, *, width: int, dropout: float, dtype: Any = None) -> None:
+    Args:
+        width: D.
+        dropout: Rate after the second matrix.
+        is_xavier: True draws the matrices from Xavier's normal distribution.
+        dtype: Keras's dtype policy.
+    """
+
+    def __init__(
+        self, *, width: int, dropout: float, is_xavier: bool = False, dtype: Any = None
+    ) -> None:
         super().__init__(dtype=dtype)
         inner = INNER_FACTOR * width
         for name, shape in (("inner", (width, inner)), ("outer", (inner, width))):
-            kernel = self.add_weight(shape=shape, initializer=normal(), name=f"{name}_kernel")
+            initializer = xavier_normal(*shape) if is_xavier else normal()
+            kernel = self.add_weight(shape=shape, initializer=initializer, name=f"{name}_kernel")
             bias = self.add_weight(shape=shape[1:], initializer="zeros", name=f"{name}_bias")
             setattr(self, f"{name}_kernel", kernel)
             setattr(self, f"{name}_bias", bias)

@@ -32,7 +32,7 @@ class FMLPRec(FilteringBackbone):
     2022, arXiv 2202.13556, section 3; GELU, its inner size and the start after the released code.
 
     Args:
-        **settings: See `BlockBackbone`; and `filter`, `circular` or `causal`.
+        **settings: See `BlockBackbone`; `filter` and `padding`: see `FilteringBackbone`.
     """
 
     def __init__(self, **settings: Any) -> None:

@@ -112,19 +112,23 @@ def neighbourhood(packed: PackedHistories, max_length: int) -> Neighbourhood:
     )
 
 
-def padded_neighbourhood(is_real: tf.Tensor) -> Neighbourhood:
+def padded_neighbourhood(is_real: tf.Tensor, *, padding_sees_all: bool = False) -> Neighbourhood:
     """Returns which columns of padded histories see which, row by row: P = B L, W = K = L.
 
     A padded column sees itself, so that every column sees at least one.
 
     Args:
         is_real: bool [B, L], True where the column is not padding.
+        padding_sees_all: True if a padded column sees all columns, later ones too.
     """
     column = tf.range(is_real.shape[1])
     distance = (column[:, None] - column[None, :])[None]  # [1, L, L]
     num_padding = tf.reduce_sum(tf.cast(~is_real, tf.int32), axis=1)
+    is_visible = (distance == 0) | ((distance > 0) & is_real[:, None, :])
+    if padding_sees_all:
+        is_visible |= ~is_real[:, :, None]
     return Neighbourhood(
-        is_visible=(distance == 0) | ((distance > 0) & is_real[:, None, :]),
+        is_visible=is_visible,
         num_padding=tf.repeat(num_padding, is_real.shape[1]),
     )
 

@@ -1,6 +1,6 @@
-"""SASRec: causal self-attention over the history, as released with UFNRec, or corrected."""
+"""SASRec: causal self-attention over the history, in three forms of the blocks."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -8,6 +8,7 @@ import tensorflow as tf
 from ufnrec_tf.backbones.attention import (
     CausalAttention,
     FeedForward,
+    attention_rate,
     check_heads,
     xavier_normal,
 )
@@ -25,8 +26,37 @@ from ufnrec_tf.common.tensors import PAD, widen
 
 LAYER_NORM_EPSILON = 1e-8
 
-VARIANTS = {"authors": False, "corrected": True}
-"""Name of a variant: True for the corrected one."""
+
+class Variant(NamedTuple):
+    """Where one form of the blocks differs from another.
+
+    Attributes:
+        is_pre_norm: True if keys and values are normalised as the queries are, and the
+            feed-forward network's residual is taken from what is not normalised.
+        masks_padding: True if padded keys are not attended to.
+        has_input_residual: True if the residual of attention is taken from the block's input,
+            False if from the normalised queries.
+        starts_uniform: True if projections and feed-forward matrices start uniformly distributed,
+            as torch draws them, False if normally distributed.
+    """
+
+    is_pre_norm: bool
+    masks_padding: bool
+    has_input_residual: bool
+    starts_uniform: bool
+
+
+VARIANTS = {
+    "authors": Variant(
+        is_pre_norm=False, masks_padding=False, has_input_residual=False, starts_uniform=False
+    ),
+    "corrected": Variant(
+        is_pre_norm=True, masks_padding=True, has_input_residual=True, starts_uniform=False
+    ),
+    "input_residual": Variant(
+        is_pre_norm=False, masks_padding=False, has_input_residual=True, starts_uniform=True
+    ),
+}
 
 
 def layer_norm(dtype: Any) -> keras.layers.Layer:
@@ -39,22 +69,39 @@ class SASRec(BlockBackbone):
 
     Variant `authors`: in a block Q = LN(x) and K = V = x, the residual is taken from Q, and
     padded keys are attended to. Variant `corrected`: pre-norm blocks (K and V normalised too,
-    residual from x) and a key-padding mask, so that the padding has no effect.
+    residual from x) and a key-padding mask, so that the padding has no effect. Variant
+    `input_residual`: as `authors`, but the residual of attention is taken from x, and the matrices
+    that torch draws itself (query, key and value; feed-forward) start as torch draws them. It is
+    the SASRec of the published figures with cross-entropy on Amazon Beauty.
 
-    Source: Kang & McAuley, ICDM 2018; initialisation and order of layers after the code released
-    with UFNRec (arXiv 2208.04116).
+    Source: Kang & McAuley, ICDM 2018; initialisation and order of layers of `authors` after the
+    code released with UFNRec (arXiv 2208.04116), of `input_residual` after SASRec/main.py of
+    https://github.com/MTandHJ/CE-SCE-LLMRec (arXiv 2402.06216).
 
     Args:
         num_heads: Heads; divides `width`.
-        variant: `authors` or `corrected`.
+        variant: One of `VARIANTS`.
+        attention_dropout: Rate on attention weights; negative for `dropout`.
         **settings: See `BlockBackbone`.
     """
 
-    def __init__(self, *, num_heads: int = 1, variant: str = "authors", **settings: Any) -> None:
-        super().__init__(num_heads=num_heads, variant=variant, **settings)
+    def __init__(
+        self,
+        *,
+        num_heads: int = 1,
+        variant: str = "authors",
+        attention_dropout: float = -1.0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(
+            num_heads=num_heads,
+            variant=variant,
+            attention_dropout=attention_dropout,
+            **settings,
+        )
         width, policy = self.width, self.dtype_policy
         check_heads(num_heads, width)
-        self.is_corrected = pick(VARIANTS, variant, key="backbone.variant")
+        form = pick(VARIANTS, variant, key="backbone.variant")
         self.item_table = self.add_weight(
             shape=(self.num_items + 1, width),
             initializer=xavier_normal(self.num_items + 1, width),
@@ -71,7 +118,8 @@ class SASRec(BlockBackbone):
                 width=width,
                 num_heads=num_heads,
                 dropout=self.dropout_rate,
-                is_corrected=self.is_corrected,
+                attention_dropout=attention_rate(attention_dropout, self.dropout_rate),
+                form=form,
                 max_length=self.max_length,
                 dtype=policy,
             )
@@ -120,23 +168,28 @@ class SASRecBlock(keras.layers.Layer):
         width: int,
         num_heads: int,
         dropout: float,
-        is_corrected: bool,
+        attention_dropout: float,
+        form: Variant,
         max_length: int,
         dtype: Any,
     ) -> None:
         super().__init__(dtype=dtype)
-        self.is_corrected = is_corrected
+        self.is_pre_norm = form.is_pre_norm
+        self.has_input_residual = form.has_input_residual
         self.attention_norm = layer_norm(dtype)
         self.attention = CausalAttention(
             width=width,
             num_heads=num_heads,
-            dropout=dropout,
-            masks_padding=is_corrected,
+            dropout=attention_dropout,
+            masks_padding=form.masks_padding,
             max_length=max_length,
+            is_uniform=form.starts_uniform,
             dtype=dtype,
         )
         self.feed_forward_norm = layer_norm(dtype)
-        self.feed_forward = FeedForward(width=width, dropout=dropout, dtype=dtype)
+        self.feed_forward = FeedForward(
+            width=width, dropout=dropout, is_uniform=form.starts_uniform, dtype=dtype
+        )
 
     def call(
         self, inputs: tf.Tensor, where: tf.Tensor | Neighbourhood, training: bool = False
@@ -151,10 +204,7 @@ class SASRecBlock(keras.layers.Layer):
         is_packed = isinstance(where, Neighbourhood)
         attend = self.attention.call_packed if is_packed else self.attention
         normed = self.attention_norm(inputs)
-        if self.is_corrected:
-            hidden = inputs + attend(normed, normed, where, training=training)
-            fed = self.feed_forward(self.feed_forward_norm(hidden), training=training)
-            return hidden + fed
-        hidden = normed + attend(normed, inputs, where, training=training)
-        hidden = self.feed_forward_norm(hidden)
-        return hidden + self.feed_forward(hidden, training=training)
+        attended = attend(normed, normed if self.is_pre_norm else inputs, where, training=training)
+        hidden = (inputs if self.has_input_residual else normed) + attended
+        fed = self.feed_forward_norm(hidden)
+        return (hidden if self.is_pre_norm else fed) + self.feed_forward(fed, training=training)

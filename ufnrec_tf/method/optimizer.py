@@ -14,7 +14,23 @@ class TorchAdam(keras.optimizers.Adam):
     before the correction, so that early steps differ.
 
     Source: Kingma & Ba, ICLR 2015, algorithm 1.
+
+    Attributes:
+        coupled_decay: See below.
+
+    Args:
+        coupled_decay: Share of a weight that is added to its gradient, after clipping, so that it
+            goes through both moments, as the `weight_decay` of torch's Adam does; 0 for none.
+        **settings: See `keras.optimizers.Adam`.
     """
+
+    def __init__(self, *, coupled_decay: float = 0.0, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.coupled_decay = coupled_decay
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "coupled_decay": self.coupled_decay}
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Keras clips here: each replica's share by itself, and sparse gradients before repeated
@@ -40,6 +56,8 @@ class TorchAdam(keras.optimizers.Adam):
     ) -> None:
         """Updates a variable and its moments, Keras's or TensorFlow's, in step number `step`."""
         gradient = tf.convert_to_tensor(gradient)
+        if self.coupled_decay:
+            gradient += self.coupled_decay * tf.convert_to_tensor(variable)
         step = tf.cast(step, variable.dtype)
         correction_1 = 1.0 - tf.pow(tf.constant(self.beta_1, variable.dtype), step)
         correction_2 = 1.0 - tf.pow(tf.constant(self.beta_2, variable.dtype), step)
@@ -112,6 +130,7 @@ def make_optimizer(
     beta_2: float,
     epsilon: float,
     weight_decay: float = 0.0,
+    weight_decay_kind: str = "decoupled",
     clip_norm: float = 0.0,
     warm_up_steps: int = 0,
     schedule: str = "constant",
@@ -124,7 +143,9 @@ def make_optimizer(
         beta_1: Decay of the first moment.
         beta_2: Decay of the second moment.
         epsilon: Added to the square root of the corrected second moment.
-        weight_decay: Decoupled weight decay (Keras's), 0 for none.
+        weight_decay: Weight decay, 0 for none.
+        weight_decay_kind: `decoupled` (Keras's: each weight shrinks by rate * decay beside its
+            step) or `coupled` (torch's Adam: decay * weight is added to the gradient).
         clip_norm: Norm to which the whole gradient is clipped, 0 for none.
         warm_up_steps: Steps of linear warm-up, 0 for none.
         schedule: `constant` or `cosine` (Keras's CosineDecay to 0 at `num_steps`).
@@ -140,11 +161,13 @@ def make_optimizer(
         )
     elif warm_up_steps:
         rate = WarmUp(learning_rate, warm_up_steps)
+    is_coupled = weight_decay_kind == "coupled"
     return TorchAdam(
         learning_rate=rate,
         beta_1=beta_1,
         beta_2=beta_2,
         epsilon=epsilon,
-        weight_decay=weight_decay or None,
+        weight_decay=None if is_coupled else weight_decay or None,
+        coupled_decay=weight_decay if is_coupled else 0.0,
         global_clipnorm=clip_norm or None,
     )

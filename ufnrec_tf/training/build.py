@@ -353,9 +353,9 @@ def _make_model(
         num_probes=draws_of(config).num_probes,
         safe_flips=safe_flips,
     )
-    names = "learning_rate beta_1 beta_2 epsilon weight_decay clip_norm warm_up_steps schedule"
     optimizer = make_optimizer(
-        **{name: config.optimizer[name] for name in names.split()}, num_steps=num_steps
+        **{name: value for name, value in config.optimizer.items() if name != "l2"},
+        num_steps=num_steps,
     )
     optimizer.build(backbone.trainable_variables)
     model.compile(

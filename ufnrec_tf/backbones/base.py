@@ -138,6 +138,8 @@ class Backbone(keras.layers.Layer):
 
     def build_now(self) -> None:
         """Makes all variables; call it inside the strategy's scope."""
+        # The call below builds the layers. Else Keras would trace it before, once a level.
+        self.built = type(self).build is keras.layers.Layer.build
         self(tf.zeros([1, self.max_length], tf.int32))
 
     def clone(self) -> "Backbone":

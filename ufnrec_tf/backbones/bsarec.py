@@ -129,6 +129,7 @@ class BSARecBlock(keras.layers.Layer):
         self.feed_forward = FilteringFeedForward(
             width=width, dropout=dropout, is_xavier=is_xavier, dtype=dtype
         )
+        self.built = True
 
     def call(self, inputs: tf.Tensor, places: Places, training: bool = False) -> tf.Tensor:
         """Returns float [P, D] for float [P, D] positions at `places`."""

@@ -61,6 +61,7 @@ class FilterBlock(keras.layers.Layer):
         self.dropout = Dropout(dropout, dtype=dtype)
         self.norm = layer_norm(dtype)
         self.feed_forward = FilteringFeedForward(width=width, dropout=dropout, dtype=dtype)
+        self.built = True
 
     def call(self, inputs: tf.Tensor, places: Places, training: bool = False) -> tf.Tensor:
         """Returns float [P, D] for float [P, D] positions at `places`."""

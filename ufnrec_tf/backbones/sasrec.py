@@ -190,6 +190,7 @@ class SASRecBlock(keras.layers.Layer):
         self.feed_forward = FeedForward(
             width=width, dropout=dropout, is_uniform=form.starts_uniform, dtype=dtype
         )
+        self.built = True
 
     def call(
         self, inputs: tf.Tensor, where: tf.Tensor | Neighbourhood, training: bool = False

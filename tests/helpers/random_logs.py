@@ -191,7 +191,7 @@ def messy_case(rng: random.Random) -> Case:
     def spoilt(event: Event) -> Event:
         if rng.random() < nulls:
             role = rng.choice(["user", "item", *(["time"] if width > 2 else [])])
-            value = None if role == "time" else rng.choice(NULL_IDS)
+            value: Any = None if role == "time" else rng.choice(NULL_IDS)
             event = event._replace(**{role: value})
         if rng.random() < spaces:
             event = event._replace(user=f" {event.user}", item=f"{event.item}  ")
@@ -212,8 +212,7 @@ def messy_case(rng: random.Random) -> Case:
         for event in drawn
     ]
     events, is_refused = _left(drawn, rng, width, overrides)
-    names = rng.choice([*NAMES])
-    names = (*names, rng.choice(["event_type", "Action"]))[:width]
+    names = (*rng.choice(NAMES), rng.choice(["event_type", "Action"]))[:width]
     count = len(rows)
     headers = tuple(rng.sample(range(count), min(count, 2))) if rng.random() < 0.2 else ()
     found = None if is_refused else [(e.user, e.item, (e.time or 0) * (width > 2)) for e in events]

@@ -164,8 +164,10 @@ def as_table(rng, form):
     """Events in a table with a header."""
     is_bare = form == "inter"
     found = some_histories(rng, PLAIN + (ODD[:13] if is_bare else ODD))
-    names = rng.choice([("user_id", "item_id", "timestamp"), ("user", "item", "time")])
-    events = [
+    names: tuple[str, ...] = rng.choice(
+        [("user_id", "item_id", "timestamp"), ("user", "item", "time")]
+    )
+    events: list[tuple[Any, ...]] = [
         (user, item, 1_600_000_000 + place)
         for user, own in found.items()
         for place, item in enumerate(own)
@@ -190,9 +192,9 @@ def written(form, names, rows, rng):
         return ("\n".join(lines) + "\n").encode()
     if form == "parquet":
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-        buffer = io.BytesIO()
-        pq.write_table(pa.table(columns), buffer, row_group_size=rng.choice([2, 1000]))
-        return buffer.getvalue()
+        file = io.BytesIO()
+        pq.write_table(pa.table(columns), file, row_group_size=rng.choice([2, 1000]))
+        return file.getvalue()
     if form == "inter":
         header = "\t".join(f"{n}:{'float' if n[0] == 't' else 'token'}" for n in names)
         return "\n".join([header, *("\t".join(map(str, row)) for row in rows), ""]).encode()

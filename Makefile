@@ -53,6 +53,8 @@ soak: $(VENV)/.tools
 	@$(RUN) -m tests.soak.workers
 	@$(RUN) -m tests.soak.raw_sets
 	@$(RUN) -m tests.soak.readers
+	@$(RUN) -m tests.soak.one_way
+	@$(RUN) -m tests.soak.recommend
 	@$(RUN) -m tests.soak.sweep
 	@$(RUN) -m tests.soak.serve
 	@$(RUN) -m tests.soak.faults

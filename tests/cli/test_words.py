@@ -75,7 +75,11 @@ def test_a_path_without_its_flag(capsys, write):
 
 
 @pytest.mark.parametrize(
-    "argument", ["extra", "--zzz", "--version", "--flagfile=x", "--undefok=epochs", "--", "-x"]
+    "argument",
+    [
+        *("extra", "--zzz", "--version", "--flagfile=x", "--undefok=epochs", "--", "-x"),
+        pytest.param("y" * 300, id="longer than a file's name"),
+    ],
 )
 def test_no_hint_is_better_than_a_wrong_one(capsys, argument):
     assert "Did you mean" not in refused(capsys, argument)

@@ -38,6 +38,10 @@ from ufnrec_tf.runs.state import Interrupted
         ("Run --mode=train first.", "Run ufnrec_tf.train first."),
         ("that --mode=prepare made", "that the command line's --mode=prepare made"),
         ("(`--help=all` lists them)", "(`python main.py --help=all` lists them)"),
+        (
+            "Copy it. --verify=false reads it as it is.",
+            "Copy it. The command line's --verify=false reads it as it is.",
+        ),
         ("The same command resumes it.", "The same call resumes it."),
         ("--config=x.py: no such file", "config=x.py: no such file"),
         ("a--data-b, x--workdir, --database", "a--data-b, x--workdir, --database"),

@@ -81,7 +81,7 @@ class Writes:
                     lambda: [path.unlink() for path in files(folder)[::2]],
                 )
 
-        # Its own attributes (avoids_symlink_attacks) are read by nobody here.
+        # Ignored: attributes of the original (avoids_symlink_attacks), which nobody reads here.
         shutil.rmtree = rmtree  # type: ignore[assignment]
 
 

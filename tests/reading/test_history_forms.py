@@ -234,8 +234,30 @@ def test_items_of_a_flag(tmp_path):
     assert ids_of_flag("101, x,101", flag="--exclude", known=known) == ["101", "x"]
     assert ids_of_flag("a,b", flag="--exclude", known=known) == ["a,b"]
     assert ids_of_flag("a,b", flag="--exclude", known=None) == ["a", "b"]
+    longer_than_a_name = ["x" * 300, "101"]
+    assert ids_of_flag(",".join(longer_than_a_name), flag="--allow", known=known) == (
+        longer_than_a_name
+    )
     for path in (str(tmp_path / "gone"), "gone.txt"):
         with pytest.raises(UserError, match="no such file: check the path given as --exclude"):
             ids_of_flag(path, flag="--exclude", known=known)
     with pytest.raises(UserError, match="--allow=,: names no item"):
         ids_of_flag(",", flag="--allow", known=known)
+
+
+@pytest.mark.parametrize("line", ["\x1f", "\u3000", "\xa0\n"])
+def test_a_line_of_other_spaces_is_an_id(tmp_path, line):
+    assert histories(tmp_path, line)[1] == [("1", [line.strip("\n")])]
+
+
+@pytest.mark.parametrize("escape", ["\\ud800", "\\u0000"])
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [("%s\n", 2), ('user,items\n1,"%s"\n', 3), ('{"user": "1", "items": %s}\n', 2)],
+)
+def test_ids_that_only_json_can_name(tmp_path, form, line, escape):
+    good, bad = '["101", "102"]', f'["101", "{escape}"]'
+    good, bad = ((text.replace('"', '""') if "," in form[:9] else text) for text in (good, bad))
+    second = (form % bad).replace("user,items\n", "").replace("1,", "2,").replace('"1"', '"2"')
+    with pytest.raises(UserError, match=f"line {line}: .*list"):
+        histories(tmp_path, form % good + second)

@@ -271,6 +271,8 @@ def test_numbers_below_one(run, settings):
         ("new/", r"is a folder. Give --output a file in it, such as .*/new/out\.csv"),
         (".", r"is a folder. Give --output a file in it, such as .*/out\.csv"),
         ("in", "is also the input"),
+        ("out.JSON", "are written as CSV or Parquet, not as .JSON. End the name of --output with"),
+        ("out.gz", "are written as CSV or Parquet, not as .gz"),
         ("/dev/null", "is not a regular file"),
         ("/dev/stdout", "is not a regular file"),
         ("/proc/self/fd/1", "is not a regular file"),

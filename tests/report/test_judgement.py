@@ -243,3 +243,28 @@ def test_the_files_of_the_repository(name, verdict, flips):
     now = {**found, "format_version": FORMAT_VERSION}
     assert current(now) is now
     assert "older version" not in Page(page(now)).text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda summary: summary.pop("arms"),
+        lambda summary: summary.update(reference="none"),
+        lambda summary: summary.update(arms=3, margin="x"),
+        lambda summary: summary["arms"][1].update(runs=None),
+        lambda summary: summary["arms"][0]["runs"][0]["test"].clear(),
+        lambda summary: summary["arms"][1]["difference"]["ndcg@10"].update(users=0),
+        lambda summary: summary.update(format_version=2),
+        lambda summary: summary.update(format_version="two"),
+    ],
+)
+def test_a_damaged_older_file_is_named_in_one_line(tmp_path, capsys, damage):
+    record = {"seed": 0, "config": {}, "identity": {"data of sha256": "0"}, "data_path": ""}
+    (tmp_path / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    summary = older_summary(*values_of(2))
+    damage(summary)
+    (tmp_path / "comparison.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert run("--mode=report", f"--workdir={tmp_path}") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'comparison.json'}: is damaged (")
+    assert not (tmp_path / "report.html").exists()

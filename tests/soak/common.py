@@ -1,9 +1,16 @@
-"""What the soaks share: bytes damaged at random, a limit of time for a case, a process's memory."""
+"""What the soaks share: bytes damaged at random, bounds of time and memory, commands run here."""
 
+import contextlib
 import faulthandler
+import io
+import resource
 import signal
+import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+from tests.helpers.runs import run
 
 JUNK = (
     *(b"\0", b"\xff\xfe", b'"', b"'", b"\n", b"\r", b"\t", b"::", b",", b"|", b"{", b"[", b"{}"),
@@ -65,6 +72,78 @@ def resident_bytes(number="self"):
     """
     fields = Path(f"/proc/{number}/statm").read_text(encoding="ascii").split()
     return int(fields[1]) * 4096
+
+
+MOST_GROWTH = 64 << 20
+"""Bytes that the process may hold more than after the first fifth of the time."""
+MOST_PEAK = 200 << 20
+"""Bytes that any case may take for a moment above the most of the first fifth."""
+
+
+class Memory:
+    """Watches the memory of this process, case by case.
+
+    Attributes:
+        growth: Bytes held more than after the first fifth of the time.
+    """
+
+    def __init__(self):
+        self.growth = 0
+        self._before = self._peak = 0
+
+    def check(self, number, *, is_warm):
+        """Asserts that a case did not take too much, once a fifth of the time is over."""
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        if not self._before and is_warm:
+            self._before, self._peak = resident_bytes(), most
+        assert not self._peak or most < self._peak + MOST_PEAK, f"case {number}: {most:,} bytes"
+
+    def check_end(self):
+        """Asserts that the process has not grown."""
+        self.growth = resident_bytes() - self._before
+        assert self.growth < MOST_GROWTH, f"grown by {self.growth:,} bytes"
+
+
+def until(minutes, memory):
+    """Yields the numbers of cases until the time is over; checks the memory after each."""
+    begin, number = time.monotonic(), 0
+    while (passed := time.monotonic() - begin) < 60 * minutes:
+        yield number
+        memory.check(number, is_warm=passed > 12 * minutes)
+        number += 1
+    memory.check_end()
+
+
+class Ended(NamedTuple):
+    """A command that has ended.
+
+    Attributes:
+        code: Its exit code.
+        errors: Its lines on stderr.
+        lines: Its lines on stdout.
+    """
+
+    code: int
+    errors: list[str]
+    lines: list[str]
+
+
+def call(*arguments):
+    """Runs a command in this process."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        code = run(*arguments)
+    return Ended(code, err.getvalue().splitlines(), out.getvalue().splitlines())
+
+
+def check_refused(ended, context):
+    """Asserts that a command has refused in one line, and that the line is no bug's."""
+    assert ended.code == 1, (context, ended)
+    assert len(ended.errors) == 1, (context, ended)
+    assert ended.errors[0].startswith("error: "), (context, ended)
+    assert "internal error" not in ended.errors[0], (context, ended)
 
 
 def served_port(process):

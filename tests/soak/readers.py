@@ -12,11 +12,9 @@ import datetime
 import io
 import json
 import random
-import resource
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -26,7 +24,7 @@ import pyarrow.parquet as pq
 
 from tests.processes.prepare_run import make_small
 from tests.reading.test_prepare import assert_same_data
-from tests.soak.common import JUNK, at_most, damaged, resident_bytes
+from tests.soak.common import JUNK, Memory, at_most, damaged, until
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import load_config
@@ -39,10 +37,6 @@ from ufnrec_tf.reading.readers import LogSettings, read_log
 from ufnrec_tf.reading.sources import large_log, load
 
 MOST_SECONDS = 20
-MOST_GROWTH = 64 << 20
-"""Bytes that the process may hold more than after the first fifth."""
-MOST_PEAK = 200 << 20
-"""Bytes that any case may take for a moment above the most of the first fifth."""
 LONGEST_LINE = 3000
 """Characters of an error: names are cut, so that a file cannot fill the screen."""
 
@@ -402,21 +396,6 @@ def run_case(folder, number, seed, counts):
     shutil.rmtree(place)
 
 
-def soak(folder, options, counts):
-    """Runs cases until the time is over; returns their number and the growth in bytes."""
-    begin, number, before, peak = time.monotonic(), 0, 0, 0
-    while (passed := time.monotonic() - begin) < 60 * options.minutes:
-        run_case(folder, number, options.seed, counts)
-        number += 1
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        if not before and passed > 12 * options.minutes:
-            before, peak = resident_bytes(), most
-        assert not peak or most < peak + MOST_PEAK, f"case {number - 1}: {most - peak:,} bytes"
-    growth = resident_bytes() - before
-    assert growth < MOST_GROWTH, f"grown by {growth:,} bytes"
-    return number, growth
-
-
 def main():
     """Reads until the time is over and prints what was read and what refused."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -430,10 +409,12 @@ def main():
         if options.only >= 0:
             run_case(Path(name), options.only, options.seed, counts)
             return
-        number, growth = soak(Path(name), options, counts)
+        memory = Memory()
+        for number in until(options.minutes, memory):
+            run_case(Path(name), number, options.seed, counts)
     for what in sorted({what for what, _ in counts}):
         print(f"  {what}: {counts[what, True]:,} read, {counts[what, False]:,} refused in a line")
-    print(f"{number:,} cases; grown by {growth:,} bytes")
+    print(f"{number + 1:,} cases; grown by {memory.growth:,} bytes")
 
 
 if __name__ == "__main__":

@@ -246,3 +246,19 @@ def test_inspect_names_them_too(write, capsys):
     shown = capsys.readouterr().out
     assert "given but not used: memory.slots (--mode=inspect does not read it)" in shown
     assert "data.cache (data.name is empty), split.seed (split.name is leave_one_out)" in shown
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "words"),
+    [
+        ("evaluate", "data.k_core=2", "cannot change a trained model"),
+        ("export", "memory.slots=9", "cannot change a trained model"),
+        ("prepare", "memory.slots=9", "has no effect with --mode=prepare"),
+        ("prepare", "data.planted_users=9", "has no effect with --mode=prepare"),
+        ("serve", "memory.slots=9", "has no effect with --mode=serve"),
+    ],
+)
+def test_a_key_that_is_refused_is_not_also_named_as_unused(capsys, mode, key, words):
+    assert run(f"--mode={mode}", "--workdir=w", "--data=d", f"--config.{key}") == 1
+    screen = capsys.readouterr()
+    assert words in screen.err and screen.out == ""

@@ -140,7 +140,7 @@ def _meant_by_a_word(word: str) -> list[str]:
     """Returns the flag that an argument without hyphens may mean: a mode, or a path."""
     if word == "help":
         return ["--help"]
-    if Path(word).exists():
+    if os.path.exists(word):  # False for a word too long for a name
         return [f"--{'config' if Path(word).suffix == '.py' else 'data'}={word}"]
     return [f"--mode={mode}" for mode in difflib.get_close_matches(word, MODES, n=1, cutoff=0.75)]
 

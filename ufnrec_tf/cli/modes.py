@@ -20,7 +20,7 @@ from ufnrec_tf.common.files import check_folder, check_workdir
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
 from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, load_config
 from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
-from ufnrec_tf.runs.trained_settings import keep_titles, trained_config
+from ufnrec_tf.runs.trained_settings import check_changeable, keep_titles, trained_config
 from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.settings_checks import check_seeds, check_settings
@@ -132,6 +132,7 @@ class Mode(NamedTuple):
         sections: Sections of the configuration that it reads, or `ALL_SECTIONS`.
         keys: Further keys that it reads, of other sections.
         unread: Keys of its sections that it does not read, some by a pattern.
+        refuses_others: True if a key that it does not read is an error; else it is named.
     """
 
     text: str
@@ -142,6 +143,7 @@ class Mode(NamedTuple):
     sections: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    refuses_others: bool = False
 
 
 def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
@@ -154,9 +156,6 @@ def inspect(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 def prepare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Turns a log of any size into a folder that --data takes."""
-    for key, _ in overrides:
-        if not key.startswith("data.") or key.startswith("data.planted"):
-            raise _no_effect(f"--config.{key}", flags.mode)
     config = _data_settings(flags, overrides)
     if not flags.data and not config.data.name:
         raise _missing_flag("data", flags.mode)
@@ -347,10 +346,9 @@ def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Serves the newest exported version on this machine until it is ended."""
     if not flags.workdir and not flags.export:
         raise UserError("--mode=serve needs --workdir, or the folder of exports as --export.")
-    from ufnrec_tf.cli.serve import ServeOptions, check_overrides
+    from ufnrec_tf.cli.serve import ServeOptions
     from ufnrec_tf.cli.serve import serve as serve_export
 
-    check_overrides(overrides)
     config = load_config("", overrides)
     trained_with = trained_config(flags.workdir, [])[0] if flags.workdir else config
     options = ServeOptions(flags.workdir, flags.export, flags.data, flags.host, flags.port)
@@ -375,6 +373,8 @@ MODES = {
         needs=("data", "workdir"),
         takes=("config",),
         sections=("data",),
+        unread=("data.planted*",),
+        refuses_others=True,
     ),
     "train": Mode(
         "Read, split, train, score and export. The weights are selected on validation, and the "
@@ -426,6 +426,7 @@ MODES = {
         example="--workdir=runs/mine",
         needs=("workdir",),
         takes=("data", "output"),
+        refuses_others=True,
     ),
     "recommend": Mode(
         "Recommend items for histories or users. The newest exported version of the model answers. "
@@ -435,6 +436,7 @@ MODES = {
         needs=("workdir",),
         takes=("histories", "users", "output", "data", "top_k", "exclude", "allow"),
         keys=HISTORY_KEYS,
+        refuses_others=True,
     ),
     "export": Mode(
         "Write the SavedModel as a new version. --config.export.path names another folder than "
@@ -453,6 +455,7 @@ MODES = {
         example="--workdir=runs/mine",
         takes=("workdir", "export", "data", "host", "port"),
         sections=("serving",),
+        refuses_others=True,
     ),
 }
 """The modes, in the order in which they are used and in which --help lists them."""
@@ -472,10 +475,11 @@ def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
         is_known = name in (*COMMON_FLAGS, *MODES[mode].needs, *MODES[mode].takes)
         if flags[name].present and not is_known:
             raise _no_effect(f"--{name}", mode)
-    if not MODES[mode].sections:
-        for key, _ in overrides:
-            if key not in MODES[mode].keys:
-                raise _no_effect(f"--config.{key}", mode)
+    for key, _ in overrides:
+        if MODES[mode].refuses_others and not _is_read(mode, key):
+            raise _no_effect(f"--config.{key}", mode)
+    if mode in ("evaluate", "export"):
+        check_changeable(overrides, MODES[mode].keys)
 
 
 def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -201,13 +200,3 @@ def _read_memory(workdir: Path) -> pd.DataFrame | None:
             f"{path}: is damaged ({own_words(error)[:200]}). Remove it, or run this work "
             "directory's --mode=train command once more."
         ) from error
-
-
-def check_overrides(overrides: Sequence[tuple[str, str]]) -> None:
-    """Raises UserError for a key that serving does not read."""
-    for key, _ in overrides:
-        if not key.startswith("serving."):
-            raise UserError(
-                f"--config.{key} has no effect with --mode=serve, which reads only serving.*. "
-                "Leave it out."
-            )

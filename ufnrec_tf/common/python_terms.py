@@ -29,6 +29,7 @@ _SETTING = rf"--config\.[a-z0-9_*]+\.[a-z0-9_*]+{_VALUE}"
 _SETTINGS = re.compile(rf"{_SETTING}(?: {_SETTING})*")
 _KEY = re.compile(r"--config\.([a-z0-9_*]+(?:\.[a-z0-9_*]+)*)=?")
 _FLAG = re.compile(rf"(?<![\w-])--({'|'.join(_ARGUMENTS)})\b")
+_VERIFY = re.compile(r"(?<!command line's )--verify=false")
 _MODE = re.compile(r"(?<![\w-])(?<!command line's )--mode=(\w+)")
 
 Arguments = ParamSpec("Arguments")
@@ -46,6 +47,7 @@ def in_python(message: str) -> str:
     text = _KEY.sub(r'settings["\1"]', text)
     text = _MODE.sub(lambda m: _FUNCTIONS.get(m[1], f"the command line's {m[0]}"), text)
     text = _FLAG.sub(lambda found: _ARGUMENTS[found[1]], text)
+    text = _VERIFY.sub("The command line's --verify=false", text)
     text = text.replace("he same command", "he same call")
     return text.replace("`--help", "`python main.py --help")
 

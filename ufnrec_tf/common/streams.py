@@ -64,6 +64,7 @@ def checked_screen() -> Iterator[None]:
         _close_gap(1)
         raise ScreenError("stdout: is closed. Leave it open, or send it to /dev/null.")
     before = sys.stdout
+    # Ignored: it passes on by name what else a text file has, which no type says.
     sys.stdout = _Screen(before)  # type: ignore[assignment]
     try:
         yield

@@ -18,7 +18,7 @@ from ufnrec_tf.reading.columns import EXPECTED_HEADER, IGNORED, Columns
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.filters import Filters
 from ufnrec_tf.reading.formats import csv_table, inter_table, json_table, table_format
-from ufnrec_tf.reading.list_cells import LISTS, ListTable, find_list_table
+from ufnrec_tf.reading.list_cells import LISTS, ListTable, find_list_table, is_list_of_ids
 from ufnrec_tf.reading.parquet_files import is_parquet
 from ufnrec_tf.reading.readers import PARQUET, LogSettings
 from ufnrec_tf.reading.rows import Table, looks_like_json, rows_of, split_lines
@@ -179,7 +179,7 @@ def fields_of(line: str, separator: str) -> list[str]:
     if separator != JSON_LIST:
         return [field for part in line.split(separator) if (field := part.strip())]
     values = json.loads(line, parse_int=str, parse_float=str) if line.strip() else []
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+    if not is_list_of_ids(values):
         raise ValueError("no list of ids")
     return values
 
@@ -298,7 +298,7 @@ class _Sample(NamedTuple):
 
 
 def _sample(head: TextFile, known: RunVocabulary) -> _Sample:
-    lines = [line for line in head.data.decode().split("\n") if line.strip()][:_LOOKED_AT]
+    lines = list(filter(_FIELDS.search, head.data.decode().split("\n")))[:_LOOKED_AT]
     separators = _SEPARATORS
     if _is_json_list(lines[0]):
         lines, separators = list(filter(_is_json_list, lines)), (JSON_LIST,)

@@ -118,7 +118,7 @@ def ids_of_flag(text: str, *, flag: str, known: RunVocabulary | None) -> list[st
     Raises:
         UserError: If the file cannot be read, or there is no id.
     """
-    if Path(text).is_file():
+    if os.path.isfile(text):  # other than Path.is_file, False for a text too long for a name
         ids = read_id_list(Path(text), role="item", column="", flag=flag)
     elif known is not None and text in known.items:
         ids = [text]

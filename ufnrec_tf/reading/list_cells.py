@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.formats import csv_table
 from ufnrec_tf.reading.rows import (
     header_line,
+    is_no_text,
     looks_like_json,
     objects,
     rows_of,
@@ -120,10 +121,15 @@ class ListTable(NamedTuple):
 
 
 def _texts(row: dict[str, object], name: str) -> list[str] | None:
-    values = row.get(name)
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        return None
-    return values
+    values: Any = row.get(name)
+    return values if is_list_of_ids(values) else None
+
+
+def is_list_of_ids(values: object) -> bool:
+    """True for a list of texts that a file of UTF-8 can hold."""
+    return isinstance(values, list) and all(
+        isinstance(value, str) and not is_no_text(value) for value in values
+    )
 
 
 def ids_of_cell(text: str) -> list[str] | None:
@@ -132,7 +138,7 @@ def ids_of_cell(text: str) -> list[str] | None:
         return None
     try:
         values = json.loads(text, parse_int=str, parse_float=str)
-        return values if all(isinstance(value, str) for value in values) else None
+        return values if is_list_of_ids(values) else None
     except (ValueError, RecursionError):
         return ["".join(found).replace("\\", "") for found in _ID.findall(text)]
 

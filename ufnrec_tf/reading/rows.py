@@ -135,7 +135,7 @@ def _object(file: TextFile, text: str, line: int) -> dict[str, Any]:
             line=line,
         )
     # Only JSON can name these, by an escape; no other form of file can hold them.
-    if "\\u" in text and any(_is_odd(value) for value in found.values() if isinstance(value, str)):
+    if "\\u" in text and any(is_no_text(value) for value in found.values()):
         raise file.error(
             "a text with a NUL or with half of a surrogate pair (\\u0000, \\ud800 ...): expected "
             "text that UTF-8 can hold; mend or delete the line.",
@@ -144,8 +144,11 @@ def _object(file: TextFile, text: str, line: int) -> dict[str, Any]:
     return found
 
 
-def _is_odd(text: str) -> bool:
-    return "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
+def is_no_text(value: object) -> bool:
+    """True for a text with a NUL or with half of a surrogate pair, which only JSON can name."""
+    if not isinstance(value, str):
+        return False
+    return "\0" in value or any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def shown_value(value: Any) -> str:

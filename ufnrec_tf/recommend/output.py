@@ -19,6 +19,10 @@ import pyarrow.parquet as pq
 from ufnrec_tf.common.errors import UserError
 
 _STREAMS = (("/", "dev"), ("/", "proc"))  # there also a file is one that somebody else has open
+_OTHER_FORMS = (
+    *(".json", ".jsonl", ".ndjson", ".tsv", ".xls", ".xlsx", ".ods", ".feather", ".arrow", ".orc"),
+    *(".gz", ".bz2", ".zst", ".xz", ".zip", ".html", ".pdf"),
+)
 _GROUP_ROWS = 1 << 18  # of a Parquet row group, at least, except for the last of a part
 
 
@@ -88,13 +92,19 @@ def checked_output(output_path: str | os.PathLike[str], histories: Path | None) 
     """Returns the real path of the output, so that a link is followed and not replaced.
 
     Raises:
-        UserError: If no file can be written there, or it is the input.
+        UserError: If no file can be written there, its name is that of another form, or it is the
+            input.
     """
     output = Path(output_path)
     # Asked of the path as it is given: that of a pipe has no real name.
     if output.is_dir() or os.fspath(output_path).endswith(os.sep):
         raise UserError(
             f"{output}: is a folder. Give --output a file in it, such as {output / 'out.csv'}."
+        )
+    if format_of(output) == "csv" and output.suffix.lower() in _OTHER_FORMS:
+        raise UserError(
+            f"{output}: recommendations are written as CSV or Parquet, not as {output.suffix}. End "
+            "the name of --output with .csv, .csv.gz or .parquet."
         )
     is_stream = output.absolute().parts[:2] in _STREAMS
     if is_stream or (output.exists() and not output.is_file()):

@@ -4,10 +4,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
-from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import is_in_use, is_writable, reading, write_text
 from ufnrec_tf.common.hashes import read_hashed_json
 from ufnrec_tf.report.charts import Chart, write_pictures
@@ -18,6 +19,10 @@ from ufnrec_tf.report.run_facts import DataFacts, RunFacts, read_arms, read_data
 from ufnrec_tf.report.run_numbers import score
 from ufnrec_tf.report.run_page import page as run_page
 
+_DAMAGES = (
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration),
+    TemplateError,
+)
 _MEND = "Put a copy of it back, or run the --mode=compare command once more: it writes it again."
 PAGE = "report.html"
 PLOTS = "plots"
@@ -96,8 +101,16 @@ def _report_comparison(path: Path, page: Path, display: Display) -> None:
             f"command on, or give one of its runs: --workdir={path}/runs/ARM/seed_0."
         )
     summary = read_hashed_json(path / "comparison.json", mend=_MEND)
-    write_text(page, comparison_page(summary))
-    if (again := current(summary)) is not summary:
+    try:
+        again = current(summary)
+        text = comparison_page(again)
+    # What a damaged value leads to: older files have no sha256, and --verify=false checks none.
+    except _DAMAGES as error:
+        raise UserError(
+            f"{path / 'comparison.json'}: is damaged ({own_words(error)[:200]}). {_MEND}"
+        ) from error
+    write_text(page, text)
+    if again is not summary:
         display.line(f"  {again['verdict']}")
         display.line(
             f"  {path / 'comparison.json'} is of an older version, whose verdicts it and "

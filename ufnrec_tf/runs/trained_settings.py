@@ -29,6 +29,19 @@ def trained_config(
     """
     record = read_record(Path(workdir) / RECORD)
     config = load_config("", [], inherited=record["config"])
+    check_changeable(overrides, further_keys)
+    changed = load_config("", overrides)
+    for key, _ in overrides:
+        section, _, name = key.partition(".")
+        config[section][name] = changed[section][name]
+    check_config(config, option_table())
+    return config, record
+
+
+def check_changeable(
+    overrides: Sequence[tuple[str, str]], further_keys: Sequence[str] = ()
+) -> None:
+    """Raises UserError for a key that cannot change a trained model; see `trained_config`."""
     for key, _ in overrides:
         if not key.startswith(CHANGEABLE) and key not in further_keys:
             allowed = " and ".join(["evaluation.* and export.*", *further_keys])
@@ -36,12 +49,6 @@ def trained_config(
                 f"--config.{key} cannot change a trained model. Only {allowed} can be set here. "
                 "Leave it out, or train with it into another --workdir."
             )
-    changed = load_config("", overrides)
-    for key, _ in overrides:
-        section, _, name = key.partition(".")
-        config[section][name] = changed[section][name]
-    check_config(config, option_table())
-    return config, record
 
 
 def keep_titles(workdir: str, config: ConfigDict) -> None:

@@ -128,6 +128,7 @@ class World:
         if self.pool_table is not None:
             raise ValueError(f"A catalogue of more than {MAX_EXACT_ITEMS} items has pools.")
         items = np.arange(1, self.settings.num_items + 1, dtype=np.int32)[None]
+        # Ignored: the models are dataclasses, which their protocol cannot say.
         known = replace(self.model, noise=0.0)  # type: ignore[type-var]
         missing = self.thresholds[users, None] - known.affinity(users[:, None], items)
         if self.settings.noise:

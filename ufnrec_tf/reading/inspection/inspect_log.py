@@ -1,6 +1,7 @@
 """--mode=inspect: the description of a log, its problems, and the flags that mend them."""
 
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ufnrec_tf.reading.sources import filters_of, is_raw, load, make_split, read
 _FIRST_ROWS = 5
 _SLOT_BYTES = 8
 _WEIGHT_BYTES = 16
+_WIDTH = 78  # of a problem, which is indented by two
 """Of one weight of the item table: itself, its average, and two moments of Adam."""
 
 
@@ -177,7 +179,7 @@ def _show_findings(
 ) -> None:
     display.heading(f"Problems: {len(problems)}" if problems else "Problems: none found")
     for number, problem in enumerate(problems, start=1):
-        display.block([f"{number}. {problem.words}"])
+        display.block(_wrapped(f"{number}. ", problem.words), wraps=False)
         display.block([f"   {remedy}" for remedy in problem.remedies], wraps=False)
     display.heading("What would be read")
     display.block([f"data     {data.source}  sha256 {data.sha256[:12]}"])
@@ -208,6 +210,18 @@ def _show_findings(
     _show_memory(found["memory"], display)
     display.heading("Next")
     display.block([found["next"]], wraps=False)
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    """Returns a labelled text as lines that are broken between words, those after it indented."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _cell(value: Any) -> str:

@@ -477,7 +477,10 @@ def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
             raise _no_effect(f"--{name}", mode)
     for key, _ in overrides:
         if MODES[mode].refuses_others and not _is_read(mode, key):
-            raise _no_effect(f"--config.{key}", mode)
+            read = ", ".join(f"{section}.*" for section in MODES[mode].sections)
+            raise _no_effect(
+                f"--config.{key}", f"{mode}, which reads only {read}" if read else mode
+            )
     if mode in ("evaluate", "export"):
         check_changeable(overrides, MODES[mode].keys)
 

@@ -346,7 +346,7 @@ def _make_model(
         host=host,
         memory=memory,
         teacher=teacher,
-        has_teacher_always=settings.always or policy.is_safe,
+        has_teacher_always=settings.always or policy.is_safe or policy.has_soft_labels,
         agreement=settings.agreement,
         capacities=capacities,
         compiles=config.training.jit_compile,

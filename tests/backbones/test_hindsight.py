@@ -7,6 +7,7 @@ import tensorflow as tf
 from ufnrec_tf.backbones import BACKBONES
 from ufnrec_tf.backbones.hindsight import Hindsight
 from ufnrec_tf.backbones.packing import fill_up, pack
+from ufnrec_tf.common.graphs import graph_function
 
 L = 6
 ROWS = ([1, 2, 3, 4, 5, 6], [7, 8], [9, 10, 11])
@@ -17,6 +18,7 @@ ROWS = ([1, 2, 3, 4, 5, 6], [7, 8], [9, 10, 11])
 def network():
     tf.keras.utils.set_random_seed(1)
     network = Hindsight(num_items=20, width=8, max_length=L, num_blocks=2, num_heads=2, dropout=0.4)
+    network.call_packed = graph_function(network.call_packed)
     for weight in network.trainable_variables:  # so that no bias is zero
         weight.assign_add(0.1 * tf.random.normal(weight.shape))
     return network

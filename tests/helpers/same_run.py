@@ -37,6 +37,11 @@ def assert_same_run(got, expected):
             pd.testing.assert_frame_equal(frames[0], frames[1])
     assert_same_export(got / "export" / "1", expected / "export" / "1")
     assert_same_board(got / "tensorboard", expected / "tensorboard")
+    assert (got / "teacher").exists() == (expected / "teacher").exists()
+    if (expected / "teacher").exists():
+        assert_same_teacher(got / "teacher", expected / "teacher")
+        boards = [points(path / "tensorboard/teacher") for path in (got, expected)]
+        assert boards[0] == boards[1]
     arms = [names(path / "baselines") for path in (got, expected)]
     assert arms[0] == arms[1]
     for arm in arms[1]:
@@ -47,9 +52,22 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
+def assert_same_teacher(got, expected):
+    assert_same_checkpoints(got / "checkpoints", expected / "checkpoints")
+    assert metric_lines(got) == metric_lines(expected)
+    (folder,) = expected.glob("labels-*")
+    for name in ("items.i32", "shares.f32"):
+        assert (got / folder.name / name).read_bytes() == (folder / name).read_bytes()
+
+
 def result(workdir):
     """result.json without what tells of time and of the process."""
     values = read(workdir / "result.json")
+    teacher = values.get("teacher", {})
+    teacher.pop("folder", None)
+    for part in (teacher, teacher.get("labels", {})):
+        for name in ("seconds", "cpu_seconds"):
+            part.pop(name, None)
     del values["timing"], values["memory"]["peak_rss_bytes"], values["sha256"], values["files"]
     return values
 

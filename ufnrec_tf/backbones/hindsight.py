@@ -49,7 +49,7 @@ class Hindsight(BlockBackbone):
             shape=(1, width), initializer=xavier_normal(1, width), name="start"
         )
         self.forwards, self.backwards = (
-            _Direction(
+            Direction(
                 width=width,
                 num_heads=num_heads,
                 num_blocks=self.num_blocks,
@@ -140,7 +140,7 @@ def _mirrored(packed: PackedHistories) -> tf.Tensor:
     return tf.where(packed.items != PAD, both - place, place)
 
 
-class _Direction(keras.layers.Layer):
+class Direction(keras.layers.Layer):
     """SASRec without its item table: from embedded packed histories to vectors."""
 
     def __init__(

@@ -1,10 +1,12 @@
 """Builds the objects of a run from its configuration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -65,6 +67,10 @@ def make_backbone(config: ConfigDict, num_items: int) -> Backbone:
     known = setting_names(backbones.find(name))
     own = {key: value for key, value in settings.items() if key in known}
     return backbones.create(name, num_items=num_items, **own)
+
+
+MakeNetwork = Callable[[ConfigDict, int], Backbone]
+"""Returns a new network for a number of items, as `make_backbone` does."""
 
 
 def check_windows(backbone: Backbone, config: ConfigDict) -> None:
@@ -327,12 +333,13 @@ def _make_model(
     host: StepState,
     capacities: tuple[int, ...],
     *,
+    make_network: MakeNetwork,
     seed: int,
     num_steps: int,
 ) -> UFNRecModel:
     """Returns the compiled model; call it inside the strategy's scope."""
     policy = POLICIES[config.memory.policy]
-    backbone = make_backbone(config, split.interactions.num_items)
+    backbone = make_network(config, split.interactions.num_items)
     check_windows(backbone, config)
     settings = config.teacher
     teacher = None
@@ -398,9 +405,24 @@ def prepare_tensorflow(config: ConfigDict, seed: int) -> tf.distribute.Strategy:
 
 @working_on("building the model")
 def build(
-    config: ConfigDict, split: Split, seed: int, *, strategy: tf.distribute.Strategy
+    config: ConfigDict,
+    split: Split,
+    seed: int,
+    *,
+    strategy: tf.distribute.Strategy,
+    make_network: MakeNetwork = make_backbone,
+    is_left_out: np.ndarray | None = None,
 ) -> Experiment:
-    """Returns the objects of a training run, with weights drawn from the seed."""
+    """Returns the objects of a training run, with weights drawn from the seed.
+
+    Args:
+        config: The configuration of the run.
+        split: The split of the data.
+        seed: The run's seed.
+        strategy: The devices that train.
+        make_network: Makes the network that is trained.
+        is_left_out: For a teacher with hindsight; see `make_dataset`.
+    """
     training = config.training
     samples = make_samples(split, max_length=config.backbone.max_length, windows=training.windows)
     steps = steps_per_epoch(len(samples.users), training.batch_size, draw=training.draw)
@@ -425,7 +447,15 @@ def build(
     with strategy.scope():
         capacities = _capacities(config, samples, placement, steps * training.num_epochs)
         model = _make_model(
-            config, split, memory, safe_flips, host, capacities, seed=seed, num_steps=num_steps
+            config,
+            split,
+            memory,
+            safe_flips,
+            host,
+            capacities,
+            make_network=make_network,
+            seed=seed,
+            num_steps=num_steps,
         )
 
     def dataset(first_step: int) -> Any:
@@ -441,6 +471,7 @@ def build(
                 first_step=first_step,
                 placement=placement,
                 num_replicas=local_replicas,
+                is_left_out=is_left_out,
             ),
         )
 

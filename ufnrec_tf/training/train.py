@@ -34,6 +34,7 @@ from ufnrec_tf.training.build import (
     Experiment,
     build,
     give_whole_memory,
+    labels_folder,
     make_evaluator,
     metrics_of,
     prepare_tensorflow,
@@ -199,7 +200,7 @@ def _train_one(
 ) -> None:
     """Trains one run to its end and finishes its work directory."""
     keras.utils.set_random_seed(seed)
-    experiment = build(config, split, seed, strategy=strategy)
+    experiment = build(config, split, seed, strategy=strategy, labels=labels_folder(config, path))
     is_chief = experiment.workers.is_chief
     store, _ = experiment.stores(path)
     progress = Progress()

@@ -178,7 +178,8 @@ def _train_one(
     """Trains one run to its end and finishes its work directory."""
     taught = teach(config, source, split, path=path, seed=seed, display=display, strategy=strategy)
     keras.utils.set_random_seed(seed)
-    experiment = build(config, split, seed, strategy=strategy)
+    labels = taught.labels if taught else None
+    experiment = build(config, split, seed, strategy=strategy, labels=labels)
     is_chief = experiment.workers.is_chief
     store, _ = experiment.stores(path)
     progress = Progress()

@@ -23,13 +23,13 @@ KILLS = {
         "half:model export/.1.new#1",
     ),
     "ufnrec_soft": (
-        "after:rename teacher/checkpoints/step-00000003#1",
         "half:variables teacher/checkpoints/.step-00000006.new/variables#1",
         "after:replace teacher/labels-*/items.i32#1",  # between the two files
-        "half:write teacher/labels-*/.labels.json.new#1",
     ),
 }
 """Case to the writes at which it is killed; an asterisk stands for what only the run knows."""
+UNFINISHED = {"ufnrec_soft"}
+"""Cases that leave the end of the run out, which is killed in others."""
 DAMAGED_BEFORE = 2
 """Before this life the newest checkpoint loses half of its variables."""
 
@@ -47,7 +47,10 @@ def main(folder, case):
 
     # Tracing takes longer than the steps. This is a setting of Python, which the forks inherit.
     tf.config.run_functions_eagerly(True)
-    flags_of = {name: [*flags(case, folder / name), *LIGHT] for name in ("whole", "killed")}
+    further = ["--config.training.finish=false"] if case in UNFINISHED else []
+    flags_of = {
+        name: [*flags(case, folder / name), *LIGHT, *further] for name in ("whole", "killed")
+    }
     notes = folder / "whole.txt"
     lives = [fork("", notes, flags_of["whole"])]
     kills = [whole_name(kill, notes) for kill in KILLS[case]]
@@ -59,10 +62,12 @@ def main(folder, case):
     text = json.dumps([life._asdict() for life in lives])
     (folder / "lives.json").write_text(text, encoding="utf-8")
     assert [life.code for life in lives] == [0, *[KILLED] * len(kills), 0], lives
-    from tests.helpers.same_run import assert_same_run, leftovers  # after TensorFlow's noise
+    from tests.helpers import same_run  # after TensorFlow's noise
 
-    assert_same_run(folder / "killed", folder / "whole")
-    (folder / "leftovers.json").write_text(json.dumps(leftovers(folder / "killed")))
+    is_whole = case not in UNFINISHED
+    compare = same_run.assert_same_run if is_whole else same_run.assert_same_training
+    compare(folder / "killed", folder / "whole")
+    (folder / "leftovers.json").write_text(json.dumps(same_run.leftovers(folder / "killed")))
 
 
 if __name__ == "__main__":

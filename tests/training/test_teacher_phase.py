@@ -85,6 +85,10 @@ def test_runs_share_a_teacher(taught, capfd):
     assert train("third", *common, "--config.training.windows=all") == 1
     err = capfd.readouterr().err
     assert "shared: has a teacher that was trained with training.windows 'last', now 'all'" in err
+    assert train("third", *SOFT, shared, "--seed=7") == 1
+    err = capfd.readouterr().err
+    assert "with seed 0, now 7. Set --config.teacher.seed=0 to share it, or give another" in err
+    assert err.count("\n") == 1
     assert contents("shared") == before
     # Other labels of the same teacher stand beside them.
     assert train("fourth", *common, "--config.teacher.num_labels=3") == 0
@@ -117,10 +121,11 @@ def test_a_teacher_that_was_stopped_goes_on(taught, monkeypatch):
         original(loop, batch, logs)
 
     monkeypatch.setattr(TrainingLoop, "on_train_batch_end", on_train_batch_end)
-    assert train("w", *SOFT) == 143
+    settings = (*SOFT, "--config.training.finish=false")
+    assert train("w", *settings) == 143
     assert [path.name for path in Path("w/teacher/checkpoints").glob("step-*")] == ["step-00000006"]
     assert not Path("w/config.json").exists()  # its student has not begun
-    assert train("w", *SOFT) == 0
+    assert train("w", *settings) == 0
     assert metric_lines("w/teacher") == metric_lines(taught / "teacher")
     assert labels_of("w/teacher") == labels_of(taught / "teacher")
     assert metric_lines("w") == metric_lines(taught)

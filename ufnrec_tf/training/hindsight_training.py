@@ -192,9 +192,11 @@ def _known(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     before = found["identity"]
     for label, value in asked.items():
         if before.get(label) != value:
+            own = before.get(label)
+            way = f"Set --config.teacher.seed={own} to share it, or give" if label == "seed" else ""
             raise UserError(
-                f"{folder}: has a teacher that was trained with {label} {before.get(label)!r}, now "
-                f"{value!r}. Give another --config.teacher.folder."
+                f"{folder}: has a teacher that was trained with {label} {own!r}, now {value!r}. "
+                f"{way or 'Give'} another --config.teacher.folder."
             )
     return found
 

@@ -71,7 +71,7 @@ class _Teacher(NamedTuple):
 def has_stored_labels(config: ConfigDict) -> bool:
     """True if a run's soft labels are made before its student is trained."""
     settings = config.teacher
-    if not POLICIES[config.memory.policy].has_soft_labels:
+    if not POLICIES[config.memory.policy].has_soft_labels or not settings.mass:
         return False
     is_ready_before = settings.kind in ("hindsight", "runs")
     return settings.labels == "later" or (

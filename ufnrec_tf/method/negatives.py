@@ -206,7 +206,7 @@ def make_sampler(
     """
     # Ascending ids of which the last is their number are all ids up to it.
     are_all = items[-1] == len(items)
-    settings = {
+    settings: dict[str, Any] = {
         "num_items": len(items),
         "seen_offsets": seen_offsets,
         "seen_items": seen_items if are_all else 1 + np.searchsorted(items, seen_items),

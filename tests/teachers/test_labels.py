@@ -10,8 +10,10 @@ from tests.helpers.tiny import interactions_of, split_of
 from ufnrec_tf import backbones
 from ufnrec_tf.backbones.hindsight import Hindsight
 from ufnrec_tf.common.files import read_json
+from ufnrec_tf.data.batches import make_dataset
 from ufnrec_tf.data.splits import SplitSettings, temporal
 from ufnrec_tf.data.windows import make_samples
+from ufnrec_tf.method.positions import pack_batch
 from ufnrec_tf.method.soft_labels import FACTS_FILE, ITEMS_FILE, SHARES_FILE
 from ufnrec_tf.teachers.label_files import read_facts, write_labels
 from ufnrec_tf.teachers.labels import AlikeLabels, Labels, LaterLabels, TeacherLabels
@@ -266,3 +268,28 @@ def test_users_ids_alone_decide_what_is_left_out():
     assert not (left_out_events(split, 0.1) & ~is_left_out).any()
     fewer = split_of(histories[:7], 40)
     np.testing.assert_array_equal(left_out_events(fewer, 0.25), is_left_out[: 7 * 29])
+
+
+@pytest.mark.parametrize("capacities", [(), (8, 20)])
+def test_a_step_reads_what_is_left_out_and_does_not_score_it(split, capacities):
+    samples = make_samples(split, max_length=5)
+    is_left_out = left_out_events(split, 0.4)
+    data = make_dataset(split, samples, max_length=5, batch_size=4, seed=1, is_left_out=is_left_out)
+    positions = pack_batch(next(iter(data)), capacities)
+    packed, items = positions.inputs.packed, split.interactions.items
+    count = samples.num_rows
+    assert packed.items.shape[0] == packed.next_items.shape[0] == (20 if capacities else count)
+    windows = {tuple(items[start : start + n + 1]) for start, n in zip(*samples[1:3], strict=True)}
+    for row in range(4):
+        is_here = (packed.rows.numpy() == row) & (packed.items.numpy() > 0)
+        read, later = packed.items.numpy()[is_here], packed.next_items.numpy()[is_here]
+        assert (*read, later[-1]) in windows
+        assert read[1:].tolist() == later[:-1].tolist()
+    events = samples.events_of_rows()[positions.rows]
+    assert sorted(events) == [e for e in samples.events_of_rows() if not is_left_out[e + 1]]
+    scored = positions.drop_fillers(positions.positives).numpy()
+    np.testing.assert_array_equal(scored, items[events + 1])
+    for tensor, wanted in ((packed.next_items, scored), (packed.items, items[events])):
+        chosen = positions.drop_fillers(positions.inputs.choose(tensor))
+        np.testing.assert_array_equal(chosen, wanted)
+    assert not positions.positives[len(scored) :].numpy().any()

@@ -126,7 +126,11 @@ def train_hindsight(
         UserError: If the folder has another teacher.
         Interrupted: After a signal, once the checkpoint is written.
     """
-    document = {"identity": identity(own, source, seed), "config": as_json(own), "seed": seed}
+    document: dict[str, Any] = {
+        "identity": identity(own, source, seed),
+        "config": as_json(own),
+        "seed": seed,
+    }
     known = _known(folder, document["identity"])
     if known is not None and "result" in known:
         return known
@@ -211,6 +215,7 @@ def _make_loop(
 ) -> TrainingLoop:
     """Returns the loop around the teacher's steps, which go on from the newest checkpoint."""
     workers, training = experiment.workers, own.training
+    evaluators: dict[str, Any] = {"validation": evaluator}  # the part that selects
     store, best = experiment.stores(folder, num_kept=training.checkpoints_kept)
     found = store.restore_newest("progress", warn=lambda text: display.line(f"  warning: {text}"))
     progress = Progress() if found is None else Progress(**found["progress"])
@@ -223,7 +228,7 @@ def _make_loop(
         ufnrec=experiment.model,
         host=experiment.host,
         gate=NeverGate(),
-        evaluators={"validation": evaluator},
+        evaluators=evaluators,
         best=experiment.best,
         store=store,
         best_store=best,

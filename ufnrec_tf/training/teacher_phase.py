@@ -304,9 +304,11 @@ def _show(result: dict[str, Any], display: Display) -> None:
         notes.line(
             f"  teacher: {result['epochs']} epochs in {result['cpu_seconds']:,.0f} CPU s{known}"
         )
+    count = labels["median_outranking"]
+    least = "at least " if count == labels["num_labels"] else ""
     above = (
         f"an item above the observed one in {labels['share_outranked']:.0%} of them, "
-        f"{labels['median_outranking']} in the median; "
+        f"{least}{count} in the median; "
         if labels["source"] != "later"
         else ""
     )

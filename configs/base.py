@@ -362,7 +362,9 @@ OPTIONS = {
             "of the step. neutral: they are left out for good. flip: they get label 1. ufnrec: "
             "they get label 1, softened by the teacher. random: as many labels are flipped as "
             "with flip, but of random negatives, as a control. ufnrec_safe: a bounded share of "
-            "positives is replaced by suspects that have proven themselves (safe_*).",
+            "positives is replaced by suspects that have proven themselves (safe_*). ufnrec_soft: "
+            "no memory; a part of each target is given to items that a teacher expects "
+            "(teacher.kind).",
         ),
         "safe_patience": Option(
             2,
@@ -453,6 +455,68 @@ OPTIONS = {
             True,
             "Train a flipped entry that the teacher has scored only on the teacher's label. false "
             "(authors): also on the label 1, which the teacher may contradict.",
+        ),
+        "kind": Option(
+            "hindsight",
+            "ufnrec_soft: the teacher that gives the soft labels. hindsight: a network that reads "
+            "what the user took before and after the target. It is trained first, on train events "
+            "only. runs: finished runs. ema: the average of the student's own weights, from the "
+            "opening of the gate on.",
+            choices=("hindsight", "runs", "ema"),
+        ),
+        "runs": Option(
+            (),
+            "runs: work directories of finished runs on the same data, separated by commas. The "
+            "mean of their probabilities gives the labels.",
+        ),
+        "mass": Option(
+            0.3,
+            "ufnrec_soft: share of each target that goes to the soft labels. The observed item "
+            "keeps the rest.",
+            minimum=0,
+            maximum=1,
+        ),
+        "num_labels": Option(
+            50,
+            "ufnrec_soft: most items among which the share of a target is divided. Stored labels "
+            "take 8 bytes an item and transition.",
+            minimum=1,
+            maximum=65536,
+        ),
+        "temperature": Option(
+            1.0,
+            "ufnrec_soft: number by which the teacher's scores are divided before the softmax. "
+            "Above 1: its labels are less sure.",
+            minimum=0.01,
+        ),
+        "outranking_only": Option(
+            False,
+            "ufnrec_soft: give soft labels only to the observed item and to items that the "
+            "teacher puts above it.",
+        ),
+        "labels": Option(
+            "teacher",
+            "ufnrec_soft: where the soft labels come from. teacher: the teacher. The others are "
+            "controls with the same mass. uniform: random items. popularity: random items, drawn "
+            "by their number of train events. later: the user's own next train items, each with "
+            "half the share of the one before. alike: the teacher's labels, each item replaced by "
+            "a random one that is as popular.",
+            choices=("teacher", "uniform", "popularity", "later", "alike"),
+        ),
+        "folder": Option(
+            "",
+            "Folder in which teacher and labels are made once and shared by several runs. Empty: "
+            "WORKDIR/teacher.",
+            is_path=True,
+        ),
+        "num_epochs": Option(36, "hindsight: epochs that the teacher is trained.", minimum=1),
+        "seed": Option(-1, "hindsight and alike: seed of the teacher. -1: the run's.", minimum=-1),
+        "left_out": Option(
+            0.05,
+            "hindsight: share of train transitions that are left out of the teacher's loss. They "
+            "show what it knows.",
+            minimum=0,
+            maximum=0.5,
         ),
     },
     "gate": {
@@ -789,7 +853,13 @@ _SUSPECTS: Condition = {"memory.policy": _FINDS, **_OPENS}
 _SOFTENED: Condition = {"memory.policy": ("ufnrec",), **_OPENS}
 _SAFE: Condition = {"memory.policy": ("ufnrec_safe",)}
 _FINISHES: Condition = {"training.finish": (True,)}
-_GATED: Condition = {"memory.policy": AllBut(("plain",))}
+_GATED: Condition = {"memory.policy": AllBut(("plain", "ufnrec_soft"))}
+_SOFT: Condition = {"memory.policy": ("ufnrec_soft",)}
+_TAUGHT: Condition = {**_SOFT, "teacher.labels": ("teacher", "alike")}
+_HINDSIGHT: Condition = {**_TAUGHT, "teacher.kind": ("hindsight",)}
+_BY_RUNS: Condition = {**_TAUGHT, "teacher.kind": ("runs",)}
+_BY_AVERAGE: Condition = {**_TAUGHT, "teacher.kind": ("ema",)}
+_LATER: Condition = {**_SOFT, "teacher.labels": ("later",)}
 _STOPS: Condition = {"training.monitor": AllBut(("",)), "training.patience": AllBut((0,))}
 
 USED_IF: dict[str, tuple[Condition, ...]] = {
@@ -837,18 +907,38 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "memory.counting": (_REMEMBERS,),
     "memory.max_flips": (_SUSPECTS,),
     "memory.flip": ({**_SUSPECTS, "memory.policy": _FINDS[:-1]},),
-    "teacher.decay": (_SOFTENED, _SAFE, {"teacher.always": (True,)}),
-    "teacher.always": ({"memory.policy": AllBut(("ufnrec_safe",))},),
-    "teacher.dropout": (_SOFTENED, _SAFE),
+    "teacher.decay": (_SOFTENED, _SAFE, _SOFT, {"teacher.always": (True,)}),
+    "teacher.always": ({"memory.policy": AllBut(("ufnrec_safe", "ufnrec_soft"))},),
+    "teacher.dropout": (_SOFTENED, _SAFE, _BY_AVERAGE),
     "teacher.weight": (_SOFTENED,),
     "teacher.agreement": (_SOFTENED,),
     "teacher.consistency_mean": (_SOFTENED,),
     "teacher.soft_label_only": (_SOFTENED,),
-    "gate.kind": (_GATED,),
-    "gate.epochs": ({"gate.kind": ("epochs",), **_GATED},),
-    "gate.patience": ({"gate.kind": ("validation",), **_GATED},),
-    "gate.least_rise": ({"gate.kind": ("validation",), **_GATED},),
-    "gate.popularity_lift": ({"gate.kind": ("validation",), **_GATED}, _STOPS),
+    "teacher.kind": (_TAUGHT,),
+    "teacher.runs": (_BY_RUNS,),
+    "teacher.mass": (_SOFT,),
+    "teacher.num_labels": (_SOFT,),
+    "teacher.temperature": (_TAUGHT,),
+    "teacher.outranking_only": (_TAUGHT,),
+    "teacher.labels": (_SOFT,),
+    "teacher.folder": (_HINDSIGHT, _BY_RUNS, _LATER),
+    "teacher.num_epochs": (_HINDSIGHT,),
+    "teacher.seed": (_HINDSIGHT, {**_BY_RUNS, "teacher.labels": ("alike",)}),
+    "teacher.left_out": (_HINDSIGHT,),
+    "gate.kind": (_GATED, _BY_AVERAGE),
+    "gate.epochs": tuple({"gate.kind": ("epochs",), **user} for user in (_GATED, _BY_AVERAGE)),
+    **{
+        f"gate.{key}": (
+            {"gate.kind": ("validation",), **_GATED},
+            {"gate.kind": ("validation",), **_BY_AVERAGE},
+        )
+        for key in ("patience", "least_rise")
+    },
+    "gate.popularity_lift": (
+        {"gate.kind": ("validation",), **_GATED},
+        {"gate.kind": ("validation",), **_BY_AVERAGE},
+        _STOPS,
+    ),
     "optimizer.weight_decay_kind": ({"optimizer.weight_decay": AllBut((0.0,))},),
     "training.patience": ({"training.monitor": AllBut(("",))},),
     "detection.most_rows": ({**_GATED, **_FINISHES},),

@@ -31,6 +31,11 @@ CASES = {
         "--config.memory.safe_patience=0",
         "--config.evaluation.test_every=2",
     ),
+    "ufnrec_soft": (
+        "--config.memory.policy=ufnrec_soft",
+        "--config.teacher.num_epochs=2",
+        "--config.teacher.left_out=0.2",
+    ),
     # The last step is within an epoch and has a checkpoint of its own.
     "arms": (
         "--config.comparison.arms=base",

@@ -1,6 +1,8 @@
 """Tiny data sets and training runs for tests, and what a run did, step by step."""
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,6 +20,7 @@ from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.negatives import UniformNegativeSampler
 from ufnrec_tf.method.optimizer import make_optimizer
 from ufnrec_tf.method.policies import POLICIES
+from ufnrec_tf.method.soft_labels import FACTS_FILE, ITEMS_FILE, SHARES_FILE
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
 from ufnrec_tf.objectives import OBJECTIVES
@@ -71,6 +74,7 @@ class RunSettings:
     num_steps: int = 36
     batch_size: int = 4  # ten windows: 4, 4 and 2 an epoch
     loss: str = "pooled_bce"
+    label_mass: float = 0.0
     num_negatives: int = 6
     num_probes: int = 0  # for losses that take one negative, or none
     patience: int = 1
@@ -144,7 +148,9 @@ class Run:
         )
 
 
-def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
+def make_run(
+    settings: RunSettings, split: Split, strategy: Any = None, *, label_source: Any = None
+) -> Run:
     """Builds everything anew, weights drawn from the seed."""
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     keras.utils.set_random_seed(settings.seed)
@@ -204,7 +210,11 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             backbone=backbone,
             sampler=sampler,
             objective=OBJECTIVES[settings.loss](
-                LossSettings(num_items=num_items, num_negatives=max(settings.num_negatives, 1)),
+                LossSettings(
+                    num_items=num_items,
+                    num_negatives=max(settings.num_negatives, 1),
+                    label_mass=settings.label_mass,
+                ),
                 consistency_weight=settings.alpha,
                 averages_over_flipped=settings.consistency_mean == "flipped",
                 uses_soft_label_only=settings.soft_label_only,
@@ -223,6 +233,7 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
             ),
             compiles=settings.compiles,
             num_probes=settings.num_probes,
+            label_source=label_source,
         )
         optimizer = make_optimizer(
             learning_rate=settings.learning_rate,
@@ -234,6 +245,27 @@ def make_run(settings: RunSettings, split: Split, strategy: Any = None) -> Run:
         optimizer.build(backbone.trainable_variables)
         model.compile(optimizer=optimizer, jit_compile=False)
     return Run(settings, split, samples, model, host, memory, placement, strategy)
+
+
+def write_labels(folder: Path, items: np.ndarray, shares: np.ndarray) -> Path:
+    """Writes soft labels [rows, K] as a teacher's, and returns the folder."""
+    folder.mkdir(parents=True)
+    items.astype("<i4").tofile(folder / ITEMS_FILE)
+    shares.astype("<f4").tofile(folder / SHARES_FILE)
+    facts = {"rows": items.shape[0], "num_labels": items.shape[1]}
+    (folder / FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
+    return folder
+
+
+def random_labels(num_rows: int, num_items: int, *, num_labels: int = 4) -> list[np.ndarray]:
+    """Items and shares of random labels; every fourth row has none, every third one less."""
+    rng = np.random.default_rng(7)
+    items = 1 + np.argsort(rng.random((num_rows, num_items)), axis=1)[:, :num_labels]
+    shares = rng.random(items.shape) + 0.1
+    shares[::3, -1] = 0.0
+    shares[::4] = 0.0
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
+    return [np.where(shares > 0, items, 0), shares]
 
 
 class _Tracer(keras.callbacks.Callback):

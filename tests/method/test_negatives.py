@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.helpers.tiny import split_of
 from ufnrec_tf.data.splits import seen_train_items
-from ufnrec_tf.method.negatives import UniformNegativeSampler
+from ufnrec_tf.method.negatives import PopularitySampler, UniformNegativeSampler
 
 NUM_ITEMS = 20
 NUM_NEGATIVES = 50
@@ -184,3 +184,35 @@ def test_large_catalogue_draws_to_both_ends():
         assert found[user].min() >= least and found[user].max() <= most
         shares = np.bincount((found[user] - 1) * 10 // num_items, minlength=10)
         assert abs(chi_square(shares)) < 3.5
+
+
+def test_draws_by_popularity_take_each_event_of_an_unseen_item_once():
+    """As many different random numbers as there are events: each item comes as often as it has."""
+    rng = np.random.default_rng(3)
+    num_events = rng.integers(0, 6, NUM_ITEMS)
+    total = int(num_events.sum())
+
+    class Counting(PopularitySampler):
+        def _random(self, users, visits, batch_index, positions):
+            return tf.range(total, dtype=tf.int64)[None, :] + tf.zeros_like(positions)[:, None]
+
+    offsets = np.cumsum([0] + [len(items) for items in SEEN]).astype(np.int64)
+    sampler = Counting(
+        num_items=NUM_ITEMS,
+        num_events=num_events,
+        seen_offsets=offsets,
+        seen_items=np.array([item for items in SEEN for item in items], np.int32),
+        num_negatives=total,
+        seed=0,
+    )
+    users = np.arange(len(SEEN))
+    drawn = draw(sampler, users, np.zeros_like(users), [(user, 0) for user in users])
+    for user, seen in enumerate(SEEN):
+        expected = num_events.copy()
+        expected[np.array(seen, int) - 1] = 0
+        if not expected.sum():
+            assert not drawn[user].any()
+            continue
+        found = np.bincount(drawn[user][: expected.sum()], minlength=NUM_ITEMS + 1)
+        np.testing.assert_array_equal(found[1:], expected)
+        assert set(drawn[user].tolist()) <= set((1 + np.flatnonzero(expected)).tolist())

@@ -21,8 +21,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.common.distribution import make_strategy
+from tests.helpers.tiny import random_labels, write_labels
+from ufnrec_tf.common.distribution import Workers, make_strategy
 from ufnrec_tf.config import load_config
+from ufnrec_tf.data.windows import RowOwners, make_samples
+from ufnrec_tf.method.policies import POLICIES
+from ufnrec_tf.method.soft_labels import worker_folder
 from ufnrec_tf.reading.sources import load, make_split
 from ufnrec_tf.training.build import Experiment, build, make_evaluator, prepare_tensorflow
 from ufnrec_tf.training.checks import check_names
@@ -71,14 +75,20 @@ CASES: dict[str, dict[str, str]] = {
         "loss.name": "cross_entropy",
         "optimizer.l2": "0",
     },
+    "soft": {
+        "backbone.num_blocks": "0",
+        "memory.policy": "ufnrec_soft",
+        "loss.name": "sampled_softmax_logq",
+        "optimizer.l2": "0",
+    },
 }
 
 CASES_OF = {
     "one": list(CASES),
     # Tracing is slow: not all of all. Four replicas are two, and some of them without a user.
-    "2 replicas": ["faithful", "safe"],
+    "2 replicas": ["faithful", "safe", "soft"],
     "4 replicas": ["ufnrec"],
-    "2 workers": ["ufnrec", "safe"],
+    "2 workers": ["ufnrec", "safe", "soft"],
 }
 
 
@@ -114,16 +124,33 @@ def main(output: str, where: str) -> None:
             config = make_config(case, "multi_worker" if where == "workers" else "one")
             split = make_split(config, load(config, "").interactions)
             keras.utils.set_random_seed(0)
-            experiment = build(config, split, 0, strategy=strategy)
+            labels = stored_labels(config, split, Path(output), Workers(strategy))
+            experiment = build(config, split, 0, strategy=strategy, labels=labels)
             kept = run(config, split, experiment, is_watched=kind == "one")
             found |= {f"{kind}/{case}/{name}": value for name, value in kept.items()}
     np.savez(output, **found)
 
 
+def stored_labels(config: Any, split: Any, output: Path, workers: Workers) -> Path | None:
+    """Writes this worker's rows of random soft labels, if the policy has any."""
+    if not POLICIES[config.memory.policy].has_soft_labels:
+        return None
+    length = config.backbone.max_length
+    samples = make_samples(split, max_length=length, windows=config.training.windows)
+    owners = RowOwners(split.interactions.user_ids, samples.users_of_rows())
+    rows = owners.rows_of(workers.index, workers.count)
+    folder = output.with_name(f"{output.stem}_labels_{workers.count}")
+    own = worker_folder(folder, workers.index, workers.count)
+    if not own.exists():
+        parts = random_labels(samples.num_rows, split.interactions.num_items)
+        write_labels(own, *(part[rows] for part in parts))
+    return folder
+
+
 def run(config: Any, split: Any, experiment: Experiment, is_watched: bool) -> dict[str, Any]:
     """Trains, evaluates, and returns what is compared."""
     model, workers = experiment.model, experiment.workers
-    assert model.memory is not None and model.teacher is not None
+    assert model.teacher is not None
     gap = tf.Variable(np.inf, dtype=tf.float64, trainable=False)
     if is_watched:
         watch(model.backbone, gap)
@@ -146,7 +173,7 @@ def run(config: Any, split: Any, experiment: Experiment, is_watched: bool) -> di
         "weights": flat(model.backbone.trainable_variables),
         "teacher": flat(floats(model.teacher.backbone.variables)),
         "optimizer": flat(floats(model.optimizer.variables)),
-        "counters": workers.sum(model.memory.counters.numpy()),
+        "counters": workers.sum(model.memory.counters.numpy()) if model.memory else np.zeros(1),
         "rows": experiment.row_owners.rows_of(workers.index, workers.count),
         **{f"table_{name}": table.numpy() for name, table in tables.items()},
         "ranks": ranks,

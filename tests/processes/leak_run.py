@@ -51,7 +51,16 @@ UFNREC = ("--config.memory.policy=ufnrec",)
 PLAIN = ("--config.memory.policy=plain",)
 CROSS_ENTROPY = (*PLAIN, "--config.loss.name=cross_entropy")
 
-FIXED_RUNS = {"ufnrec": UFNREC, "plain": PLAIN, "cross_entropy": CROSS_ENTROPY}
+SOFT = ("--config.memory.policy=ufnrec_soft", "--config.teacher.num_epochs=2")
+HINDSIGHT = (*SOFT, "--config.teacher.kind=hindsight", "--config.teacher.left_out=0.2")
+BY_RUNS = (*SOFT, "--config.teacher.kind=runs")
+
+FIXED_RUNS = {
+    "ufnrec": UFNREC,
+    "plain": PLAIN,
+    "cross_entropy": CROSS_ENTROPY,
+    "hindsight": HINDSIGHT,
+}
 """With a fixed number of epochs, where nothing held out may reach the weights."""
 
 
@@ -126,6 +135,10 @@ def main(folder: Path) -> None:
         other = permuted(log, events_of_test(split))
         for which, events in (("log", log), ("permuted", other)):
             run(folder / name / "selected" / which, events, name, (*SELECTED, *UFNREC))
+    other = permuted(log, ~split_of(log, SPLITS[0], ()).is_train)
+    for which, events in (("log", log), ("permuted", other)):
+        older = f"--config.teacher.runs={folder / SPLITS[0] / 'plain' / which}"
+        run(folder / SPLITS[0] / "runs" / which, events, SPLITS[0], (*FIXED, *BY_RUNS, older))
     for name, given in FURTHER.items():
         other = permuted(log, ~split_of(log, name, given).is_train)
         for which, events in (("log", log), ("permuted", other)):

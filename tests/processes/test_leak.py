@@ -56,7 +56,11 @@ def assert_other_test(workdir: Path, other: Path) -> None:
 
 @pytest.mark.parametrize(
     ("split", "arm"),
-    [*itertools.product(SPLITS, FIXED_RUNS), *((name, "ufnrec") for name in FURTHER)],
+    [
+        *itertools.product(SPLITS, FIXED_RUNS),
+        (SPLITS[0], "runs"),
+        *((name, "ufnrec") for name in FURTHER),
+    ],
 )
 def test_nothing_held_out_reaches_a_fixed_number_of_epochs(runs, split, arm):
     folder = runs / split / arm
@@ -66,6 +70,25 @@ def test_nothing_held_out_reaches_a_fixed_number_of_epochs(runs, split, arm):
     assert lines[0][-1]["mrr"] != lines[1][-1]["mrr"]  # validation was permuted too
     found = read(folder / "log" / "result.json")["false_negatives"]
     assert (found["flips"] > 0) == (arm == "ufnrec")
+
+
+@pytest.mark.parametrize(
+    ("split", "arm"), [(SPLITS[0], "hindsight"), (SPLITS[1], "hindsight"), (SPLITS[0], "runs")]
+)
+def test_nothing_held_out_reaches_a_teacher(runs, split, arm):
+    teachers = [runs / split / arm / which / "teacher" for which in ("log", "permuted")]
+    if arm == "hindsight":
+        assert_same(*teachers)
+        assert metric_lines(teachers[0]) == metric_lines(teachers[1])
+    labels = []
+    for teacher in teachers:
+        (folder,) = teacher.glob("labels-*")
+        labels.append([(folder / name).read_bytes() for name in ("items.i32", "shares.f32")])
+    assert labels[0] == labels[1]
+    items = np.frombuffer(labels[0][0], "<i4")
+    log = make_log()
+    # Under `temporal` items that only exist later are no labels.
+    assert len(np.unique(items[items > 0])) == log.num_items - 3 * (split == "temporal")
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -21,12 +21,15 @@ class PackedHistories(NamedTuple):
         rows: int32 [P], the row of the batch.
         columns: int32 [P], the column of the window; L - 1 is the newest.
         lengths: int32 [B], real columns of each row.
+        next_items: int32 [P], the item that follows each column, 0 in a filler; None, as nearly
+            always: only a teacher with hindsight may read it.
     """
 
     items: tf.Tensor
     rows: tf.Tensor
     columns: tf.Tensor
     lengths: tf.Tensor
+    next_items: tf.Tensor | None = None
 
 
 def pack(histories: tf.Tensor) -> PackedHistories:
@@ -137,8 +140,10 @@ def fill_up(packed: PackedHistories, size: int) -> PackedHistories:
     """Returns the histories with fillers up to the next multiple of `size`."""
     # Not -P % size: converted to ONNX, the remainder of a negative number is negative.
     missing = [[0, (size - tf.shape(packed.items)[0] % size) % size]]
+    later = packed.next_items
     return packed._replace(
         items=tf.pad(packed.items, missing),
         rows=tf.pad(packed.rows, missing),
         columns=tf.pad(packed.columns, missing),
+        next_items=None if later is None else tf.pad(later, missing),
     )

@@ -74,6 +74,7 @@ def make_dataset(
     first_step: int = 0,
     placement: Placement | None = None,
     num_replicas: int = 1,
+    is_left_out: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Returns an endless dataset of batches. The batch of a step depends only on (seed, step).
 
@@ -85,7 +86,9 @@ def make_dataset(
         int32 [B, L], the next item of each column, or [B, 1], that of the newest column, if only
         that is trained; first_position: int32 [B], index in the
         user's history of the window's first transition; first_row: int64 [B], its memory row;
-        length: int32 [B]; visit: int64 [B], a number that no other visit of the user has.
+        length: int32 [B]; visit: int64 [B], a number that no other visit of the user has;
+        next_items: int32 [B, L], the positives with those that are left out, only if
+        `is_left_out` is given.
 
     Args:
         split: The split whose train events are trained on.
@@ -98,6 +101,8 @@ def make_dataset(
         first_step: Steps to leave out, when a run resumes.
         placement: The windows that are trained here; None for all of them.
         num_replicas: Replicas among which these are dealt out.
+        is_left_out: bool [E], True for a train event that is no positive; for a teacher with
+            hindsight. Not with `prefixes`. None for other models.
     """
     steps = steps_per_epoch(len(samples.users), batch_size, draw=draw)
     items = tf.constant(split.interactions.items, tf.int32)
@@ -107,6 +112,7 @@ def make_dataset(
     if placement is not None:
         num_rows = placement.rows_a_replica(batch_size, num_replicas)
     num_targets = 1 if samples.only_newest else max_length
+    left_out = None if is_left_out is None else tf.constant(is_left_out)
 
     @tf.autograph.experimental.do_not_convert
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -127,15 +133,20 @@ def make_dataset(
         index = starts[:, None] + tf.cast(tf.maximum(column, 0), tf.int64)
         is_target = column >= 0
         following = tf.minimum(index + 1, len(items) - 1)[:, -num_targets:]
-        return {
+        positives = tf.where(is_target[:, -num_targets:], tf.gather(items, following), 0)
+        batch = {
             "user": tf.where(is_real, users, -1),
             "history": tf.where(is_target, tf.gather(items, index), 0),
-            "positives": tf.where(is_target[:, -num_targets:], tf.gather(items, following), 0),
+            "positives": positives,
             "first_position": positions,
             "first_row": rows,
             "length": lengths,
             "visit": tf.fill([num_rows], visit),
         }
+        if left_out is not None:
+            batch["next_items"] = positives
+            batch["positives"] = tf.where(tf.gather(left_out, following), 0, positives)
+        return batch
 
     begin_epoch, skipped = divmod(first_step, steps)
     dataset = tf.data.Dataset.range(begin_epoch, np.iinfo(np.int64).max)

@@ -33,6 +33,20 @@ class Samples(NamedTuple):
         """Returns the user of each memory row, int32 [num_rows]."""
         return self.users if self.only_newest else np.repeat(self.users, self.lengths)
 
+    def first_events(self) -> np.ndarray:
+        """Returns where each window's first trained transition begins, int64 [W], ascending.
+
+        It is the flat index of an event; the next event is the transition's target.
+        """
+        return self.starts + self.lengths - 1 if self.only_newest else self.starts
+
+    def events_of_rows(self) -> np.ndarray:
+        """Returns the event that begins the transition of each row, int64 [num_rows], ascending."""
+        if self.only_newest:
+            return self.first_events()
+        within = np.arange(self.num_rows) - np.repeat(self.first_rows, self.lengths)
+        return np.repeat(self.starts, self.lengths) + within
+
 
 class Placement(NamedTuple):
     """One worker's share of the windows. A hash of the raw id decides a user's worker.

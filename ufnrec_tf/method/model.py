@@ -23,6 +23,7 @@ from ufnrec_tf.method.negatives import Sampler
 from ufnrec_tf.method.policies import Policy
 from ufnrec_tf.method.positions import PackedInputs, Positions, pack_batch
 from ufnrec_tf.method.safe_flips import LookResult, SafeFlips
+from ufnrec_tf.method.soft_labels import LabelSource, SoftLabels
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
 from ufnrec_tf.objectives.base import Entries, LossTerms, Objective
@@ -70,6 +71,7 @@ class UFNRecModel(keras.Model):
             cannot reach them.
         num_probes: The sampler's first draws that are only for the memory.
         safe_flips: Replaces memory and flips where the policy is `ufnrec_safe`.
+        label_source: Gives the soft labels where the policy is `ufnrec_soft`; None for none.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class UFNRecModel(keras.Model):
         compiles: bool = False,
         num_probes: int = 0,
         safe_flips: SafeFlips | None = None,
+        label_source: LabelSource | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -102,6 +105,7 @@ class UFNRecModel(keras.Model):
         self.capacities = tuple(capacities)
         self.num_probes = num_probes
         self.safe_flips = safe_flips
+        self.label_source = label_source
         self._draw = graph_function(sampler.__call__, jit_compile=compiles)
         self._learn = graph_function(self._differentiate, backbone, objective, jit_compile=compiles)
         self._follow = graph_function(self._descend_and_follow, jit_compile=compiles)
@@ -114,16 +118,17 @@ class UFNRecModel(keras.Model):
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Trains on one replica's share of a batch.
 
-        In this order: exchange positives (only `ufnrec_safe`), sample, look up, propose, teach,
-        judge, score, descend, follow, record. With a the step before which the gate opened: from a
-        on hard negatives are recorded; the teacher starts in a + 1, with a copy of the weights
-        before that step, and scores from a + 2 on.
+        In this order: exchange positives (only `ufnrec_safe`), label (only `ufnrec_soft`), sample,
+        look up, propose, teach, judge, score, descend, follow, record. With a the step before which
+        the gate opened: from a on hard negatives are recorded; the teacher starts in a + 1, with a
+        copy of the weights before that step, and scores from a + 2 on.
 
         Returns:
             {"loss": float32 []}, the global loss, [1] with replicas, which Keras averages.
         """
         positions = pack_batch(batch, self.capacities)
         positions, num_replaced, look = self._exchange(batch, positions)
+        labels = self._label(batch, positions)
         fresh = self._draw(
             users=batch["user"],
             visits=batch["visit"],
@@ -137,7 +142,9 @@ class UFNRecModel(keras.Model):
         is_softened = is_taught & entries.is_flipped
         counts = count_entries(entries, is_softened, self.objective.uses_soft_label_only)
         divisors = sum_over_replicas(counts)
-        student = self._learn(positions.inputs, entries, is_softened, teacher_logits, divisors)
+        student = self._learn(
+            positions.inputs, entries, is_softened, teacher_logits, divisors, labels
+        )
         loss, *gradients = sum_over_replicas([student.terms.total, *student.gradients])
         num_updates = self._num_teacher_updates()
         if num_replicas() == 1:
@@ -165,6 +172,12 @@ class UFNRecModel(keras.Model):
         look = self.safe_flips.look(batch, positions, self.teacher, self._num_done())
         positions, is_replaced = self.safe_flips.substitute(batch, positions, self._is_active())
         return positions, tf.math.count_nonzero(is_replaced), look
+
+    def _label(self, batch: dict[str, tf.Tensor], positions: Positions) -> SoftLabels | None:
+        """Returns the soft labels of the positions, or None for a policy without any."""
+        if self.label_source is None:
+            return None
+        return self.label_source.labels(batch, positions, self._is_active())
 
     def _lookup(self, positions: Positions, fresh: tf.Tensor) -> Lookup:
         """Returns the memory's content at the real positions; `fresh` is int32 [C, N]."""
@@ -220,11 +233,15 @@ class UFNRecModel(keras.Model):
         is_softened: tf.Tensor,
         teacher_logits: tf.Tensor,
         divisors: tf.Tensor,
+        labels: SoftLabels | None,
     ) -> Student:
-        """Scores the candidates, and returns the loss with its gradients."""
+        """Scores candidates and soft labels, and returns the loss with its gradients."""
         with tf.GradientTape() as tape:
             vectors = inputs.choose(self.backbone.call_packed(inputs.packed, training=True))
             logits = self.backbone.score(vectors, entries.candidates)
+            scored_labels = None
+            if labels is not None:
+                scored_labels = (*labels, self.backbone.score(vectors, labels.items))
             terms = self.objective(
                 logits=logits,
                 entries=entries,
@@ -233,6 +250,7 @@ class UFNRecModel(keras.Model):
                 vectors=vectors,
                 item_table=self.backbone.item_embeddings(),
                 divisors=divisors,
+                labels=scored_labels,
             )
         gradients = tape.gradient(terms.total, self.backbone.trainable_variables)
         is_hard = logits[:, 1:] > logits[:, :1]

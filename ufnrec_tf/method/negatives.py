@@ -1,5 +1,7 @@
 """Negatives, drawn in the graph exactly uniformly over the items that a user has not seen."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -46,7 +48,6 @@ class UniformNegativeSampler:
             rank = np.arange(begin, end) - np.repeat(seen_offsets[chunk], counts[chunk])
             unseen_below[begin:end] = seen_items[begin:end] - 1 - rank
         self._unseen_below = tf.constant(unseen_below, tf.int32)
-        self._last = np.int64(len(seen_items))
         self._num_bits = int(np.diff(seen_offsets).max(initial=0)).bit_length()
 
     def __call__(
@@ -76,22 +77,12 @@ class UniformNegativeSampler:
     def _seen_below(self, draw: tf.Tensor, begin: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         """Returns int32 [P, N], how many seen items each draw is shifted past.
 
-        A bisection with as many gathers as the longest list needs: no shape depends on the data.
-
         Args:
             draw: int32 [P, N], how many unseen items lie below the drawn one.
             begin: int64 [P, 1], where the user's seen items start.
             count: int32 [P, 1], how many there are.
         """
-        found = tf.zeros_like(draw)
-        for bit in reversed(range(self._num_bits)):
-            further = found + (1 << bit)
-            is_inside = further <= count
-            place = begin + tf.cast(tf.where(is_inside, further - 1, 0), begin.dtype)
-            place = tf.minimum(place, self._last)
-            is_past = is_inside & (tf.gather(self._unseen_below, place) <= draw)
-            found = tf.where(is_past, further, found)
-        return found
+        return _num_at_most(draw, self._unseen_below, begin, count, self._num_bits)
 
     def _random(
         self, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
@@ -102,6 +93,71 @@ class UniformNegativeSampler:
         stream = mix(tf.gather(stream, batch_index) + positions * GOLDEN)  # [P]
         column = tf.range(1, self.num_negatives + 1, dtype=tf.int64) * GOLDEN  # [N]
         return tf.bitwise.bitwise_and(mix(stream[:, None] + column), np.int64(2**63 - 1))
+
+
+class PopularitySampler(UniformNegativeSampler):
+    """Draws an item as often as it has train events, otherwise as `UniformNegativeSampler` does.
+
+    The events of all items stand in a row, item by item. One is drawn among those of unseen items.
+
+    Args:
+        num_events: int64 [num_items], train events of each item.
+        **settings: Those of `UniformNegativeSampler`.
+    """
+
+    def __init__(self, *, num_events: np.ndarray, **settings: Any) -> None:
+        super().__init__(**settings)
+        offsets, seen = settings["seen_offsets"], settings["seen_items"] - 1
+        ends = np.cumsum(num_events)
+        passed = np.concatenate([[0], np.cumsum(num_events[seen])])
+        own_passed = passed[:-1] - np.repeat(passed[offsets[:-1]], np.diff(offsets))
+        below = ends[seen] - num_events[seen] - own_passed
+        self._unseen_below = tf.constant(np.append(below, 0), tf.int64)
+        self._passed = tf.constant(passed, tf.int64)
+        self._ends = tf.constant(np.append(ends, 0), tf.int64)
+
+    def __call__(
+        self, *, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns int32 [P, N] items; see `UniformNegativeSampler.__call__`."""
+        random = self._random(users, visits, batch_index, positions)  # [P, N]
+        known = tf.maximum(users, 0)
+        begin = tf.gather(tf.gather(self._offsets, known), batch_index)[:, None]
+        end = tf.gather(tf.gather(self._offsets, known + 1), batch_index)[:, None]
+        before = tf.gather(self._passed, begin)  # events of the seen items of earlier users
+        num_unseen = self._ends[-2] - (tf.gather(self._passed, end) - before)
+        draw = random % tf.maximum(num_unseen, 1)
+        num_passed = self._seen_below(draw, begin, tf.cast(end - begin, tf.int32))
+        event = draw + tf.gather(self._passed, begin + tf.cast(num_passed, tf.int64)) - before
+        nothing = tf.zeros_like(begin)
+        num_bits = self.num_items.bit_length()
+        item = 1 + _num_at_most(event, self._ends, nothing, tf.constant(self.num_items), num_bits)
+        return tf.where(num_unseen > 0, item, 0)
+
+
+def _num_at_most(
+    draw: tf.Tensor, values: tf.Tensor, begin: tf.Tensor, count: tf.Tensor, num_bits: int
+) -> tf.Tensor:
+    """Returns int32 [P, N], how many values of each row's range are at most its draw.
+
+    A bisection with as many gathers as the longest range needs: no shape depends on the data.
+
+    Args:
+        draw: int32 or int64 [P, N].
+        values: [K + 1], of the dtype of `draw`, ascending in each range; the last one is in none.
+        begin: int64 [P, 1], where the row's range starts.
+        count: int32 [P, 1] or [], how many values it has.
+        num_bits: Bits of the longest range's length.
+    """
+    last = np.int64(values.shape[0] - 1)
+    found = tf.zeros_like(draw, tf.int32)
+    for bit in reversed(range(num_bits)):
+        further = found + (1 << bit)
+        is_inside = further <= count
+        place = begin + tf.cast(tf.where(is_inside, further - 1, 0), begin.dtype)
+        is_past = is_inside & (tf.gather(values, tf.minimum(place, last)) <= draw)
+        found = tf.where(is_past, further, found)
+    return found
 
 
 class AmongItems:
@@ -136,6 +192,7 @@ def make_sampler(
     seen_items: np.ndarray,
     num_negatives: int,
     seed: int,
+    num_events: np.ndarray | None = None,
 ) -> Sampler:
     """Returns the sampler of negatives among some items.
 
@@ -145,14 +202,19 @@ def make_sampler(
         seen_items: See `UniformNegativeSampler`; all of them are among `items`.
         num_negatives: N.
         seed: The run's seed.
+        num_events: int64 [T], how often each is drawn relative to the others; None for equally.
     """
     # Ascending ids of which the last is their number are all ids up to it.
     are_all = items[-1] == len(items)
-    sampler = UniformNegativeSampler(
-        num_items=len(items),
-        seen_offsets=seen_offsets,
-        seen_items=seen_items if are_all else 1 + np.searchsorted(items, seen_items),
-        num_negatives=num_negatives,
-        seed=seed,
-    )
+    settings: dict[str, Any] = {
+        "num_items": len(items),
+        "seen_offsets": seen_offsets,
+        "seen_items": seen_items if are_all else 1 + np.searchsorted(items, seen_items),
+        "num_negatives": num_negatives,
+        "seed": seed,
+    }
+    if num_events is None:
+        sampler = UniformNegativeSampler(**settings)
+    else:
+        sampler = PopularitySampler(num_events=num_events, **settings)
     return sampler if are_all else AmongItems(sampler, items)

@@ -82,22 +82,27 @@ def pack_batch(batch: dict[str, tf.Tensor], capacities: Sequence[int] = ()) -> P
     Args:
         batch: See `make_dataset`.
         capacities: Ascending; the histories are filled up to the first that is large enough.
-            Where not all their positions are scored, the scored ones are filled up to one for
-            each cell of the positives. Empty for no fillers.
+            Where only the newest positions are scored, these are filled up to one for each cell of
+            the positives, and where some are left out, to as many as the histories. Empty for no
+            fillers.
     """
     histories, positives = batch["history"], batch["positives"]
+    later = batch.get("next_items")
     lengths = tf.cast(batch["length"], tf.int64)
     older = histories.shape[1] - positives.shape[1]  # columns that are read and not scored
-    cells, is_real = _real_cells(histories, _capacity(histories, capacities))
+    capacity = _capacity(histories, capacities)
+    cells, is_real = _real_cells(histories, capacity)
     packed = PackedHistories(
         items=tf.where(is_real, tf.gather_nd(histories, cells), PAD),
         rows=tf.cast(cells[:, 0], tf.int32),
         columns=tf.cast(cells[:, 1], tf.int32),
         lengths=batch["length"],
+        next_items=None if later is None else tf.where(is_real, tf.gather_nd(later, cells), PAD),
     )
     targets = None
-    if older:
-        cells, is_real = _real_cells(positives, tf.size(positives) if capacities else None)
+    if older or later is not None:
+        size = capacity if later is not None else tf.size(positives) if capacities else None
+        cells, is_real = _real_cells(positives, size)
         ends = tf.gather(tf.cumsum(lengths), cells[:, 0])
         targets = tf.where(is_real, ends - positives.shape[1] + cells[:, 1], 0)
     step = tf.gather(lengths, cells[:, 0]) - positives.shape[1] + cells[:, 1]

@@ -86,6 +86,37 @@ class Scored(NamedTuple):
         return tf.where(self.is_flipped, tf.ones_like(positive), positive)
 
 
+class Targets(NamedTuple):
+    """The targets of P positions with soft labels, all [P, 1 + K], column 0 the observed item.
+
+    An item may stand in several columns of a row: its weights add up.
+
+    Attributes:
+        items: int32, item ids; 0 in a column of weight 0.
+        weights: float32, how much of the target each item has; they sum to 1.
+        logits: float32, the student's.
+    """
+
+    items: tf.Tensor
+    weights: tf.Tensor
+    logits: tf.Tensor
+
+    def num_equal(self, candidates: tf.Tensor, is_counted: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [P, 1 + K], how many of the counted candidates equal each target.
+
+        Args:
+            candidates: int32 [P, N], item ids.
+            is_counted: bool [P, N].
+        """
+        is_equal = (self.items[:, :, None] == candidates[:, None, :]) & is_counted[:, None, :]
+        return tf.reduce_sum(tf.cast(is_equal, self.logits.dtype), axis=2)
+
+    def weights_of(self, candidates: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [P, N], the weight that each of int32 [P, N] candidates has as target."""
+        is_equal = self.items[:, :, None] == candidates[:, None, :]
+        return tf.reduce_sum(tf.where(is_equal, self.weights[:, :, None], 0.0), axis=1)
+
+
 class LossTerms(NamedTuple):
     """The loss of a step and its terms, float32 [] each; `total` is minimised.
 
@@ -108,6 +139,7 @@ class LossSettings(NamedTuple):
         scale: alpha of the scaled cross-entropy.
         is_candidate: bool [num_items], items that a loss over the catalogue reads, where training
             must not know every item; None for all.
+        label_mass: Share of each target that goes to the soft labels, in [0, 1].
     """
 
     num_items: int
@@ -115,6 +147,7 @@ class LossSettings(NamedTuple):
     calibration: float = 0.75
     scale: float = 100.0
     is_candidate: np.ndarray | None = None
+    label_mass: float = 0.0
 
 
 class Objective(ABC):
@@ -124,6 +157,15 @@ class Objective(ABC):
 
     A subclass computes the first two. Means are over all replicas, by the global counts; each
     replica returns its share, since the gradients are summed.
+
+    With soft labels the ranking term is, for each position,
+
+        sum over z of target(z) * loss(z),
+
+    where loss(z) is the position's loss with item z in the place of the positive: the expectation
+    of the loss if the positive were drawn from the target. Where loss(z) leaves out draws equal to
+    the positive, those equal to z are left out. A mean is taken over the same numbers of positions
+    and entries as without labels. See `Targets`.
 
     Source: arXiv 2208.04116, section 3.3, and the released code.
 
@@ -167,6 +209,25 @@ class Objective(ABC):
     def consistency_term(self, scored: Scored) -> tf.Tensor:
         """Returns this replica's share of the consistency term, before alpha, float32 []."""
 
+    def soft_ranking_term(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns this replica's share of the ranking term with soft labels, float32 [].
+
+        Args:
+            scored: The scored candidates, of which none is flipped or removed.
+            targets: The targets; in a filler they have no meaning.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `soft_ranking_term`.")
+
+    @classmethod
+    def has_soft_ranking_term(cls) -> bool:
+        """True if the loss defines `soft_ranking_term`, in the module of its class.
+
+        One inherited from another module belongs to a `ranking_term` that the class may have
+        changed.
+        """
+        owner = next(kind for kind in cls.__mro__ if "soft_ranking_term" in vars(kind))
+        return owner is not Objective and owner.__module__ == cls.__module__
+
     def __call__(
         self,
         *,
@@ -177,6 +238,7 @@ class Objective(ABC):
         vectors: tf.Tensor,
         item_table: tf.Tensor,
         divisors: tf.Tensor,
+        labels: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None,
     ) -> LossTerms:
         """Returns this replica's share of each term.
 
@@ -188,6 +250,9 @@ class Objective(ABC):
             vectors: float32 [P, D], the student's vectors of the positions.
             item_table: float32 [num_items + 1, D].
             divisors: int64 [5], the numbers of `LossCounts`, summed over all replicas.
+            labels: Of the soft labels the item ids int32 [P, K], their shares float32 [P, K], which
+                sum to 1, or to 0 in a position without labels, and the student's logits of them
+                float32 [P, K]; None for a policy without soft labels.
         """
         is_hard_flip = entries.is_flipped
         if self.uses_soft_label_only:
@@ -205,7 +270,10 @@ class Objective(ABC):
             item_table=item_table,
             counts=LossCounts(*tf.unstack(tf.maximum(tf.cast(divisors, logits.dtype), 1.0))),
         )
-        ranking = self.ranking_term(scored)
+        if labels is None:
+            ranking = self.ranking_term(scored)
+        else:
+            ranking = self.soft_ranking_term(scored, self._targets(scored, *labels))
         consistency = l2 = tf.zeros([], logits.dtype)
         if self.consistency_weight:
             consistency = self.consistency_term(scored)
@@ -213,3 +281,15 @@ class Objective(ABC):
             l2 = self.l2 * tf.norm(item_table) / num_replicas()
         total = ranking + self.consistency_weight * consistency + l2
         return LossTerms(total=total, ranking=ranking, consistency=consistency, l2=l2)
+
+    def _targets(
+        self, scored: Scored, items: tf.Tensor, shares: tf.Tensor, logits: tf.Tensor
+    ) -> Targets:
+        """Returns the targets: the labels share the mass, the observed item has the rest."""
+        weights = self.settings.label_mass * tf.cast(shares, logits.dtype)
+        observed = 1.0 - tf.reduce_sum(weights, axis=1, keepdims=True)
+        return Targets(
+            items=tf.concat([scored.candidates[:, :1], items], axis=1),
+            weights=tf.concat([observed, weights], axis=1),
+            logits=tf.concat([scored.logits[:, :1], logits], axis=1),
+        )

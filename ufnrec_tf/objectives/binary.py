@@ -3,13 +3,21 @@
 A removed suspect is left out of the sums; a flipped one has label 1 and the weight of any other
 entry; a softened one has the teacher's probability as its label. A probe enters the sums once it is
 flipped.
+
+With soft labels nothing is flipped or removed, and a position's sum is
+
+    sum over z of target(z) * w+ * BCE(logit of z, 1) + sum over negatives of (1 - target(j)) * w- *
+    BCE(logit of j, 0),
+
+w+ and w- the weights of the two labels: a negative that is itself a target counts for the share in
+which it is none.
 """
 
 import math
 
 import tensorflow as tf
 
-from ufnrec_tf.objectives.base import Objective, Scored
+from ufnrec_tf.objectives.base import Objective, Scored, Targets
 from ufnrec_tf.objectives.functions import bce, bernoulli_kl
 
 
@@ -44,6 +52,18 @@ class BinaryObjective(Objective):
         weights = tf.where(labels > 0, positive, self.negative_weight())
         has_label = scored.is_counted & (~scored.is_flipped | scored.is_hard_flip)
         return tf.reduce_sum(tf.where(has_label, weights * losses, 0.0)) / self.divisor(scored)
+
+    def soft_ranking_term(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns this replica's share, float32 []; see the formula of the module."""
+        hits = bce(targets.logits + self.shift(), tf.ones_like(targets.logits))
+        losses = self.positive_weight() * tf.reduce_sum(targets.weights * hits, axis=1)
+        negatives = scored.logits[:, 1:] + self.shift()
+        misses = bce(negatives, tf.zeros_like(negatives))
+        weights = self.negative_weight() * (1.0 - targets.weights_of(scored.candidates[:, 1:]))
+        is_counted = scored.is_counted[:, 1:]
+        losses += tf.reduce_sum(tf.where(is_counted, weights * misses, 0.0), axis=1)
+        is_real = scored.is_counted[:, 0]
+        return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / self.divisor(scored)
 
     def consistency_term(self, scored: Scored) -> tf.Tensor:
         """Returns this replica's share, float32 []; see the formula of the class."""

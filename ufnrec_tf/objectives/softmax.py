@@ -13,6 +13,12 @@ positive, `ufnrec` adds alpha times the consistency term, the mean over position
 An item in several columns of a position is several entries, each drawn or flipped by itself; the
 whole catalogue's denominator holds each item once, and a removed item is subtracted once.
 
+With soft labels nothing is flipped or removed, and the term is the mean over positions of
+
+    sum over z of target(z) * (log(exp s_z + sum over negatives but z of exp s_j) - s_z),
+
+s the adjusted logits; the whole catalogue's denominator is the same for each z.
+
 With `uses_soft_label_only` softened suspects get no target mass; the teacher then decides how the
 mass of positive and suspects is divided among them.
 """
@@ -22,7 +28,7 @@ import math
 import tensorflow as tf
 
 from ufnrec_tf.common.tensors import PAD
-from ufnrec_tf.objectives.base import Objective, Scored
+from ufnrec_tf.objectives.base import Objective, Scored, Targets
 from ufnrec_tf.objectives.functions import (
     MINUS_INFINITY,
     catalogue_logsumexp,
@@ -59,6 +65,19 @@ class SoftmaxObjective(Objective):
         """Returns the number that is added to every negative's logit."""
         return 0.0
 
+    def log_denominators(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns float32 [P, 1 + K], the log of the denominator with each target as positive."""
+        shift = self.negative_shift()
+        is_inside = scored.is_counted[:, 1:]
+        adjusted = tf.where(is_inside, scored.logits[:, 1:] + shift, MINUS_INFINITY)
+        negatives = tf.reduce_logsumexp(adjusted, axis=1, keepdims=True)
+        # Draws that equal the target are taken out again: most targets have none.
+        num_equal = targets.num_equal(scored.candidates[:, 1:], is_inside)
+        logs = tf.math.log(tf.maximum(num_equal, 1.0)) + targets.logits + shift - negatives
+        parts = tf.exp(tf.where(num_equal > 0, tf.minimum(logs, 0.0), MINUS_INFINITY))
+        negatives += tf.math.log1p(-tf.minimum(parts, 1.0 - _LEAST_SHARE))
+        return targets.logits + tf.nn.softplus(negatives - targets.logits)
+
     def ranking_term(self, scored: Scored) -> tf.Tensor:
         """Returns this replica's share, float32 []; see the formula of the module."""
         is_target = (scored.is_positive() | scored.is_hard_flip) & scored.is_counted
@@ -66,6 +85,13 @@ class SoftmaxObjective(Objective):
         num_targets = tf.maximum(tf.reduce_sum(mass, axis=1), 1.0)
         targets = tf.reduce_sum(mass * scored.logits, axis=1) / num_targets
         losses = self.log_denominator(scored) - targets
+        is_real = scored.is_counted[:, 0]
+        return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
+
+    def soft_ranking_term(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns this replica's share, float32 []; see the formula of the module."""
+        differences = self.log_denominators(scored, targets) - targets.logits
+        losses = tf.reduce_sum(targets.weights * differences, axis=1)
         is_real = scored.is_counted[:, 0]
         return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
 
@@ -143,3 +169,7 @@ class CrossEntropy(SoftmaxObjective):
         shares = tf.exp(tf.minimum(scored.logits - everything[:, None], 0.0))
         removed = tf.reduce_sum(tf.where(is_gone, shares, 0.0), axis=1)
         return everything + tf.math.log1p(-tf.minimum(removed, 1.0 - _LEAST_SHARE))
+
+    def log_denominators(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns float32 [P, 1]: the whole catalogue's, whatever the target."""
+        return self.log_denominator(scored)[:, None]

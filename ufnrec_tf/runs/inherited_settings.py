@@ -16,7 +16,7 @@ INHERITED_SECTIONS = (
     *("training", "evaluation", "detection", "export"),
 )
 """Sections that a warm start inherits; the others say where and beside what a run is trained."""
-OWN_KEYS = ("training.warm_start", "training.finish", "export.path")
+OWN_KEYS = ("training.warm_start", "training.finish", "export.path", "teacher.folder")
 """Keys of these sections that each run sets for itself."""
 _SOURCE_KEYS = ("data.name", "data.sha256")
 """Keys that name a log, in place of --data."""

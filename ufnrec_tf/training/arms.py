@@ -30,6 +30,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "random": {"memory.policy": "random", "teacher.always": True},
     "neutral": {"memory.policy": "neutral", "teacher.always": True},
     "ufnrec_safe": {"memory.policy": "ufnrec_safe", "teacher.always": True},
+    "ufnrec_soft": {"memory.policy": "ufnrec_soft", "teacher.always": True},
 }
 """What each known arm sets. Part of UFNRec's gain may come from averaged weights or from showing
 hard negatives again: with the average in every arm but `base`, neighbours differ in one thing.

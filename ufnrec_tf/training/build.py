@@ -1,10 +1,12 @@
 """Builds the objects of a run from its configuration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -23,7 +25,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.config import option_table
 from ufnrec_tf.data.batches import make_dataset, steps_per_epoch
-from ufnrec_tf.data.splits import Split, seen_train_items
+from ufnrec_tf.data.splits import Split, seen_train_items, train_counts
 from ufnrec_tf.data.user_hash import owners_of
 from ufnrec_tf.data.windows import Placement, RowOwners, Samples, make_samples, place
 from ufnrec_tf.evaluation.evaluator import RankingEvaluator, Share
@@ -35,6 +37,12 @@ from ufnrec_tf.method.optimizer import make_optimizer
 from ufnrec_tf.method.policies import POLICIES, Policy
 from ufnrec_tf.method.positions import choose_capacities
 from ufnrec_tf.method.safe_flips import SafeFlips
+from ufnrec_tf.method.soft_labels import (
+    DrawnLabels,
+    EmaLabels,
+    LabelSource,
+    StoredLabels,
+)
 from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
 from ufnrec_tf.objectives.base import LossSettings, Objective
@@ -67,6 +75,10 @@ def make_backbone(config: ConfigDict, num_items: int) -> Backbone:
     return backbones.create(name, num_items=num_items, **own)
 
 
+MakeNetwork = Callable[[ConfigDict, int], Backbone]
+"""Returns a new network for a number of items, as `make_backbone` does."""
+
+
 def check_windows(backbone: Backbone, config: ConfigDict) -> None:
     """Raises UserError if a position would be trained whose vector has seen its target.
 
@@ -86,6 +98,9 @@ def check_windows(backbone: Backbone, config: ConfigDict) -> None:
 
 _PROBE_SEED = 0x9B0BE5
 """Keeps the probes apart from the negatives of the same seed."""
+
+_LABEL_SEED = 0x50F7
+"""Keeps drawn soft labels apart from the negatives of the same seed."""
 
 
 class Draws(NamedTuple):
@@ -144,8 +159,17 @@ def make_memory(
     )
 
 
-def make_split_sampler(split: Split, seed: int, *, num_negatives: int) -> Sampler:
-    """Returns the sampler of training items outside each user's train items."""
+def make_split_sampler(
+    split: Split, seed: int, *, num_negatives: int, by_popularity: bool = False
+) -> Sampler:
+    """Returns the sampler of training items outside each user's train items.
+
+    Args:
+        split: The split.
+        seed: The run's seed.
+        num_negatives: N, draws a position.
+        by_popularity: True draws an item as often as it has train events; False draws uniformly.
+    """
     offsets, items = seen_train_items(split)
     return make_sampler(
         split.training_items,
@@ -153,6 +177,7 @@ def make_split_sampler(split: Split, seed: int, *, num_negatives: int) -> Sample
         seen_items=items,
         num_negatives=num_negatives,
         seed=seed,
+        num_events=train_counts(split)[split.training_items] if by_popularity else None,
     )
 
 
@@ -173,6 +198,51 @@ def make_safe_flips(
     )
 
 
+def make_label_source(
+    config: ConfigDict,
+    split: Split,
+    seed: int,
+    *,
+    num_rows: int,
+    teacher: EmaTeacher | None,
+    folder: Path | None,
+) -> LabelSource | None:
+    """Returns the source of soft labels, or None for a policy or a mass without any.
+
+    Args:
+        config: The configuration.
+        split: The split that is trained.
+        seed: The run's seed.
+        num_rows: This worker's rows of stored labels.
+        teacher: The EMA teacher, which gives the labels of `teacher.kind` ema.
+        folder: This worker's stored labels; None leaves them out, for a model that is not trained.
+    """
+    settings = config.teacher
+    if not POLICIES[config.memory.policy].has_soft_labels or not settings.mass:
+        return None
+    num_labels = min(settings.num_labels, len(split.training_items))
+    if settings.labels in ("uniform", "popularity"):
+        sampler = make_split_sampler(
+            split,
+            seed + _LABEL_SEED,
+            num_negatives=num_labels,
+            by_popularity=settings.labels == "popularity",
+        )
+        return DrawnLabels(sampler, compiles=config.training.jit_compile)
+    if settings.labels == "teacher" and settings.kind == "ema" and teacher is not None:
+        offsets, items = seen_train_items(split)
+        return EmaLabels(
+            teacher,
+            seen_offsets=offsets,
+            seen_items=items,
+            is_candidate=split.is_training_item,
+            num_labels=num_labels,
+            temperature=settings.temperature,
+            outranking_only=settings.outranking_only,
+        )
+    return StoredLabels(folder, num_rows=num_rows) if folder is not None else None
+
+
 def make_objective(config: ConfigDict, split: Split) -> Objective:
     """Returns the configured loss."""
     settings, loss = config.teacher, config.loss
@@ -183,6 +253,7 @@ def make_objective(config: ConfigDict, split: Split) -> Objective:
             calibration=loss.calibration,
             scale=loss.scale,
             is_candidate=split.is_training_item,
+            label_mass=settings.mass,
         ),
         consistency_weight=settings.weight,
         averages_over_flipped=settings.consistency_mean == "flipped",
@@ -327,12 +398,15 @@ def _make_model(
     host: StepState,
     capacities: tuple[int, ...],
     *,
+    make_network: MakeNetwork,
     seed: int,
     num_steps: int,
+    num_rows: int,
+    labels: Path | None,
 ) -> UFNRecModel:
     """Returns the compiled model; call it inside the strategy's scope."""
     policy = POLICIES[config.memory.policy]
-    backbone = make_backbone(config, split.interactions.num_items)
+    backbone = make_network(config, split.interactions.num_items)
     check_windows(backbone, config)
     settings = config.teacher
     teacher = None
@@ -346,12 +420,15 @@ def _make_model(
         host=host,
         memory=memory,
         teacher=teacher,
-        has_teacher_always=settings.always or policy.is_safe,
+        has_teacher_always=settings.always or policy.is_safe or policy.has_soft_labels,
         agreement=settings.agreement,
         capacities=capacities,
         compiles=config.training.jit_compile,
         num_probes=draws_of(config).num_probes,
         safe_flips=safe_flips,
+        label_source=make_label_source(
+            config, split, seed, num_rows=num_rows, teacher=teacher, folder=labels
+        ),
     )
     optimizer = make_optimizer(
         **{name: value for name, value in config.optimizer.items() if name != "l2"},
@@ -398,9 +475,26 @@ def prepare_tensorflow(config: ConfigDict, seed: int) -> tf.distribute.Strategy:
 
 @working_on("building the model")
 def build(
-    config: ConfigDict, split: Split, seed: int, *, strategy: tf.distribute.Strategy
+    config: ConfigDict,
+    split: Split,
+    seed: int,
+    *,
+    strategy: tf.distribute.Strategy,
+    make_network: MakeNetwork = make_backbone,
+    is_left_out: np.ndarray | None = None,
+    labels: Path | None = None,
 ) -> Experiment:
-    """Returns the objects of a training run, with weights drawn from the seed."""
+    """Returns the objects of a training run, with weights drawn from the seed.
+
+    Args:
+        config: The configuration of the run.
+        split: The split of the data.
+        seed: The run's seed.
+        strategy: The devices that train.
+        make_network: Makes the network that is trained.
+        is_left_out: For a teacher with hindsight; see `make_dataset`.
+        labels: The folder of this worker's stored soft labels; None where it has none.
+    """
     training = config.training
     samples = make_samples(split, max_length=config.backbone.max_length, windows=training.windows)
     steps = steps_per_epoch(len(samples.users), training.batch_size, draw=training.draw)
@@ -425,7 +519,17 @@ def build(
     with strategy.scope():
         capacities = _capacities(config, samples, placement, steps * training.num_epochs)
         model = _make_model(
-            config, split, memory, safe_flips, host, capacities, seed=seed, num_steps=num_steps
+            config,
+            split,
+            memory,
+            safe_flips,
+            host,
+            capacities,
+            make_network=make_network,
+            seed=seed,
+            num_steps=num_steps,
+            num_rows=placement.num_rows,
+            labels=labels,
         )
 
     def dataset(first_step: int) -> Any:
@@ -441,6 +545,7 @@ def build(
                 first_step=first_step,
                 placement=placement,
                 num_replicas=local_replicas,
+                is_left_out=is_left_out,
             ),
         )
 

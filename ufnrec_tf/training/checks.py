@@ -12,6 +12,7 @@ from ufnrec_tf.data.windows import make_samples
 from ufnrec_tf.evaluation.baselines import BASELINES
 from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.export.onnx_model import check_onnx
+from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.build import check_backbone, metrics_of
 from ufnrec_tf.training.settings_checks import check_settings
@@ -24,7 +25,7 @@ def check_names(config: ConfigDict) -> None:
         UserError: Naming the known values and the nearest.
     """
     check_backbone(config)
-    objectives.find(config.loss.name)
+    loss = objectives.find(config.loss.name)
     pick(STRATEGIES, config.distribution.strategy, key="distribution.strategy")
     for name in config.comparison.baselines:
         pick(BASELINES, name, key="comparison.baselines")
@@ -41,6 +42,12 @@ def check_names(config: ConfigDict) -> None:
     if config.export.onnx:
         check_onnx(config.backbone.name)
     check_settings(config)
+    if POLICIES[config.memory.policy].has_soft_labels and not loss.has_soft_ranking_term():
+        raise UserError(
+            f"`loss.name` is {config.loss.name!r}, which has no `soft_ranking_term`: policy "
+            f"{config.memory.policy!r} needs it. CONTRIBUTING.md, 'A loss', has the contract. Give "
+            "the class one, or choose another --config.loss.name or --config.memory.policy."
+        )
 
 
 def check_with_data(config: ConfigDict, split: Split) -> None:

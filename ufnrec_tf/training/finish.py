@@ -48,15 +48,16 @@ def finish(
     source: Source,
     ceiling: dict[str, float],
     ceiling_without_noise: dict[str, float],
+    teacher: dict[str, Any],
     peak_rss_bytes: int,
 ) -> None:
     """Scores, writes and shows a trained run.
 
     The weights are those that validation selected, or the last where nothing selects. The test
-    set is read here, once.
+    set is read here, once. `teacher` is what the teacher's phase recorded, or empty.
     """
     progress, workers = loop.progress, loop.workers
-    backbone = _selected(config, loop)
+    backbone = select(config, loop)
     give_back()
     scores = {part: loop.evaluators[part].evaluate(backbone) for part in ("validation", "test")}
     lists, _ = loop.evaluators["test"].top_k(backbone, LIST_LENGTH)
@@ -122,6 +123,7 @@ def finish(
         "table": _table(config, split, path, label_of(config), scores["test"].metrics),
         **_lists(config, split, lists),
         **({"warm_start": progress.warm_start} if progress.warm_start else {}),
+        **({"teacher": teacher} if teacher else {}),
     }
     compared = metrics_of(config).compared(config.training.monitor)
     if compared != COMPARED:
@@ -138,7 +140,7 @@ def finish(
         show_finished(path, display)
 
 
-def _selected(config: ConfigDict, loop: TrainingLoop) -> Backbone:
+def select(config: ConfigDict, loop: TrainingLoop) -> Backbone:
     """Returns the backbone with the weights to report; saves them if they are the last ones."""
     progress = loop.progress
     if not config.training.monitor or progress.best is None:

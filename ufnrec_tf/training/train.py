@@ -1,9 +1,6 @@
 """--mode=train: trains a run and its baselines into finished work directories."""
 
 import resource
-import signal
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from ml_collections import ConfigDict
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.distribution import Workers, report_lost_workers
 from ufnrec_tf.common.hashes import write_hashed_json
-from ufnrec_tf.common.progress import hide_phases, working_on
+from ufnrec_tf.common.progress import hide_phases
 from ufnrec_tf.config import as_json
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
 from ufnrec_tf.data.synthetic.planted import MAX_EXACT_ITEMS, ceiling_ranks
@@ -26,7 +23,7 @@ from ufnrec_tf.method.memory_usage import over_workers
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import identity, is_done, keep_ids, run_record, write_run_ids
 from ufnrec_tf.runs.run_files import check_run_file, read_result
-from ufnrec_tf.runs.state import Interrupted, LoopSettings, Progress
+from ufnrec_tf.runs.state import LoopSettings, Progress
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.runs.workdir import JsonLines, Workdir
 from ufnrec_tf.training.arms import Arm, configure_arm, label_of, parse_arms
@@ -41,8 +38,10 @@ from ufnrec_tf.training.build import (
 )
 from ufnrec_tf.training.checks import check_with_data
 from ufnrec_tf.training.finish import finish
+from ufnrec_tf.training.fit import fit
 from ufnrec_tf.training.loop import TrainingLoop
 from ufnrec_tf.training.shown_results import show_finished
+from ufnrec_tf.training.teacher_phase import teach
 from ufnrec_tf.training.warm_start import start_warm
 
 
@@ -72,27 +71,6 @@ def _devices(experiment: Experiment) -> str:
     count, replicas = experiment.workers.count, experiment.num_replicas
     shared = f" on {replicas} devices" if replicas > 1 else ""
     return f"{shared} of {count} workers" if count > 1 else shared
-
-
-def with_signals(loop: TrainingLoop, run: Callable[[], None]) -> None:
-    """Calls `run` while `loop` handles Ctrl-C and SIGTERM, then restores the handlers.
-
-    In a thread other than the main one Python takes no handlers: there a signal does what it does
-    without us.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        run()
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, loop.ask_to_stop)
-    try:
-        run()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if loop.signal:  # it came after the last look
-        signal.raise_signal(loop.signal)
 
 
 def train(
@@ -198,8 +176,10 @@ def _train_one(
     strategy: tf.distribute.Strategy,
 ) -> None:
     """Trains one run to its end and finishes its work directory."""
+    taught = teach(config, source, split, path=path, seed=seed, display=display, strategy=strategy)
     keras.utils.set_random_seed(seed)
-    experiment = build(config, split, seed, strategy=strategy)
+    labels = taught.labels if taught else None
+    experiment = build(config, split, seed, strategy=strategy, labels=labels)
     is_chief = experiment.workers.is_chief
     store, _ = experiment.stores(path)
     progress = Progress()
@@ -220,7 +200,7 @@ def _train_one(
     log.cut_after(progress.step)
     show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
-    _fit(config, experiment, loop, path, display)
+    fit(config, experiment, loop, display)
     if not config.training.finish:
         display.notes.line("  trained; the test set was not looked at (training.finish=false)")
         return
@@ -237,6 +217,7 @@ def _train_one(
         ceiling=_ceiling(config, source, split, knows_noise=True),
         ceiling_without_noise=_ceiling(config, source, split, knows_noise=False),
         source=source,
+        teacher=taught.facts if taught else {},
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
@@ -303,57 +284,6 @@ def _floor(config: ConfigDict, split: Split) -> float:
     metric = config.training.monitor or "ndcg@10"
     scores = metrics_from_ranks(ranks, chosen=metrics_of(config))
     return config.gate.popularity_lift * scores[metric]
-
-
-def _fit(
-    config: ConfigDict, experiment: Experiment, loop: TrainingLoop, path: Path, display: Display
-) -> None:
-    """Runs the remaining epochs; an interrupted one is completed first, in a call of its own."""
-    progress, steps = loop.progress, experiment.steps_per_epoch
-
-    def run() -> None:
-        if progress.stopped_early or progress.step >= experiment.num_steps:
-            return
-        model, epoch = experiment.model, progress.step // steps
-        model.stop_training = False
-        rest = steps - progress.step % steps
-        if rest < steps:
-            _fit_epochs(experiment, loop, epoch, epoch + 1, rest)
-            epoch += 1
-        if not model.stop_training and epoch < config.training.num_epochs:
-            _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps)
-        loop.save_last()
-        loop.stop_if_asked()
-        loop.bar.close(progress.step, is_over=True)
-
-    try:
-        with_signals(loop, run)
-    except Interrupted as stop:
-        display.notes.line(
-            f"  stopped at step {stop.step:,}; checkpoint written. The same command resumes it."
-        )
-        raise
-    finally:
-        loop.bar.close(progress.step)
-        loop.board.flush()
-
-
-def _fit_epochs(
-    experiment: Experiment, loop: TrainingLoop, first: int, last: int, steps: int
-) -> None:
-    with working_on("compiling the training step") as compiling:
-        ended = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs=None: compiling.end()
-        )
-        experiment.model.fit(
-            experiment.dataset(loop.progress.step),
-            initial_epoch=first,
-            epochs=last,
-            steps_per_epoch=steps,
-            shuffle=False,
-            verbose=0,
-            callbacks=[ended, loop],
-        )
 
 
 def _ceiling(

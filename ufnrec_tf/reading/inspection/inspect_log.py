@@ -142,7 +142,7 @@ def _memory(config: ConfigDict, data: Interactions) -> dict[str, int]:
         max_length=config.backbone.max_length,
         takes_last=config.training.windows == "last",
     )
-    has_memory = settings.policy != "plain"
+    has_memory = settings.policy not in ("plain", "ufnrec_soft")
     slots = settings.safe_slots if settings.policy == "ufnrec_safe" else settings.slots
     slots = min(slots, data.num_items) * has_memory
     event_bytes = data.items.itemsize + (0 if data.timestamps is None else 8)

@@ -1,0 +1,88 @@
+"""The steps of a run: `keras.Model.fit` from where a checkpoint stands, with signals handled."""
+
+import signal
+import threading
+from collections.abc import Callable
+
+import keras
+from ml_collections import ConfigDict
+
+from ufnrec_tf.common.display import Display
+from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.runs.state import Interrupted
+from ufnrec_tf.training.build import Experiment
+from ufnrec_tf.training.loop import TrainingLoop
+
+
+def fit(config: ConfigDict, experiment: Experiment, loop: TrainingLoop, display: Display) -> None:
+    """Runs the remaining epochs; an interrupted one is completed first, in a call of its own.
+
+    Raises:
+        Interrupted: After a signal, once the checkpoint is written.
+    """
+    progress, steps = loop.progress, experiment.steps_per_epoch
+
+    def run() -> None:
+        if progress.stopped_early or progress.step >= experiment.num_steps:
+            return
+        model, epoch = experiment.model, progress.step // steps
+        model.stop_training = False
+        rest = steps - progress.step % steps
+        if rest < steps:
+            _fit_epochs(experiment, loop, epoch, epoch + 1, rest)
+            epoch += 1
+        if not model.stop_training and epoch < config.training.num_epochs:
+            _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps)
+        loop.save_last()
+        loop.stop_if_asked()
+        loop.bar.close(progress.step, is_over=True)
+
+    try:
+        with_signals(loop, run)
+    except Interrupted as stop:
+        display.notes.line(
+            f"  stopped at step {stop.step:,}; checkpoint written. The same command resumes it."
+        )
+        raise
+    finally:
+        loop.bar.close(progress.step)
+        loop.board.flush()
+
+
+def _fit_epochs(
+    experiment: Experiment, loop: TrainingLoop, first: int, last: int, steps: int
+) -> None:
+    with working_on("compiling the training step") as compiling:
+        ended = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs=None: compiling.end()
+        )
+        experiment.model.fit(
+            experiment.dataset(loop.progress.step),
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[ended, loop],
+        )
+
+
+def with_signals(loop: TrainingLoop, run: Callable[[], None]) -> None:
+    """Calls `run` while `loop` handles Ctrl-C and SIGTERM, then restores the handlers.
+
+    In a thread other than the main one Python takes no handlers: there a signal does what it does
+    without us.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        run()
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, loop.ask_to_stop)
+    try:
+        run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if loop.signal:  # it came after the last look
+        signal.raise_signal(loop.signal)

@@ -70,6 +70,7 @@ def test_the_newest_position_has_an_empty_future(network):
 def test_fillers_change_nothing(network):
     packed = packed_rows()
     filled = fill_up(packed, 16)
+    assert filled.next_items is not None
     assert filled.items.shape == filled.next_items.shape == (16,)
     whole = network.call_packed(packed).numpy()
     np.testing.assert_array_equal(network.call_packed(filled)[: len(whole)], whole)

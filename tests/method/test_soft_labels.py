@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ SETTINGS = RunSettings(
     label_mass=0.3,
     has_teacher_always=True,
 )
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "fmlp": {"filter": "causal"},
     "bsarec": {"filter": "causal", "low_frequencies": 3, "num_heads": 2},
     "hstu": {"num_heads": 2},
@@ -126,8 +127,10 @@ def test_labels_of_the_average_against_numpy(outranking_only, monkeypatch):
     run = make_run(SETTINGS, split)
     offsets, seen = seen_train_items(split)
     known = np.arange(1, NUM_ITEMS + 1) != 13
+    teacher = run.model.teacher
+    assert teacher is not None
     source = EmaLabels(
-        run.model.teacher,
+        teacher,
         seen_offsets=offsets,
         seen_items=seen,
         is_candidate=known,
@@ -138,7 +141,7 @@ def test_labels_of_the_average_against_numpy(outranking_only, monkeypatch):
     batch, positions = first_batch(run, capacities=(32,))
     assert not source.labels(batch, positions, SHUT).shares.numpy().any()
     found = source.labels(batch, positions, OPEN)
-    backbone, num_real = run.model.teacher.backbone, len(positions.rows)
+    backbone, num_real = teacher.backbone, len(positions.rows)
     vectors = positions.inputs.choose(backbone.call_packed(positions.inputs.packed)).numpy()
     scores = vectors @ backbone.item_embeddings().numpy().T
     users = tf.gather(batch["user"], positions.batch_rows()).numpy()

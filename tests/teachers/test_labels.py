@@ -59,7 +59,7 @@ def expected_labels(split, probabilities, events, k, outranking_only=False):
             for item in range(1, NUM_ITEMS + 1)
             if row[item] > 0 and (item == target or item not in train_items(split, user))
         }
-        best = sorted(kept, key=kept.get, reverse=True)[:k]
+        best = sorted(kept, key=kept.__getitem__, reverse=True)[:k]
         if outranking_only:
             above = [item for item in best if kept[item] > kept[target]]
             best = [*above[: k - 1], target]
@@ -241,7 +241,7 @@ def test_what_is_left_out_is_ranked_without_the_users_own_items(split):
     events = events[is_left_out[events + 1]]
     assert 2 < len(events) == evaluator.num_positions < samples.num_rows
     shares = probabilities_of(backbone, split, samples, events, 2.0)
-    wanted = {name: [] for name in ("ndcg@10", "hr@10", "nll", "entropy")}
+    wanted: dict[str, list[float]] = {name: [] for name in ("ndcg@10", "hr@10", "nll", "entropy")}
     for event, labels in zip(
         events, expected_labels(split, shares, events, NUM_ITEMS), strict=True
     ):
@@ -278,6 +278,7 @@ def test_a_step_reads_what_is_left_out_and_does_not_score_it(split, capacities):
     positions = pack_batch(next(iter(data)), capacities)
     packed, items = positions.inputs.packed, split.interactions.items
     count = samples.num_rows
+    assert packed.next_items is not None
     assert packed.items.shape[0] == packed.next_items.shape[0] == (20 if capacities else count)
     windows = {tuple(items[start : start + n + 1]) for start, n in zip(*samples[1:3], strict=True)}
     for row in range(4):

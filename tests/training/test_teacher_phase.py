@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,8 +162,9 @@ def test_each_worker_makes_the_labels_of_its_own_rows(windows):
     assert has_stored_labels(config)
     split = split_of(tiny_histories(num_users=30), 15)
     teacher = teacher_phase._Teacher({"who": "nobody"}, {}, list)
-    found = []
-    for workers in (ALONE, OneOfTwo(0), OneOfTwo(1)):
+    found: list[dict[int, list[int]]] = []
+    several: list[Any] = [ALONE, OneOfTwo(0), OneOfTwo(1)]
+    for workers in several:
         folder, facts = teacher_phase._make_labels(config, split, teacher, Path(), 0, workers)
         items = np.fromfile(folder / ITEMS_FILE, "<i4").reshape(-1, 4)
         assert len(items) == facts["rows"]
@@ -178,7 +180,9 @@ def test_each_worker_makes_the_labels_of_its_own_rows(windows):
         assert placement.num_rows == len(items) > 5
         # By window, as a batch of the worker names the rows.
         own = (
-            range(len(samples.users)) if placement.is_own is None else placement.is_own.nonzero()[0]
+            range(len(samples.users))
+            if placement.is_own is None
+            else np.flatnonzero(placement.is_own)
         )
         newest = [placement.first_rows[w] + samples.lengths[w] - 1 for w in own]
         found.append({int(w): items[row].tolist() for w, row in zip(own, newest, strict=True)})

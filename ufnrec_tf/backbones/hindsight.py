@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ufnrec_tf.backbones.attention import check_heads, xavier_normal
+from ufnrec_tf.backbones.attention import attention_rate, check_heads, xavier_normal
 from ufnrec_tf.backbones.base import BlockBackbone
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
@@ -22,7 +22,7 @@ from ufnrec_tf.backbones.packing import (
     neighbourhood,
     pack,
 )
-from ufnrec_tf.backbones.sasrec import SASRecBlock, layer_norm
+from ufnrec_tf.backbones.sasrec import VARIANTS, SASRecBlock, layer_norm
 from ufnrec_tf.common.tensors import PAD, widen
 
 
@@ -33,11 +33,14 @@ class Hindsight(BlockBackbone):
 
     Args:
         num_heads: Heads; divides `width`.
+        attention_dropout: Rate on attention weights; negative for `dropout`.
         **settings: See `BlockBackbone`.
     """
 
-    def __init__(self, *, num_heads: int = 1, **settings: Any) -> None:
-        super().__init__(num_heads=num_heads, **settings)
+    def __init__(
+        self, *, num_heads: int = 1, attention_dropout: float = -1.0, **settings: Any
+    ) -> None:
+        super().__init__(num_heads=num_heads, attention_dropout=attention_dropout, **settings)
         width, policy = self.width, self.dtype_policy
         check_heads(num_heads, width)
         self.item_table = self.add_weight(
@@ -54,6 +57,7 @@ class Hindsight(BlockBackbone):
                 num_heads=num_heads,
                 num_blocks=self.num_blocks,
                 dropout=self.dropout_rate,
+                attention_dropout=attention_rate(attention_dropout, self.dropout_rate),
                 max_length=self.max_length,
                 dtype=policy,
             )
@@ -150,6 +154,7 @@ class Direction(keras.layers.Layer):
         num_heads: int,
         num_blocks: int,
         dropout: float,
+        attention_dropout: float,
         max_length: int,
         dtype: Any,
     ) -> None:
@@ -166,7 +171,8 @@ class Direction(keras.layers.Layer):
                 width=width,
                 num_heads=num_heads,
                 dropout=dropout,
-                is_corrected=True,
+                attention_dropout=attention_dropout,
+                form=VARIANTS["corrected"],
                 max_length=max_length,
                 dtype=dtype,
             )

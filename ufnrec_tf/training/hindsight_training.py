@@ -37,7 +37,10 @@ _SHARED = {
     "split": None,
     "optimizer": None,
     "distribution": None,
-    "backbone": ("width", "num_blocks", "num_heads", "dropout", "max_length", "precision"),
+    "backbone": (
+        *("width", "num_blocks", "num_heads", "dropout", "attention_dropout", "max_length"),
+        "precision",
+    ),
     "teacher": ("decay", "num_epochs", "left_out"),
     "training": (
         *("batch_size", "draw", "patience", "jit_compile", "deterministic"),

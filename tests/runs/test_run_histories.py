@@ -120,10 +120,10 @@ def test_users_at_the_command_line(trained, tmp_path, capsys):
     assert recommend("--histories=train")[0] == 0
     whole = pd.read_csv(output)
     some = whole["user"].unique()[5:7].tolist()
-    users.write_text("\n".join([*some, "nobody"]))
+    users.write_text("\n".join([*some, f" {some[0]}", some[1], "nobody"]))
     code, screen = recommend(f"--users={users}")
     assert code == 0
-    assert "warning: " in screen.out and "1 of 3 users are not users of the run" in screen.out
+    assert "warning: " in screen.out and "1 of 4 users are not users of the run" in screen.out
     rows, right = pd.read_csv(output), whole[whole["user"].isin(some)].reset_index(drop=True)
     pd.testing.assert_frame_equal(rows, right)
     best = rows["item"][0]

@@ -179,11 +179,9 @@ def test_each_worker_makes_the_labels_of_its_own_rows(windows):
         )
         assert placement.num_rows == len(items) > 5
         # By window, as a batch of the worker names the rows.
-        own = (
-            range(len(samples.users))
-            if placement.is_own is None
-            else np.flatnonzero(placement.is_own)
-        )
+        own = np.arange(len(samples.users))
+        if placement.is_own is not None:
+            own = own[placement.is_own]
         newest = [placement.first_rows[w] + samples.lengths[w] - 1 for w in own]
         found.append({int(w): items[row].tolist() for w, row in zip(own, newest, strict=True)})
     assert not set(found[1]) & set(found[2])

@@ -234,7 +234,7 @@ def user_histories(
         UserError: If the run knows none of them.
     """
     rows = kept.rows_of(users)
-    found = rows[rows >= 0].tolist()
+    found = list(dict.fromkeys(rows[rows >= 0].tolist()))  # ` u5` may stand beside `u5`
     missing = [user for user, row in zip(users, rows.tolist(), strict=True) if row < 0]
     if missing:
         text = f"{path}: {kept.unknown_text(missing, len(users))}"

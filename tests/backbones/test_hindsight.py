@@ -80,6 +80,5 @@ def test_it_trains_all_weights_and_users_cannot_choose_it(network):
     assert all(np.abs(tf.convert_to_tensor(gradient)).sum() > 0 for gradient in gradients)
     assert Hindsight not in BACKBONES.values()
     copy = network.clone()
-    np.testing.assert_array_equal(
-        copy.call_packed(packed_rows()), network.call_packed(packed_rows())
-    )
+    mine, theirs = network.call_packed(packed_rows()), copy.call_packed(packed_rows())
+    np.testing.assert_allclose(mine, theirs, atol=1e-5)

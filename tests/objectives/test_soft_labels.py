@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.objectives.test_from_file import written
 from tests.objectives.test_functions import BINARY, NUM_ITEMS, SHIFTS, softplus
 from ufnrec_tf import objectives
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.objectives import OBJECTIVES
 from ufnrec_tf.objectives.base import Entries, LossSettings
 
@@ -204,7 +205,11 @@ def test_a_loss_of_the_users_own_must_say_what_it_does_with_labels(tmp_path):
     for name in ("Hinge", "Mine"):  # the second inherits a term that may not be its own
         assert not objectives.find(f"{path}:{name}").has_soft_ranking_term()
     assert all(kind.has_soft_ranking_term() for kind in OBJECTIVES.values())
-    text = path.read_text(encoding="utf-8")
-    own = "class Mine(SampledSoftmax):\n    soft_ranking_term = SampledSoftmax.soft_ranking_term\n"
-    path.write_text(text.replace("class Mine(SampledSoftmax):\n    pass\n", own))
+    text, before = path.read_text(encoding="utf-8"), "class Mine(SampledSoftmax):\n    pass\n"
+    own = before.replace("pass", "soft_ranking_term = SampledSoftmax.soft_ranking_term")
+    path.write_text(text.replace(before, own), encoding="utf-8")
     assert objectives.find(f"{path}:Mine").has_soft_ranking_term()
+    broken = "def soft_ranking_term(self, scored, targets):\n        return targets.weights"
+    path.write_text(text.replace(before, before.replace("pass", broken)), encoding="utf-8")
+    with pytest.raises(UserError, match="float32 scalar from `soft_ranking_term`"):
+        objectives.find(f"{path}:Mine")

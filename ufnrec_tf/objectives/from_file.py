@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.user_code import load_named, user_code_error
-from ufnrec_tf.objectives.base import LossCounts, LossSettings, Objective, Scored
+from ufnrec_tf.objectives.base import LossCounts, LossSettings, Objective, Scored, Targets
 
 FORM = "path/to/file.py:ClassName"
 _NUM_ITEMS, _NUM_NEGATIVES, _WIDTH = 9, 4, 3
 _TERMS = ("ranking_term", "consistency_term")
+_SOFT_TERM = "soft_ranking_term"
 
 
 def load_class(name: str) -> type[Objective]:
@@ -64,9 +65,10 @@ def _broken_promise(kind: type[Objective]) -> str:
         uses_soft_label_only=False,
         l2=0.0,
     )
+    terms = [*_TERMS, _SOFT_TERM] if kind.has_soft_ranking_term() else _TERMS
     # A step is a graph, in which Python cannot read values.
     for wrap in (lambda function: function, tf.function(autograph=False)):
-        for term in _TERMS:
+        for term in terms:
             broken = _broken_term(objective, term, num_negatives, wrap)
             if broken:
                 return broken
@@ -82,7 +84,9 @@ def _broken_term(
 
         @wrap
         def called(vectors: tf.Tensor, num_fillers: int = num_fillers) -> Any:
-            return getattr(objective, term)(_scored(vectors, num_fillers, num_negatives))
+            scored = _scored(vectors, num_fillers, num_negatives)
+            more = [_targets(scored)] if term == _SOFT_TERM else []
+            return getattr(objective, term)(scored, *more)
 
         with tf.GradientTape() as tape:
             vectors = tf.constant(_numbers(2, num_fillers))
@@ -93,8 +97,8 @@ def _broken_term(
             return f"must return a float32 scalar from `{term}`. It returned {shown}."
         if not np.isfinite(value.numpy()):
             return f"must return a finite number from `{term}`. It returned {value.numpy()}."
-        if term == "ranking_term" and tape.gradient(value, vectors) is None:
-            return "must have a gradient: `ranking_term` does not depend on the scores."
+        if term != "consistency_term" and tape.gradient(value, vectors) is None:
+            return f"must have a gradient: `{term}` does not depend on the scores."
         values.append(float(value))
     if np.isclose(values[0], values[1], rtol=1e-4, atol=1e-6):
         return ""
@@ -142,4 +146,14 @@ def _scored(vectors: tf.Tensor, num_fillers: int, num_negatives: int) -> Scored:
                 for count in (2.0 * num_columns, 2.0 * num_columns, suspects, 2.0, suspects)
             )
         ),
+    )
+
+
+def _targets(scored: Scored) -> Targets:
+    """Returns targets of the observed item and one label, the item after it."""
+    observed, logits = scored.candidates[:, :1], scored.logits[:, :1]
+    return Targets(
+        items=tf.concat([observed, 1 + observed % _NUM_ITEMS], axis=1),
+        weights=tf.constant([[0.7, 0.3]]) * tf.ones_like(logits),
+        logits=tf.concat([logits, 0.5 * logits], axis=1),
     )

@@ -32,6 +32,7 @@ from ufnrec_tf.evaluation.suspects import (
     read_suspects,
     windows_of,
 )
+from ufnrec_tf.evaluation.teacher_words import FOUND_BY
 from ufnrec_tf.method.soft_labels import worker_folder
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.state import Progress
@@ -92,7 +93,7 @@ def judge(
             flagged = pd.DataFrame(
                 {"user": pairs.users, "item": pairs.items, "count": pairs.counts}
             )
-            found["is_cut"] = pairs.is_cut
+            found |= {"found_by": FOUND_BY, "is_cut": pairs.is_cut}
             found |= _judged(source, split, backbone, flagged, path=path, seed=seed)
             found["future"]["scored_by"] = "the reported weights"
             found["examples"] = _examples(split, flagged, num_examples, parts)

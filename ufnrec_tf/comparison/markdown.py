@@ -66,7 +66,8 @@ def _teacher_notes(summary: dict[str, Any]) -> list[str]:
     for row in summary["arms"]:
         if row.get("teacher") and row["lifts"]:
             found = row["lifts"]["matched_on_popularity_and_score"]
-            notes.append(f"{row['name']}: {taken_later(found['flagged'], found)}.")
+            runs = f", {found['runs']} runs" if found["runs"] > 1 else ""
+            notes.append(f"{row['name']}{runs}: {taken_later(found['flagged'], found)}.")
     return notes
 
 
@@ -103,7 +104,7 @@ def _lift_lines(summary: dict[str, Any]) -> list[str]:
         "",
         "Flagged pairs of all seeds against unflagged pairs of the same users; 95% interval, users "
         "drawn once."
-        + (f" Those of {taught} are above the observed item by {FOUND_BY}." if taught else ""),
+        + (f" Those of {taught}: {FOUND_BY} put them above the observed item." if taught else ""),
         "",
         *_table_lines(columns, rows),
         "",

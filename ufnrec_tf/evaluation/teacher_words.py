@@ -69,11 +69,12 @@ def taken_later(num_pairs: int, matched: Mapping[str, Any]) -> str:
         matched: Of those matched on popularity and score: `pairs`, `hits`, `rate` of the others,
             `lift`, `low`, `high`.
     """
-    text = f"{num_pairs:,} pairs (user, item) above the observed item by {FOUND_BY}"
+    text = f"{FOUND_BY} put {num_pairs:,} pairs (user, item) above the observed item"
     if matched["lift"] is None:
-        return f"{text}: not known how often such pairs are taken later"
+        return f"{text}; how often such pairs are taken later is not known"
     return (
-        f"{text}: {matched['hits'] / matched['pairs']:.2%} taken later, of pairs as popular and "
-        f"scored alike {matched['rate']:.2%}; lift {matched['lift']:.2f} "
-        f"({matched['low']:.2f} to {matched['high']:.2f})"
+        f"{text}; of the {matched['pairs']:,} with others as popular and scored alike "
+        f"{matched['hits'] / matched['pairs']:.2%} were taken later, of those others "
+        f"{matched['rate']:.2%}: lift {matched['lift']:.2f} ({matched['low']:.2f} to "
+        f"{matched['high']:.2f})"
     )

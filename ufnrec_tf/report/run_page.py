@@ -32,7 +32,7 @@ def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list
         training: Charts of its training.
         data: Charts of its data.
     """
-    result, found = facts.own.result, _found_pairs(facts)
+    result, pairs = facts.own.result, _found_pairs(facts)
     return render(
         "run.html",
         facts=facts,
@@ -52,8 +52,8 @@ def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list
         ],
         training=[chart for chart in training if not is_empty(chart)],
         gate_epoch=result["false_negatives"].get("gate_epoch") if result else None,
-        suspects=suspect_facts(without_teacher(found)),
-        teachers=teacher_facts(found),
+        suspects=suspect_facts(without_teacher(pairs)),
+        teachers=teacher_facts(pairs),
         averaged="",
         families=_families(numbers),
         data_rows=_data_rows(facts),

@@ -121,7 +121,7 @@ def findings_card(found: dict[str, Any]) -> str:
     taken = "what these users took later is not known"
     if future.get("rate", 0) is not None or not future["num_flagged"]:
         taken = f"{future['hits']:,} of them were taken later"
-    pairs = f"pairs above the observed item by {FOUND_BY}" if is_labelled else "pairs flagged"
+    pairs = f"pairs that {FOUND_BY} put above the observed item" if is_labelled else "pairs flagged"
     lines = [
         f"{future['num_flagged']:,} {pairs}, of {future['users']:,} users; {taken}.",
         "",

@@ -120,7 +120,7 @@ def test_the_screen_and_tensorboard_say_what_the_teacher_found(compared, capsys)
     for line in teacher_lines(result["teacher"]):
         assert line in text
     assert f"put {result['false_negatives']['ripe_pairs']:,} pairs (user, item) above" in text
-    assert "the teacher's labels put above the observed item" in text  # the planted truth
+    assert "Planted false negatives: pairs above the observed item" in text
     cards = {}
     for part in ("train", "summary"):
         board = EventAccumulator(str(path / "tensorboard" / part))

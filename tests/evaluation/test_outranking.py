@@ -96,11 +96,11 @@ LABELS = {
 
 
 def test_sentences():
-    left_out = {"transitions": 60, "ndcg@10": 0.186, "nll": 6.96}
+    left_out = {"transitions": 60, "ndcg@10": 0.186, "nll": 6.96, "entropy": 5.2}
     trained = {"epochs": 36, "cpu_seconds": 493.4, "left_out": left_out, "identity": {"seed": 0}}
     assert teacher_lines({"kind": "hindsight", **trained, "labels": LABELS}) == [
         "hindsight, seed 0: 36 epochs in 493 CPU s; of 60 train transitions left out NDCG@10 "
-        "0.1860, NLL 6.96",
+        "0.1860, NLL 6.96 at entropy 5.20",
         "labels of 1,200 transitions, 0.5 MB in 3 CPU s: entropy 4.90; an item above the observed "
         "one in 66% of them, 3 in the median",
     ]

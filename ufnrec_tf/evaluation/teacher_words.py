@@ -46,7 +46,8 @@ def teacher_lines(teacher: Mapping[str, Any]) -> list[str]:
         if left_out["transitions"]:
             lines[0] += (
                 f"; of {left_out['transitions']:,} train transitions left out NDCG@10 "
-                f"{left_out['ndcg@10']:.4f}, NLL {left_out['nll']:.2f}"
+                f"{left_out['ndcg@10']:.4f}, NLL {left_out['nll']:.2f} at entropy "
+                f"{left_out['entropy']:.2f}"
             )
     above = ""
     if labels["source"] != "later":

@@ -13,7 +13,7 @@ from ufnrec_tf.evaluation.protocol import (
     newcomers_lines,
     target_rule_text,
 )
-from ufnrec_tf.evaluation.teacher_words import FOUND_BY, taken_later, teacher_lines
+from ufnrec_tf.evaluation.teacher_words import taken_later, teacher_lines
 from ufnrec_tf.export.versions import versions
 from ufnrec_tf.runs.run_files import read_result
 
@@ -105,7 +105,7 @@ def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) 
     if rows:
         which = "pairs whose count passed the patience"
         if "found_by" in result["false_negatives"]:
-            which = f"pairs that {FOUND_BY} put above the observed item"
+            which = "pairs above the observed item"
         display.heading(f"Planted false negatives: {which}")
         display.table(["", "pairs", "precision", "recall", "base rate", "lift"], rows)
     elif result["memory"]["slots"]:

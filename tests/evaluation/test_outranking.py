@@ -28,7 +28,7 @@ def labelled(tmp_path):
         )
         for odd in (0, 1)
     ]
-    expected = {}
+    expected: dict[tuple[int, int], int] = {}
     for row, event in enumerate(events):
         user = int(owners[row])
         own = log.items[log.offsets[user] : split.train_ends[user]]

@@ -506,11 +506,15 @@ OPTIONS = {
         "folder": Option(
             "",
             "Folder in which teacher and labels are made once and shared by several runs. Empty: "
-            "WORKDIR/teacher.",
+            "WORKDIR/teacher, in a comparison a folder in WORKDIR/teachers for each teacher.",
             is_path=True,
         ),
         "num_epochs": Option(36, "hindsight: epochs that the teacher is trained.", minimum=1),
-        "seed": Option(-1, "hindsight and alike: seed of the teacher. -1: the run's.", minimum=-1),
+        "seed": Option(
+            -1,
+            "hindsight and alike: seed of the teacher. -1: the run's; in a comparison 0.",
+            minimum=-1,
+        ),
         "left_out": Option(
             0.05,
             "hindsight: share of train transitions that are left out of the teacher's loss. They "
@@ -682,7 +686,8 @@ OPTIONS = {
         "most_rows": Option(
             500_000,
             "Largest number of rows of false_negatives.parquet. Flagged pairs come first, then "
-            "those with the highest counts.",
+            "those with the highest counts. ufnrec_soft: most pairs of stored labels that are "
+            "judged, of users at random.",
             minimum=1,
         ),
     },
@@ -941,7 +946,9 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     ),
     "optimizer.weight_decay_kind": ({"optimizer.weight_decay": AllBut((0.0,))},),
     "training.patience": ({"training.monitor": AllBut(("",))},),
-    "detection.most_rows": ({**_GATED, **_FINISHES},),
+    "detection.most_rows": tuple(
+        {**user, **_FINISHES} for user in (_GATED, _HINDSIGHT, _BY_RUNS, _LATER)
+    ),
     "export.*": (_FINISHES,),
     "comparison.baselines": (_FINISHES,),
     "comparison.sample_users": (_FINISHES,),

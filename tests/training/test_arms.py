@@ -38,6 +38,23 @@ def test_the_older_name_of_a_policy_is_one_of_an_arm_and_of_a_value():
     assert all(arm.overrides == {"memory.policy": "plain"} for arm in arms)
 
 
+@pytest.mark.parametrize(
+    ("settings", "label"),
+    [
+        ("", "SASRec+hindsight"),
+        (",teacher.kind=runs", "SASRec+runs"),
+        (",teacher.kind=ema,backbone.name=gru4rec", "GRU4Rec+soft EMA"),
+        (",teacher.labels=uniform", "SASRec+uniform labels"),
+        (",teacher.kind=ema,teacher.labels=popularity", "SASRec+popularity labels"),
+        (",teacher.labels=later", "SASRec+own later items"),
+        (",teacher.labels=alike", "SASRec+items as popular"),
+    ],
+)
+def test_soft_labels_are_named_by_who_gives_them(settings, label):
+    (arm,) = parse_arms((f"x:memory.policy=ufnrec_soft{settings}",))
+    assert label_of(configure_arm(load_config("", []), arm)) == label
+
+
 def test_the_command_line_splits_at_commas_and_arms_are_joined_again():
     text = "ema,m2:memory.patience=2,teacher.always=true,N9:negatives.count=9"
     config = load_config("", [("comparison.arms", text)])
@@ -70,12 +87,12 @@ def test_weights_are_averaged_in_every_known_arm_but_the_first():
         assert set(overrides) <= keys
 
 
-@pytest.mark.parametrize("name", ["confounders", "sensitivity", "demo"])
+@pytest.mark.parametrize("name", ["confounders", "sensitivity", "demo", "teachers"])
 def test_arms_of_the_shipped_comparisons(name):
     config = load_config(f"configs/compare_{name}.py", [])
     arms = parse_arms(config.comparison.arms)
     assert len(arms) >= 3
-    assert len(config.comparison.seeds) == 3
+    assert len(config.comparison.seeds) == (2 if name == "teachers" else 3)
     settings = [configure_arm(config, arm).to_dict() for arm in arms]
     for place, one in enumerate(settings):  # no two arms are the same
         assert one not in settings[:place]

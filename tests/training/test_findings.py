@@ -3,6 +3,8 @@
 import json
 import re
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,13 @@ from ml_collections import ConfigDict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers.runs import LIGHT, read, train
+from tests.helpers.tiny import NUM_ITEMS, split_of, tiny_histories, write_labels
 from ufnrec_tf.data.splits import leave_one_out
+from ufnrec_tf.data.windows import RowOwners, make_samples
+from ufnrec_tf.method.soft_labels import worker_folder
 from ufnrec_tf.reading.sources import load
 from ufnrec_tf.runs.worker_state import read_part
+from ufnrec_tf.training.findings import _label_parts
 from ufnrec_tf.training.tensorboard_content import findings_card
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -140,6 +146,24 @@ def test_tensorboard_has_a_page_to_read(trained):
     assert text == findings_card(found)
     assert f"{found['future']['num_flagged']:,} pairs flagged" in text
     assert f"| {found['most_flagged'][0]['users']} |" in text
+
+
+def test_the_chief_reads_the_labels_of_all_workers(tmp_path):
+    split = split_of(tiny_histories(num_users=30), NUM_ITEMS)
+    samples = make_samples(split, max_length=6)
+    owners = RowOwners(split.interactions.user_ids, samples.users_of_rows())
+    for worker in (0, 1):
+        rows = owners.rows_of(worker, 2)
+        written = write_labels(worker_folder(tmp_path, worker, 2), rows[:, None], rows[:, None] > 0)
+    chief: Any = SimpleNamespace(
+        samples=samples, row_owners=owners, workers=SimpleNamespace(count=2)
+    )
+    parts = _label_parts(written.with_name("worker_0_of_2"), chief)
+    events = samples.events_of_rows()
+    for part in parts:
+        assert events[part.items[:, 0]].tolist() == part.events.tolist()
+    assert sorted(np.concatenate([part.events for part in parts])) == events.tolist()
+    assert min(len(part.events) for part in parts) > 5
 
 
 def test_markdown_shows_titles_as_they_are():

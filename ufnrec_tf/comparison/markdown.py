@@ -3,8 +3,10 @@
 from typing import Any
 
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
+from ufnrec_tf.evaluation.teacher_words import FOUND_BY, taken_later, teacher_lines
 from ufnrec_tf.report.judgement import flips_words
 from ufnrec_tf.report.suspects import MATCHES, lift_verdict
+from ufnrec_tf.report.teachers import teacher_costs
 from ufnrec_tf.report.wording import (
     absolute_difference,
     p_value,
@@ -23,6 +25,11 @@ def markdown(summary: dict[str, Any]) -> str:
     lines = ["# Comparison", "", f"**{summary['verdict']}**", "", *table_lines(summary), ""]
     lines += [line for note in notes(summary) for line in (note, "")]
     lines += ["## Every metric", "", *_metric_lines(summary), ""]
+    taught = [row for row in summary["arms"] if row.get("teacher")]
+    if taught:
+        lines += ["## What the teachers know", ""]
+        lines += [f"- {row['name']}: {'; '.join(teacher_lines(row['teacher']))}" for row in taught]
+        lines += [""]
     lines += _lift_lines(summary)
     if summary["missing"]:
         lines += ["## Missing", ""]
@@ -43,7 +50,25 @@ def notes(summary: dict[str, Any]) -> list[str]:
     older, protocol = summary["statistics"].get("note"), summary["protocol"]
     ranked = [f"Test, full ranking, masked: {protocol['masked']}."] if protocol else []
     again = [older] if older else []
-    return [*ranked, summary["explanation"], *flips, *summary["weights_notes"], *again]
+    return [
+        *ranked,
+        summary["explanation"],
+        *flips,
+        *_teacher_notes(summary),
+        *summary["weights_notes"],
+        *again,
+    ]
+
+
+def _teacher_notes(summary: dict[str, Any]) -> list[str]:
+    """Returns what teachers cost, and whether the user takes what they put above the observed."""
+    notes = teacher_costs(summary["arms"])
+    for row in summary["arms"]:
+        if row.get("teacher") and row["lifts"]:
+            found = row["lifts"]["matched_on_popularity_and_score"]
+            runs = f", {found['runs']} runs" if found["runs"] > 1 else ""
+            notes.append(f"{row['name']}{runs}: {taken_later(found['flagged'], found)}.")
+    return notes
 
 
 def _lift_lines(summary: dict[str, Any]) -> list[str]:
@@ -65,6 +90,7 @@ def _lift_lines(summary: dict[str, Any]) -> list[str]:
             )
     if not rows:
         return []
+    taught = ", ".join(row["name"] for row in summary["arms"] if row.get("teacher"))
     columns = (
         "arm",
         "unflagged pairs that are",
@@ -77,7 +103,8 @@ def _lift_lines(summary: dict[str, Any]) -> list[str]:
         "## Are flagged pairs taken later?",
         "",
         "Flagged pairs of all seeds against unflagged pairs of the same users; 95% interval, users "
-        "drawn once.",
+        "drawn once."
+        + (f" Those of {taught}: {FOUND_BY} put them above the observed item." if taught else ""),
         "",
         *_table_lines(columns, rows),
         "",

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import read_json, turn_at
-from ufnrec_tf.common.hashes import write_hashed_json
+from ufnrec_tf.common.hashes import hash_of_json, write_hashed_json
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.evaluation.metrics import check_cutoffs
@@ -17,7 +17,9 @@ from ufnrec_tf.runs.workdir import Workdir
 from ufnrec_tf.training.arms import Arm, configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.build import has_average, num_weight_sets, scored_weights
 from ufnrec_tf.training.checks import check_names
+from ufnrec_tf.training.hindsight_training import teacher_config
 from ufnrec_tf.training.settings_checks import check_seeds
+from ufnrec_tf.training.teacher_phase import has_stored_labels
 
 
 class Plan(NamedTuple):
@@ -52,12 +54,20 @@ class Plan(NamedTuple):
 
         With `evaluation.weights=auto` one rule holds for all arms with an average: if one of them
         has the better of student and average, all do. The better of two is better by chance, too.
+
+        Arms of one teacher share it over all seeds, in a folder of its own below `teachers/` unless
+        `teacher.folder` is given; its seed is 0 unless one is.
         """
         own = configure_arm(self.config, next(a for a in self.arms if a.name == arm))
         if self.scores_both and has_average(own):
             own.evaluation.weights = "better"
         own.comparison.baselines = ()
         own.comparison.run = ""
+        if has_stored_labels(own):
+            own.teacher.seed = max(own.teacher.seed, 0)
+            if not own.teacher.folder:
+                folder = hash_of_json(_teacher_of(own, self.source))[:12]
+                own.teacher.folder = str(self.path / "teachers" / folder)
         return own
 
     def is_done(self, arm: str, seed: int) -> bool:
@@ -116,6 +126,16 @@ def make_plan(config: ConfigDict, source: Source, split: Split, workdir: str) ->
         num_weight_sets(configure_arm(config, arm)) > 1 for arm in arms
     )
     return Plan(Path(workdir), config, arms, seeds, reference, source, split, both)
+
+
+def _teacher_of(config: ConfigDict, source: Source) -> dict[str, Any]:
+    """Returns what identifies the teacher of a configuration whose soft labels are stored."""
+    settings = config.teacher
+    if settings.labels == "later":
+        return {"labels": settings.labels}
+    if settings.kind == "runs":
+        return {"runs": [str(Path(run).resolve()) for run in settings.runs]}
+    return identity(teacher_config(config), source, settings.seed)
 
 
 def _reports_average(config: ConfigDict) -> bool:

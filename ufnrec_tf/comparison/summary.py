@@ -18,6 +18,7 @@ from ufnrec_tf.comparison.numbers import (
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, ChosenMetrics
 from ufnrec_tf.report.judgement import has_flips
 from ufnrec_tf.report.suspects import flat_future, named_suspects
+from ufnrec_tf.report.teachers import teacher_of_arm
 from ufnrec_tf.report.wording import is_number
 from ufnrec_tf.training.arms import Arm
 
@@ -72,6 +73,7 @@ def arm_rows(
                 "suspects": next(
                     filter(None, (named_suspects(r["false_negatives"]) for r in results)), None
                 ),
+                "teacher": teacher_of_arm(results),
                 "curve": curve([run.evaluations for run in own.values()]),
             }
         )

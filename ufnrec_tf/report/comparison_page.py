@@ -7,6 +7,7 @@ from ufnrec_tf.report.charts import Bar, Forest, LineChart, Series, is_empty
 from ufnrec_tf.report.judgement import current, flips_words
 from ufnrec_tf.report.render import render
 from ufnrec_tf.report.suspects import suspect_facts
+from ufnrec_tf.report.teachers import teacher_facts, without_teacher
 from ufnrec_tf.report.wording import provenance, relative_difference, with_spread
 
 LEAST_HITS = 50
@@ -37,7 +38,8 @@ def page(summary: dict[str, Any]) -> str:
         beyond_accuracy=[
             (arm["name"], arm["beyond_accuracy"]) for arm in arms if arm["beyond_accuracy"]
         ],
-        suspects=suspect_facts(arms),
+        suspects=suspect_facts(without_teacher(arms)),
+        teachers=teacher_facts(arms),
         flips=[(arm["name"], flips_words(arm["saw_flips"])) for arm in arms if arm["saw_flips"]],
         least_hits=LEAST_HITS,
         averaged="Means over seeds, lifts of the pairs of all seeds; examples of one run.",

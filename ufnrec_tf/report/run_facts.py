@@ -27,7 +27,7 @@ MOST_PAIRS = 10**8
 """Pairs of items of one user, over users, up to which item neighbours are counted."""
 
 
-_ITEM_KEYS = ("name", "history", "recommended", "taken_next", "item", "later")
+_ITEM_KEYS = ("name", "history", "recommended", "taken_next", "item", "later", "observed")
 """Keys of result.json, below samples and false negatives, whose values name items."""
 
 

@@ -13,11 +13,13 @@ from ufnrec_tf.evaluation.protocol import (
     masked_targets_lines,
     newcomers_lines,
 )
+from ufnrec_tf.evaluation.teacher_words import teacher_name
 from ufnrec_tf.report.charts import Chart, is_empty
 from ufnrec_tf.report.render import render
 from ufnrec_tf.report.run_facts import RunFacts
 from ufnrec_tf.report.run_numbers import NUM_RESAMPLES, Numbers, SliceRow
-from ufnrec_tf.report.suspects import SuspectFacts, flat_future, named_suspects, suspect_facts
+from ufnrec_tf.report.suspects import flat_future, named_suspects, suspect_facts
+from ufnrec_tf.report.teachers import teacher_facts, without_teacher
 from ufnrec_tf.report.wording import decimals, number, value_text
 
 
@@ -30,7 +32,7 @@ def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list
         training: Charts of its training.
         data: Charts of its data.
     """
-    result = facts.own.result
+    result, pairs = facts.own.result, _found_pairs(facts)
     return render(
         "run.html",
         facts=facts,
@@ -50,7 +52,8 @@ def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list
         ],
         training=[chart for chart in training if not is_empty(chart)],
         gate_epoch=result["false_negatives"].get("gate_epoch") if result else None,
-        suspects=_suspects(facts),
+        suspects=suspect_facts(without_teacher(pairs)),
+        teachers=teacher_facts(pairs),
         averaged="",
         families=_families(numbers),
         data_rows=_data_rows(facts),
@@ -126,21 +129,23 @@ def _cards(facts: RunFacts) -> list[tuple[str, str]]:
     return cards
 
 
-def _suspects(facts: RunFacts) -> SuspectFacts | None:
-    found = {
-        arm.label: arm.result["false_negatives"] for arm in facts.arms if arm.result is not None
-    }
-    return suspect_facts(
-        [
+def _found_pairs(facts: RunFacts) -> list[dict[str, Any]]:
+    """Returns the pairs that each finished arm found, and its teacher."""
+    arms = []
+    for arm in facts.arms:
+        if arm.result is None:
+            continue
+        found, teacher = arm.result["false_negatives"], arm.result.get("teacher")
+        arms.append(
             {
-                "name": label,
-                "detection": each.get("detection"),
-                "future": flat_future(each),
-                "suspects": named_suspects(each),
+                "name": arm.label,
+                "detection": found.get("detection"),
+                "future": flat_future(found),
+                "suspects": named_suspects(found),
+                "teacher": teacher and {"name": teacher_name(teacher), **teacher},
             }
-            for label, each in found.items()
-        ]
-    )
+        )
+    return arms
 
 
 def _families(numbers: Numbers) -> dict[str, list[SliceRow]]:

@@ -39,6 +39,9 @@ IDENTITY_SECTIONS = (
 )
 """The sections that may not change when a run resumes in its work directory."""
 
+_PLACES = ("teacher.folder",)
+"""Keys of these sections that say where something lies, and not what a run is."""
+
 
 def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
     """Returns a run's identity: the label and value of every setting that may not change on resume.
@@ -53,8 +56,8 @@ def identity(config: ConfigDict, source: Source, seed: int) -> dict[str, Any]:
     for key, value in filters_of(config).described().items():
         identity[f"data.{key}"] = value
     for section in IDENTITY_SECTIONS:
-        for key, value in values[section].items():
-            identity[f"{section}.{key}"] = value
+        named = {f"{section}.{key}": value for key, value in values[section].items()}
+        identity |= {label: named[label] for label in named if label not in _PLACES}
     for key in ("batch_size", "draw", "windows", "monitor"):
         identity[f"training.{key}"] = values["training"][key]
     older = config.training.warm_start

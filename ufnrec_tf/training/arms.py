@@ -147,10 +147,23 @@ def configure_arm(config: ConfigDict, arm: Arm) -> ConfigDict:
     return own
 
 
+SOFT_LABELS = {
+    "uniform": "uniform labels",
+    "popularity": "popularity labels",
+    "later": "own later items",
+    "alike": "items as popular",
+}
+"""What the controls of `teacher.labels` are called."""
+
+
 def label_of(config: ConfigDict) -> str:
-    """Returns the name of a run's arm, such as `SASRec+UFNRec`."""
+    """Returns the name of a run's arm, such as `SASRec+UFNRec` or `SASRec+hindsight`."""
     name = config.backbone.name
     backbone = BACKBONE_LABELS.get(name, name.rpartition(":")[2])
-    policy = config.memory.policy
-    suffix = {"plain": "", "ufnrec": "+UFNRec"}.get(policy, f"+{policy}")
-    return backbone + suffix
+    policy, teacher = config.memory.policy, config.teacher
+    if policy == "plain":
+        return backbone
+    known = {"ufnrec": "UFNRec"}.get(policy, policy)
+    if policy in POLICIES and POLICIES[policy].has_soft_labels:
+        known = SOFT_LABELS.get(teacher.labels, {"ema": "soft EMA"}.get(teacher.kind, teacher.kind))
+    return f"{backbone}+{known}"

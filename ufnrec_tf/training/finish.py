@@ -49,12 +49,14 @@ def finish(
     ceiling: dict[str, float],
     ceiling_without_noise: dict[str, float],
     teacher: dict[str, Any],
+    labels: Path | None,
     peak_rss_bytes: int,
 ) -> None:
     """Scores, writes and shows a trained run.
 
     The weights are those that validation selected, or the last where nothing selects. The test
-    set is read here, once. `teacher` is what the teacher's phase recorded, or empty.
+    set is read here, once. `teacher` is what the teacher's phase recorded, or empty; `labels` the
+    folder of the stored labels, or None.
     """
     progress, workers = loop.progress, loop.workers
     backbone = select(config, loop)
@@ -72,6 +74,7 @@ def finish(
         backbone,
         progress,
         at_gate=_at_gate(config, split, progress, path),
+        labels=labels,
         path=path,
         seed=seed,
         most_rows=config.detection.most_rows,

@@ -13,6 +13,7 @@ from ufnrec_tf.evaluation.protocol import (
     newcomers_lines,
     target_rule_text,
 )
+from ufnrec_tf.evaluation.teacher_words import taken_later, teacher_lines
 from ufnrec_tf.export.versions import versions
 from ufnrec_tf.runs.run_files import read_result
 
@@ -43,6 +44,7 @@ def show_finished(path: Path, display: Display) -> None:
         ]
     )
     _show_ceiling(result, display)
+    _show_teacher(result, display)
     _show_false_negatives(path, result, display)
     if result["samples"]:
         display.heading("Recommendations")
@@ -69,6 +71,19 @@ def _show_ceiling(result: dict[str, Any], display: Display) -> None:
             display.line(f"  {words}: {values}")
 
 
+def _show_teacher(result: dict[str, Any], display: Display) -> None:
+    """Shows what the teacher cost, what it knows, and whether its labels are taken later."""
+    teacher, found = result.get("teacher"), result["false_negatives"]
+    if not teacher:
+        return
+    display.heading("What the teacher found")
+    lines = teacher_lines(teacher)
+    if "future" in found:
+        matched = found["future"]["matched_on_popularity_and_score"]
+        lines.append(taken_later(found["ripe_pairs"], matched))
+    display.block(lines)
+
+
 def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) -> None:
     runs = [result]
     for folder in sorted((path / "baselines").glob("*/result.json")):
@@ -88,7 +103,10 @@ def _show_false_negatives(path: Path, result: dict[str, Any], display: Display) 
                 ]
             )
     if rows:
-        display.heading("Planted false negatives: pairs whose count passed the patience")
+        which = "pairs whose count passed the patience"
+        if "found_by" in result["false_negatives"]:
+            which = "pairs above the observed item"
+        display.heading(f"Planted false negatives: {which}")
         display.table(["", "pairs", "precision", "recall", "base rate", "lift"], rows)
     elif result["memory"]["slots"]:
         found = result["false_negatives"]

@@ -16,6 +16,7 @@ from ufnrec_tf.config import as_json, default_config, option_table
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.evaluation.metrics import COMPARED
+from ufnrec_tf.evaluation.teacher_words import FOUND_BY, teacher_lines
 from ufnrec_tf.method.memory_usage import over_workers
 from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.teacher import warm_up_decay
@@ -115,13 +116,14 @@ def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> 
 
 def findings_card(found: dict[str, Any]) -> str:
     """Returns the findings of `findings.judge` as Markdown: numbers, items, some users."""
-    future = found["future"]
+    future, is_labelled = found["future"], "found_by" in found
     # These users may have no held-out events, where others are held out.
     taken = "what these users took later is not known"
     if future.get("rate", 0) is not None or not future["num_flagged"]:
         taken = f"{future['hits']:,} of them were taken later"
+    pairs = f"pairs that {FOUND_BY} put above the observed item" if is_labelled else "pairs flagged"
     lines = [
-        f"{future['num_flagged']:,} pairs flagged, of {future['users']:,} users; {taken}.",
+        f"{future['num_flagged']:,} {pairs}, of {future['users']:,} users; {taken}.",
         "",
         "| beside unflagged pairs | their rate | lift | 95% interval | hits matched |",
         "|---|---|---|---|---|",
@@ -133,7 +135,8 @@ def findings_card(found: dict[str, Any]) -> str:
                 f"| {name.replace('_', ' ')} | {row['rate']:.5f} | {row['lift']:.2f} | "
                 f"{row['low']:.2f} to {row['high']:.2f} | {row['hits']:,} of {future['hits']:,} |"
             )
-    lines += ["", "| most flagged | users | train events |", "|---|---|---|"]
+    most = "most often above" if is_labelled else "most flagged"
+    lines += ["", f"| {most} | users | train events |", "|---|---|---|"]
     for item in found["most_flagged"]:
         lines.append(f"| {cell(item['name'])} | {item['users']:,} | {item['train_events']:,} |")
     for example in found["examples"]:
@@ -145,10 +148,26 @@ def findings_card(found: dict[str, Any]) -> str:
             "",
             f"**{cell(example['user'])}** had {', '.join(map(cell, example['history']))}",
             "",
-            f"- flagged {example['num_flagged']:,}, by count: {', '.join(flagged)}",
+            *_expected_lines(example),
+            f"- {'above' if is_labelled else 'flagged'} {example['num_flagged']:,}, by count: "
+            f"{', '.join(flagged)}",
             f"- later: {', '.join(map(cell, example['later'])) or 'nothing'}",
         ]
     return "\n".join(lines)
+
+
+def _expected_lines(example: dict[str, Any]) -> list[str]:
+    """Returns what was observed after the history, and the labels there; nothing of a memory."""
+    if "expected" not in example:
+        return []
+    expected = [
+        f"{cell(item['item'])} ({item['share']:.0%}{', **taken later**' * item['taken_later']})"
+        for item in example["expected"]
+    ]
+    return [
+        f"- observed then: {cell(example['observed'])}",
+        f"- expected by the teacher: {', '.join(expected)}",
+    ]
 
 
 def cell(text: str) -> str:
@@ -171,6 +190,9 @@ def write_cards(
     board.session(_settings(config, result), _metrics(result), step=result["steps"])
     board.text("run/settings", settings_card(config), part="summary")
     board.text("run/protocol", protocol_card(result), part="summary")
+    if teacher := result.get("teacher"):
+        lines = [f"- {cell(line)}" for line in teacher_lines(teacher)]
+        board.text("run/teacher", "\n".join(lines), part="summary")
     counts = train_counts(split)
     items = 1 + np.argsort(-counts[1:], kind="stable")[:MOST_VECTORS]
     vectors = tf.gather(backbone.item_embeddings(), items)

@@ -218,6 +218,7 @@ def _train_one(
         ceiling_without_noise=_ceiling(config, source, split, knows_noise=False),
         source=source,
         teacher=taught.facts if taught else {},
+        labels=labels,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 

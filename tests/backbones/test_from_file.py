@@ -47,6 +47,7 @@ def test_the_example_learns():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_graphs")
 def test_the_example_from_the_command_line(tmp_path, capsys):
     options = f"--config.backbone.name={EXAMPLE}", "--config.training.num_epochs=2"
     assert train(tmp_path, *options, "--config.comparison.baselines=") == 0

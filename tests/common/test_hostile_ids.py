@@ -26,7 +26,7 @@ from ufnrec_tf.reading.readers import read_interactions
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.service import json_response
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eagerly")]
 
 ODD = [
     *("<script>alert(1)</script>", "<img src=x onerror=alert(2)>", "</td></table>", "a,b", 'q"q'),

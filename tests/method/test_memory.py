@@ -15,7 +15,7 @@ from tests.reference.oracle import hard_flags
 from ufnrec_tf.method.memory import COUNTER_NAMES, FalseNegativeMemory
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
-NUM_CASES = 224
+NUM_CASES = 160
 CASES_A_TEST = 32
 NUM_TABLE_ROWS = 24  # one shape for all cases, so that nothing is traced again
 

@@ -47,9 +47,16 @@ RUNS = {
         num_steps=24,
     ),
     "flip": RunSettings(policy="flip", num_slots=2, is_sticky=True, max_flips=0),
-    "remove": RunSettings(policy="remove", duplicates=True, max_flips=2, num_steps=24),
+    "remove": RunSettings(
+        policy="remove",
+        duplicates=True,
+        max_flips=2,
+        num_steps=24,
+        compiles=True,
+        smaller_capacities=(8,),
+    ),
     "replay": RunSettings(policy="replay", num_steps=24),
-    "prefixes": RunSettings(windows="prefixes", batch_size=16, max_flips=0),
+    "prefixes": RunSettings(windows="prefixes", batch_size=16, max_flips=0, compiles=True),
     # Every step visits everybody and one showing is enough, so that flips come at once.
     "timing": RunSettings(
         open_at=2,
@@ -63,10 +70,9 @@ RUNS = {
     "shut": RunSettings(open_at=None, num_steps=6),
     "plain": RunSettings(policy="plain", has_teacher_always=True, num_steps=12),
 }
-RUNS["compiled prefixes"] = replace(RUNS["prefixes"], compiles=True)
 RUNS |= {  # a program fewer to compile
     f"compiled {name}": replace(RUNS[name], compiles=True, smaller_capacities=(8,))
-    for name in ("default", "faithful", "remove")
+    for name in ("default", "faithful")
 }
 
 

@@ -49,16 +49,19 @@ SELECTED = (
 )
 UFNREC = ("--config.memory.policy=ufnrec",)
 PLAIN = ("--config.memory.policy=plain",)
-CROSS_ENTROPY = (*PLAIN, "--config.loss.name=cross_entropy")
 
 SOFT = ("--config.memory.policy=ufnrec_soft", "--config.teacher.num_epochs=2")
-HINDSIGHT = (*SOFT, "--config.teacher.kind=hindsight", "--config.teacher.left_out=0.2")
+HINDSIGHT = (
+    *SOFT,
+    "--config.loss.name=cross_entropy",
+    "--config.teacher.kind=hindsight",
+    "--config.teacher.left_out=0.2",
+)
 BY_RUNS = (*SOFT, "--config.teacher.kind=runs")
 
 FIXED_RUNS = {
     "ufnrec": UFNREC,
     "plain": PLAIN,
-    "cross_entropy": CROSS_ENTROPY,
     "hindsight": HINDSIGHT,
 }
 """With a fixed number of epochs, where nothing held out may reach the weights."""

@@ -20,7 +20,8 @@ def test_every_way_finds_the_same_events(tmp_path, monkeypatch, seed):
     if seed % 2:
         make_small(monkeypatch.setattr)
     check(random_case(rng), tmp_path / "plain", ("csv", "tsv", "inter", "jsonl", "parquet"))
-    check(messy_case(rng), tmp_path / "messy", rng.sample([*FORMS], 2))
+    if seed % 3:
+        check(messy_case(rng), tmp_path / "messy", rng.sample([*FORMS], 2))
 
 
 def test_there_are_enough_logs_of_both_kinds():

@@ -83,7 +83,9 @@ class Model:
         self.ids: list[str] = table["item_id"].tolist()
         self.titles = dict(zip(self.ids, table["title"], strict=True))
         self.places = {raw: place for place, raw in enumerate(self.ids)}
-        self._vectors = np.load(workdir / "export" / "1" / "item_vectors.npy").astype(np.float64)
+        self._vectors = np.load(
+            workdir / "export" / "1" / "item_vectors.npy", allow_pickle=False
+        ).astype(np.float64)
         shares = table["events"].to_numpy() + 1.0
         self._popular = np.log(shares / shares.sum())
         self._encode = loaded.signatures["encode"]

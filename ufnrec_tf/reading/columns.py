@@ -302,13 +302,15 @@ def without_headers(
     """
     _check_widths(file, rows, table)
     names, own = header_fields(table), [table.names[chosen[role]] for role in REQUIRED]
+    if not names:
+        return rows
     kept = []
+    user, item = (chosen[role] for role in REQUIRED)
     for line, row in rows:
-        ids = [row[chosen[role]].strip() for role in REQUIRED]
-        if ids[0] not in names or ids[1] not in names:
+        if row[user].strip() not in names or row[item].strip() not in names:
             kept.append((line, row))
             continue
-        ids = [_TYPE.sub("", id) for id in ids]
+        ids = [_TYPE.sub("", row[place].strip()) for place in (user, item)]
         fields = {_TYPE.sub("", field.strip()) for field in row}
         if ids != own and fields == set(table.names):
             raise file.error(

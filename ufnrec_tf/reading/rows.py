@@ -18,6 +18,8 @@ from ufnrec_tf.reading.text_files import TextFile
 FIRST_OBJECTS = 1000
 """Objects whose keys are the columns of JSON lines."""
 _KINDS = {type(None): "null", bool: "true or false", list: "an array"}
+# Made once: `json.loads` makes one for each line.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def looks_like_json(first_line: str) -> bool:
@@ -120,7 +122,7 @@ def objects(
 
 def _object(file: TextFile, text: str, line: int) -> dict[str, Any]:
     try:
-        found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        found = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         found, reason = None, f"{error.msg}, character {error.pos + 1}"
     except RecursionError:

@@ -15,7 +15,7 @@ from ufnrec_tf.reading.column_kinds import is_list_cell
 SPACES = " \t\n\r\x0b\x0c"
 """What is removed around an id; any other Unicode space is part of it."""
 
-_ANY_SPACES = tuple(c for c in map(chr, range(0x3001)) if c.isspace() and c != "\n")
+ANY_SPACES = tuple(c for c in map(chr, range(0x3001)) if c.isspace() and c != "\n")
 """All that `str.strip` removes, but for the line end, which stands between ids here."""
 
 _MAY_BE_ODD = re.compile(r"[eE]\+\d\d|\d{16}\.0|^\s*[\[{(]", re.MULTILINE)
@@ -64,7 +64,7 @@ _KINDS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[str], bool]
     ),
     (
         "null",
-        (*(f"\n{word}\n" for word in sorted(NULL_WORDS)), *_ANY_SPACES),
+        (*(f"\n{word}\n" for word in sorted(NULL_WORDS)), *ANY_SPACES),
         re.compile(rf"^\s*(?:{'|'.join(map(re.escape, sorted(NULL_WORDS)))})\s*$", re.M | re.I),
         is_null_word,
     ),

@@ -25,6 +25,7 @@ from ufnrec_tf.common.hashes import hash_of_json
 from ufnrec_tf.common.tensorflow_setup import give_back
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import RowOwners, Samples, make_samples
+from ufnrec_tf.evaluation.teacher_words import teacher_lines
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.method.soft_labels import worker_folder
 from ufnrec_tf.reading.sources import Source
@@ -292,27 +293,5 @@ def _over_workers(found: dict[str, Any], workers: Workers) -> dict[str, Any]:
 
 def _show(result: dict[str, Any], display: Display) -> None:
     """Shows what the teacher cost and knows, and what its labels say."""
-    notes, labels = display.notes, result["labels"]
-    if "epochs" in result:
-        left_out = result["left_out"]
-        known = (
-            f"; of {left_out['transitions']:,} train transitions left out: ndcg@10 "
-            f"{left_out['ndcg@10']:.4f}, {left_out['nll']:.2f} nats"
-            if left_out["transitions"]
-            else ""
-        )
-        notes.line(
-            f"  teacher: {result['epochs']} epochs in {result['cpu_seconds']:,.0f} CPU s{known}"
-        )
-    count = labels["median_outranking"]
-    least = "at least " if count == labels["num_labels"] else ""
-    above = (
-        f"an item above the observed one in {labels['share_outranked']:.0%} of them, "
-        f"{least}{count} in the median; "
-        if labels["source"] != "later"
-        else ""
-    )
-    notes.line(
-        f"  labels of {labels['labelled']:,} transitions: {labels['bytes'] / 1e6:,.1f} MB in "
-        f"{labels['cpu_seconds']:,.0f} CPU s; {above}entropy {labels['entropy']:.2f}"
-    )
+    for line in teacher_lines(result):
+        display.notes.line(f"  {line}")

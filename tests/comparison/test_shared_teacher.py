@@ -15,7 +15,7 @@ from ufnrec_tf.evaluation.teacher_words import teacher_lines
 from ufnrec_tf.method.soft_labels import ITEMS_FILE
 from ufnrec_tf.training.shown_results import show_finished
 
-pytestmark = pytest.mark.usefixtures("eagerly")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eagerly")]
 
 SETTINGS = (
     *PLANTED,

@@ -112,6 +112,7 @@ def test_finished_runs_are_teachers(taught, trained, capfd):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_teacher_that_was_stopped_goes_on(taught, monkeypatch):
     original = TrainingLoop.on_train_batch_end
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
@@ -171,6 +173,13 @@ def _by_distinct(texts: pd.Series, read: Callable[[pd.Series], np.ndarray]) -> n
 
 def as_numbers(texts: pd.Series) -> np.ndarray:
     """Returns the texts as float64 [n], NaN for those that are no number."""
+    try:
+        whole = pa.array(texts, pa.string())
+        if pc.all(pc.ascii_is_decimal(whole), skip_nulls=False).as_py():
+            # Half the time of the general way, and the times of most logs.
+            return whole.cast(pa.int64()).to_numpy().astype(np.float64)
+    except pa.ArrowException:
+        pass  # other objects than texts, or numbers of more than 64 bits
     return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
 
 

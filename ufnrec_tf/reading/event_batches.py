@@ -32,7 +32,7 @@ from ufnrec_tf.reading.columns import (
     without_headers,
 )
 from ufnrec_tf.reading.formats import READERS, Form, detect_format, table_format
-from ufnrec_tf.reading.id_checks import ANY_SPACES, spoilt_id
+from ufnrec_tf.reading.id_checks import holds_spaces, spoilt_id
 from ufnrec_tf.reading.json_columns import late_key_check, refuse_nested
 from ufnrec_tf.reading.rows import Header, Row, Table, header_line, rows_of, split_lines
 from ufnrec_tf.reading.text_files import BOM, Block, TextBlocks, TextFile
@@ -396,8 +396,7 @@ class _Parser:
         are_names = []
         for role, codes in zip(REQUIRED, (users, items), strict=True):
             ids = stripped = codes.dictionary.to_pylist()
-            joined = "\n".join(ids)
-            if any(space in joined for space in ANY_SPACES):
+            if holds_spaces("\n".join(ids)):
                 stripped = list(map(str.strip, ids))
             if not (self._options.without_ids or all(stripped)) or spoilt_id(ids, role):
                 return False

@@ -15,8 +15,8 @@ from ufnrec_tf.reading.column_kinds import is_list_cell
 SPACES = " \t\n\r\x0b\x0c"
 """What is removed around an id; any other Unicode space is part of it."""
 
-ANY_SPACES = tuple(c for c in map(chr, range(0x3001)) if c.isspace() and c != "\n")
-"""All that `str.strip` removes, but for the line end, which stands between ids here."""
+_ANY_SPACES = tuple(c for c in map(chr, range(0x3001)) if c.isspace() and c != "\n")
+_ASCII_SPACES = tuple(filter(str.isascii, _ANY_SPACES))
 
 _MAY_BE_ODD = re.compile(r"[eE]\+\d\d|\d{16}\.0|^\s*[\[{(]", re.MULTILINE)
 _ODD_MARKS = ("+", ".0", "[", "{", "(")
@@ -26,6 +26,11 @@ _WHOLE_FLOAT = re.compile(r"\s*-?\d+\.0+\s*")
 _EXACT = 2**53
 _MOST_SHOWN = 4
 _WHOLE_NUMBERS = 'write them as whole numbers (pandas: astype("Int64"))'
+
+
+def holds_spaces(joined: str) -> bool:
+    """Returns True if ids, one a line, hold anything that `str.strip` may remove."""
+    return any(space in joined for space in (_ASCII_SPACES if joined.isascii() else _ANY_SPACES))
 
 
 def spoilt_id(ids: Sequence[str], role: str) -> tuple[str, str] | None:
@@ -58,20 +63,21 @@ def spoilt_id(ids: Sequence[str], role: str) -> tuple[str, str] | None:
 _KINDS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[str], bool]], ...] = (
     (
         "spaces",
-        (" ", "\t", "\r", "\x0b", "\x0c", "\n\n"),
+        ("\n\n",),
         re.compile(r"[ \t\r\x0b\x0c](?:\n|$)|(?:^|\n)[ \t\r\x0b\x0c]|\n\n|^\n|\n$"),
         lambda text: text != text.strip(SPACES),
     ),
     (
         "null",
-        (*(f"\n{word}\n" for word in sorted(NULL_WORDS)), *ANY_SPACES),
+        tuple(f"\n{word}\n" for word in sorted(NULL_WORDS)),
         re.compile(rf"^\s*(?:{'|'.join(map(re.escape, sorted(NULL_WORDS)))})\s*$", re.M | re.I),
         is_null_word,
     ),
     ("float", (".0",), re.compile(r"\.0"), lambda text: bool(_WHOLE_FLOAT.fullmatch(text))),
 )
-"""Kinds of odd ids: what lower-case text of some must hold, a search in all ids, a line each, that
-finds any, and the test of one id. Each is a few times as slow as the one before it."""
+"""Kinds of odd ids: what lower-case text of some must hold if there are no spaces, a search in all
+ids, a line each, that finds any, and the test of one id. Each is a few times as slow as the one
+before it."""
 
 
 class _Odd(NamedTuple):
@@ -112,8 +118,11 @@ class IdChecks:
         joined = "\n".join(texts)
         # An empty id at either end stands between two line ends, too.
         lowered = f"\n{joined}\n".lower()
+        may_be_spaced = holds_spaces(joined)
         for kind, marks, may_be, test in _KINDS:
-            if not any(mark in lowered for mark in marks) or not may_be.search(joined):
+            if not (may_be_spaced or any(mark in lowered for mark in marks)):
+                continue
+            if not may_be.search(joined):
                 continue  # of most batches
             is_odd = [test(text) for text in texts]
             if any(is_odd):

@@ -292,6 +292,21 @@ OPTIONS = {
             "deviation 0.02. xavier (MTandHJ/RecBoard): Xavier's normal distribution.",
             choices=("normal", "xavier"),
         ),
+        "time": Option(
+            "none",
+            "What the network reads of the times of events. none: only their order. gaps (sasrec "
+            "and hstu): a learnt vector for the time since the event before, in buckets of its "
+            "logarithm, is added to each item's. bias (hstu): attention has a learnt bias for the "
+            "time between two events, beside that for their distance. both (hstu): gaps and bias. "
+            "Other backbones take only none. The log needs dates or seconds since 1970.",
+            choices=("none", "gaps", "bias", "both"),
+        ),
+        "request_time": Option(
+            False,
+            "Also read the time at which the next item is asked for: in training and evaluation "
+            "that of the target, in serving the present. Other models do not know it, so that "
+            "results say so. The published HSTU reads it.",
+        ),
         "dropout": Option(0.5, "Dropout rate.", minimum=0, maximum=0.99),
         "attention_dropout": Option(
             -1.0,
@@ -510,6 +525,13 @@ OPTIONS = {
             is_path=True,
         ),
         "num_epochs": Option(36, "hindsight: epochs that the teacher is trained.", minimum=1),
+        "time": Option(
+            "none",
+            "hindsight: what the teacher reads of the times of events. none: only their order. "
+            "gaps: the time between neighbours, before and after the target, whatever the student "
+            "reads.",
+            choices=("none", "gaps"),
+        ),
         "seed": Option(
             -1,
             "hindsight and alike: seed of the teacher. -1: the run's; in a comparison 0.",
@@ -900,6 +922,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     ),
     "split.seed": ({"split.name": ("user_holdout",)},),
     "backbone.padding": ({"backbone.filter": ("circular",)},),
+    "backbone.request_time": ({"backbone.time": AllBut(("none",))},),
     "loss.calibration": ({"loss.name": ("gbce",)},),
     "loss.scale": ({"loss.name": ("scaled_cross_entropy",)},),
     "negatives.count": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
@@ -928,6 +951,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "teacher.labels": (_SOFT,),
     "teacher.folder": (_HINDSIGHT, _BY_RUNS, _LATER),
     "teacher.num_epochs": (_HINDSIGHT,),
+    "teacher.time": (_HINDSIGHT,),
     "teacher.seed": (_HINDSIGHT, {**_BY_RUNS, "teacher.labels": ("alike",)}),
     "teacher.left_out": (_HINDSIGHT,),
     "gate.kind": (_GATED, _BY_AVERAGE),

@@ -57,17 +57,52 @@ def gru4rec(weights: Weights, history: np.ndarray, *, num_blocks: int) -> np.nda
     return hidden if output is None else hidden @ output[0] + output[1]
 
 
-def hstu(weights: Weights, history: np.ndarray, *, num_blocks: int, num_heads: int) -> np.ndarray:
-    """Item table; a unit: U, V, Q, K together, bias by distance, output (kernel, bias); last the
-    norm (gamma, beta)."""
+def bucket(seconds: int) -> int:
+    """Twice the floor of the logarithm to base 2, and one more from 1.5 times that power on."""
+    power = math.floor(math.log2(max(seconds, 1)))
+    return 2 * power + (seconds >= 1.5 * 2**power)
+
+
+def gap_vectors(tables: Weights, history: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """What is added to the item vectors, [L, D]: row 0 of the first table for the first event, else
+    that after the bucket of the gap before; of a second table that of the gap to the next time."""
+    found = np.zeros((len(history), tables[0].shape[1]))
+    real = np.flatnonzero(history)
+    for place, column in enumerate(real):
+        gap = times[column] - times[column - 1]
+        found[column] = tables[0][1 + bucket(gap) if place else 0]
+        if len(tables) > 1:
+            found[column] += tables[1][bucket(times[column + 1] - times[column])]
+    return found
+
+
+def hstu(
+    weights: Weights,
+    history: np.ndarray,
+    *,
+    num_blocks: int,
+    num_heads: int,
+    time: str = "none",
+    times: np.ndarray | None = None,
+) -> np.ndarray:
+    """Item table, with `time` gaps or both those of `gap_vectors`; a unit: U, V, Q, K together,
+    bias by distance, with `time` bias or both that by time, output (kernel, bias); last the norm
+    (gamma, beta). `times` [L] of the columns, or [L + 1] with that of the request."""
     take = taker(weights)
     table = next(take)
+    has_gaps, has_bias = time in ("gaps", "both"), time in ("bias", "both")
+    times = np.zeros(len(history)) if times is None else times
+    asks = len(times) > len(history)
     length, width = len(history), table.shape[1]
     size = width // num_heads
     real = np.flatnonzero(history)
     x = table[history] * math.sqrt(width)
+    if has_gaps:
+        x += gap_vectors([next(take) for _ in range(1 + asks)], history, times)
     for _ in range(num_blocks):
-        kernel, bias, output, output_bias = (next(take) for _ in range(4))
+        kernel, bias = next(take), next(take)
+        time_bias = next(take) if has_bias else None
+        output, output_bias = next(take), next(take)
         projected = normed(x, 1e-6) @ kernel
         u, v, q, k = np.split(projected * sigmoid(projected), 4, axis=-1)
         mixed = np.zeros((length, width))
@@ -76,6 +111,8 @@ def hstu(weights: Weights, history: np.ndarray, *, num_blocks: int, num_heads: i
             for i in real:
                 for j in real[real <= i]:
                     logit = q[i, part] @ k[j, part] + bias[i - j]
+                    if time_bias is not None:
+                        logit += time_bias[bucket(times[i + asks] - times[j])]
                     mixed[i, part] += logit * sigmoid(logit) / length * v[j, part]
         x = x + (normed(mixed, 1e-6) * u) @ output + output_bias
         x[history == 0] = 0

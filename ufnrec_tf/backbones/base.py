@@ -42,6 +42,11 @@ class Backbone(keras.layers.Layer):
     """True if the vector of a position depends only on that position and earlier ones. A backbone
     for which it depends on the settings sets it in its constructor."""
 
+    num_times = 0
+    """Columns of the `times` that `call` and `encode` take: 0 if they take none, L for the times
+    of the events, L + 1 with that of the request, the moment at which the next item is asked for.
+    A backbone for which it depends on the settings sets it in its constructor."""
+
     item_table: Any
 
     def __init__(
@@ -70,7 +75,8 @@ class Backbone(keras.layers.Layer):
         """Returns float32 [B, L, D] for int32 [B, L] histories, left-padded with 0.
 
         Column j's vector predicts the item that follows column j. The vectors of padded
-        columns are undefined.
+        columns are undefined. A backbone with `num_times` also takes `times`, int64
+        [B, num_times] in seconds, those of padded columns undefined; `encode` likewise.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `call`.")
 
@@ -88,7 +94,11 @@ class Backbone(keras.layers.Layer):
         return self(histories, training=training)[:, -1, :]
 
     def encode_packed(
-        self, histories: tf.Tensor, empty: tf.Tensor, training: bool = False
+        self,
+        histories: tf.Tensor,
+        empty: tf.Tensor,
+        training: bool = False,
+        times: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Returns the vectors of `encode`, float32 [B, D], computed by `call_packed`.
 
@@ -98,8 +108,9 @@ class Backbone(keras.layers.Layer):
             histories: int32 [B, L].
             empty: float32 [1, D], the vector of a history without items.
             training: True if dropout acts.
+            times: int64 [B, num_times], or None for a backbone that takes none.
         """
-        packed = pack(histories)
+        packed = pack(histories, times)
         vectors = tf.concat([empty, self.call_packed(packed, training=training)], axis=0)
         return tf.gather(vectors, tf.where(packed.lengths > 0, tf.cumsum(packed.lengths), 0))
 
@@ -140,7 +151,11 @@ class Backbone(keras.layers.Layer):
         """Makes all variables; call it inside the strategy's scope."""
         # The call below builds the layers. Else Keras would trace it before, once a level.
         self.built = type(self).build is keras.layers.Layer.build
-        self(tf.zeros([1, self.max_length], tf.int32))
+        self(tf.zeros([1, self.max_length], tf.int32), **self.no_times())
+
+    def no_times(self) -> dict[str, tf.Tensor]:
+        """Returns the input `times` of one empty history; none for a backbone that takes none."""
+        return {"times": tf.zeros([1, self.num_times], tf.int64)} if self.num_times else {}
 
     def clone(self) -> "Backbone":
         """Returns a new built backbone with the same settings and the same weights."""

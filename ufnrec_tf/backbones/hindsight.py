@@ -23,6 +23,14 @@ from ufnrec_tf.backbones.packing import (
     pack,
 )
 from ufnrec_tf.backbones.sasrec import VARIANTS, SASRecBlock, layer_norm
+from ufnrec_tf.backbones.times import (
+    NUM_GAPS,
+    BucketTable,
+    first_positions,
+    gap_buckets,
+    num_times,
+    time_buckets,
+)
 from ufnrec_tf.common.tensors import PAD, widen
 
 
@@ -34,13 +42,23 @@ class Hindsight(BlockBackbone):
     Args:
         num_heads: Heads; divides `width`.
         attention_dropout: Rate on attention weights; negative for `dropout`.
+        time: `gaps` adds a learnt vector to each item's, by the time since the event before it, in
+            both directions. The time of the target is thus known where a later event follows.
         **settings: See `BlockBackbone`.
     """
 
     def __init__(
-        self, *, num_heads: int = 1, attention_dropout: float = -1.0, **settings: Any
+        self,
+        *,
+        num_heads: int = 1,
+        attention_dropout: float = -1.0,
+        time: str = "none",
+        **settings: Any,
     ) -> None:
-        super().__init__(num_heads=num_heads, attention_dropout=attention_dropout, **settings)
+        super().__init__(
+            num_heads=num_heads, attention_dropout=attention_dropout, time=time, **settings
+        )
+        self.num_times = num_times(time, True, self.max_length, allowed=("none", "gaps"))
         width, policy = self.width, self.dtype_policy
         check_heads(num_heads, width)
         self.item_table = self.add_weight(
@@ -59,6 +77,7 @@ class Hindsight(BlockBackbone):
                 dropout=self.dropout_rate,
                 attention_dropout=attention_rate(attention_dropout, self.dropout_rate),
                 max_length=self.max_length,
+                has_gaps=bool(self.num_times),
                 dtype=policy,
             )
             for _ in range(2)
@@ -70,29 +89,36 @@ class Hindsight(BlockBackbone):
 
     def build_now(self) -> None:
         """Makes all variables; call it inside the strategy's scope."""
-        self(tf.ones([1, self.max_length], tf.int32))
+        self(tf.ones([1, self.max_length], tf.int32), **self.no_times())
 
-    def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(
+        self, histories: tf.Tensor, training: bool = False, times: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories, with an empty future.
 
         The vectors of padded columns are 0.
         """
-        packed = pack(histories)
+        packed = pack(histories, times)
         cells = tf.stack([packed.rows, packed.columns], axis=1)
         shape = tf.concat([tf.shape(histories), [self.width]], axis=0)
         return tf.scatter_nd(cells, self.call_packed(packed, training=training), shape)
 
-    def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def encode(
+        self, histories: tf.Tensor, training: bool = False, times: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position, with an empty future."""
         empty = tf.zeros([1, self.width], self.score_dtype)
-        return self.encode_packed(histories, empty, training=training)
+        return self.encode_packed(histories, empty, training=training, times=times)
 
     def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
         """Returns float32 [P, D]; the future of a position is that of `next_items`, if any."""
         num_positions = tf.shape(packed.items)[0]
         packed = fill_up(packed, block_size(self.max_length))
         near = neighbourhood(packed, self.max_length)
-        past = self.forwards(self.embed(packed.items), packed, near, training=training)
+        gaps = None
+        if self.num_times:
+            gaps = gap_buckets(packed.times, first_positions(packed.rows))
+        past = self.forwards(self.embed(packed.items), packed, near, gaps, training=training)
         if packed.next_items is None:
             future = self._without_future(packed, training)
         else:
@@ -115,7 +141,12 @@ class Hindsight(BlockBackbone):
         later = tf.concat([[PAD], tf.gather(packed.next_items, mirror)[:-1]], axis=0)
         is_first = packed.columns == self.max_length - tf.gather(packed.lengths, packed.rows)
         embedded = tf.where(is_first[:, None], self._start(), self.embed(later))
-        vectors = self.backwards(embedded, packed, near, training=training)
+        gaps = None
+        if packed.times is not None and packed.next_times is not None:
+            gaps = 1 + time_buckets(packed.next_times - packed.times)
+            gaps = tf.concat([[0], tf.gather(gaps, mirror)[:-1]], axis=0)
+            gaps = tf.where(is_first, 0, gaps)
+        vectors = self.backwards(embedded, packed, near, gaps, training=training)
         return tf.gather(vectors, mirror)
 
     def _without_future(self, packed: PackedHistories, training: bool) -> tf.Tensor:
@@ -129,7 +160,8 @@ class Hindsight(BlockBackbone):
         )
         embedded = tf.repeat(self._start(), tf.shape(packed.items)[0], axis=0)
         near = neighbourhood(alone, self.max_length)
-        return self.backwards(embedded, alone, near, training=training)
+        gaps = tf.zeros_like(packed.items) if self.num_times else None
+        return self.backwards(embedded, alone, near, gaps, training=training)
 
     def _start(self) -> tf.Tensor:
         """Returns [1, D], the embedding with which every backward history begins."""
@@ -156,6 +188,7 @@ class Direction(keras.layers.Layer):
         dropout: float,
         attention_dropout: float,
         max_length: int,
+        has_gaps: bool,
         dtype: Any,
     ) -> None:
         super().__init__(dtype=dtype)
@@ -165,6 +198,8 @@ class Direction(keras.layers.Layer):
             initializer=xavier_normal(max_length, width),
             name="position_table",
         )
+        if has_gaps:
+            self.gap_table = BucketTable(NUM_GAPS, width, dtype)
         self.input_dropout = Dropout(dropout, dtype=dtype)
         self.blocks = [
             SASRecBlock(
@@ -186,6 +221,7 @@ class Direction(keras.layers.Layer):
         embedded: tf.Tensor,
         packed: PackedHistories,
         near: Neighbourhood,
+        gaps: tf.Tensor | None,
         training: bool = False,
     ) -> tf.Tensor:
         """Returns [P, D].
@@ -194,11 +230,15 @@ class Direction(keras.layers.Layer):
             embedded: [P, D], rows of the item table.
             packed: Where the P positions are; its items only say which are fillers.
             near: Which positions see which.
+            gaps: int32 [P], of the time before each; see `gap_buckets`. None where no times are
+                read.
             training: True if dropout acts.
         """
         keep = tf.cast(packed.items != PAD, embedded.dtype)[:, None]
         positions = tf.cast(tf.convert_to_tensor(self.position_table), embedded.dtype)
         hidden = embedded * self.width**0.5 + tf.gather(positions, packed.columns)
+        if gaps is not None:
+            hidden += self.gap_table(gaps)
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, where=near, training=training) * keep

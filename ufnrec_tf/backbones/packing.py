@@ -23,6 +23,9 @@ class PackedHistories(NamedTuple):
         lengths: int32 [B], real columns of each row.
         next_items: int32 [P], the item that follows each column, 0 in a filler; None, as nearly
             always: only a teacher with hindsight may read it.
+        times: int64 [P], when each event was, in seconds; None for a backbone that takes no times.
+        next_times: int64 [P], when each event's successor was, or is asked for; None for a
+            backbone that does not take the time of the request.
     """
 
     items: tf.Tensor
@@ -30,10 +33,17 @@ class PackedHistories(NamedTuple):
     columns: tf.Tensor
     lengths: tf.Tensor
     next_items: tf.Tensor | None = None
+    times: tf.Tensor | None = None
+    next_times: tf.Tensor | None = None
 
 
-def pack(histories: tf.Tensor) -> PackedHistories:
-    """Returns the packed form, without fillers, of int32 [B, L] histories left-padded with 0."""
+def pack(histories: tf.Tensor, times: tf.Tensor | None = None) -> PackedHistories:
+    """Returns the packed form, without fillers, of int32 [B, L] histories left-padded with 0.
+
+    Args:
+        histories: The histories.
+        times: int64 [B, L], or [B, L + 1] with the times of the requests; None for none.
+    """
     is_real = histories != PAD
     cells = tf.cast(tf.where(is_real), tf.int32)  # [P, 2]
     return PackedHistories(
@@ -41,7 +51,24 @@ def pack(histories: tf.Tensor) -> PackedHistories:
         rows=cells[:, 0],
         columns=cells[:, 1],
         lengths=tf.reduce_sum(tf.cast(is_real, tf.int32), axis=1),
+        **times_at(times, cells, histories.shape[1]),
     )
+
+
+def times_at(times: tf.Tensor | None, cells: tf.Tensor, max_length: int) -> dict[str, tf.Tensor]:
+    """Returns the `times` and `next_times` of packed histories, as far as they are there.
+
+    Args:
+        times: See `pack`.
+        cells: int [P, 2], row and column of each position.
+        max_length: L.
+    """
+    if times is None:
+        return {}
+    found = {"times": tf.gather_nd(times, cells)}
+    if times.shape[1] > max_length:
+        found["next_times"] = tf.gather_nd(times[:, 1:], cells)
+    return found
 
 
 def unpack(packed: PackedHistories, max_length: int) -> tf.Tensor:
@@ -140,10 +167,9 @@ def fill_up(packed: PackedHistories, size: int) -> PackedHistories:
     """Returns the histories with fillers up to the next multiple of `size`."""
     # Not -P % size: converted to ONNX, the remainder of a negative number is negative.
     missing = [[0, (size - tf.shape(packed.items)[0] % size) % size]]
-    later = packed.next_items
-    return packed._replace(
-        items=tf.pad(packed.items, missing),
-        rows=tf.pad(packed.rows, missing),
-        columns=tf.pad(packed.columns, missing),
-        next_items=None if later is None else tf.pad(later, missing),
-    )
+    filled = {
+        name: tf.pad(values, missing)
+        for name, values in packed._asdict().items()
+        if name != "lengths" and values is not None
+    }
+    return packed._replace(**filled)

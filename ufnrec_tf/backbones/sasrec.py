@@ -21,6 +21,13 @@ from ufnrec_tf.backbones.packing import (
     fill_up,
     neighbourhood,
 )
+from ufnrec_tf.backbones.times import (
+    TimeGaps,
+    first_columns,
+    first_positions,
+    num_times,
+    padded_times,
+)
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensors import PAD, widen
 
@@ -82,6 +89,9 @@ class SASRec(BlockBackbone):
         num_heads: Heads; divides `width`.
         variant: One of `VARIANTS`.
         attention_dropout: Rate on attention weights; negative for `dropout`.
+        time: `gaps` adds a learnt vector to each item's, by the time since the event before; `none`
+            reads no times.
+        request_time: True adds one by the time between each event and the request that follows it.
         **settings: See `BlockBackbone`.
     """
 
@@ -91,14 +101,20 @@ class SASRec(BlockBackbone):
         num_heads: int = 1,
         variant: str = "authors",
         attention_dropout: float = -1.0,
+        time: str = "none",
+        request_time: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(
             num_heads=num_heads,
             variant=variant,
             attention_dropout=attention_dropout,
+            time=time,
+            request_time=request_time,
             **settings,
         )
+        allowed = ("none", "gaps")
+        self.num_times = num_times(time, request_time, self.max_length, allowed=allowed)
         width, policy = self.width, self.dtype_policy
         check_heads(num_heads, width)
         form = pick(VARIANTS, variant, key="backbone.variant")
@@ -112,6 +128,8 @@ class SASRec(BlockBackbone):
             initializer=xavier_normal(self.max_length, width),
             name="position_table",
         )
+        if self.num_times:
+            self.time_gaps = TimeGaps(width, has_request=request_time, dtype=policy)
         self.input_dropout = Dropout(self.dropout_rate, dtype=policy)
         self.blocks = [
             SASRecBlock(
@@ -128,22 +146,30 @@ class SASRec(BlockBackbone):
         self.final_norm = layer_norm(policy)
         self.build_now()
 
-    def call(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(
+        self, histories: tf.Tensor, training: bool = False, times: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns float32 [B, L, D] for int32 [B, L] histories; see `Backbone.call`."""
         is_real = histories != PAD
         keep = tf.cast(is_real, self.compute_dtype)[:, :, None]
         hidden = self.embed(histories)
         hidden = hidden * self.width**0.5 + tf.convert_to_tensor(self.position_table)
+        if times is not None:
+            events, following = padded_times(times, self.max_length)
+            gaps = self.time_gaps(events, following, first_columns(is_real))
+            hidden += tf.reshape(gaps, tf.shape(hidden))
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, where=is_real, training=training) * keep
         return widen(self.final_norm(hidden))
 
-    def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def encode(
+        self, histories: tf.Tensor, training: bool = False, times: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
         # A window that holds only padding stays zero up to the last norm.
         empty = widen(self.final_norm(tf.zeros([1, self.width], self.compute_dtype)))
-        return self.encode_packed(histories, empty, training=training)
+        return self.encode_packed(histories, empty, training=training, times=times)
 
     def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
         """Returns float32 [P, D] for packed histories; see `Backbone.call_packed`."""
@@ -153,6 +179,9 @@ class SASRec(BlockBackbone):
         keep = tf.cast(packed.items != PAD, self.compute_dtype)[:, None]
         hidden = self.embed(packed.items) * self.width**0.5
         hidden += self.gather_rows(self.position_table, packed.columns)
+        if self.num_times:
+            is_first = first_positions(packed.rows)
+            hidden += self.time_gaps(packed.times, packed.next_times, is_first)
         hidden = self.input_dropout(hidden, training=training) * keep
         for block in self.blocks:
             hidden = block(hidden, where=near, training=training) * keep

@@ -210,7 +210,6 @@ class Comparison:
             chosen=chosen,
         )
         names = [arm.name for arm in plan.arms]
-        protocol = next(iter(runs.values())).result["protocol"] if runs else {}
         return {
             "format_version": FORMAT_VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -225,11 +224,7 @@ class Comparison:
                 "evaluated_users": len(plan.split.evaluated_users("test")),
             },
             "split": plan.split.name,
-            "protocol": {
-                key: value
-                for key, value in protocol.items()
-                if key not in ("weights", "selected_epoch")
-            },
+            "protocol": _shared_protocol(runs),
             "selection": {
                 "metric": training["monitor"] or "none: the last weights",
                 "every_epochs": config["evaluation"]["every"],
@@ -284,3 +279,17 @@ class Comparison:
             [f"{path}/report.html, comparison.md, comparison.json", f"{path}/runs/ARM/seed_S"],
             wraps=False,
         )
+
+
+def _shared_protocol(runs: Runs) -> dict[str, Any]:
+    """Returns the protocol that all runs share; what only some models read is among its leaks."""
+    if not runs:
+        return {}
+    protocol = dict(next(iter(runs.values())).result["protocol"])
+    for key in ("weights", "selected_epoch", "request_time"):
+        protocol.pop(key, None)
+    asked = {arm for (arm, _), run in runs.items() if "request_time" in run.result["protocol"]}
+    if asked:
+        line = f"{', '.join(sorted(asked))}: reads when each target was taken (request_time)"
+        protocol["leaks"] = [*protocol.get("leaks", []), line]
+    return protocol

@@ -13,7 +13,7 @@ from ufnrec_tf.data.splits import Split
 from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import COMMON, identity, is_done, run_record
-from ufnrec_tf.runs.workdir import Workdir
+from ufnrec_tf.runs.workdir import TIMES_UNREAD, Workdir
 from ufnrec_tf.training.arms import Arm, configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.build import has_average, num_weight_sets, scored_weights
 from ufnrec_tf.training.checks import check_names
@@ -135,7 +135,10 @@ def _teacher_of(config: ConfigDict, source: Source) -> dict[str, Any]:
         return {"labels": settings.labels}
     if settings.kind == "runs":
         return {"runs": [str(Path(run).resolve()) for run in settings.runs]}
-    return identity(teacher_config(config), source, settings.seed)
+    known = identity(teacher_config(config), source, settings.seed)
+    # Without what older versions did not record, so that their folders keep their names.
+    unread = TIMES_UNREAD.items()
+    return {label: value for label, value in known.items() if (label, value) not in unread}
 
 
 def _reports_average(config: ConfigDict) -> bool:

@@ -75,6 +75,7 @@ def make_dataset(
     placement: Placement | None = None,
     num_replicas: int = 1,
     is_left_out: np.ndarray | None = None,
+    num_times: int = 0,
 ) -> tf.data.Dataset:
     """Returns an endless dataset of batches. The batch of a step depends only on (seed, step).
 
@@ -88,7 +89,8 @@ def make_dataset(
         user's history of the window's first transition; first_row: int64 [B], its memory row;
         length: int32 [B]; visit: int64 [B], a number that no other visit of the user has;
         next_items: int32 [B, L], the positives with those that are left out, only if
-        `is_left_out` is given.
+        `is_left_out` is given; times: int64 [B, num_times], when the event of each column was, in
+        seconds, and in column L + 1 when that after the newest was, only if `num_times` is not 0.
 
     Args:
         split: The split whose train events are trained on.
@@ -103,6 +105,10 @@ def make_dataset(
         num_replicas: Replicas among which these are dealt out.
         is_left_out: bool [E], True for a train event that is no positive; for a teacher with
             hindsight. Not with `prefixes`. None for other models.
+        num_times: Columns of times: 0, L or L + 1; see `Backbone.num_times`.
+
+    Raises:
+        UserError: If times are read and the log has none.
     """
     steps = steps_per_epoch(len(samples.users), batch_size, draw=draw)
     items = tf.constant(split.interactions.items, tf.int32)
@@ -113,6 +119,7 @@ def make_dataset(
         num_rows = placement.rows_a_replica(batch_size, num_replicas)
     num_targets = 1 if samples.only_newest else max_length
     left_out = None if is_left_out is None else tf.constant(is_left_out)
+    times = tf.constant(split.interactions.whole_seconds()) if num_times else None
 
     @tf.autograph.experimental.do_not_convert
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -146,6 +153,10 @@ def make_dataset(
         if left_out is not None:
             batch["next_items"] = positives
             batch["positives"] = tf.where(tf.gather(left_out, following), 0, positives)
+        if times is not None:
+            if num_times > max_length:
+                index = tf.concat([index, index[:, -1:] + 1], axis=1)
+            batch["times"] = tf.gather(times, tf.minimum(index, len(items) - 1))
         return batch
 
     begin_epoch, skipped = divmod(first_step, steps)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.text import plain
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.items import ItemTable
@@ -72,6 +73,26 @@ class Interactions:
     def is_epoch(self) -> bool:
         """True if times are seconds since 1970, False if they only give an order."""
         return self.reading is not None and self.reading.is_epoch
+
+    def whole_seconds(self) -> np.ndarray:
+        """Returns when each event was, int64 [E], in whole seconds since 1970.
+
+        Raises:
+            UserError: If the log has no times, or only an order of them.
+        """
+        if self.timestamps is None or not self.is_epoch:
+            fault = "has no times" if self.timestamps is None else "its times are no dates"
+            raise UserError(
+                f"{self.source}: {fault}: expected dates or seconds since 1970, which "
+                "--config.backbone.time and --config.teacher.time read. Name their column with "
+                "--config.data.time_column=NAME and their unit with --config.data.time_unit, or "
+                "set both keys to none."
+            )
+        return np.floor(self.timestamps).astype(np.int64)
+
+    def seconds_for(self, backbone: Any) -> np.ndarray | None:
+        """Returns `whole_seconds` for a backbone that reads times, None for another."""
+        return self.whole_seconds() if backbone.num_times else None
 
     def as_json(self) -> dict[str, Any]:
         """Returns source, hash and counts, as the results of runs and comparisons hold them."""

@@ -119,6 +119,7 @@ class RankingEvaluator:
         seed: int = 0,
         share: Share | None = None,
         metrics: ChosenMetrics | None = None,
+        knows_request_time: bool = False,
     ) -> None:
         """Prepares the arrays.
 
@@ -133,6 +134,8 @@ class RankingEvaluator:
             seed: Seed of the sampled negatives.
             share: The users that are ranked here; None for all.
             metrics: The metrics of `evaluate`; None for the default ones.
+            knows_request_time: True if the backbone reads the targets' times; only the protocol
+                depends on it.
 
         Raises:
             ValueError: For an unknown part or mask, a number out of range, or a split without
@@ -155,6 +158,7 @@ class RankingEvaluator:
         self._split, self._num_items = split, split.interactions.num_items
         self._share = share or Share()
         self._own = self._share.places(self.users)
+        self._knows_request_time = knows_request_time
         largest = max(1, _MAX_CHUNK_SCORES // self._num_items)
         self._batch_size = min(batch_size, len(self.users), largest)
         self._prepare(seed)
@@ -262,6 +266,7 @@ class RankingEvaluator:
             "masked_targets": self.num_masked_targets,
             "heldout_only_targets": self.num_heldout_only_targets,
             **self._split.newcomers(self.part),
+            **({"request_time": "known"} if self._knows_request_time else {}),
         }
 
     def _of_all(self, values: tuple[np.ndarray, ...]) -> list[np.ndarray]:
@@ -294,6 +299,7 @@ class RankingEvaluator:
             num_items=num_items,
             max_length=self.max_length,
             batch_size=self._batch_size,
+            times=data.whole_seconds,
         )
 
     def _draw_negatives(self, starts: np.ndarray, ends: np.ndarray, seed: int) -> np.ndarray:

@@ -97,6 +97,16 @@ def heldout_targets_lines(protocol: dict[str, Any]) -> list[str]:
     ]
 
 
+def request_time_lines(protocol: dict[str, Any]) -> list[str]:
+    """Returns a line on the time of the request, if the model reads it."""
+    if "request_time" not in protocol:
+        return []
+    return [
+        "The model reads when each target was taken (backbone.request_time), which others do not "
+        "know."
+    ]
+
+
 def newcomers_lines(protocol: dict[str, Any]) -> list[str]:
     """Returns a line on the users and items that are new in a part, if the split has such."""
     if "new_users" not in protocol:

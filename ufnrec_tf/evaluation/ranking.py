@@ -37,6 +37,7 @@ class CatalogueRanker:
         num_items: int,
         max_length: int,
         batch_size: int,
+        times: Callable[[], np.ndarray] | None = None,
     ) -> None:
         """Puts the arrays of all chunks on the device.
 
@@ -50,7 +51,10 @@ class CatalogueRanker:
             num_items: V.
             max_length: L, columns of a window.
             batch_size: B, users a chunk.
+            times: Returns int64 [E], when each event was; called if a backbone reads times. A
+                target is the event at which its history ends: its time is that of the request.
         """
+        self._times = times
         self._num_users, self._max_length, self._batch_size = len(targets), max_length, batch_size
         # Rows past the end repeat the last user and are dropped.
         num_rows = -(-len(targets) // batch_size) * batch_size
@@ -68,6 +72,13 @@ class CatalogueRanker:
             "masked_bounds": tf.constant(bounds, tf.int64),
         }
         self._num_items = num_items
+
+    def _arrays(self, backbone: Any) -> dict[str, tf.Tensor]:
+        """Returns the arrays that the chunks of a backbone read."""
+        if getattr(backbone, "num_times", 0) and "times" not in self._tensors:
+            assert self._times is not None
+            self._tensors["times"] = tf.constant(self._times(), tf.int64)
+        return {name: self._tensors[name] for name in _specs(backbone)}
 
     def count(self, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns how many items score at least as high as each target.
@@ -95,12 +106,13 @@ class CatalogueRanker:
         if not self._num_users:
             return np.zeros([0, k] if k else 0, np.int32), np.zeros([0, k] if k else 0), np.zeros(0)
         table, step = self._traced(backbone, k)
+        tensors = self._arrays(backbone)
         catalogue, norm = table()
         outputs = []
         label = "finding the best items" if k else "ranking"
         with working_on(label, self._num_users, "users") as ranked:
             for start in self._chunk_starts:
-                outputs.append(step(self._tensors, catalogue, norm, tf.constant(start)))
+                outputs.append(step(tensors, catalogue, norm, tf.constant(start)))
                 ranked.advance(self._batch_size)
         first, second, is_bad = zip(*outputs, strict=True)
         size = self._num_users
@@ -129,6 +141,7 @@ def _trace(backbone: Any, k: int, batch_size: int, max_length: int) -> tuple[Cal
     They do not keep the backbone, as they are kept for as long as it is.
     """
     owner: Callable[[], Any] = weakref.ref(backbone)
+    num_times = getattr(backbone, "num_times", 0)
 
     def table() -> tuple[tf.Tensor, tf.Tensor]:
         catalogue = tf.cast(owner().item_embeddings(), tf.float32)[PAD + 1 :]  # [V, D]
@@ -136,7 +149,10 @@ def _trace(backbone: Any, k: int, batch_size: int, max_length: int) -> tuple[Cal
 
     def step(tensors: dict, catalogue: tf.Tensor, norm: tf.Tensor, start: tf.Tensor) -> tuple:
         histories, columns, sampled, masked = _inputs(tensors, start, batch_size, max_length)
-        vectors = tf.cast(owner().encode(histories, training=False), tf.float32)  # [B, D]
+        times = {}
+        if num_times:
+            times["times"] = _times(tensors, start, batch_size, num_times, max_length)
+        vectors = tf.cast(owner().encode(histories, training=False, **times), tf.float32)  # [B, D]
         scores = tf.linalg.matmul(vectors, catalogue, transpose_b=True)  # [B, V]
         targets = tf.gather(scores, columns, batch_dims=1)
         is_bad = has_nan(vectors, scores, norm) | ~tf.math.is_finite(targets)
@@ -147,7 +163,7 @@ def _trace(backbone: Any, k: int, batch_size: int, max_length: int) -> tuple[Cal
 
     shape = backbone.item_embeddings().shape
     specs = [
-        _TENSORS,
+        _specs(backbone),
         tf.TensorSpec([shape[0] - 1, shape[1]], tf.float32),
         tf.TensorSpec([], tf.float32),
         tf.TensorSpec([], tf.int32),
@@ -168,6 +184,13 @@ _TENSORS = {
     "masked_bounds": tf.TensorSpec([None], tf.int64),
 }
 """The arrays of a ranker: those of validation and test differ in length, and share a trace."""
+
+
+def _specs(backbone: Any) -> dict[str, tf.TensorSpec]:
+    """Returns the arrays of a ranker that the chunks of a backbone read."""
+    if not getattr(backbone, "num_times", 0):
+        return _TENSORS
+    return {**_TENSORS, "times": tf.TensorSpec([None], tf.int64)}
 
 
 def _inputs(
@@ -194,13 +217,26 @@ def _inputs(
     return windows, columns, sampled, masked
 
 
+def _times(
+    tensors: dict[str, tf.Tensor], start: tf.Tensor, batch_size: int, num_times: int, length: int
+) -> tf.Tensor:
+    """Returns int64 [batch_size, num_times], the times of a chunk's histories of `length` columns.
+
+    A column more is the time of the target.
+    """
+    rows = start + tf.range(batch_size)
+    starts, ends = (tf.gather(tensors[name], rows) for name in ("starts", "ends"))
+    later = num_times - length
+    return newest_windows(tensors["times"], starts, ends + later, max_length=num_times)
+
+
 def newest_windows(
     items: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, *, max_length: int
 ) -> tf.Tensor:
-    """Returns the last items of each range `items[starts:ends]`, left-padded: int32 [B, L].
+    """Returns the last items of each range `items[starts:ends]`, left-padded: [B, L].
 
     Args:
-        items: int32 [E].
+        items: int32 [E], or their times, int64.
         starts: int64 [B].
         ends: int64 [B].
         max_length: L.

@@ -87,6 +87,7 @@ def margins(
     *,
     rows: np.ndarray,
     items: np.ndarray,
+    times: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns float32 [K], each item's logit less the positive's at its row, dropout off.
 
@@ -96,13 +97,14 @@ def margins(
         samples: The windows that were trained, whose inputs are encoded as they were.
         rows: int64 [K], memory rows.
         items: int32 [K].
+        times: int64 [E], when each event was; None for a backbone that reads no times.
     """
     windows = windows_of(samples, rows)
     order = np.argsort(windows, kind="stable")
     used = np.unique(windows)
     bounds = np.searchsorted(windows[order], used)
     table = backbone.item_embeddings().numpy().astype(np.float32)
-    flat = tf.constant(events, tf.int32)
+    windows_at = _Windows(backbone, events, times)
     found = np.zeros(len(rows), np.float32)
     with working_on("scoring false negatives", len(used), "histories") as scored:
         for begin in range(0, len(used), _CHUNK_HISTORIES):
@@ -110,13 +112,8 @@ def margins(
             end = begin + len(chosen)
             members = order[bounds[begin] : bounds[end] if end < len(used) else len(order)]
             starts, lengths = samples.starts[chosen], samples.lengths[chosen].astype(np.int64)
-            histories = newest_windows(
-                flat,
-                tf.constant(starts, tf.int64),
-                tf.constant(starts + lengths, tf.int64),
-                max_length=backbone.max_length,
-            )
-            vectors = backbone.call_packed(pack(histories), training=False).numpy()  # [P, D]
+            histories = windows_at(starts, starts + lengths, asked=starts + lengths)
+            vectors = backbone.call_packed(pack(**histories), training=False).numpy()  # [P, D]
             which = np.searchsorted(chosen, windows[members])
             step = rows[members] - samples.first_rows[windows[members]]
             place = (np.cumsum(lengths) - lengths)[which] + step
@@ -124,6 +121,42 @@ def margins(
             found[members] = score_differences(vectors, place, table, items[members], positives)
             scored.advance(_CHUNK_HISTORIES)
     return found
+
+
+class _Windows:
+    """The windows that a backbone reads of some histories.
+
+    Args:
+        backbone: The backbone.
+        events: int32 [E], the items of all interactions.
+        times: int64 [E], when each event was; None for a backbone that reads no times.
+    """
+
+    def __init__(self, backbone: Backbone, events: np.ndarray, times: np.ndarray | None) -> None:
+        self._max_length, self._num_times = backbone.max_length, backbone.num_times
+        self._items = tf.constant(events, tf.int32)
+        self._times = None if times is None else tf.constant(times, tf.int64)
+
+    def __call__(
+        self, starts: np.ndarray, ends: np.ndarray, *, asked: np.ndarray
+    ) -> dict[str, tf.Tensor]:
+        """Returns `histories`, and `times` where the backbone reads them; see `Backbone.call`.
+
+        Args:
+            starts: int64 [M], the first events.
+            ends: int64 [M], behind the last.
+            asked: int64 [M], the event whose time is that of the request.
+        """
+        first, last = tf.constant(starts, tf.int64), tf.constant(ends, tf.int64)
+        length = self._max_length
+        found = {"histories": newest_windows(self._items, first, last, max_length=length)}
+        if self._times is not None:
+            times = newest_windows(self._times, first, last, max_length=length)
+            if self._num_times > length:
+                request = tf.gather(self._times, np.maximum(asked, 0))
+                times = tf.concat([times, request[:, None]], axis=1)
+            found["times"] = times
+        return found
 
 
 def score_differences(
@@ -151,23 +184,28 @@ def score_differences(
 
 
 def newest_vectors(
-    backbone: Backbone, events: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    backbone: Backbone,
+    events: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    times: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns float32 [M, D], the vectors of histories `events[starts:ends]`, dropout off.
 
     Args:
-        backbone: Encodes the newest items of each.
+        backbone: Encodes the newest items of each. One that reads the time of the request is asked
+            at the time of the newest.
         events: int32 [E].
         starts: int64 [M].
         ends: int64 [M].
+        times: int64 [E], when each event was; None for a backbone that reads no times.
     """
-    flat = tf.constant(events, tf.int32)
+    windows_at = _Windows(backbone, events, times)
     found = [np.zeros([0, backbone.width], np.float32)]
     with working_on("encoding histories", len(starts), "histories") as encoded:
         for begin in range(0, len(starts), _CHUNK_HISTORIES):
             chunk = slice(begin, begin + _CHUNK_HISTORIES)
-            bounds = (tf.constant(part[chunk], tf.int64) for part in (starts, ends))
-            histories = newest_windows(flat, *bounds, max_length=backbone.max_length)
-            found.append(backbone.encode(histories, training=False).numpy())
+            histories = windows_at(starts[chunk], ends[chunk], asked=ends[chunk] - 1)
+            found.append(backbone.encode(**histories, training=False).numpy())
             encoded.advance(_CHUNK_HISTORIES)
     return np.concatenate(found)

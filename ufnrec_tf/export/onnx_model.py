@@ -30,11 +30,19 @@ _NUM_CHECKED = 200
 _K = 10
 
 
-def check_onnx(backbone_name: str) -> None:
-    """Raises UserError if a backbone cannot be written as ONNX, or a package is missing."""
-    if reason := WITHOUT_ONNX.get(backbone_name):
+def check_onnx(backbone_name: str, time: str = "none") -> None:
+    """Raises UserError if a backbone cannot be written as ONNX, or a package is missing.
+
+    Args:
+        backbone_name: `backbone.name`.
+        time: `backbone.time`.
+    """
+    setting, reason = f"name={backbone_name}", WITHOUT_ONNX.get(backbone_name, "")
+    if time != "none":
+        setting, reason = f"time={time}", "the converter does not take the buckets of times"
+    if reason:
         raise UserError(
-            f"--config.export.onnx: not for --config.backbone.name={backbone_name}: {reason}. "
+            f"--config.export.onnx: not for --config.backbone.{setting}: {reason}. "
             "Leave it out; the SavedModel holds every backbone."
         )
     for name in ("tf2onnx", "onnxruntime"):

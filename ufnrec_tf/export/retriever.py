@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -38,6 +38,9 @@ class Retriever(tf.Module):
     One call holds the scores of a block of items; see `best_items`.
     """
 
+    encoded: ClassVar[list[tf.TensorSpec]] = [_HISTORIES_SPEC]
+    """The inputs of the backbone's part of the graph."""
+
     def __init__(
         self,
         backbone: Any,
@@ -69,7 +72,8 @@ class Retriever(tf.Module):
             if value < 1:
                 raise ValueError(f"`{name}` must be a positive integer. Received: {value}.")
         # Builds a backbone that was never called; its variables do not exist before that.
-        backbone(np.zeros((1, max_length), np.int32), training=False)
+        times = backbone.no_times() if getattr(backbone, "num_times", 0) else {}
+        backbone(np.zeros((1, max_length), np.int32), training=False, **times)
         num_rows, width = backbone.item_embeddings().shape
         raw_ids = checked_vocabulary(item_ids, int(num_rows))
         self.width = int(width)
@@ -85,7 +89,7 @@ class Retriever(tf.Module):
         self._encode_windows = backbone.encode
         # Separate graphs that the signatures call: traced and saved once, not once in each.
         self._encode = graph_function(
-            self._encode_histories, backbone, input_signature=[_HISTORIES_SPEC]
+            self._encode_histories, backbone, input_signature=self.encoded
         )
         vectors = backbone.item_embeddings
         self._item_embeddings = vectors if is_ours(backbone) else tf.function(vectors)
@@ -159,17 +163,7 @@ class Retriever(tf.Module):
             tf.errors.InvalidArgumentError: In the cases of `recommend`, and if a list has not as
                 many rows as there are histories.
         """
-        checks = [
-            tf.debugging.assert_equal(
-                tf.shape(ids)[0],
-                tf.shape(item_ids)[0],
-                message=f"`{name}` must have a row for each row of `item_ids`.",
-            )
-            for name, ids in (("exclude_ids", exclude_ids), ("allow_ids", allow_ids))
-        ]
-        # Without the dependency another operation could fail first, with a worse message.
-        with tf.control_dependencies(checks):
-            item_ids = tf.identity(item_ids)
+        item_ids = with_lists_of_its_rows(item_ids, exclude_ids, allow_ids)
         allowed = self._table.lookup(allow_ids)  # [B, A]
         return self._top_k(
             self._table.lookup(item_ids),
@@ -245,6 +239,7 @@ class Retriever(tf.Module):
         excluded: tf.Tensor | None = None,
         allowed: tf.Tensor | None = None,
         allows_all: Any = None,
+        times: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Returns the answer of `recommend` for internal ids.
 
@@ -254,6 +249,7 @@ class Retriever(tf.Module):
             excluded: int32 [B, X], the same padding, or None.
             allowed: int32 [B, A], the same padding, or None for all items.
             allows_all: bool [B], rows whose `allowed` is ignored; given exactly if `allowed` is.
+            times: See `TimedRetriever`; None for a backbone that reads none.
         """
         tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
         num_columns = self._num_columns
@@ -261,7 +257,7 @@ class Retriever(tf.Module):
         if excluded is not None:
             hidden = tf.concat([hidden, excluded], axis=1)
         best = best_items(
-            self._scorer(histories),
+            self._scorer(histories, times),
             ItemFilters(hidden, allowed, allows_all),
             num_columns=num_columns,
             # A k that the check above rejects must not fail first with another message.
@@ -280,12 +276,14 @@ class Retriever(tf.Module):
             "scores": tf.ensure_shape(padded_scores, shape),
         }
 
-    def _scorer(self, histories: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    def _scorer(
+        self, histories: tf.Tensor, times: tf.Tensor | None = None
+    ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """Returns the function (start, stop) -> finite scores float32 [B, stop - start].
 
         The score of column 0, padding, is meaningless.
         """
-        vectors = self._encode(histories)
+        vectors = self._encode(histories) if times is None else self._encode(histories, times)
         has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
 
         def scores_of(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
@@ -302,16 +300,25 @@ class Retriever(tf.Module):
 
     def _encode_histories(self, histories: tf.Tensor) -> tf.Tensor:
         """Returns the vectors, float32 [B, D], of internal ids int32 [B, T], padding anywhere."""
-        windows = self._windows(histories)  # [B, L]
+        return self._encoded(self._windows(histories, histories))
+
+    def _encoded(self, windows: tf.Tensor, times: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the vectors, float32 [B, D], of windows int32 [B, L] and perhaps their times."""
         num_histories = tf.shape(windows)[0]
         # A backbone that reshapes by -1 fails on an empty batch: it gets one row of padding.
-        windows = tf.pad(windows, [[0, tf.cast(num_histories == 0, tf.int32)], [0, 0]])
-        windows = tf.ensure_shape(windows, [None, self.max_length])
-        vectors = self._encode_windows(windows, training=False)
+        missing = [[0, tf.cast(num_histories == 0, tf.int32)], [0, 0]]
+        windows = tf.ensure_shape(tf.pad(windows, missing), [None, self.max_length])
+        read = {} if times is None else {"times": tf.pad(times, missing)}
+        vectors = self._encode_windows(windows, training=False, **read)
         return tf.cast(vectors[:num_histories], tf.float32)
 
-    def _windows(self, histories: tf.Tensor) -> tf.Tensor:
-        """Returns the newest `max_length` known items, left-padded: int32 [B, L]."""
+    def _windows(self, histories: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+        """Returns the values of the newest `max_length` known items, left-padded by 0: [B, L].
+
+        Args:
+            histories: int32 [B, T], 0 is padding at any position.
+            values: [B, T], of the items.
+        """
         is_item = tf.not_equal(histories, PAD)
         # 1 at the newest known item, 2 at the one before, and so on.
         age = tf.cumsum(tf.cast(is_item, tf.int32), axis=1, reverse=True)
@@ -319,4 +326,21 @@ class Retriever(tf.Module):
         column = self.max_length - tf.gather_nd(age, source)
         target = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
         shape = [tf.shape(histories)[0], self.max_length]
-        return tf.scatter_nd(target, tf.gather_nd(histories, source), shape)
+        return tf.scatter_nd(target, tf.gather_nd(values, source), shape)
+
+
+def with_lists_of_its_rows(
+    item_ids: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor
+) -> tf.Tensor:
+    """Returns `item_ids`, once both lists are known to have as many rows."""
+    checks = [
+        tf.debugging.assert_equal(
+            tf.shape(ids)[0],
+            tf.shape(item_ids)[0],
+            message=f"`{name}` must have a row for each row of `item_ids`.",
+        )
+        for name, ids in (("exclude_ids", exclude_ids), ("allow_ids", allow_ids))
+    ]
+    # Without the dependency another operation could fail first, with a worse message.
+    with tf.control_dependencies(checks):
+        return tf.identity(item_ids)

@@ -23,6 +23,7 @@ from ufnrec_tf.common.small_table import with_small_table
 from ufnrec_tf.common.version import __version__
 from ufnrec_tf.export.items import ITEMS_FILE, ItemFacts, items_table, write_items
 from ufnrec_tf.export.retriever import Retriever
+from ufnrec_tf.export.timed_retriever import make_retriever
 from ufnrec_tf.export.versions import WRITE_AGAIN, damaged_error
 from ufnrec_tf.export.warm_up import WarmUpRequest, warm_up_requests, write_warm_up
 
@@ -82,7 +83,8 @@ def make_model(
     vectors float32 [B, D]). Two attributes of the loaded object are no signatures: `lookup` maps
     item_ids to internal ids, 0 for unknown, and `item_vectors` gives float32 [V + 1, D]. The model
     holds the vocabulary of items, the number of events of each, and the backbone's variables; no
-    data of a user. `Retriever` describes how a history is answered.
+    data of a user. `Retriever` describes how a history is answered. The signatures of a backbone
+    that reads times also take times int64 [B, T]; see `TimedRetriever`.
 
     Args:
         backbone: A `Backbone`; its weights at the time of writing are saved.
@@ -106,7 +108,8 @@ def make_model(
             f"`fallback` must be one of {FALLBACKS}, the first only with `facts`. "
             f"Received: {fallback!r}."
         )
-    retriever = Retriever(
+    num_times = getattr(backbone, "num_times", 0)
+    retriever = make_retriever(
         with_small_table(backbone, table),
         item_ids,
         max_length=max_length,
@@ -130,11 +133,15 @@ def make_model(
         "ufnrec_tf": __version__,
         "metadata": metadata,
     }
+    if num_times:
+        document["times"] = "with the request" if num_times > max_length else "events"
     fingerprint = _fingerprint(_to_json(document), backbone, items)
     return ServedModel(
         retriever=retriever,
         signatures=_trace(retriever),
-        requests=warm_up_requests(item_ids, max_length=max_length, top_k=top_k, kind=warm_up),
+        requests=warm_up_requests(
+            item_ids, max_length=max_length, top_k=top_k, kind=warm_up, has_times=bool(num_times)
+        ),
         items=items,
         document={**document, "fingerprint": fingerprint},
     )

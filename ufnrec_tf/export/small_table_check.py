@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ufnrec_tf.export.retriever import Retriever
 from ufnrec_tf.export.saved_model import ServedModel
+from ufnrec_tf.export.timed_retriever import TimedRetriever, made_up_times, make_retriever
 
 K = 10
 _CALLS = 50
@@ -37,7 +38,7 @@ def with_table_check(
     kind = document["table"]
     if kind == "float32":
         return model
-    exact = Retriever(
+    exact = make_retriever(
         backbone,
         item_ids,
         max_length=document["max_length"],
@@ -94,7 +95,7 @@ def recall(found: np.ndarray, exact: np.ndarray) -> float:
 def _best_ids(retriever: Retriever, histories: Sequence[Sequence[str]]) -> np.ndarray:
     """Returns the ids of the best items, object (bytes) [B, K]."""
     batches = [
-        retriever.recommend(_padded_tensor(histories[start : start + _BATCH]), tf.constant(K))
+        _answer(retriever, _padded_tensor(histories[start : start + _BATCH]))
         for start in range(0, len(histories), _BATCH)
     ]
     return np.concatenate([batch["item_ids"].numpy() for batch in batches])
@@ -102,12 +103,20 @@ def _best_ids(retriever: Retriever, histories: Sequence[Sequence[str]]) -> np.nd
 
 def _median_milliseconds(retriever: Retriever, history: Sequence[str]) -> float:
     """Returns the median time, in milliseconds, of the answer to one history."""
-    ids, k, times = _padded_tensor([history]), tf.constant(K), []
+    ids, times = _padded_tensor([history]), []
     for _ in range(_CALLS):
         begin = time.perf_counter()
-        retriever.recommend(ids, k)["scores"].numpy()
+        _answer(retriever, ids)["scores"].numpy()
         times.append(1000 * (time.perf_counter() - begin))
     return round(float(np.median(times)), 3)
+
+
+def _answer(retriever: Retriever, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the K best items of histories, string [B, T]."""
+    if isinstance(retriever, TimedRetriever):
+        times = made_up_times(ids.numpy() != b"")
+        return retriever.recommend(ids, tf.constant(times), tf.constant(K))
+    return retriever.recommend(ids, tf.constant(K))
 
 
 def _padded_tensor(histories: Sequence[Sequence[str]]) -> tf.Tensor:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.export.timed_retriever import made_up_times
+
 FOLDER, FILE = "assets.extra", "tf_serving_warmup_requests"
 KINDS = ("all", "batching", "none")
 MODEL_NAME = "ufnrec"
@@ -34,7 +36,7 @@ class WarmUpRequest(NamedTuple):
 
     Attributes:
         signature: The name of the signature.
-        inputs: Name -> array: object (str) [B, T], or int32 [].
+        inputs: Name -> array: object (str) [B, T], int64 [B, T], or int32 [].
     """
 
     signature: str
@@ -42,7 +44,12 @@ class WarmUpRequest(NamedTuple):
 
 
 def warm_up_requests(
-    item_ids: np.ndarray, *, max_length: int, top_k: int, kind: str = "all"
+    item_ids: np.ndarray,
+    *,
+    max_length: int,
+    top_k: int,
+    kind: str = "all",
+    has_times: bool = False,
 ) -> list[WarmUpRequest]:
     """Returns calls of the signatures with 1 and 32 histories of full length and an empty one.
 
@@ -54,6 +61,7 @@ def warm_up_requests(
         top_k: The k of signatures that take one.
         kind: "all" signatures; "batching": only those whose inputs all have a row a history, as
             a server that batches requests rejects the others, and with them the model; "none".
+        has_times: True if the signatures take times.
 
     Raises:
         ValueError: If `kind` is unknown.
@@ -70,6 +78,8 @@ def warm_up_requests(
     k, requests = np.array(top_k, np.int32), []
     for ids in histories:
         shared = {"item_ids": ids}
+        if has_times:
+            shared["times"] = made_up_times(ids != "")
         requests += [WarmUpRequest("serving_default", shared), WarmUpRequest("encode", shared)]
         if kind == "all":
             lists = {"exclude_ids": ids[:, :1], "allow_ids": np.full_like(ids[:, :1], "")}

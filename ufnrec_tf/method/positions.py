@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.backbones.packing import PackedHistories
+from ufnrec_tf.backbones.packing import PackedHistories, times_at
 from ufnrec_tf.common.tensors import PAD
 
 _COMPILE_STEPS = 150
@@ -98,6 +98,7 @@ def pack_batch(batch: dict[str, tf.Tensor], capacities: Sequence[int] = ()) -> P
         columns=tf.cast(cells[:, 1], tf.int32),
         lengths=batch["length"],
         next_items=None if later is None else tf.where(is_real, tf.gather_nd(later, cells), PAD),
+        **times_at(batch.get("times"), cells, histories.shape[1]),
     )
     targets = None
     if older or later is not None:
@@ -203,5 +204,7 @@ def choose_rows(
         rows=tf.gather(packed.rows, taken),
         columns=tf.gather(packed.columns, taken),
         lengths=packed.lengths,
+        times=None if packed.times is None else tf.gather(packed.times, taken),
+        next_times=None if packed.next_times is None else tf.gather(packed.next_times, taken),
     )
     return some, tf.gather(place, chosen), tf.math.count_nonzero(is_row)

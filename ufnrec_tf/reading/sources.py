@@ -230,9 +230,9 @@ def _read_folder(config: ConfigDict, path: str, items: pd.DataFrame | None) -> I
                 f"{path}: was prepared with --config.data.{key}={before.get(key, default)!r}, now "
                 f"{value!r}. Leave it out, or prepare the log with it into another folder."
             )
-    # Times of 50 million events are 400 MB, which only dates need; of a few they say what leaks.
+    # Times of 50 million events are 400 MB, which few need; of a small log they say what leaks.
     is_small = manifest.counts["events"] <= MOST_TIMES
-    with_times = is_small or config.split.name == "temporal"
+    with_times = is_small or config.split.name == "temporal" or reads_times(config)
     titles = data.titles if items is None else items
     if items is None and not titles:
         check_title_column(data.title_column)
@@ -242,6 +242,12 @@ def _read_folder(config: ConfigDict, path: str, items: pd.DataFrame | None) -> I
         titles_path=titles,
         title_column=data.title_column,
     )
+
+
+def reads_times(config: ConfigDict) -> bool:
+    """True if the network of a configuration, its teacher or an arm may read times of events."""
+    is_read = any(section.time != "none" for section in (config.backbone, config.teacher))
+    return is_read or any(".time=" in arm for arm in config.comparison.arms)
 
 
 def large_log(config: ConfigDict, path: str) -> tuple[str, LogSettings]:

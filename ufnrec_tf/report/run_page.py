@@ -12,6 +12,7 @@ from ufnrec_tf.evaluation.protocol import (
     heldout_targets_lines,
     masked_targets_lines,
     newcomers_lines,
+    request_time_lines,
 )
 from ufnrec_tf.evaluation.teacher_words import teacher_name
 from ufnrec_tf.report.charts import Chart, is_empty
@@ -106,6 +107,7 @@ def _protocol(result: dict[str, Any]) -> str:
             *masked_targets_lines(protocol),
             *heldout_targets_lines(protocol),
             *newcomers_lines(protocol),
+            *request_time_lines(protocol),
         ]
     )
 

@@ -26,7 +26,14 @@ _TEXTS = ("split", "weights", "mode")
 LIFTS_FILE = "future_lift.parquet"
 """What each user adds to the future lifts of a run, raw ids, for comparisons."""
 
-_ABSENT = {"data.exclude_users": ""}
+TIMES_UNREAD = {
+    "backbone.time": "none",
+    "backbone.request_time": False,
+    "teacher.time": "none",
+}
+"""The settings of times, with the values by which none are read."""
+
+ABSENT = {"data.exclude_users": "", **TIMES_UNREAD}
 """Settings that older runs did not record, with the values that those runs used."""
 
 
@@ -104,7 +111,7 @@ class Workdir:
         if not path.exists():
             return
         record = read_record(path)
-        before = _ABSENT | record["identity"]
+        before = ABSENT | record["identity"]
         for label, value in described.items():
             if label in before and before[label] != value:
                 raise UserError(

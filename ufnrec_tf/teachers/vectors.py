@@ -32,12 +32,21 @@ class TransitionVectors:
         self._items, self._samples = split.interactions.items, samples
         self._first_events = samples.first_events()
         self._has_hindsight = isinstance(backbone, Hindsight)
+        self._times = split.interactions.seconds_for(backbone)
 
-        def vectors(*fields: tf.Tensor) -> tf.Tensor:
-            return tf.cast(backbone.call_packed(PackedHistories(*fields)), tf.float32)
+        def vectors(fields: dict[str, tf.Tensor]) -> tf.Tensor:
+            return tf.cast(backbone.call_packed(PackedHistories(**fields)), tf.float32)
 
-        ints = [tf.TensorSpec([None], tf.int32)] * (5 if self._has_hindsight else 4)
-        self._call = graph_function(vectors, backbone, input_signature=ints)
+        ints = dict.fromkeys(("items", "rows", "columns", "lengths"), tf.int32)
+        if self._has_hindsight:
+            ints["next_items"] = tf.int32
+        if backbone.num_times:
+            ints["times"] = tf.int64
+        if backbone.num_times > backbone.max_length:
+            ints["next_times"] = tf.int64
+        self._types = ints
+        specs = {name: tf.TensorSpec([None], dtype) for name, dtype in ints.items()}
+        self._call = graph_function(vectors, backbone, input_signature=[specs])
 
     def table(self) -> tf.Tensor:
         """Returns float32 [num_items, D], the item table without padding."""
@@ -55,14 +64,17 @@ class TransitionVectors:
         ends = np.cumsum(lengths)
         within = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
         read = np.repeat(samples.starts[windows], lengths) + within
-        fields: list[Any] = [
-            self._items[read],
-            np.repeat(np.arange(len(windows)), lengths),
-            length - np.repeat(lengths, lengths) + within,
-            lengths,
-        ]
-        if self._has_hindsight:
-            fields.append(self._items[read + 1])
-        vectors = self._call(*(tf.constant(field, tf.int32) for field in fields))
+        fields: dict[str, Any] = {
+            "items": self._items[read],
+            "rows": np.repeat(np.arange(len(windows)), lengths),
+            "columns": length - np.repeat(lengths, lengths) + within,
+            "lengths": lengths,
+            "next_items": self._items[read + 1],
+        }
+        if self._times is not None:
+            fields |= {"times": self._times[read], "next_times": self._times[read + 1]}
+        vectors = self._call(
+            {name: tf.constant(fields[name], dtype) for name, dtype in self._types.items()}
+        )
         place = ends - 1 if samples.only_newest else np.searchsorted(read, events)
         return tf.gather(vectors, place)

@@ -378,6 +378,7 @@ def make_evaluator(
         seed=seed,
         share=share,
         metrics=metrics_of(config),
+        knows_request_time=config.backbone.time != "none" and config.backbone.request_time,
     )
 
 
@@ -546,6 +547,7 @@ def build(
                 placement=placement,
                 num_replicas=local_replicas,
                 is_left_out=is_left_out,
+                num_times=model.backbone.num_times,
             ),
         )
 

@@ -6,6 +6,7 @@ from ufnrec_tf import objectives
 from ufnrec_tf.common.distribution import STRATEGIES
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import nearest, pick
+from ufnrec_tf.config import unmet_condition
 from ufnrec_tf.data.batches import steps_per_epoch
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import make_samples
@@ -40,7 +41,7 @@ def check_names(config: ConfigDict) -> None:
             "--config.evaluation.cutoffs name further ones."
         )
     if config.export.onnx:
-        check_onnx(config.backbone.name)
+        check_onnx(config.backbone.name, config.backbone.time)
     check_settings(config)
     if POLICIES[config.memory.policy].has_soft_labels and not loss.has_soft_ranking_term():
         raise UserError(
@@ -54,10 +55,14 @@ def check_with_data(config: ConfigDict, split: Split) -> None:
     """Checks the settings that only the data can show to be wrong.
 
     Raises:
-        UserError: If a cutoff is above the number of items, or if calls into the graph do not end
+        UserError: If a cutoff is above the number of items, if times are to be read and the log has
+            no dates, or if calls into the graph do not end
             where epochs and `training.max_steps` do: Keras would run on into the next epoch.
     """
     check_cutoffs(config.evaluation.cutoffs, split.interactions.num_items)
+    is_taught_times = config.teacher.time != "none" and not unmet_condition(config, "teacher.time")
+    if config.backbone.time != "none" or is_taught_times:
+        split.interactions.whole_seconds()
     training = config.training
     samples = make_samples(split, max_length=config.backbone.max_length, windows=training.windows)
     steps = steps_per_epoch(len(samples.users), training.batch_size, draw=training.draw)

@@ -14,6 +14,7 @@ from ufnrec_tf.evaluation.protocol import (
     heldout_targets_lines,
     masked_targets_lines,
     newcomers_lines,
+    request_time_lines,
     targets_text,
 )
 from ufnrec_tf.reading.sources import Source, make_split
@@ -106,6 +107,7 @@ def evaluate_workdir(
             *masked_targets_lines(protocol),
             *heldout_targets_lines(protocol),
             *newcomers_lines(protocol),
+            *request_time_lines(protocol),
             *protocol["leaks"],
         ]
     )

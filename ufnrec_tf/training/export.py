@@ -64,7 +64,7 @@ def export_workdir(
 ) -> None:
     """Publishes the SavedModel of the selected weights as a further version."""
     if config.export.onnx:
-        check_onnx(config.backbone.name)
+        check_onnx(config.backbone.name, config.backbone.time)
     check_same_data(record, source, workdir)
     backbone, state = selected_backbone(config, source, workdir)
     progress = Progress(

@@ -198,6 +198,7 @@ def _suspect_rows(
                 samples,
                 rows=suspects.rows,
                 items=suspects.items,
+                times=split.interactions.seconds_for(backbone),
             ),
             "is_flagged": suspects.is_flagged,
         }
@@ -241,7 +242,8 @@ def _future(
     split: Split, backbone: Backbone, users: np.ndarray, items: np.ndarray, seed: int
 ) -> FutureLift:
     log, known = split.interactions, np.unique(users)
-    vectors = newest_vectors(backbone, log.items, log.offsets[known], split.train_ends[known])
+    starts, times = log.offsets[known], log.seconds_for(backbone)
+    vectors = newest_vectors(backbone, log.items, starts, split.train_ends[known], times)
     table = backbone.item_embeddings().numpy()
     return future_lift(split, users, items, vectors=vectors, item_table=table, seed=seed)
 

@@ -21,7 +21,7 @@ from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import identity
 from ufnrec_tf.runs.state import LoopSettings, Progress
 from ufnrec_tf.runs.tensorboard_files import Board
-from ufnrec_tf.runs.workdir import JsonLines
+from ufnrec_tf.runs.workdir import ABSENT, JsonLines
 from ufnrec_tf.teachers.left_out import LeftOutEvaluator, left_out_events
 from ufnrec_tf.training.build import Experiment, best_store, build
 from ufnrec_tf.training.finish import select
@@ -64,7 +64,7 @@ def teacher_config(config: ConfigDict) -> ConfigDict:
     for section, keys in _SHARED.items():
         for key in config[section] if keys is None else keys:
             own[section][key] = config[section][key]
-    own.backbone.variant = "corrected"
+    own.backbone.variant, own.backbone.time = "corrected", config.teacher.time
     own.memory.policy, own.teacher.always = "plain", True
     own.training.num_epochs = config.teacher.num_epochs
     own.training.windows = windows_of(config)
@@ -198,7 +198,7 @@ def _known(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     found: dict[str, Any] = read_hashed_json(path, mend=_MEND)
     before = found["identity"]
     for label, value in asked.items():
-        if before.get(label) != value:
+        if before.get(label, ABSENT.get(label)) != value:
             own = before.get(label)
             way = f"Set --config.teacher.seed={own} to share it, or give" if label == "seed" else ""
             raise UserError(

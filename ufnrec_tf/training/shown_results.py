@@ -11,6 +11,7 @@ from ufnrec_tf.evaluation.protocol import (
     heldout_targets_lines,
     masked_targets_lines,
     newcomers_lines,
+    request_time_lines,
     target_rule_text,
 )
 from ufnrec_tf.evaluation.teacher_words import taken_later, teacher_lines
@@ -41,6 +42,7 @@ def show_finished(path: Path, display: Display) -> None:
             *masked_targets_lines(protocol),
             *heldout_targets_lines(protocol),
             *newcomers_lines(protocol),
+            *request_time_lines(protocol),
         ]
     )
     _show_ceiling(result, display)

@@ -247,6 +247,7 @@ class Run:
         top_k: int = 10,
         exclude: "Ids" = None,
         allow: "Ids" = None,
+        times: Any = None,
     ) -> pd.DataFrame:
         """Returns the recommendations of the exported model for some histories, or for users.
 
@@ -257,6 +258,8 @@ class Run:
             top_k: Items recommended for each history.
             exclude: One raw id, or several, of items that are never recommended.
             allow: Raw ids of the only items that may be recommended; None or empty for all.
+            times: When each event of the histories was; see `Recommender.recommend`. Those of users
+                are known.
 
         Raises:
             UserError: If both or neither of histories and users are given, or a user is not one
@@ -267,8 +270,15 @@ class Run:
         if histories is None:
             from ufnrec_tf.recommend.given_ids import id_list
 
-            histories = self._histories.of_users(id_list(users, name="users"))
-        return self.recommender.recommend(histories, top_k=top_k, exclude=exclude, allow=allow)
+            if times is not None:
+                raise UserError("`times` go with `histories`: those of `users` are known.")
+            asked = id_list(users, name="users")
+            histories = self._histories.of_users(asked)
+            if "times" in self.recommender.metadata:
+                times = self._histories.times_of_users(asked)
+        return self.recommender.recommend(
+            histories, top_k=top_k, exclude=exclude, allow=allow, times=times
+        )
 
     @speaks_python
     def evaluate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ from ufnrec_tf.reading.history_forms import OwnReading, RunVocabulary
 from ufnrec_tf.reading.id_lists import ids_of_flag, read_id_list
 from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
 from ufnrec_tf.reading.sources import settings_of
-from ufnrec_tf.recommend.histories import Histories, History
+from ufnrec_tf.recommend.histories import Histories, History, TimedHistory
 from ufnrec_tf.runs.histories import RunHistories, run_histories, users_among
 from ufnrec_tf.runs.run_files import RESULT, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
@@ -205,6 +205,7 @@ def _of_file(file: HistoryFile) -> Histories:
         read=file.read,
         path=file.path,
         odd_line=file.odd_line,
+        read_timed=file.read_timed if file.has_times else None,
     )
 
 
@@ -216,7 +217,24 @@ def all_histories(kept: RunHistories, run: OpenedRun) -> Histories:
             yield str(user), kept.history(row)
 
     sha256 = run.record["identity"].get("data of sha256", "")
-    return Histories(str(run.path), "train", "user", len(kept.user_ids), sha256, read)
+    timed = _timed(kept, range(len(kept.user_ids)))
+    return Histories(
+        *(str(run.path), "train", "user", len(kept.user_ids), sha256, read), read_timed=timed
+    )
+
+
+def _timed(
+    kept: RunHistories, rows: Sequence[int]
+) -> Callable[[Path], Iterator[TimedHistory]] | None:
+    """Returns what reads some of a run's histories with their times; None if it keeps none."""
+    if kept.times is None:
+        return None
+
+    def read(_: Path) -> Iterator[TimedHistory]:
+        for row in rows:
+            yield str(kept.user_ids[row]), kept.history(row), kept.times_of(row)
+
+    return read
 
 
 def user_histories(
@@ -248,4 +266,7 @@ def user_histories(
 
     names = "\n".join(str(kept.user_ids[row]) for row in found)
     sha256 = hashlib.sha256(names.encode()).hexdigest()
-    return Histories(str(path), "users", "user", len(found), sha256, read, path)
+    timed = _timed(kept, found)
+    return Histories(
+        *(str(path), "users", "user", len(found), sha256, read, path), read_timed=timed
+    )

@@ -133,7 +133,8 @@ def run_contents(options: ServeOptions, source_config: ConfigDict) -> RunContent
         log = _read_log(options, record["data_path"], source_config)
         if log is not None:
             _check_same_log(log, record["identity"].get("data of sha256"), options)
-            return _contents_of_log(log, memory)
+            has_times = source_config.backbone.time != "none"
+            return _contents_of_log(log, memory, has_times=has_times)
     except UserError as error:
         if options.data:
             raise
@@ -170,14 +171,17 @@ def _check_same_log(log: Interactions, sha256: str | None, options: ServeOptions
         )
 
 
-def _contents_of_log(log: Interactions, memory: pd.DataFrame | None) -> RunContents:
+def _contents_of_log(
+    log: Interactions, memory: pd.DataFrame | None, *, has_times: bool
+) -> RunContents:
     catalogue = Catalogue(
         log.item_ids[1:],
         titles=_without_padding(log.item_titles),
         categories=_without_padding(log.item_categories),
         events=np.bincount(log.items, minlength=log.num_items + 1)[1:],
     )
-    histories = UserHistories(log.user_ids, log.offsets, log.items, log.item_ids)
+    times = log.whole_seconds() if has_times else None
+    histories = UserHistories(log.user_ids, log.offsets, log.items, log.item_ids, times)
     return RunContents(
         Users(histories, memory, source=f"all events of {log.source}"), catalogue, ""
     )

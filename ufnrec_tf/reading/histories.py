@@ -55,6 +55,7 @@ class HistoryFile:
         sha256: The hash of the file's bytes, and of the settings if there are any.
         words: How it was read, lines for the screen.
         odd_line: The first line that is no row where those before it were; 0 for none.
+        has_times: True if the time of each event is known, and not only an order.
 
     Raises:
         UserError: If the file cannot be read, or is not as expected, naming file and line.
@@ -72,7 +73,7 @@ class HistoryFile:
             raise UserError(f"{path}: is not a regular file. Give {FLAG} a file.")
         self.path = path
         self._file = DataFile(path, flag=FLAG)
-        self.odd_line = 0
+        self.odd_line, self.has_times = 0, False
         self._known = known
         self._form = history_form(self._file, settings, own=own, known=known)
         self._settings = settings = self._form.settings
@@ -107,6 +108,7 @@ class HistoryFile:
         for batch in events:
             self._runs.add(batch)
         self._log_words = reading_lines(events.reading.as_json())
+        self.has_times = events.reading.is_epoch
         self.total = self._runs.num_users
         return log.sha256
 
@@ -160,6 +162,15 @@ class HistoryFile:
         else:
             yield from group_scattered(
                 self._events(), num_events=self._runs.num_events, folder=folder
+            )
+
+    def read_timed(self, folder: Path) -> Iterator[tuple[str, list[str], list[int]]]:
+        """Yields the histories with the times of their ids in seconds; see `has_times`, `read`."""
+        if self._runs.is_grouped:
+            yield from group_neighbours(self._events(), with_times=True)
+        else:
+            yield from group_scattered(
+                self._events(), num_events=self._runs.num_events, folder=folder, with_times=True
             )
 
     def _lines(self, blocks: TextBlocks) -> Iterator[list[str]]:

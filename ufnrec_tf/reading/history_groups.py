@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,33 +74,48 @@ class UserRuns:
         self._buffer = []
 
 
-def histories_of(events: EventBatch) -> Iterator[History]:
-    """Yields the histories of a whole log: users by first appearance, items by time, stably."""
-    items = events.items[order_events(events.users, events.times)]
+def histories_of(events: EventBatch, *, with_times: bool = False) -> Iterator[Any]:
+    """Yields the histories of a whole log: users by first appearance, items by time, stably.
+
+    Args:
+        events: The log.
+        with_times: True yields the whole seconds of each item's time, too.
+    """
+    order = order_events(events.users, events.times)
+    items = events.items[order]
+    times = None
+    if with_times and events.times is not None:
+        times = np.floor(events.times[order]).astype(np.int64)
     ends = np.cumsum(np.bincount(events.users, minlength=len(events.user_ids)))
     start = 0
     for user, end in zip(events.user_ids.tolist(), ends.tolist(), strict=True):
-        yield user, events.item_ids[items[start:end]].tolist()
+        ids = events.item_ids[items[start:end]].tolist()
+        yield (user, ids) if times is None else (user, ids, times[start:end].tolist())
         start = end
 
 
-def group_neighbours(batches: Iterable[EventBatch]) -> Iterator[History]:
-    """Yields the histories of a log in which each user's events are neighbours."""
+def group_neighbours(batches: Iterable[EventBatch], *, with_times: bool = False) -> Iterator[Any]:
+    """Yields the histories of a log in which each user's events are neighbours.
+
+    Args:
+        batches: The log.
+        with_times: See `histories_of`.
+    """
     held: list[EventBatch] = []  # the events of the user whose end is not known yet
     for batch in batches:
         if not batch.num_events:
             continue
         events = collect([*held, batch])
         is_open = events.users == events.users[-1]
-        yield from histories_of(events.kept(~is_open))
+        yield from histories_of(events.kept(~is_open), with_times=with_times)
         held = [events.kept(is_open)]
     if held:
-        yield from histories_of(held[0])
+        yield from histories_of(held[0], with_times=with_times)
 
 
 def group_scattered(
-    batches: Iterable[EventBatch], *, num_events: int, folder: Path
-) -> Iterator[History]:
+    batches: Iterable[EventBatch], *, num_events: int, folder: Path, with_times: bool = False
+) -> Iterator[Any]:
     """Yields the histories of a log in any order: users by first appearance, items by time.
 
     Up to a million events are held in memory. More go to files of `folder`: into buckets by a hash
@@ -111,12 +127,13 @@ def group_scattered(
         batches: The log.
         num_events: The number of events.
         folder: An empty folder.
+        with_times: See `histories_of`.
 
     Raises:
         UserError: If the disk does not take the files.
     """
     if num_events <= _EVENTS_IN_MEMORY:
-        yield from histories_of(collect(batches))
+        yield from histories_of(collect(batches), with_times=with_times)
         return
     num_buckets = min(_MAX_BUCKETS, -(-num_events // _EVENTS_OF_BUCKET))
     buckets = UserBuckets(folder, num_buckets)
@@ -132,8 +149,9 @@ def group_scattered(
         ) from error
     with ExitStack() as stack:
         runs = [_grouped(path, stack) for path in paths if path.exists()]
-        for _, user, items in heapq.merge(*runs, key=itemgetter(0)):
-            yield user, item_ids[items].tolist()
+        for _, user, items, times in heapq.merge(*runs, key=itemgetter(0)):
+            ids = item_ids[items].tolist()
+            yield (user, ids, times.tolist()) if with_times else (user, ids)
 
 
 def _fill(buckets: UserBuckets, batches: Iterable[EventBatch]) -> np.ndarray:
@@ -158,20 +176,27 @@ def _write_grouped(events: pa.Table | None, path: Path) -> None:
     order = order_events(users, times)
     lengths = np.bincount(users, minlength=len(user_ids))
     first = np.unique(users, return_index=True)[1]
-    lists = pa.ListArray.from_arrays(
-        pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32()),
-        pa.array(events["item"].to_numpy()[order]),
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    seconds = np.zeros(len(order), np.int64)
+    if times is not None:
+        seconds = np.floor(times[order]).astype(np.int64)
+    table = pa.table(
+        {
+            "place": pa.array(events["place"].to_numpy()[first]),
+            "user": pa.array(user_ids, pa.string()),
+            "items": pa.ListArray.from_arrays(offsets, pa.array(events["item"].to_numpy()[order])),
+            "times": pa.ListArray.from_arrays(offsets, pa.array(seconds)),
+        }
     )
-    places = pa.array(events["place"].to_numpy()[first])
-    table = pa.table({"place": places, "user": pa.array(user_ids, pa.string()), "items": lists})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=_USERS_AT_ONCE)
 
 
-def _grouped(path: Path, stack: ExitStack) -> Iterator[tuple[int, str, np.ndarray]]:
+def _grouped(path: Path, stack: ExitStack) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:
     """Yields the histories that `_write_grouped` wrote, some users at a time."""
     file = stack.enter_context(pa.OSFile(str(path)))
     for batch in stack.enter_context(pa.ipc.open_stream(file)):
         places, users = (batch.column(name).to_pylist() for name in ("place", "user"))
-        for place, user, items in zip(places, users, batch.column("items"), strict=True):
-            yield place, user, items.values.to_numpy()
+        lists = (batch.column(name) for name in ("items", "times"))
+        for place, user, items, times in zip(places, users, *lists, strict=True):
+            yield place, user, items.values.to_numpy(), times.values.to_numpy()

@@ -18,7 +18,8 @@ from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import damaged_error
 from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
-from ufnrec_tf.recommend.histories import Histories, History
+from ufnrec_tf.recommend.given_times import WITH_REQUEST, needed_error, with_request
+from ufnrec_tf.recommend.histories import Histories
 from ufnrec_tf.recommend.output import (
     checked_output,
     format_of,
@@ -115,7 +116,10 @@ def recommend(
         if value < 1:
             raise UserError(f"{flag} must be a positive integer. Received: {value}.")
     export_dir = Path(export_dir)
-    num_items = int(checked_metadata(export_dir)["num_items"])
+    metadata = checked_metadata(export_dir)
+    num_items = int(metadata["num_items"])
+    if "times" in metadata and histories.read_timed is None:
+        raise needed_error(f"{histories.name}: histories")
     output = checked_output(output_path, histories.path)
     scorer = scorer or ExactScorer(load_model(export_dir), lists)
     unknown = ItemLists(*(tuple(scorer.unknown(ids)) for ids in lists))
@@ -135,6 +139,7 @@ def recommend(
         batch_size=batch_size,
         num_items=num_items,
         num_listed=sum(map(len, lists)),
+        metadata=metadata,
     )
     identity = {
         "model": _hash_of_model(export_dir),
@@ -145,6 +150,8 @@ def recommend(
         "--exclude": sorted(set(lists.exclude)),
         "--allow": sorted(set(lists.allow)),
     }
+    if metadata.get("times") == WITH_REQUEST:
+        identity["asked at"] = run.now
     try:
         done = run.write(histories, identity, display)
     except OSError as error:
@@ -179,8 +186,11 @@ class _OutputRun:
         batch_size: int,
         num_items: int,
         num_listed: int,
+        metadata: dict[str, Any],
     ) -> None:
         self.k = k
+        self.now = int(time.time())
+        self._metadata = metadata
         self._export_dir = export_dir
         self._num_listed = num_listed
         self._unknown_id = ""
@@ -213,7 +223,8 @@ class _OutputRun:
             if display is not None and parts.note:
                 display.notes.line(f"{self._output}: {parts.note}")
             progress = _Progress(display, histories.total, parts.done.histories)
-            left = islice(histories.read(parts.scratch()), parts.done.histories, None)
+            read: Any = histories.read_timed if "times" in self._metadata else histories.read
+            left = islice(read(parts.scratch()), parts.done.histories, None)
             try:
                 while chunk := list(islice(left, 1)):
                     rest = islice(left, max(0, _PART_ROWS // self.k - 1))
@@ -229,7 +240,10 @@ class _OutputRun:
             return parts.done
 
     def _write_part(
-        self, histories: Iterable[History], parts: FinishedParts, progress: _Progress
+        self,
+        histories: Iterable[Any],
+        parts: FinishedParts,
+        progress: _Progress,
     ) -> None:
         """Scores the batches of a part one by one, and writes their rows."""
         counts = HistoryCounts()
@@ -241,16 +255,17 @@ class _OutputRun:
                 num_listed=self._num_listed,
             )
             for batch in batches:
-                best = self._scorer.best(to_tensor([ids for _, ids in batch]), self.k)
+                ids_of_batch = to_tensor([history[1] for history in batch])
+                best = self._scorer.best(ids_of_batch, self.k, **self._times(batch))
                 if not self._unknown_id:
                     empty = (batch[row][1] for row in np.flatnonzero(best.num_known == 0))
                     self._unknown_id = next((ids[0] for ids in empty if ids), "")
-                rows = self._rows([name for name, _ in batch], best)
+                rows = self._rows([history[0] for history in batch], best)
                 writer.write(rows)
                 counts = counts.plus(
                     HistoryCounts(
                         histories=len(batch),
-                        ids=sum(len(ids) for _, ids in batch),
+                        ids=sum(len(history[1]) for history in batch),
                         known=int(best.num_known.sum()),
                         empty=int(np.count_nonzero(best.num_known == 0)),
                         recommendations=rows.num_rows,
@@ -258,6 +273,13 @@ class _OutputRun:
                 )
                 progress.update(parts.done.histories + counts.histories)
         parts.finish(counts)
+
+    def _times(self, batch: list[Any]) -> dict[str, list[list[int]]]:
+        """Returns the `times` of a batch of histories; none for a model that reads none."""
+        if "times" not in self._metadata:
+            return {}
+        asked = self._metadata, self.now
+        return {"times": [with_request(times, len(ids), *asked) for _, ids, times in batch]}
 
     def _rows(self, names: list[str], best: BestItems) -> pa.Table:
         """Returns the rows of a batch."""

@@ -8,6 +8,10 @@ History = tuple[str, list[str]]
 """A name (the user, or the line's number from 1) and raw item ids, the newest last."""
 
 
+TimedHistory = tuple[str, list[str], list[int]]
+"""The same with the times of the ids, in whole seconds since 1970."""
+
+
 class Histories(NamedTuple):
     """The histories to recommend for: of a file, or of a run's own data.
 
@@ -21,6 +25,7 @@ class Histories(NamedTuple):
         read: Yields the histories; an empty folder takes what memory should not hold.
         path: The file, or None.
         odd_line: The first line that is no row where those before it were; 0 for none.
+        read_timed: Yields them with their times; None where these are not known.
     """
 
     name: str
@@ -31,3 +36,4 @@ class Histories(NamedTuple):
     read: Callable[[Path], Iterator[History]]
     path: Path | None = None
     odd_line: int = 0
+    read_timed: Callable[[Path], Iterator[TimedHistory]] | None = None

@@ -24,7 +24,8 @@ from ufnrec_tf.recommend.given_ids import (
     known_histories,
     listed,
 )
-from ufnrec_tf.recommend.scoring import known_ids, load_model, to_tensor
+from ufnrec_tf.recommend.given_times import needed_error, seconds_of_histories
+from ufnrec_tf.recommend.scoring import known_ids, load_model, times_input, to_tensor
 
 _BATCH = 256
 """Histories of one call; bounds the scores, float32 [histories, items]."""
@@ -63,7 +64,13 @@ class Recommender:
 
     @speaks_python
     def recommend(
-        self, histories: Histories, *, top_k: int = 10, exclude: Ids = None, allow: Ids = None
+        self,
+        histories: Histories,
+        *,
+        top_k: int = 10,
+        exclude: Ids = None,
+        allow: Ids = None,
+        times: Any = None,
     ) -> pd.DataFrame:
         """Returns the best items for each history, best first.
 
@@ -77,6 +84,9 @@ class Recommender:
             top_k: Items a history, 1 or more.
             exclude: Raw ids never to be returned, one or several.
             allow: The only raw ids that may be returned, one or several; None or empty: all.
+            times: When each event of the histories was, in their form: dates or seconds since 1970.
+                A model that was trained with backbone.time needs them. One with request_time also
+                takes one more in each row, the time of the request, else the present.
 
         Returns:
             A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32) and
@@ -86,37 +96,53 @@ class Recommender:
 
         Raises:
             UserError: If `top_k` is not positive, a history is not a list of ids, the model knows
-                no item of any history, or none of `allow`.
+                no item of any history, or none of `allow`, or times are missing or no times.
         """
         top_k = whole_number(top_k, "top_k", minimum=1)
         k = min(top_k, int(self.metadata["num_items"]))
-        names, found = self._known(histories)
+        names, found, seconds = self._known(histories, times)
         filters = item_filters(exclude, allow, known=self._known_ids, example=self._example)
         for note in (*found.notes, *filters.notes):
             warn(note)
         frames = [
-            self._frame(names, found, slice(start, start + _BATCH), k, filters)
+            self._frame(names, found, slice(start, start + _BATCH), k, filters, seconds)
             for start in range(0, max(len(names), 1), _BATCH)
         ]
         return pd.concat(frames, ignore_index=True)
 
     @speaks_python
-    def encode(self, histories: Histories) -> np.ndarray:
-        """Returns the vector of each history, float32 [B, D]; `histories` as in `recommend`."""
-        _, found = self._known(histories)
+    def encode(self, histories: Histories, *, times: Any = None) -> np.ndarray:
+        """Returns the vector of each history, float32 [B, D]; arguments as of `recommend`."""
+        _, found, seconds = self._known(histories, times)
         for note in found.notes:
             warn(note)
         rows = found.rows
         vectors = [
-            self._model.signatures["encode"](item_ids=to_tensor(rows[start : start + _BATCH]))
+            self._model.signatures["encode"](
+                item_ids=to_tensor(rows[start : start + _BATCH]),
+                **times_input(seconds, slice(start, start + _BATCH)),
+            )
             for start in range(0, max(len(rows), 1), _BATCH)
         ]
         return np.concatenate([answer["vectors"].numpy() for answer in vectors])
 
-    def _known(self, histories: Histories) -> tuple[list[Any], KnownHistories]:
-        """Returns the users' names and their histories in the model's spelling."""
+    def _known(
+        self, histories: Histories, times: Any
+    ) -> tuple[list[Any], KnownHistories, list[list[int]] | None]:
+        """Returns the users' names, their histories in the model's spelling and their times.
+
+        The times are None for a model that reads none.
+        """
         names, rows = _named_histories(histories)
-        return names, known_histories(names, rows, known=self._known_ids, example=self._example)
+        seconds = None
+        if "times" in self.metadata:
+            if times is None:
+                raise needed_error("`histories` are")
+            seconds = seconds_of_histories(times, names, rows, self.metadata)
+        elif times is not None:
+            warn("`times` is not used: this model reads no times (backbone.time is none).")
+        found = known_histories(names, rows, known=self._known_ids, example=self._example)
+        return names, found, seconds
 
     @property
     def _example(self) -> str:
@@ -130,10 +156,12 @@ class Recommender:
         batch: slice,
         k: int,
         filters: GivenFilters,
+        seconds: list[list[int]] | None,
     ) -> pd.DataFrame:
         """Returns the rows of a batch of histories."""
         names, num_known = names[batch], np.array(found.num_known[batch], np.int32)
         inputs = {"item_ids": to_tensor(found.rows[batch]), "k": tf.constant(k)}
+        inputs |= times_input(seconds, batch)
         signature = "recommend"
         if filters.exclude or filters.allow:
             signature = "recommend_filtered"

@@ -13,7 +13,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import damaged_error
 from ufnrec_tf.recommend.given_ids import KnownIds
-from ufnrec_tf.recommend.histories import History
+from ufnrec_tf.recommend.histories import History, TimedHistory
 
 # Floats of one call's scores and ids of one call's histories: bound memory if there are a
 # million items, or a history is very long.
@@ -22,6 +22,7 @@ _MAX_IDS = 1 << 21
 _FILTERED = "recommend_filtered"
 
 Id = TypeVar("Id", str, bytes)
+AnyHistory = TypeVar("AnyHistory", History, TimedHistory)
 
 
 class BestItems(NamedTuple):
@@ -73,10 +74,17 @@ class ExactScorer:
                 "allow need. Run --mode=export once more."
             )
 
-    def best(self, item_ids: tf.Tensor, k: int) -> BestItems:
-        """Returns the k best items of string [B, T] histories, padded by ""."""
+    def best(self, item_ids: tf.Tensor, k: int, times: list[list[int]] | None = None) -> BestItems:
+        """Returns the k best items of string [B, T] histories, padded by "".
+
+        Args:
+            item_ids: The histories.
+            k: Items of each.
+            times: The times of each history's ids, for a model that reads them.
+        """
         known = np.count_nonzero(self._model.lookup(item_ids).numpy(), axis=1)  # [B]
         inputs, name = {"item_ids": item_ids, "k": tf.constant(k)}, "recommend"
+        inputs |= times_input(times)
         if any(self._lists):
             name, num_rows = _FILTERED, item_ids.shape[0]
             inputs["exclude_ids"] = to_tensor([list(self._lists.exclude)] * num_rows)
@@ -92,8 +100,8 @@ class ExactScorer:
 
 
 def batches_of(
-    histories: Iterable[History], *, batch_size: int, num_items: int, num_listed: int = 0
-) -> Iterator[list[History]]:
+    histories: Iterable[AnyHistory], *, batch_size: int, num_items: int, num_listed: int = 0
+) -> Iterator[list[AnyHistory]]:
     """Yields lists of at most `batch_size` histories that are small enough when padded.
 
     Args:
@@ -104,7 +112,7 @@ def batches_of(
     """
     most = min(_MAX_SCORES // (num_items + 1), _MAX_IDS // max(num_listed, 1))
     batch_size = max(1, min(batch_size, most))
-    batch: list[History] = []
+    batch: list[AnyHistory] = []
     width = 0
     for history in histories:
         width = max(width, len(history[1]))
@@ -119,6 +127,22 @@ def batches_of(
 def to_tensor(histories: list[list[str]]) -> tf.Tensor:
     """Returns B lists of raw ids as string [B, T], right-padded by ""."""
     return tf.constant(padded(histories, ""), tf.string)
+
+
+def times_input(times: list[list[int]] | None, batch: slice = slice(None)) -> dict[str, tf.Tensor]:
+    """Returns the input `times` int64 [B, T] of a call, right-padded by 0; none for None.
+
+    Args:
+        times: The times of all histories, in seconds; None for a model that reads none.
+        batch: The histories of the call.
+    """
+    if times is None:
+        return {}
+    rows = times[batch]
+    values = np.zeros((len(rows), max([1, *map(len, rows)])), np.int64)
+    for number, row in enumerate(rows):
+        values[number, : len(row)] = row
+    return {"times": tf.constant(values)}
 
 
 def padded(rows: list[list[Id]], pad: Id) -> np.ndarray:

@@ -39,12 +39,15 @@ class RunHistories(NamedTuple):
         offsets: int64 [U + 1].
         items: int32 [E], internal item ids, oldest first.
         item_ids: object(str) [V + 1], the raw id of each internal id; "" at 0.
+        times: int64 [E], when each event was, in whole seconds since 1970; None for a run whose
+            backbone reads no times.
     """
 
     user_ids: np.ndarray
     offsets: np.ndarray
     items: np.ndarray
     item_ids: np.ndarray
+    times: np.ndarray | None = None
 
     def rows_of(self, users: Sequence[str]) -> np.ndarray:
         """Returns the number of each user by its raw id, int64 [n], -1 for one not known.
@@ -72,6 +75,13 @@ class RunHistories(NamedTuple):
             raise UserError(self.unknown_text(missing, len(users)))
         return {str(self.user_ids[row]): self.history(row) for row in rows}
 
+    def times_of_users(self, users: Sequence[str]) -> dict[str, list[int]] | None:
+        """Returns the times of the items of `of_users`, None where they are not kept."""
+        if self.times is None:
+            return None
+        rows = self.rows_of(users).tolist()
+        return {str(self.user_ids[row]): self.times_of(row) for row in rows}
+
     def unknown_text(self, missing: Sequence[str], count: int) -> str:
         """Returns sentences on the users that are not known, of `count` that were given."""
         some = self.user_ids[:1] if len(self.user_ids) > _MOST_COMPARED else self.user_ids
@@ -85,10 +95,16 @@ class RunHistories(NamedTuple):
         """Returns the raw item ids of a user, oldest first."""
         return self.item_ids[self.items[self.offsets[row] : self.offsets[row + 1]]].tolist()
 
+    def times_of(self, row: int) -> list[int]:
+        """Returns the times of a user's items; only where `times` are kept."""
+        assert self.times is not None
+        return self.times[self.offsets[row] : self.offsets[row + 1]].tolist()
+
 
 def histories_of_log(log: Interactions) -> RunHistories:
     """Returns the histories of a log's users."""
-    return RunHistories(log.user_ids, log.offsets, log.items, log.item_ids)
+    times = log.whole_seconds() if log.timestamps is not None and log.is_epoch else None
+    return RunHistories(log.user_ids, log.offsets, log.items, log.item_ids, times)
 
 
 def has_histories(workdir: Path) -> bool:
@@ -96,17 +112,23 @@ def has_histories(workdir: Path) -> bool:
     return (workdir / FILE).is_file()
 
 
-def write_histories(workdir: Path, log: Interactions) -> None:
+def write_histories(workdir: Path, log: Interactions, *, with_times: bool = False) -> None:
     """Writes the histories of a run's users, some at a time, whole or not at all.
 
     Each page of the file has a checksum, and the file has the hash of the log.
+
+    Args:
+        workdir: The work directory.
+        log: The data of the run.
+        with_times: True also writes when each event was.
     """
     path = workdir / FILE
     path.parent.mkdir(exist_ok=True)
-    schema = pa.schema(
-        [("user", pa.string()), ("items", pa.list_(pa.int32()))],
-        metadata={_LOG: log.sha256.encode()},
-    )
+    times = log.whole_seconds() if with_times else None
+    fields = [("user", pa.string()), ("items", pa.list_(pa.int32()))]
+    if times is not None:
+        fields.append(("times", pa.list_(pa.int64())))
+    schema = pa.schema(fields, metadata={_LOG: log.sha256.encode()})
     with (
         written_whole(path) as new,
         pq.ParquetWriter(
@@ -115,12 +137,14 @@ def write_histories(workdir: Path, log: Interactions) -> None:
     ):
         for start in range(0, log.num_users, _USERS_AT_ONCE):
             offsets = log.offsets[start : start + _USERS_AT_ONCE + 1]
-            items = log.items[offsets[0] : offsets[-1]]
-            lists = pa.ListArray.from_arrays(
-                pa.array(offsets - offsets[0], pa.int32()), pa.array(items, pa.int32())
-            )
-            users = pa.array(log.user_ids[start : start + _USERS_AT_ONCE], pa.string())
-            file.write_table(pa.table([users, lists], schema=schema))
+            bounds, events = pa.array(offsets - offsets[0], pa.int32()), slice(*offsets[[0, -1]])
+            columns = [
+                pa.array(log.user_ids[start : start + _USERS_AT_ONCE], pa.string()),
+                pa.ListArray.from_arrays(bounds, pa.array(log.items[events], pa.int32())),
+            ]
+            if times is not None:
+                columns.append(pa.ListArray.from_arrays(bounds, pa.array(times[events])))
+            file.write_table(pa.table(columns, schema=schema))
 
 
 def read_histories(workdir: Path, log_sha256: str) -> RunHistories:
@@ -142,6 +166,11 @@ def read_histories(workdir: Path, log_sha256: str) -> RunHistories:
         users, lists = table["user"].to_numpy().astype(object), table["items"].combine_chunks()
         items = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        times = None
+        if "times" in table.column_names:
+            times = table["times"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            if len(times) != len(items):
+                raise ValueError("not as many times as events")
         if items.min(initial=1) < 1 or items.max(initial=0) >= len(item_ids):
             raise ValueError("an event's item is not in the list of items")
     except FileNotFoundError:
@@ -155,7 +184,7 @@ def read_histories(workdir: Path, log_sha256: str) -> RunHistories:
     if metadata.get(_LOG) != log_sha256.encode():
         raise UserError(f"{path}: is of another log than the run's. Remove it. {_REMEDY}")
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return RunHistories(users, offsets, items, item_ids)
+    return RunHistories(users, offsets, items, item_ids, times)
 
 
 def users_among(workdir: Path, ids: set[str]) -> set[str]:

@@ -94,7 +94,7 @@ def write_run_ids(config: ConfigDict, split: Split, path: Path) -> None:
         split: The split of the run.
         path: The work directory of the run.
     """
-    write_histories(path, split.interactions)
+    write_histories(path, split.interactions, with_times=config.backbone.time != "none")
     windows = config.training.windows
     samples = make_samples(split, max_length=config.backbone.max_length, windows=windows)
     write_ids(path, ids_of_samples(split, samples))

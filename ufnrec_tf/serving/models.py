@@ -53,11 +53,17 @@ class Signature(NamedTuple):
         """Returns the outputs of one call.
 
         Args:
-            inputs: Input name -> object (bytes) [B, T], or an integer.
+            inputs: Input name -> object (bytes) [B, T], or an integer. Times are the bytes of
+                whole numbers, or none, which is padding.
 
         Raises:
             Refusal: If the model cannot answer, such as with scores that are not finite.
         """
+        inputs = {**inputs}
+        for info in self.inputs:
+            if info.is_rows and info.dtype == "int64":
+                inputs[info.name] = np.where(inputs[info.name] == b"", b"0", inputs[info.name])
+                inputs[info.name] = inputs[info.name].astype(np.int64)
         tensors = {
             info.name: tf.constant(inputs[info.name], dtype=info.dtype) for info in self.inputs
         }
@@ -184,8 +190,11 @@ def _warm_up(path: Path, model: LoadedModel) -> None:
     known = [item["id"].encode() for item in model.catalogue.search("", limit=1)] or [b"?"]
     for signature in model.signatures.values():
         rows = np.array([known, [b""]], dtype=object)
+        values = {info.name: rows if info.is_rows else 1 for info in signature.inputs}
+        if "times" in values:
+            values["times"] = np.array([[b"1"], [b""]], dtype=object)
         try:
-            signature.call({info.name: rows if info.is_rows else 1 for info in signature.inputs})
+            signature.call(values)
         except (Refusal, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: the exported model does not answer by `{signature.name}` ({error}). "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.models import LoadedModel
 from ufnrec_tf.serving.rest import checked, checked_inputs, read_json
 from ufnrec_tf.serving.service import Service, json_response, read_body
-from ufnrec_tf.serving.user_ids import histories_of
+from ufnrec_tf.serving.user_ids import histories_of, times_of
 
 FILTERED = "recommend_filtered"
 _PAGE = Path(__file__).with_name("page.html")
@@ -139,6 +140,10 @@ async def _recommendations(service: Service, asked: RecommendationsBody) -> dict
     # One id is a list of one; so is 0, which is an id too.
     exclude = exclude if isinstance(exclude, list) else [] if exclude is None else [exclude]
     values = {"item_ids": [history], "k": asked.k}
+    if "times" in model.metadata:  # what is chosen on the page is chosen now
+        values["times"] = [[int(time.time())] * (len(history) if isinstance(history, list) else 0)]
+        if asked.user_id is not None and service.users is not None and service.users.has_times:
+            values["times"] = times_of([asked.user_id], service.users, service.limits)
     if exclude:
         values |= {"exclude_ids": [exclude], "allow_ids": [[]]}
     signature = model.signature(FILTERED if exclude else "recommend")

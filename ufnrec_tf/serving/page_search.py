@@ -134,12 +134,14 @@ class UserHistories(NamedTuple):
         offsets: int64 [U + 1].
         items: int32 [E], oldest first.
         item_ids: object(str) [V + 1], the raw id of each internal number.
+        times: int64 [E], when each event was, in seconds; None for a run that reads no times.
     """
 
     user_ids: np.ndarray
     offsets: np.ndarray
     items: np.ndarray
     item_ids: np.ndarray
+    times: np.ndarray | None = None
 
 
 class Users:
@@ -160,6 +162,7 @@ class Users:
         self._rows = {raw: row for row, raw in enumerate(self._ids)}
         self._index = TextIndex([(raw,) for raw in self._ids])
         self.source = source
+        self.has_times = histories.times is not None
         self.has_memory = memory is not None
         self._memory: dict[str, np.ndarray] = {}
         if memory is not None:
@@ -186,6 +189,12 @@ class Users:
         begin, end = self._histories.offsets[row : row + 2]
         newest = self._histories.items[max(begin, end - most) : end]
         return [str(raw) for raw in self._histories.item_ids[newest]]
+
+    def times(self, user: str, *, most: int) -> list[int]:
+        """Returns the times of what `history` returns of a known user; only with `has_times`."""
+        assert self._histories.times is not None
+        begin, end = self._histories.offsets[self._rows[user] :][:2]
+        return self._histories.times[max(begin, end - most) : end].tolist()
 
     def remembered(self, user: str) -> tuple[list[dict[str, Any]], int]:
         """Returns the first items that the memory holds for a user, and the number of all.

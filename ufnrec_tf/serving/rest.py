@@ -25,6 +25,7 @@ from ufnrec_tf.serving.limits import Limits, Refusal, shown_value
 
 _MAX_INT32 = 2**31 - 1
 _MAX_EXACT = 2**53  # whole numbers up to which a float tells each from its neighbours
+_LONGEST_TIME = 16  # digits of a number of seconds
 _FORMS = ("instances", "inputs")
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -47,8 +48,8 @@ class TensorInfo(NamedTuple):
 
     @property
     def is_rows(self) -> bool:
-        """True if it holds a row of ids for each history, False if one number for all."""
-        return self.dtype == "string" and len(self.shape) == 2
+        """True if it holds a row of ids or times for each history, False if one number for all."""
+        return self.dtype in ("string", "int64") and len(self.shape) == 2
 
 
 class RequestInputs(NamedTuple):
@@ -261,6 +262,8 @@ def checked_inputs(columns: Any, infos: tuple[TensorInfo, ...], limits: Limits) 
     if len(set(counts.values())) > 1:
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise Refusal(400, f"the inputs must have as many rows each. Received: {shown}.")
+    if "times" in rows:
+        _check_times(rows)
     for name, values in rows.items():
         if len(values) * max(map(len, values)) > limits.max_padded_ids:
             raise Refusal(
@@ -276,6 +279,19 @@ def checked_inputs(columns: Any, infos: tuple[TensorInfo, ...], limits: Limits) 
             f"{limits.max_answers:,} items. Send fewer histories, or a smaller k.",
         )
     return inputs
+
+
+def _check_times(rows: dict[str, Rows]) -> None:
+    """Raises Refusal unless each id of a history has a time, a whole number of seconds."""
+    for number, (ids, times) in enumerate(zip(rows["item_ids"], rows["times"], strict=True)):
+        if not all(time.isdigit() and len(time) < _LONGEST_TIME for time in times):
+            raise Refusal(400, f"`times[{number}]` must be whole numbers, seconds since 1970.")
+        if not 0 <= len(times) - len(ids) <= 1:
+            raise Refusal(
+                400,
+                f"`times[{number}]` must have a time for each id of `item_ids[{number}]`. "
+                f"Received: {len(times)} times for {len(ids)} ids.",
+            )
 
 
 def _bytes_of_base64(value: Any) -> bytes:

@@ -36,7 +36,7 @@ def with_histories(body: PredictBody, users: Users | None, limits: Limits) -> Pr
                 400, f"`{USER_ID}` must be a list of users. Received: {shown_value(asked)}."
             )
         _refuse_both(inputs)
-        inputs[_ITEM_IDS] = histories_of(asked, users, limits)
+        inputs |= _inputs_of(asked, users, limits)
         return body.model_copy(update={"inputs": inputs})
     places = [
         place
@@ -46,12 +46,26 @@ def with_histories(body: PredictBody, users: Users | None, limits: Limits) -> Pr
     if not places:
         return body
     instances = list(body.instances)
-    found = histories_of([instances[place][USER_ID] for place in places], users, limits)
-    for place, history in zip(places, found, strict=True):
+    found = _inputs_of([instances[place][USER_ID] for place in places], users, limits)
+    for number, place in enumerate(places):
         instance = {key: value for key, value in instances[place].items() if key != USER_ID}
         _refuse_both(instance)
-        instances[place] = instance | {_ITEM_IDS: history}
+        instances[place] = instance | {name: rows[number] for name, rows in found.items()}
     return body.model_copy(update={"instances": instances})
+
+
+def _inputs_of(asked: Sequence[Any], users: Users | None, limits: Limits) -> dict[str, list[Any]]:
+    """Returns `item_ids` of users, and where the run's model reads them their `times`."""
+    found: dict[str, list[Any]] = {_ITEM_IDS: histories_of(asked, users, limits)}
+    if users is not None and users.has_times:
+        found["times"] = times_of(asked, users, limits)
+    return found
+
+
+def times_of(asked: Sequence[Any], users: Users, limits: Limits) -> list[list[int]]:
+    """Returns the times of what `histories_of` returns, for users that it knows."""
+    names = (id_bytes(value).decode("utf-8") for value in asked)
+    return [users.times(name, most=limits.max_history) for name in names]
 
 
 def histories_of(asked: Sequence[Any], users: Users | None, limits: Limits) -> list[list[str]]:

@@ -337,6 +337,12 @@ OPTIONS = {
         "scale": Option(
             100.0, "scaled_cross_entropy: factor of the negatives. Paper: alpha.", minimum=0.001
         ),
+        "label_smoothing": Option(
+            0.0,
+            "cross_entropy: share of each target that is spread evenly over the catalogue.",
+            minimum=0,
+            maximum=0.99,
+        ),
     },
     "negatives": {
         "count": Option(
@@ -902,6 +908,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "backbone.padding": ({"backbone.filter": ("circular",)},),
     "loss.calibration": ({"loss.name": ("gbce",)},),
     "loss.scale": ({"loss.name": ("scaled_cross_entropy",)},),
+    "loss.label_smoothing": ({"loss.name": ("cross_entropy",)},),
     "negatives.count": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
     "negatives.probes": ({"loss.name": ("bce", "cross_entropy"), **_REMEMBERS},),
     "memory.safe_*": ({**_SAFE, **_OPENS},),

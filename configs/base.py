@@ -583,6 +583,13 @@ OPTIONS = {
         "l2": Option(0.0, "Weight of the item table's norm in the loss.", minimum=0),
     },
     "training": {
+        "recipe": Option(
+            "auto",
+            "Settings of a run without --config. auto: those that no flag names are chosen by the "
+            "size of the log: loss, network, batch, evaluations and stopping. base: the values "
+            "that this page shows.",
+            choices=("auto", "base"),
+        ),
         "batch_size": Option(128, "Users in a step, over all replicas.", minimum=1),
         "num_epochs": Option(200, "Largest number of epochs.", minimum=0),
         "max_steps": Option(0, "Largest number of steps. 0: no limit.", minimum=0),

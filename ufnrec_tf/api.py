@@ -34,6 +34,7 @@ from ufnrec_tf.runs.inherited_settings import run_settings
 from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
+from ufnrec_tf.training.recipe import choose_settings
 from ufnrec_tf.training.settings_checks import check_settings
 from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
@@ -140,10 +141,12 @@ def train(
     check_settings(chosen)
     display.notes.block(found.lines)
     source = _read_source(chosen, data, items, settings=settings)
+    parts = make_split(chosen, source.interactions)
+    by_size = choose_settings(chosen, parts, settings or {}) if is_default else []
     unused = unused_settings(chosen, settings or {}, log=source.interactions.reading)
     display.notes.block(unused_line(unused))
-    parts = make_split(chosen, source.interactions)
     display.notes.block(summary_lines(summary(parts)))
+    display.notes.block(by_size)
     import_tensorflow()
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run

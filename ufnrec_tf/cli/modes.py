@@ -177,7 +177,8 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     if config.distribution.strategy != "multi_worker":  # there only the chief uses it
         check_workdir(Path(workdir))
     display = Display()
-    source, split = _read_and_split(settings, flags, overrides, display)
+    is_free = not flags.config and not is_demo
+    source, split = _read_and_split(settings, flags, overrides, display, is_free=is_free)
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
 
@@ -253,7 +254,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_sweep"
     check_workdir(Path(workdir))
     display = Display()
-    source, _ = _read_and_split(settings, flags, overrides, display)
+    source, _ = _read_and_split(settings, flags, overrides, display, is_free=not flags.config)
     from ufnrec_tf.evaluation.metrics import check_cutoffs
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
@@ -554,15 +555,26 @@ def _refuse_pipes(config: ConfigDict, path: str) -> None:
 
 
 def _read_and_split(
-    settings: RunSettings, flags: Any, overrides: Overrides, display: Display
+    settings: RunSettings,
+    flags: Any,
+    overrides: Overrides,
+    display: Display,
+    *,
+    is_free: bool = False,
 ) -> tuple[Source, Split]:
-    """Reads and splits the data, shows a summary, and then imports TensorFlow."""
+    """Reads and splits the data, shows a summary, and then imports TensorFlow.
+
+    With `is_free`, settings that nobody has named are chosen by the size of the log.
+    """
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
+    from ufnrec_tf.training.recipe import choose_settings
 
     config = settings.config
     display.notes.block(settings.lines)
     source = load(config, settings.data_path)
+    split = make_split(config, source.interactions)
+    chosen = choose_settings(config, split, dict(overrides)) if is_free else []
     unused = unused_settings(
         config,
         [key for key, _ in overrides if _is_read(flags.mode, key)],
@@ -571,8 +583,8 @@ def _read_and_split(
         varied=[text.partition("=")[0] for text in config.sweep.space] * (flags.mode == "sweep"),
     )
     display.notes.block(unused_line(unused))
-    split = make_split(config, source.interactions)
     display.notes.block(summary_lines(summary(split)))
+    display.notes.block(chosen)
     import_tensorflow()
     return source, split
 

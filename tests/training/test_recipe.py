@@ -1,0 +1,74 @@
+"""Settings by the size of a log: what is chosen, for whom, and what stays."""
+
+import numpy as np
+import pytest
+
+from tests.helpers.runs import LIGHT, PLANTED, read, run
+from ufnrec_tf.config import check_config, default_config, load_config, option_table
+from ufnrec_tf.data.splits import leave_one_out
+from ufnrec_tf.data.synthetic.planted import planted
+from ufnrec_tf.training.recipe import MOST_ITEMS_IN_FULL, LogSize, choose_settings, recipe_of
+from ufnrec_tf.training.settings_checks import check_settings
+
+SIZES = {
+    "small and sparse": LogSize(num_users=500, num_items=300, long=20),
+    "dense": LogSize(num_users=943, num_items=1_682, long=370),
+    "sparse": LogSize(num_users=22_363, num_items=12_101, long=18),
+    "large catalogue": LogSize(num_users=500_000, num_items=MOST_ITEMS_IN_FULL + 1, long=40),
+}
+
+
+@pytest.fixture(scope="module")
+def split():
+    return leave_one_out(planted(num_users=60, num_items=40).interactions)
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_a_recipe_is_of_settings_that_exist_and_fit(name):
+    config = default_config(option_table())
+    values = recipe_of(SIZES[name])
+    for key, value in values.items():
+        section, _, setting = key.partition(".")
+        config[section][setting] = value
+    check_config(config, option_table())
+    check_settings(config)
+    is_large = name == "large catalogue"
+    assert values["loss.name"] == ("sampled_softmax_logq" if is_large else "cross_entropy")
+    assert values["backbone.max_length"] == (200 if name == "dense" else 50)
+
+
+def test_the_size_is_that_of_the_train_events(split):
+    size = LogSize.of(split)
+    lengths = split.train_ends - split.interactions.offsets[:-1]
+    assert size.num_users == (lengths > 0).sum() and size.num_items == 40
+    assert np.mean(lengths[lengths > 0] <= size.long) >= 0.94
+
+
+def test_what_was_named_stays_and_the_rest_is_said(split):
+    named = {"loss.name": "bce", "training.batch_size": "32"}
+    config = load_config("", named.items())
+    (line,) = choose_settings(config, split, named)
+    assert (config.loss.name, config.training.batch_size) == ("bce", 32)
+    assert config.backbone.variant == "corrected" and "backbone.variant=corrected" in line
+    assert "loss.name" not in line and "batch_size" not in line
+    assert line.startswith("chosen for 60 users (95% have up to ") and " and 40 items: " in line
+
+
+@pytest.mark.parametrize("key", ["training.recipe=base", "training.warm_start=older"])
+def test_nothing_is_chosen_for_base_and_for_a_warm_start(split, key):
+    config = load_config("", [tuple(key.split("="))])
+    before = config.to_json()
+    assert choose_settings(config, split, ()) == []
+    assert config.to_json() == before
+
+
+@pytest.mark.usefixtures("without_graphs", "without_export")
+def test_a_run_without_a_configuration_keeps_what_was_chosen(tmp_path, capsys):
+    arguments = (*PLANTED, *LIGHT, "--config.training.num_epochs=0", f"--workdir={tmp_path}")
+    assert run(*arguments) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "chosen for 60 users" in shown and "loss.name=cross_entropy" in shown
+    config = read(tmp_path / "config.json")["config"]
+    assert config["loss"]["name"] == "cross_entropy" and config["backbone"]["num_blocks"] == 0
+    assert run(*arguments) == 0  # the same settings again: the finished run is shown
+    assert "chosen for" in " ".join(capsys.readouterr().out.split())

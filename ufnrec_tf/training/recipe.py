@@ -1,0 +1,102 @@
+"""The settings of a run for which nobody named any, chosen by the size of its log.
+
+They are those with which plain training has done well on public, planted and shops' logs
+(docs/first-steps.md). What a flag or a file names stays as it was named.
+"""
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ufnrec_tf.config import unmet_condition
+from ufnrec_tf.data.splits import Split
+
+MOST_ITEMS_IN_FULL = 50_000
+"""So many items cross-entropy goes over in full; its cost grows with their number."""
+MOST_LENGTH = 200
+_SHORT, _FEW_USERS, _MANY_USERS = 50, 2_000, 10_000
+_STEPS_BETWEEN_LOOKS = 50
+
+
+class LogSize(NamedTuple):
+    """What the choice depends on.
+
+    Attributes:
+        num_users: Users with a train event.
+        num_items: Items of the catalogue.
+        long: Train events that 95% of these users do not exceed.
+    """
+
+    num_users: int
+    num_items: int
+    long: int
+
+    @classmethod
+    def of(cls, split: Split) -> "LogSize":
+        """Returns the size of a log."""
+        lengths = split.train_ends - split.interactions.offsets[:-1]
+        lengths = lengths[lengths > 0]
+        long = int(np.percentile(lengths, 95)) if lengths.size else 1
+        return cls(len(lengths), split.interactions.num_items, long)
+
+
+def recipe_of(size: LogSize) -> dict[str, Any]:
+    """Returns the keys of the recipe for a log, each with its value."""
+    max_length = _SHORT if size.long <= _SHORT else MOST_LENGTH
+    batch_size = 128 if size.num_users < _MANY_USERS else 256
+    if max_length > _SHORT or size.num_users < _FEW_USERS:
+        batch_size = 64
+    steps = -(-size.num_users // batch_size)
+    values: dict[str, Any] = {
+        "backbone.variant": "corrected",
+        "backbone.width": 64,
+        "backbone.dropout": 0.6 if max_length == _SHORT else 0.3,
+        "backbone.max_length": max_length,
+        "loss.name": "cross_entropy",
+        "memory.policy": "plain",
+        "teacher.always": True,
+        "teacher.decay": 0.998,
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.warm_up_steps": 100,
+        "training.batch_size": batch_size,
+        "evaluation.every": max(round(_STEPS_BETWEEN_LOOKS / steps), 1),
+        "training.patience": 5,
+        "training.num_epochs": 200,
+        "comparison.baselines": ("popularity", "markov", "itemknn"),
+    }
+    if size.num_items > MOST_ITEMS_IN_FULL:
+        values |= {"loss.name": "sampled_softmax_logq", "negatives.count": 500}
+    return values
+
+
+def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) -> list[str]:
+    """Sets the keys that nobody has named; returns the line that says which, and why.
+
+    A warm start has the settings of its older run: nothing is chosen.
+
+    Args:
+        config: The configuration, which is changed.
+        split: The split of the log.
+        given: The keys that were named.
+    """
+    if config.training.recipe == "base" or config.training.warm_start:
+        return []
+    size = LogSize.of(split)
+    chosen = {key: value for key, value in recipe_of(size).items() if key not in given}
+    for key, value in chosen.items():
+        section, _, name = key.partition(".")
+        config[section][name] = value
+    shown = ", ".join(
+        f"{key}={','.join(value) if isinstance(value, tuple) else str(value).lower()}"
+        for key, value in chosen.items()
+        if not unmet_condition(config, key)
+    )
+    if not shown:
+        return []
+    return [
+        f"chosen for {size.num_users:,} users (95% have up to {size.long:,} train events) and "
+        f"{size.num_items:,} items: {shown}. --config.KEY=VALUE changes one, "
+        "--config.training.recipe=base leaves all as --help shows them"
+    ]

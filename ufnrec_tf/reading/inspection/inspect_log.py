@@ -13,7 +13,7 @@ from ufnrec_tf.common.files import write_json
 from ufnrec_tf.common.text import program_name
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.log_description import FEW_VALUES, reading_lines
-from ufnrec_tf.data.summary import summary
+from ufnrec_tf.data.summary import shown_source, summary
 from ufnrec_tf.data.times import as_text
 from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, candidates
 from ufnrec_tf.reading.data_files import DataFile
@@ -182,7 +182,7 @@ def _show_findings(
         display.block(_wrapped(f"{number}. ", problem.words), wraps=False)
         display.block([f"   {remedy}" for remedy in problem.remedies], wraps=False)
     display.heading("What would be read")
-    display.block([f"data     {data.source}  sha256 {data.sha256[:12]}"])
+    display.block([f"data     {shown_source(data.source)}  sha256 {data.sha256[:12]}"])
     if found["reading"] is not None:
         # The others stand among the problems already.
         notes = [note for note in found["reading"]["notes"] if note["name"] in NO_PROBLEMS]

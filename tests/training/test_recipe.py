@@ -7,20 +7,23 @@ from tests.helpers.runs import LIGHT, PLANTED, read, run
 from ufnrec_tf.config import check_config, default_config, load_config, option_table
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.data.synthetic.planted import planted
+from ufnrec_tf.data.windows import make_samples
 from ufnrec_tf.training.recipe import MOST_ITEMS_IN_FULL, LogSize, choose_settings, recipe_of
 from ufnrec_tf.training.settings_checks import check_settings
 
 SIZES = {
-    "small and sparse": LogSize(num_users=500, num_items=300, long=20),
-    "dense": LogSize(num_users=943, num_items=1_682, long=370),
-    "sparse": LogSize(num_users=22_363, num_items=12_101, long=18),
-    "large catalogue": LogSize(num_users=500_000, num_items=MOST_ITEMS_IN_FULL + 1, long=40),
+    "small": LogSize(num_users=500, num_items=300, num_windows=500, long=20),
+    "dense": LogSize(num_users=943, num_items=1_682, num_windows=2_500, long=370),
+    "sparse": LogSize(num_users=22_363, num_items=12_101, num_windows=22_500, long=18),
+    "large": LogSize(
+        num_users=500_000, num_items=MOST_ITEMS_IN_FULL + 1, num_windows=600_000, long=40
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def split():
-    return leave_one_out(planted(num_users=60, num_items=40).interactions)
+    return leave_one_out(planted(num_users=60, num_items=400, mean_length=50).interactions)
 
 
 @pytest.mark.parametrize("name", list(SIZES))
@@ -32,16 +35,20 @@ def test_a_recipe_is_of_settings_that_exist_and_fit(name):
         config[section][setting] = value
     check_config(config, option_table())
     check_settings(config)
-    is_large = name == "large catalogue"
-    assert values["loss.name"] == ("sampled_softmax_logq" if is_large else "cross_entropy")
-    assert values["backbone.max_length"] == (200 if name == "dense" else 50)
+    loss = "sampled_softmax_logq" if name == "large" else "cross_entropy"
+    assert values["loss.name"] == loss
+    # About as many steps between two evaluations of a small log as an epoch of a larger one has.
+    steps = -(-SIZES[name].num_windows // values["training.batch_size"])
+    assert steps * values["evaluation.every"] >= 25 or steps >= 50
 
 
 def test_the_size_is_that_of_the_train_events(split):
     size = LogSize.of(split)
     lengths = split.train_ends - split.interactions.offsets[:-1]
-    assert size.num_users == (lengths > 0).sum() and size.num_items == 40
+    assert size.num_users == (lengths > 0).sum() and size.num_items == 400
     assert np.mean(lengths[lengths > 0] <= size.long) >= 0.94
+    windows = make_samples(split, max_length=50, windows="all")
+    assert len(windows.users) == size.num_windows
 
 
 def test_what_was_named_stays_and_the_rest_is_said(split):
@@ -51,7 +58,7 @@ def test_what_was_named_stays_and_the_rest_is_said(split):
     assert (config.loss.name, config.training.batch_size) == ("bce", 32)
     assert config.backbone.variant == "corrected" and "backbone.variant=corrected" in line
     assert "loss.name" not in line and "batch_size" not in line
-    assert line.startswith("chosen for 60 users (95% have up to ") and " and 40 items: " in line
+    assert line.startswith("chosen for 60 users (95% have up to ") and " and 400 items: " in line
 
 
 @pytest.mark.parametrize("key", ["training.recipe=base", "training.warm_start=older"])

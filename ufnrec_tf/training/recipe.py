@@ -15,8 +15,9 @@ from ufnrec_tf.data.splits import Split
 
 MOST_ITEMS_IN_FULL = 50_000
 """So many items cross-entropy goes over in full; its cost grows with their number."""
-MOST_LENGTH = 200
-_SHORT, _FEW_USERS, _MANY_USERS = 50, 2_000, 10_000
+_LENGTH = 50
+"""Newest events that the network reads; older transitions are in windows of their own."""
+_FEW_WINDOWS, _MANY_WINDOWS = 5_000, 10_000
 _STEPS_BETWEEN_LOOKS = 50
 
 
@@ -26,11 +27,13 @@ class LogSize(NamedTuple):
     Attributes:
         num_users: Users with a train event.
         num_items: Items of the catalogue.
+        num_windows: Windows of an epoch.
         long: Train events that 95% of these users do not exceed.
     """
 
     num_users: int
     num_items: int
+    num_windows: int
     long: int
 
     @classmethod
@@ -38,32 +41,35 @@ class LogSize(NamedTuple):
         """Returns the size of a log."""
         lengths = split.train_ends - split.interactions.offsets[:-1]
         lengths = lengths[lengths > 0]
-        long = int(np.percentile(lengths, 95)) if lengths.size else 1
-        return cls(len(lengths), split.interactions.num_items, long)
+        return cls(
+            num_users=len(lengths),
+            num_items=split.interactions.num_items,
+            num_windows=max(int((-(-(lengths - 1) // _LENGTH)).sum()), 1),
+            long=int(np.percentile(lengths, 95)) if lengths.size else 1,
+        )
 
 
 def recipe_of(size: LogSize) -> dict[str, Any]:
     """Returns the keys of the recipe for a log, each with its value."""
-    max_length = _SHORT if size.long <= _SHORT else MOST_LENGTH
-    batch_size = 128 if size.num_users < _MANY_USERS else 256
-    if max_length > _SHORT or size.num_users < _FEW_USERS:
+    batch_size = 128 if size.num_windows < _MANY_WINDOWS else 256
+    if size.num_windows < _FEW_WINDOWS:
         batch_size = 64
-    steps = -(-size.num_users // batch_size)
+    steps = -(-size.num_windows // batch_size)
     values: dict[str, Any] = {
         "backbone.variant": "corrected",
         "backbone.width": 64,
-        "backbone.dropout": 0.6 if max_length == _SHORT else 0.3,
-        "backbone.max_length": max_length,
+        "backbone.dropout": 0.6 if size.long <= _LENGTH else 0.4,
+        "backbone.max_length": _LENGTH,
         "loss.name": "cross_entropy",
         "memory.policy": "plain",
         "teacher.always": True,
         "teacher.decay": 0.998,
         "optimizer.learning_rate": 2e-3,
         "optimizer.warm_up_steps": 100,
+        "training.windows": "all",
         "training.batch_size": batch_size,
-        "evaluation.every": max(round(_STEPS_BETWEEN_LOOKS / steps), 1),
         "training.patience": 5,
-        "training.num_epochs": 200,
+        "evaluation.every": max(round(_STEPS_BETWEEN_LOOKS / steps), 1),
         "comparison.baselines": ("popularity", "markov", "itemknn"),
     }
     if size.num_items > MOST_ITEMS_IN_FULL:

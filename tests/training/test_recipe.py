@@ -8,7 +8,13 @@ from ufnrec_tf.config import check_config, default_config, load_config, option_t
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.data.synthetic.planted import planted
 from ufnrec_tf.data.windows import make_samples
-from ufnrec_tf.training.recipe import MOST_ITEMS_IN_FULL, LogSize, choose_settings, recipe_of
+from ufnrec_tf.training.recipe import (
+    BY_SIZE,
+    MOST_ITEMS_IN_FULL,
+    LogSize,
+    choose_settings,
+    recipe_of,
+)
 from ufnrec_tf.training.settings_checks import check_settings
 
 SIZES = {
@@ -56,9 +62,20 @@ def test_what_was_named_stays_and_the_rest_is_said(split):
     config = load_config("", named.items())
     (line,) = choose_settings(config, split, named)
     assert (config.loss.name, config.training.batch_size) == ("bce", 32)
-    assert config.backbone.variant == "corrected" and "backbone.variant=corrected" in line
+    assert config.backbone.variant == "corrected" and "backbone.dropout=0.4" in line
     assert "loss.name" not in line and "batch_size" not in line
     assert line.startswith("chosen for 60 users (95% have up to ") and " and 400 items: " in line
+
+
+def test_the_keys_that_are_shown_are_those_that_depend_on_the_size():
+    recipes = [recipe_of(size) for size in SIZES.values()]
+    differ = {
+        key
+        for recipe in recipes
+        for key in recipe
+        if any(recipe[key] != other.get(key) for other in recipes)
+    }
+    assert differ == set(BY_SIZE)
 
 
 @pytest.mark.parametrize("key", ["training.recipe=base", "training.warm_start=older"])

@@ -19,6 +19,11 @@ _LENGTH = 50
 """Newest events that the network reads; older transitions are in windows of their own."""
 _FEW_WINDOWS, _MANY_WINDOWS = 5_000, 10_000
 _STEPS_BETWEEN_LOOKS = 50
+BY_SIZE = (
+    *("loss.name", "negatives.count", "backbone.dropout", "training.batch_size"),
+    "evaluation.every",
+)
+"""The keys of the recipe that depend on the size of the log."""
 
 
 class LogSize(NamedTuple):
@@ -94,15 +99,16 @@ def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) ->
     for key, value in chosen.items():
         section, _, name = key.partition(".")
         config[section][name] = value
-    shown = ", ".join(
-        f"{key}={','.join(value) if isinstance(value, tuple) else str(value).lower()}"
-        for key, value in chosen.items()
-        if not unmet_condition(config, key)
-    )
-    if not shown:
+    shown = [
+        f"{key}={chosen[key]}"
+        for key in BY_SIZE
+        if key in chosen and not unmet_condition(config, key)
+    ]
+    if not chosen:
         return []
+    others = f"{len(chosen) - len(shown)} more settings in config.json"
     return [
         f"chosen for {size.num_users:,} users (95% have up to {size.long:,} train events) and "
-        f"{size.num_items:,} items: {shown}. --config.KEY=VALUE changes one, "
-        "--config.training.recipe=base leaves all as --help shows them"
+        f"{size.num_items:,} items: {', '.join([*shown, others])}; --config.KEY=VALUE changes "
+        "one, --config.training.recipe=base leaves all as --help shows them"
     ]

@@ -99,7 +99,7 @@ class Display:
         for place, column in enumerate(columns):
             table.add_column(column, justify="right" if place else "left", no_wrap=True)
         for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
+            table.add_row(*(Text(self._shown_text(cell)) for cell in row))
         self.console.print(table, soft_wrap=False)
 
 

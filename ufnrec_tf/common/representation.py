@@ -27,6 +27,7 @@ class Shown:
         display.console = Console(
             file=text,
             force_terminal=True,
+            force_jupyter=False,
             color_system=None,
             width=_COLUMNS,
             emoji=False,

@@ -49,12 +49,11 @@ class Display:
         self.is_shown, self.is_quiet, self.in_python = is_shown, _is_quiet, in_python
         is_terminal = sys.stdout.isatty()
         # No emoji: an item called :star: is shown as it is. Colours are forced on or off, since
-        # variables such as FORCE_COLOR would put them into a file, which also has no edge. In a
-        # notebook Rich would put each line into a block of its own, cut at the edge.
+        # variables such as FORCE_COLOR would put them into a file, which also has no edge.
         self.console = Console(
             file=sys.stdout,
             force_terminal=is_terminal,
-            force_jupyter=False,
+            force_jupyter=False,  # there each line would be a block of its own, cut at the edge
             width=None if is_terminal else FILE_WIDTH,
             highlight=False,
             emoji=False,

@@ -58,7 +58,7 @@ class _HtmlDisplay(Display):
         self._end_lines()
         self._parts.append(f"<p><strong>{escape(self._shown_text(text))}</strong></p>")
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], **layout: int) -> None:
         self._end_lines()
         head, *body = (
             "".join(

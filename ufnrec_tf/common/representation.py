@@ -78,5 +78,6 @@ class _HtmlDisplay(Display):
 
     def _end_lines(self) -> None:
         if text := "\n".join(self._lines).strip("\n"):
-            self._parts.append(f'<pre style="white-space: pre-wrap">{text}</pre>')
+            style = "white-space: pre-wrap; word-break: normal"
+            self._parts.append(f'<pre style="{style}">{text}</pre>')
         self._lines = []

@@ -29,7 +29,7 @@ def shown(capsys, monkeypatch):
 def test_short_page_is_short_and_names_every_mode_and_flag_with_its_default(shown):
     text = shown("--help")
     lines = text.splitlines()
-    assert len(lines) <= 52  # 17 of them flags
+    assert len(lines) <= 53  # 18 of them flags
     assert max(map(len, lines)) <= 100
     for mode in MODES:
         assert any(line.startswith(f"  {mode} ") for line in lines), mode
@@ -41,6 +41,11 @@ def test_short_page_is_short_and_names_every_mode_and_flag_with_its_default(show
         "  --config.negatives.count=100            Negatives for each position. Paper: N." in lines
     )
     assert shown("-h") == text
+
+
+def test_versions(shown):
+    text = shown("--version")
+    assert re.fullmatch(r"ufnrec-tf \S+, Python 3\.\S+, TensorFlow 2\S+, Keras 3\S+\n", text)
 
 
 def test_modes_stand_in_the_order_of_use(shown):

@@ -87,6 +87,7 @@ FLAGS = {
         "read them as they are.",
     ),
     "quiet": Option(False, "Show only results and errors."),
+    "version": Option(False, "Show the versions of ufnrec-tf, Python, TensorFlow and Keras."),
     "help": Option("", "Show this page, or the page of a topic (see the end of this page)."),
 }
 """The flags, in the order in which --help lists them."""
@@ -112,7 +113,7 @@ OWN_KEYS = tuple(
     not in ("format", "separator", "exclude_users", "min_rating", "events", "start", "end")
 )
 """Those of them that --mode=recommend takes from the run if the command does not set them."""
-COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "help")
+COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "version", "help")
 """Flags that every mode accepts."""
 _OF_SOME_MODES = ("data", "config", "workdir", "seed")
 """Those of them that only some modes read."""

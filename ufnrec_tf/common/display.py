@@ -53,6 +53,7 @@ class Display:
         self.console = Console(
             file=sys.stdout,
             force_terminal=is_terminal,
+            force_jupyter=False,  # there each line would be a block of its own, cut at the edge
             width=None if is_terminal else FILE_WIDTH,
             highlight=False,
             emoji=False,
@@ -99,7 +100,7 @@ class Display:
         for place, column in enumerate(columns):
             table.add_column(column, justify="right" if place else "left", no_wrap=True)
         for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
+            table.add_row(*(Text(self._shown_text(cell)) for cell in row))
         self.console.print(table, soft_wrap=False)
 
 

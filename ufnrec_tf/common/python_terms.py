@@ -16,11 +16,14 @@ from ufnrec_tf.common.errors import UserError
 
 _PACKAGE = str(Path(__file__).parents[1])
 
-_FUNCTIONS = {"train": "ufnrec_tf.train", "evaluate": "Run.evaluate", "recommend": "Run.recommend"}
+_FUNCTIONS = {mode: f"ufnrec_tf.{mode}" for mode in ("inspect", "train", "compare")} | {
+    mode: f"Run.{mode}" for mode in ("evaluate", "report", "recommend")
+}
 """Modes of the command line that Python has as functions."""
 
 _ARGUMENTS = {"split": "part"} | {
-    name: name for name in ("data", "workdir", "config", "seed", "histories", "top_k")
+    name: name
+    for name in ("data", "workdir", "config", "seed", "output", "histories", "users", "top_k")
 }
 """Flags that Python has as arguments."""
 

@@ -49,8 +49,10 @@ class Comparison:
         self._seconds: list[float] = []
         self._judged: dict[tuple[Any, ...], bool] = {}
 
-    def run(self) -> None:
-        """Trains the missing runs, seed by seed, and writes and shows the report.
+    def run(self) -> dict[str, Any]:
+        """Trains the missing runs, seed by seed, writes the report and returns comparison.json.
+
+        The report is shown, too, but to a Python program, which gets an object that shows itself.
 
         Raises:
             UserError: At the end, if runs have failed.
@@ -70,7 +72,9 @@ class Comparison:
                 "  stopped; the report has the finished runs. The same command trains the rest."
             )
             raise
-        self._show_report(self.write())
+        summary = self.write()
+        if not self._display.in_python:
+            self._show_report(summary)
         if self._failed:
             (arm, seed), words = next(iter(self._failed.items()))
             raise UserError(
@@ -78,6 +82,7 @@ class Comparison:
                 f"{self.plan.run_path(arm, seed)}/log.txt has the rest; the same command tries "
                 "again."
             )
+        return summary
 
     def _train_missing(self) -> None:
         """Trains the missing runs, the earliest free one first; writes a report after each seed."""

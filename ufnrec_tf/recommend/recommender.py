@@ -10,8 +10,10 @@ import pandas as pd
 import tensorflow as tf
 
 from ufnrec_tf.common.arguments import shown, whole_number
+from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.python_terms import speaks_python, warn
+from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import load_newest
@@ -32,7 +34,7 @@ _BATCH = 256
 Histories = Mapping[Any, Sequence[Any]] | Iterable[Sequence[Any]]
 
 
-class Recommender:
+class Recommender(Shown):
     """An exported model, ready to answer.
 
     Args:
@@ -60,6 +62,14 @@ class Recommender:
         self._model = load_model(folder)
         self._known_ids = known_ids(self._model)
         self.items = read_items(folder)
+
+    def _show(self, display: Display) -> None:
+        metadata, made = self.metadata, self.metadata.get("metadata", {})
+        step = f", {made['weights']} weights of epoch {made['epoch']}" if "epoch" in made else ""
+        display.line(
+            f"Recommender {self.path}: {metadata['num_items']:,} items, histories of up to "
+            f"{metadata['max_length']} items{step}"
+        )
 
     @speaks_python
     def recommend(

@@ -163,7 +163,7 @@ def _python_steps(path: Path) -> list[str]:
     return [
         f"run = ufnrec_tf.Run({str(path)!r})     (opens this run again)",
         'run.recommend({"someone": ["ITEM", "ITEM"]}, top_k=10)     (item ids, oldest first)',
-        "run.metrics, run.curve, run.ranks, run.evaluate(data)",
+        "run.metrics, run.curve, run.ranks, run.evaluate(data), run.report(data)",
         f"tensorboard --logdir={path}     (in a notebook: %load_ext tensorboard, then "
         f"%tensorboard --logdir={path})",
     ]

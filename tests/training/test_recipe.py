@@ -18,12 +18,14 @@ from ufnrec_tf.training.recipe import (
 from ufnrec_tf.training.settings_checks import check_settings
 
 SIZES = {
-    "small": LogSize(num_users=500, num_items=300, num_windows=500, long=20),
-    "dense": LogSize(num_users=943, num_items=1_682, num_windows=2_500, long=370),
-    "sparse": LogSize(num_users=22_363, num_items=12_101, num_windows=22_500, long=18),
-    "large": LogSize(
-        num_users=500_000, num_items=MOST_ITEMS_IN_FULL + 1, num_windows=600_000, long=40
-    ),
+    name: LogSize(users, items, events, windows, long)
+    for name, users, items, events, windows, long in [
+        ("small", 500, 300, 5_000, 500, 20),
+        ("dense", 943, 1_682, 98_000, 2_500, 370),
+        ("sparse", 22_363, 12_101, 154_000, 22_500, 18),
+        ("long", 60_000, 12_101, 900_000, 60_500, 30),
+        ("large", 500_000, MOST_ITEMS_IN_FULL + 1, 5_000_000, 600_000, 40),
+    ]
 }
 
 
@@ -43,6 +45,8 @@ def test_a_recipe_is_of_settings_that_exist_and_fit(name):
     check_settings(config)
     loss = "sampled_softmax_logq" if name == "large" else "cross_entropy"
     assert values["loss.name"] == loss
+    policy = "plain" if name in ("long", "large") else "ufnrec_soft"
+    assert values["memory.policy"] == policy
     # About as many steps between two evaluations of a small log as an epoch of a larger one has.
     steps = -(-SIZES[name].num_windows // values["training.batch_size"])
     assert steps * values["evaluation.every"] >= 25 or steps >= 50
@@ -67,6 +71,21 @@ def test_what_was_named_stays_and_the_rest_is_said(split):
     assert line.startswith("chosen for 60 users (95% have up to ") and " and 400 items: " in line
 
 
+@pytest.mark.parametrize(
+    ("key", "policy"),
+    [
+        ("seed", "ufnrec_soft"),
+        ("loss.name", "plain"),
+        ("memory.patience", "ufnrec"),
+        ("gate.epochs", "ufnrec"),
+    ],
+)
+def test_who_names_a_loss_or_a_memory_gets_no_soft_labels(split, key, policy):
+    config = load_config("", [])
+    choose_settings(config, split, [key])
+    assert config.memory.policy == policy
+
+
 def test_the_keys_that_are_shown_are_those_that_depend_on_the_size():
     recipes = [recipe_of(size) for size in SIZES.values()]
     differ = {
@@ -88,7 +107,8 @@ def test_nothing_is_chosen_for_base_and_for_a_warm_start(split, key):
 
 @pytest.mark.usefixtures("without_graphs", "without_export")
 def test_a_run_without_a_configuration_keeps_what_was_chosen(tmp_path, capsys):
-    arguments = (*PLANTED, *LIGHT, "--config.training.num_epochs=0", f"--workdir={tmp_path}")
+    arguments = (*PLANTED, *LIGHT, f"--workdir={tmp_path}", "--config.memory.policy=plain")
+    arguments += ("--config.training.num_epochs=0",)
     assert run(*arguments) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "chosen for 60 users" in shown and "loss.name=cross_entropy" in shown

@@ -1,7 +1,8 @@
 """The settings of a run for which nobody named any, chosen by the size of its log.
 
-They are those with which plain training has done well on public, planted and shops' logs
-(docs/first-steps.md). What a flag or a file names stays as it was named.
+They are those that have done well on public, planted and shops' logs, with the soft labels of a
+teacher with hindsight where that takes minutes at most (docs/first-steps.md). What a flag names
+stays as it was named.
 """
 
 from collections.abc import Collection
@@ -15,13 +16,15 @@ from ufnrec_tf.data.splits import Split
 
 MOST_ITEMS_IN_FULL = 50_000
 """So many items cross-entropy goes over in full; its cost grows with their number."""
+MOST_EVENTS_WITH_TEACHER = 300_000
+"""Up to so many train events a teacher comes first; it costs as much as the training itself."""
 _LENGTH = 50
 """Newest events that the network reads; older transitions are in windows of their own."""
 _FEW_WINDOWS, _MANY_WINDOWS = 5_000, 10_000
 _STEPS_BETWEEN_LOOKS = 50
 BY_SIZE = (
-    *("loss.name", "negatives.count", "backbone.dropout", "training.batch_size"),
-    "evaluation.every",
+    *("loss.name", "negatives.count", "memory.policy", "backbone.dropout"),
+    *("training.batch_size", "evaluation.every"),
 )
 """The keys of the recipe that depend on the size of the log."""
 
@@ -32,12 +35,14 @@ class LogSize(NamedTuple):
     Attributes:
         num_users: Users with a train event.
         num_items: Items of the catalogue.
+        num_events: Train events.
         num_windows: Windows of an epoch.
         long: Train events that 95% of these users do not exceed.
     """
 
     num_users: int
     num_items: int
+    num_events: int
     num_windows: int
     long: int
 
@@ -49,6 +54,7 @@ class LogSize(NamedTuple):
         return cls(
             num_users=len(lengths),
             num_items=split.interactions.num_items,
+            num_events=int(lengths.sum()),
             num_windows=max(int((-(-(lengths - 1) // _LENGTH)).sum()), 1),
             long=int(np.percentile(lengths, 95)) if lengths.size else 1,
         )
@@ -66,7 +72,7 @@ def recipe_of(size: LogSize) -> dict[str, Any]:
         "backbone.dropout": 0.6 if size.long <= _LENGTH else 0.4,
         "backbone.max_length": _LENGTH,
         "loss.name": "cross_entropy",
-        "memory.policy": "plain",
+        "memory.policy": "ufnrec_soft",
         "teacher.always": True,
         "teacher.decay": 0.998,
         "optimizer.learning_rate": 2e-3,
@@ -79,13 +85,16 @@ def recipe_of(size: LogSize) -> dict[str, Any]:
     }
     if size.num_items > MOST_ITEMS_IN_FULL:
         values |= {"loss.name": "sampled_softmax_logq", "negatives.count": 500}
+    if size.num_items > MOST_ITEMS_IN_FULL or size.num_events > MOST_EVENTS_WITH_TEACHER:
+        values["memory.policy"] = "plain"
     return values
 
 
 def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) -> list[str]:
     """Sets the keys that nobody has named; returns the line that says which, and why.
 
-    A warm start has the settings of its older run: nothing is chosen.
+    A warm start has the settings of its older run: nothing is chosen. Who names a loss may bring
+    one without soft labels, and who names a key of the memory or the gate wants a memory.
 
     Args:
         config: The configuration, which is changed.
@@ -96,6 +105,10 @@ def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) ->
         return []
     size = LogSize.of(split)
     chosen = {key: value for key, value in recipe_of(size).items() if key not in given}
+    if "memory.policy" in chosen and "loss.name" in given:
+        chosen["memory.policy"] = "plain"
+    if any(key.startswith(("memory.", "gate.")) for key in given):
+        chosen.pop("memory.policy", None)
     for key, value in chosen.items():
         section, _, name = key.partition(".")
         config[section][name] = value

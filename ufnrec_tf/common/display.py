@@ -81,9 +81,10 @@ class Display:
         self.console.print(padded, soft_wrap=False)
 
     def heading(self, text: str) -> None:
-        """Prints a heading, after an empty line."""
+        """Prints a heading, after an empty line; on a terminal it is broken between words."""
         self.console.print()
-        self.console.print(self._shown_text(text), style="bold", markup=False)
+        shown = Text(self._shown_text(text), style="bold")
+        self.console.print(shown, soft_wrap=not self.console.is_terminal)
 
     def _shown_text(self, text: str) -> str:
         return plain(in_python(text) if self.in_python else text)

@@ -404,7 +404,7 @@ MODES = {
         example="--config=configs/compare_demo.py --workdir=runs/compared",
         takes=("data", "config", "workdir"),
         sections=ALL_SECTIONS,
-        unread=("export.path", "serving.*", "sweep.*", "comparison.baselines"),
+        unread=("export.path", "serving.*", "sweep.*"),
     ),
     "sweep": Mode(
         "Search for good settings by validation only. The test set is scored once, for the best "

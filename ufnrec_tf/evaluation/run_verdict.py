@@ -21,14 +21,14 @@ Ranks = Mapping[str, np.ndarray]
 
 
 def against_baseline(
-    own: Ranks, baselines: Mapping[str, Ranks], users: Mapping[str, np.ndarray]
+    own: Sequence[Ranks], baselines: Mapping[str, Ranks], users: Mapping[str, np.ndarray]
 ) -> dict[str, Any] | None:
-    """Returns how a run compares with the strongest baseline, paired by user; None without any.
+    """Returns how runs compare with the strongest baseline, paired by user; None without any.
 
     The strongest is the one that is best on validation, so that test chooses nothing.
 
     Args:
-        own: Ranks of the run.
+        own: Ranks of each run: one run, or a seed each.
         baselines: Label -> ranks of the same targets.
         users: Part -> int32 [M], ascending, the user of each target.
 
@@ -46,7 +46,8 @@ def against_baseline(
     label = max(means, key=lambda name: means[name])
     found: dict[str, Any] = {"label": label, "metric": MAIN}
     for part in EVALUATION_PARTS:
-        run, baseline = values(own, part), values(baselines[label], part)
+        run = np.concatenate([values(ranks, part) for ranks in own], axis=1)
+        baseline = np.repeat(values(baselines[label], part), len(own), axis=1)
         found[part] = {
             "run": float(run.mean()),
             "baseline": float(baseline.mean()),

@@ -47,9 +47,8 @@ METHOD = {
 }
 
 EXPLANATION = (
-    "Interval and p come from one analysis of users and seeds. The interval is that of one "
-    "difference by itself and p is corrected by Holm for the number of arms, so with several arms "
-    "one can be undecided although its interval leaves out zero."
+    "The interval is of one arm by itself and Holm's p of all arms together, so an interval above "
+    "0 beside a p above .05 would count for this arm alone, but may be luck among so many arms."
 )
 
 OLDER_NOTE = (
@@ -141,6 +140,11 @@ def headline(rows: Sequence[dict[str, Any]], reference: str) -> str:
     if missing:
         parts.append(f"Not compared yet: {', '.join(missing)}")
     return f"{MAIN.upper()} against {reference}. {'. '.join(parts)}."
+
+
+def headlines(summary: dict[str, Any]) -> list[str]:
+    """Returns the findings of a comparison: against the strongest baseline, if any, and of arms."""
+    return [*filter(None, [summary.get("baseline_verdict")]), summary["verdict"]]
 
 
 # Flips that the reported weights have seen.

@@ -132,7 +132,7 @@ def finish(
         "ceiling": ceiling,
         "ceiling_without_noise": ceiling_without_noise,
         "against_baseline": against_baseline(
-            {part: score.ranks for part, score in scores.items()},
+            [{part: score.ranks for part, score in scores.items()}],
             baselines,
             {part: split.users(part) for part in scores},
         ),

@@ -158,6 +158,8 @@ def test_bar_of_a_terminal_is_one_line_and_its_time_left_is_of_this_process(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     bar = resumed_bar(clock, label=label)
+    assert bar._bar is not None
+    bar._bar.refresh()
     bar.close(111)
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
     lines = [line for line in re.split(r"[\r\n]+", shown) if line]

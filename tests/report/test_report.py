@@ -17,7 +17,7 @@ from ufnrec_tf.report import write as reporting
 from ufnrec_tf.report.run_facts import ArmFacts, target_keys, with_titles
 from ufnrec_tf.report.run_numbers import Numbers, ScoreRow
 from ufnrec_tf.report.run_page import _older_lead
-from ufnrec_tf.runs.event_files import read_scalars
+from ufnrec_tf.runs.event_files import current_tag, read_scalars
 from ufnrec_tf.runs.run_files import renew_hashes
 from ufnrec_tf.runs.workdir import Workdir
 
@@ -225,16 +225,19 @@ def test_wrong_calls(arguments, words, capsys):
 def test_scalars_are_read_as_tensorflow_reads_them(workdir):
     folder = workdir / "tensorboard" / "train"
     scalars = read_scalars(folder)
-    others = ("memory/counts", "false_negatives/summary")
+    others = ("ufnrec_memory/counts",)
     shown = {key[1:] for key in points(workdir / "tensorboard") if key[0] == "train"}
     found = {(tag, step) for tag, values in scalars.items() for step in values}
     assert found == {(tag, step) for tag, step in shown if tag not in others}
-    flips = scalars["false_negatives/flips_per_epoch"]
+    flips = scalars["ufnrec/flips_per_epoch"]
     assert sum(flips.values()) == read(workdir / "result.json")["totals"]["flips"]
     first = min(folder.iterdir())
     first.write_bytes(first.read_bytes() + b"\x40\0\0\0\0\0\0\0half")  # killed in mid-write
     assert read_scalars(folder) == scalars
     assert read_scalars(workdir / "nowhere") == {}
+    assert current_tag("false_negatives/flips_per_epoch") == "ufnrec/flips_per_epoch"
+    assert current_tag("gate/is_open") == "ufnrec/gate_is_open"
+    assert {current_tag(tag) for tag in scalars} == scalars.keys()
 
 
 def test_intervals_agree_with_the_normal_approximation():

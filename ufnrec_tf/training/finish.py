@@ -36,7 +36,7 @@ from ufnrec_tf.training.export import EXPORT_FOLDER, export
 from ufnrec_tf.training.findings import judge
 from ufnrec_tf.training.loop import TrainingLoop, gate_store
 from ufnrec_tf.training.shown_results import show_finished
-from ufnrec_tf.training.tensorboard_content import write_cards, write_false_negatives
+from ufnrec_tf.training.tensorboard_content import write_cards
 
 LIST_LENGTH = 10
 """Items of the lists that `beyond_accuracy` is about."""
@@ -87,7 +87,6 @@ def finish(
         num_examples=config.comparison.sample_users,
     )
     loop.board.begin_end()
-    write_false_negatives(loop.board, found, step=progress.step)
     give_back()
     # In the chart of the validation curve, at the step that was selected; test_every has it there.
     if not loop.settings.test_every or progress.best_epoch % loop.settings.test_every:

@@ -155,7 +155,9 @@ def _commands(path: Path) -> list[str]:
     makefile = Path("Makefile")
     has_target = makefile.is_file() and "\ntensorboard:" in makefile.read_text(errors="replace")
     return [
-        f"make tensorboard LOGDIR={path}" if has_target else f"tensorboard --logdir={path}",
+        f"make tensorboard LOGDIR={path}"
+        if has_target
+        else f"{_own_command()} --mode=board --workdir={path}     (curves)",
         f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
         f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
         f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",

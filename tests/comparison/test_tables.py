@@ -8,6 +8,7 @@ import pandas as pd
 from ufnrec_tf.comparison.baselines import baseline_verdict
 from ufnrec_tf.comparison.markdown import table_lines
 from ufnrec_tf.comparison.tables import GAP, csv, latex, screen_table
+from ufnrec_tf.report.judgement import course_lines
 
 NAMES = ("hr@10", "ndcg@10", "mrr")
 
@@ -66,6 +67,15 @@ def test_csv_has_the_numbers_themselves():
         0.009,
     )
     assert (last["low"], last["p_holm"], last["seeds"]) == (-0.0075, 0.31, 5)
+
+
+def test_arms_that_should_train_longer_or_never_acted_are_named():
+    runs = [{"seed": seed, "is_rising": seed > 0, "is_inactive": seed == 2} for seed in range(3)]
+    rows = [{"name": "a", "label": "SASRec+UFNRec", "runs": runs}, {"name": "b", "runs": [{}]}]
+    assert course_lines({"arms": rows}) == [
+        "a: validation was still rising at the end of 2 of 3 runs: train longer.",
+        "a: UFNRec never became active in 1 of 3 runs, which are plain SASRec.",
+    ]
 
 
 def test_the_arms_that_a_baseline_beats_on_validation_are_named():

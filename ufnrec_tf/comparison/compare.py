@@ -63,7 +63,7 @@ class Comparison:
         self._read: Runs = {}
         self._seconds: list[float] = []
         self._judged: dict[tuple[Any, ...], bool] = {}
-        self._baselines: dict[str, dict[str, np.ndarray]] | None = None
+        self._baselines: dict[str, dict[str, np.ndarray]] = {}
 
     def run(self) -> None:
         """Trains the missing runs, seed by seed, and writes and shows the report.
@@ -78,6 +78,11 @@ class Comparison:
             self._display.notes.line(f"  {num_before} of {total} runs are done")
         for note in self.plan.weights_notes():
             self._display.line(f"  {note}")
+        # Once for all arms and seeds, and before them: a stopped comparison writes its report soon.
+        config = self.plan.config
+        self._baselines = rank_baselines(
+            config.comparison.baselines, self.plan.split, mask=config.evaluation.mask
+        )
         try:
             self._train_missing()
         except Interrupted:
@@ -228,9 +233,6 @@ class Comparison:
             chosen=chosen,
         )
         names = [arm.name for arm in plan.arms]
-        if self._baselines is None:  # once for all arms and seeds
-            mask = plan.config.evaluation.mask
-            self._baselines = rank_baselines(settings.baselines, plan.split, mask=mask)
         against = arms_against_baseline(runs, names, self._baselines, plan.split)
         rows = [{**row, "against_baseline": against[row["name"]]} for row in rows]
         protocol = next(iter(runs.values())).result["protocol"] if runs else {}

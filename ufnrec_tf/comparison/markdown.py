@@ -5,7 +5,7 @@ from typing import Any
 from ufnrec_tf.comparison.tables import compared_metrics
 from ufnrec_tf.evaluation.metrics import MAIN
 from ufnrec_tf.evaluation.teacher_words import FOUND_BY, taken_later, teacher_lines
-from ufnrec_tf.report.judgement import flips_words, headlines
+from ufnrec_tf.report.judgement import course_lines, flips_words, headlines
 from ufnrec_tf.report.suspects import MATCHES, lift_verdict
 from ufnrec_tf.report.teachers import teacher_costs
 from ufnrec_tf.report.wording import (
@@ -57,6 +57,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     return [
         *ranked,
         summary["explanation"],
+        *course_lines(summary),
         *flips,
         *_teacher_notes(summary),
         *summary["weights_notes"],

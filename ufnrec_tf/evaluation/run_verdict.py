@@ -162,6 +162,19 @@ def _rising_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def is_inactive(result: Mapping[str, Any]) -> bool:
+    """True if a run has a method that never acted: the run is plain training.
+
+    Args:
+        result: The contents of result.json.
+    """
+    found = result["false_negatives"]
+    if not result["memory"]["slots"] or "+" not in result["label"]:
+        return False
+    acts = found["flips"] or found.get("removals") or found.get("shown")
+    return found["gate_epoch"] is None or not acts
+
+
 def _inactive_lines(result: Mapping[str, Any]) -> list[str]:
     """Returns the sentence on a method that did not act; none of a run without a memory."""
     backbone, _, method = result["label"].rpartition("+")
@@ -169,13 +182,11 @@ def _inactive_lines(result: Mapping[str, Any]) -> list[str]:
     if not result["memory"]["slots"] or not backbone:
         return []
     gate, selected = found["gate_epoch"], result["protocol"]["selected_epoch"]
-    plain = f"{method} never became active; this run is plain {backbone}"
-    if gate is None:
-        return [f"{plain} (the gate stayed shut)."]
+    opened = f"the gate opened after epoch {gate}"
+    if is_inactive(result):
+        why = "the gate stayed shut" if gate is None else f"{opened}, and no label was flipped"
+        return [f"{method} never became active; this run is plain {backbone} ({why})."]
     if not found["flips"] and not found.get("removals"):
-        opened = f"the gate opened after epoch {gate}"
-        if not found.get("shown"):
-            return [f"{plain} ({opened}, and no label was flipped)."]
         return [
             f"{method} flipped no label; this run is {backbone} that is shown hard negatives again "
             f"({opened})."
@@ -183,6 +194,6 @@ def _inactive_lines(result: Mapping[str, Any]) -> list[str]:
     if gate and selected <= gate:
         return [
             f"{method} is not in the reported weights; they are plain {backbone} (of epoch "
-            f"{selected}, and the gate opened after epoch {gate})."
+            f"{selected}, and {opened})."
         ]
     return []

@@ -147,6 +147,29 @@ def headlines(summary: dict[str, Any]) -> list[str]:
     return [*filter(None, [summary.get("baseline_verdict")]), summary["verdict"]]
 
 
+def course_lines(summary: dict[str, Any]) -> list[str]:
+    """Returns sentences on arms whose validation was still rising, or whose method never acted."""
+    lines = []
+    for row in summary["arms"]:
+        rising, idle = (
+            [run["seed"] for run in row["runs"] if run.get(key)]
+            for key in ("is_rising", "is_inactive")
+        )
+        of = len(row["runs"])
+        if rising:
+            lines.append(
+                f"{row['name']}: validation was still rising at the end of {len(rising)} of {of} "
+                "runs: train longer."
+            )
+        if idle:
+            backbone, _, method = row["label"].rpartition("+")
+            lines.append(
+                f"{row['name']}: {method} never became active in {len(idle)} of {of} runs, which "
+                f"are plain {backbone}."
+            )
+    return lines
+
+
 # Flips that the reported weights have seen.
 
 

@@ -43,6 +43,7 @@ SETTINGS = (
     "--config.comparison.seeds=0,1",
     f"--config.comparison.arms={','.join(ARMS)}",
     "--config.comparison.resamples=300",
+    "--config.comparison.baselines=popularity,markov",
 )
 
 

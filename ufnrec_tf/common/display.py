@@ -200,7 +200,7 @@ class ProgressBar:
         self._display.line(f"  {self._label}: {self._percent(done).strip()} {text}{seconds}")
 
     def _percent(self, done: int) -> str:
-        return f"{100 * done // max(self._total, 1):3}%"
+        return f"{min(100 * done // max(self._total, 1), 100):3}%"
 
     def _show(self, parts: Sequence[str]) -> None:
         """Shows the bar with as many of the parts, in their order, as its line has room for."""
@@ -213,7 +213,7 @@ class ProgressBar:
                 column.bar_width = max(min(BAR_WIDTH, room - len(text)), LEAST_BAR_WIDTH)
             self._bar.update(self._task, completed=self._done, text=text)
         elif self._line is not None:
-            filled = BAR_WIDTH * self._done // max(self._total, 1)
+            filled = min(BAR_WIDTH * self._done // max(self._total, 1), BAR_WIDTH)
             bar = "█" * filled + "░" * (BAR_WIDTH - filled)
             start = f"{self._label} {bar} "
             self._line.show(plain(start + _fitting(parts, NOTEBOOK_WIDTH - len(start))))

@@ -26,6 +26,7 @@ from ufnrec_tf.evaluation.statistics import (
     verdict,
 )
 from ufnrec_tf.method.policies import POLICIES
+from ufnrec_tf.report.wording import p_value
 
 FORMAT_VERSION = 2
 """Of comparison.json. Version 1 had intervals and p-values of two different analyses."""
@@ -113,7 +114,12 @@ def words(found: dict[str, Any]) -> str:
         return f"{kind} by {size.lstrip('+-')} ({interval})"
     if kind == NO_DIFFERENCE:
         return f"no difference above {found['margin']:.1%} ({interval})"
-    return f"{UNDECIDED}: {size} ({interval}){signs}"
+    text = f"{UNDECIDED}: {size} ({interval}){signs}"
+    low, high = relative["low"], relative["high"]
+    if _is_known(low) and _is_known(high) and (low > 0 or high < 0):
+        corrected = p_value(found["p_holm"])
+        text += f"; that interval is of this arm by itself, among all arms p is {corrected} (Holm)"
+    return text
 
 
 def _size(relative: dict[str, float | None]) -> str:

@@ -240,8 +240,8 @@ def test_a_curve_over_seeds():
             "undecided",
             5,
             (0.018, 0.001, 0.035),
-            "undecided: +1.8% (+0.1% to +3.5%), same sign in 2 of 5 seeds; that interval is of this "
-            "arm by itself, among all arms p is .081 (Holm)",
+            "undecided: +1.8% (+0.1% to +3.5%), same sign in 2 of 5 seeds; that interval is of "
+            "this arm by itself, among all arms p is .081 (Holm)",
         ),
         (
             "not a finding",

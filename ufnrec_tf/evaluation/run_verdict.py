@@ -99,12 +99,17 @@ def verdict_lines(result: Mapping[str, Any]) -> list[str]:
     Args:
         result: The contents of result.json; those of older versions lack parts of the verdict.
     """
-    lines = [*baseline_lines(result), *_rising_lines(result), *_inactive_lines(result)]
+    lines = [*_baseline_lines(result), *course_lines(result)]
     label, own = result["label"], result["test"][MAIN]
     return lines if lines else [f"{label}: {MAIN.upper()} {own:.4f} on test."]
 
 
-def baseline_lines(result: Mapping[str, Any]) -> list[str]:
+def course_lines(result: Mapping[str, Any]) -> list[str]:
+    """Returns the sentences on what a training lacked: epochs, or a method that acts."""
+    return [*_rising_lines(result), *_inactive_lines(result)]
+
+
+def _baseline_lines(result: Mapping[str, Any]) -> list[str]:
     """Returns the sentence on the strongest baseline; none where no baseline was fitted."""
     found = result.get("against_baseline")
     if not found:

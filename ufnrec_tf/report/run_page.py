@@ -14,6 +14,7 @@ from ufnrec_tf.evaluation.protocol import (
     newcomers_lines,
 )
 from ufnrec_tf.evaluation.run_verdict import (
+    course_lines,
     interval_for_json,
     is_rising,
     leading_line,
@@ -87,9 +88,9 @@ def _verdict(facts: RunFacts, numbers: Numbers) -> list[str]:
     if "is_rising" not in result:
         metric = facts.config.training.monitor or MAIN
         curve = validation_curve(facts.own.evaluations, metric)
-        result["is_rising"] = not result["stopped_early"] and is_rising(curve)
-    lines = verdict_lines(result)
-    return lines if result.get("against_baseline") else [*_older_lead(numbers), *lines]
+        result["is_rising"] = not result.get("stopped_early") and is_rising(curve)
+    lead = [] if result.get("against_baseline") else _older_lead(numbers)
+    return [*lead, *course_lines(result)] if lead else verdict_lines(result)
 
 
 def _older_lead(numbers: Numbers) -> list[str]:

@@ -788,7 +788,7 @@ OPTIONS = {
     "comparison": {
         "baselines": Option(
             ("popularity", "markov"),
-            "Simple baselines in the final table: popularity, markov, itemknn.",
+            "Simple baselines in the tables of a run or a comparison: popularity, markov, itemknn.",
         ),
         "arms": Option(
             (),

@@ -357,6 +357,15 @@ def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     serve_export(options, config, trained_with, Display())
 
 
+def board(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Shows the curves of runs in TensorBoard until it is ended."""
+    from ufnrec_tf.cli.board import PORT
+    from ufnrec_tf.cli.board import board as show_board
+
+    port = flags.port if flags["port"].present else PORT
+    show_board(Path(flags.workdir), host=flags.host, port=port, display=Display())
+
+
 MODES = {
     "inspect": Mode(
         "Show what would be read of a log, problems first. The flags that mend a problem stand "
@@ -406,7 +415,7 @@ MODES = {
         example="--config=configs/compare_demo.py --workdir=runs/compared",
         takes=("data", "config", "workdir"),
         sections=ALL_SECTIONS,
-        unread=("export.path", "serving.*", "sweep.*", "comparison.baselines"),
+        unread=("export.path", "serving.*", "sweep.*"),
     ),
     "sweep": Mode(
         "Search for good settings by validation only. The test set is scored once, for the best "
@@ -457,6 +466,15 @@ MODES = {
         example="--workdir=runs/mine",
         takes=("workdir", "export", "data", "host", "port"),
         sections=("serving",),
+        refuses_others=True,
+    ),
+    "board": Mode(
+        "Show the curves of a run in TensorBoard. --workdir may be a folder of several work "
+        "directories. The port is 6006 if --port is not given.",
+        board,
+        example="--workdir=runs",
+        needs=("workdir",),
+        takes=("host", "port"),
         refuses_others=True,
     ),
 }

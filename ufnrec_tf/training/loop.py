@@ -99,13 +99,14 @@ class RunScores:
             }
         )
         is_one_of_two = self.settings.weights == "better" and part == "validation"
-        self._write_ranking_scalars(
-            f"validation_{weights}" if is_one_of_two else part, result.metrics
-        )
+        group = f"ranking_{weights}" if is_one_of_two else "ranking"
+        self._write_ranking_scalars(part, result.metrics, group=group)
         return result.metrics
 
-    def _write_ranking_scalars(self, part: str, metrics: dict[str, float]) -> None:
-        scalars = {f"ranking/{name}": value for name, value in metrics.items()}
+    def _write_ranking_scalars(
+        self, part: str, metrics: dict[str, float], *, group: str = "ranking"
+    ) -> None:
+        scalars = {f"{group}/{name}": value for name, value in metrics.items()}
         self.board.scalars(part, scalars, step=self.progress.step)
 
 

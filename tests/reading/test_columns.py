@@ -458,6 +458,20 @@ def test_a_header_in_the_middle(write, has_times):
     assert "item" in read_interactions(write(f"{names}\nitem,a{end}\nu,user{end}\n")).user_ids
 
 
+@pytest.mark.parametrize("names", ["\ufeffuser,item", "USER,Item", '"user","item"', "User ID,SKU"])
+def test_a_header_in_the_middle_in_another_spelling(write, names):
+    part = "u,a\nu,b\n"
+    data = read_interactions(write(f"user,item\n{part}{names}\n{part}"))
+    assert raw(data) == {"u": ["a", "b"] * 2}
+    assert_parts(notes_of(data)["header_again"], "1 line", "left out: line 4")
+
+
+@pytest.mark.parametrize("end", ["", " c"])
+def test_a_header_in_the_middle_of_a_bare_log(write, end):
+    text = f"u a{end}\nv b{end}\nuser_id item_id{end}\nw a{end}\n"
+    assert_parts(message(write(text)), "line 3", "'user_id item_id' looks like a header")
+
+
 # ---- dates
 
 

@@ -4,16 +4,23 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch, batch_of
 from ufnrec_tf.data.times import as_numbers
 from ufnrec_tf.reading.column_kinds import FIRST_ROWS, time_kind
-from ufnrec_tf.reading.column_names import REQUIRED, find_role
+from ufnrec_tf.reading.column_names import (
+    REQUIRED,
+    SPELLINGS,
+    as_name,
+    find_role,
+    may_be_names,
+)
 from ufnrec_tf.reading.columns import EXPECTED_HEADER, Columns
 from ufnrec_tf.reading.rows import Table, keys_of, looks_like_array, looks_like_json
 from ufnrec_tf.reading.text_files import TextFile, load_text
@@ -144,6 +151,7 @@ def read_pairs(file: TextFile, columns: Columns) -> EventBatch:
             line=int(wrong[0]) + 1,
         )
     fields = file.fields()
+    _refuse_later_header(file, fields[0::2], fields[1::2])
     return batch_of(fields[0::2], fields[1::2])
 
 
@@ -179,6 +187,7 @@ def read_sequences(file: TextFile, columns: Columns) -> EventBatch:
     counts = counts[counts > 0]
     is_item = np.ones(counts.sum(), dtype=bool)
     is_item[np.cumsum(counts) - counts] = False
+    _refuse_later_header(file, users.to_numpy(), file.fields()[np.flatnonzero(~is_item) + 1])
     items = file.fields()[is_item]
     repeated = np.repeat(users.to_numpy(), counts - 1)
     return batch_of(repeated, items)
@@ -200,11 +209,32 @@ def _refuse_header(file: TextFile) -> None:
     # Of a ragged file the start only: further on, words such as `book` may well be items.
     fields = fields if (counts == counts[0]).all() else fields[:2]
     if all(find_role(fields, role) is not None for role in REQUIRED):
-        raise file.error(
-            f"{' '.join(fields)[:60]!r} looks like a header: expected events only; delete the "
-            f"line, or separate the fields of all lines by commas or tabs and give {_AS}csv.",
-            line=line,
-        )
+        raise _header_error(file, fields, line)
+
+
+def _refuse_later_header(file: TextFile, users: np.ndarray, items: np.ndarray) -> None:
+    """Refuses a header further on, as joined files have it.
+
+    Args:
+        file: The file.
+        users: The first field of each line that is not blank.
+        items: The second field.
+    """
+    if not may_be_names(users, SPELLINGS["user"]):
+        return
+    pairs = enumerate(zip(map(as_name, users), map(as_name, items), strict=True))
+    for place, (user, item) in pairs:
+        if user in SPELLINGS["user"] and item in SPELLINGS["item"]:
+            line = int(np.flatnonzero(file.field_counts)[place]) + 1
+            raise _header_error(file, [users[place], items[place]], line)
+
+
+def _header_error(file: TextFile, fields: Sequence[str], line: int) -> UserError:
+    return file.error(
+        f"{' '.join(fields)[:60]!r} looks like a header: expected events only; delete the "
+        f"line, or separate the fields of all lines by commas or tabs and give {_AS}csv.",
+        line=line,
+    )
 
 
 def line_users(file: TextFile) -> pd.Series:

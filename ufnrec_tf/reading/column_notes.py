@@ -10,7 +10,9 @@ from ufnrec_tf.reading.column_kinds import (
     event_types,
     is_named_as_part,
     is_named_as_time,
+    is_order,
     is_time_of_day,
+    is_unknown_date,
     time_kind,
 )
 from ufnrec_tf.reading.column_names import find_role
@@ -72,6 +74,7 @@ def _unread_times(
         is_named, kind = is_named_as_time(name), time_kind(values)
         is_part = is_named_as_part(name) or is_time_of_day(values)
         is_time = kind is not None and (kind.are_dates or is_named)
+        is_time |= not has_time and (is_unknown_date(values) or is_order(name, values))
         if is_time or (is_named and not has_time) or (is_part and is_coarse):
             found.append(name)
     if not found:

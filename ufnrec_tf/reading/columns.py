@@ -342,10 +342,14 @@ def _check_widths(file: TextFile, rows: list[Row], table: Table) -> None:
     width, first = len(table.names), "header" if table.has_header else "first line"
     for line, row in rows:
         if len(row) != width:
-            remedy = "put a field that holds a separator in double quotes" * table.is_quoted
+            remedies = ["put a field that holds a separator in double quotes"] * table.is_quoted
+            if len(row) < width or not remedies:
+                remedies.insert(0, "mend or delete the line")
+            elif len(row) == width + 1 and not row[-1].strip():
+                remedies.insert(0, "delete the separator at the end of the lines")
+            remedy = ", or ".join(remedies)
             raise file.error(
-                f"{len(row)} field(s) where the {first} has {width}: expected as many; "
-                f"{remedy or 'mend or delete the line'}.",
+                f"{len(row)} field(s) where the {first} has {width}: expected as many; {remedy}.",
                 line=line,
             )
 

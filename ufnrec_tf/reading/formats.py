@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from ufnrec_tf.reading.text_files import TextFile, load_text
 _TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
 _MAX_HEADER = 1 << 16
 _MOST_RATING = 100
+_MOST_PREAMBLE = 20  # lines that are looked at for a header
 
 DAT_NAMES = ("user", "item", "rating", "timestamp")
 """What the fields of a .dat file are, as many as it has."""
@@ -67,14 +69,16 @@ def csv_table(file: TextFile, columns: Columns) -> Table:
     """
     separator = columns.separator or _separator_of(file, columns)
     names = _header_names(file.first_line()[1], separator)
-    return Table(names, separator, is_quoted=True)
+    skips_space = columns.strip and separator != " " and f'{separator} "'.encode() in file.data
+    return Table(names, separator, is_quoted=True, skips_space=skips_space)
 
 
 def _header_names(header: str, separator: str) -> list[str]:
     # Cut, because csv refuses a field of 128 KiB, and a long first line may be no header at all.
     # Through StringIO, because a header may end in a lone carriage return.
     start = io.StringIO(header[:_MAX_HEADER], newline="")
-    return [field.strip() for field in next(csv.reader(start, delimiter=separator))]
+    fields = csv.reader(start, delimiter=separator, skipinitialspace=separator != " ")
+    return [field.strip() for field in next(fields)]
 
 
 def _separator_of(file: TextFile, columns: Columns) -> str:
@@ -90,7 +94,7 @@ def _separator_of(file: TextFile, columns: Columns) -> str:
             find_role(_header_names(header, separator), role, getattr(columns, role)) is not None
             for role in REQUIRED
         )
-        for separator in (",", ";", "|", " ")
+        for separator in (",", ";", "|", "\x01", "^", "~", " ")
         if separator in header
     }
     if known.get(" ", 0) < len(REQUIRED) or not _are_spaced(file):
@@ -278,7 +282,7 @@ def detect_format(file: TextFile | str | os.PathLike[str], columns: Columns | No
         UserError: If the file is no text, or has commas and no header.
     """
     file = file if isinstance(file, TextFile) else load_text(file)
-    return table_format(file, columns or Columns()) or _bare_format(file)
+    return table_format(file, columns or Columns()) or _bare_format(file, columns or Columns())
 
 
 def table_format(file: TextFile, columns: Columns) -> str:
@@ -344,7 +348,23 @@ def _names_for(columns: list[pd.Series], time: int) -> list[str]:
     return [names.get(place, f"column_{place + 1}") for place in range(len(columns))]
 
 
-def _bare_format(file: TextFile) -> str:
+def _refuse_preamble(file: TextFile, columns: Columns) -> None:
+    """Refuses lines above the header: a title, a comment, sep=; of spreadsheets."""
+    lines = file.data.split(b"\n", _MOST_PREAMBLE)[1:_MOST_PREAMBLE]
+    for line, text in enumerate(lines, 2):
+        if not text.strip():
+            continue
+        table = csv_table(replace(file, data=text[:_MAX_HEADER]), columns)
+        roles = [find_role(table.names, role) is not None for role in REQUIRED]
+        if table.separator != " " and all(roles):
+            raise file.error(
+                f"the header stands in line {line}: expected it in the first one; delete the "
+                f"lines above it (tail -n +{line} {file.argument or file.path} > log.csv).",
+                line=1,
+            )
+
+
+def _bare_format(file: TextFile, columns: Columns) -> str:
     """Returns pairs or sequences, by the numbers of fields of all lines.
 
     Raises:
@@ -359,6 +379,7 @@ def _bare_format(file: TextFile) -> str:
             "each line is one array).",
             line=line,
         )
+    _refuse_preamble(file, columns)
     refuse_headerless(file)
     if "," in header and "\t" not in header:
         raise file.error(

@@ -60,34 +60,11 @@ def size(num_bytes: float) -> str:
 
 NULL_WORDS = frozenset(
     (
-        *(
-            "",
-            "nan",
-            "null",
-            "none",
-            "na",
-            "n/a",
-            "n.a.",
-            "#n/a",
-            "\\n",
-            "\\\\n",
-            "<na>",
-            "nat",
-            "nil",
-        ),
-        *(
-            "-",
-            "\u2013",
-            "\u2014",
-            "?",
-            "undefined",
-            "(null)",
-            "<null>",
-            "[null]",
-            "(none)",
-            "(not set)",
-        ),
-        *("#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!", "''", '""', "[]", "{}"),
+        *("", "nan", "null", "none", "na", "n/a", "n.a.", "<na>", "nat", "nil", "undefined"),
+        *("-", "\u2013", "\u2014", "?", "(null)", "<null>", "[null]", "(none)", "(not set)"),
+        *("\\n", "\\\\n", "''", '""', "[]", "{}"),  # of databases
+        *("0000-00-00", "0000-00-00 00:00:00"),  # of MySQL
+        *("#n/a", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!"),  # of spreadsheets
     )
 )
 """Texts that programs write for a value that is not there, in lower case."""

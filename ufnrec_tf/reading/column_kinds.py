@@ -192,19 +192,25 @@ def is_unknown_date(values: pd.Series) -> bool:
     return _are(values, str) and all(map(is_date_and_clock, values))
 
 
-def is_order(name: str, values: pd.Series) -> bool:
-    """Returns True if a column's name and values say the order of events, not the file's.
+def is_order(name: str, values: pd.Series, users: pd.Series) -> bool:
+    """Returns True if a column's name and values say an order of events that is not the file's.
 
     Args:
         name: Its name, such as position, step, order_number.
         values: The first values.
+        users: The user of each row.
     """
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower()
     if not _ORDER_NAME.search(snake) or not len(values):
         return False
     numbers = as_numbers(values.astype(object))
     is_whole = np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
-    return bool(is_whole) and bool((np.diff(numbers) < 0).any())
+    if not is_whole or len(numbers) != len(users):
+        return False
+    codes = pd.factorize(users.astype(str))[0]
+    order = np.argsort(codes, kind="stable")
+    is_same = np.diff(codes[order]) == 0
+    return bool((is_same & (np.diff(numbers[order]) < 0)).any())
 
 
 def event_types(values: pd.Series, *, is_named: bool) -> dict[str, int]:

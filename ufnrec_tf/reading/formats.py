@@ -349,17 +349,19 @@ def _names_for(columns: list[pd.Series], time: int) -> list[str]:
 
 
 def _refuse_preamble(file: TextFile, columns: Columns) -> None:
-    """Refuses lines above the header: a title, a comment, sep=; of spreadsheets."""
-    lines = file.data.split(b"\n", _MOST_PREAMBLE)[1:_MOST_PREAMBLE]
-    for line, text in enumerate(lines, 2):
-        if not text.strip():
+    """Refuses lines of fewer fields above the header: a title, a comment, sep=;."""
+    lines = file.data.split(b"\n", _MOST_PREAMBLE)[:_MOST_PREAMBLE]
+    for above, text in enumerate(lines):
+        if not above or not text.strip() or len(text) > _MAX_HEADER:
             continue
-        table = csv_table(replace(file, data=text[:_MAX_HEADER]), columns)
+        table = csv_table(replace(file, data=text), columns)
         roles = [find_role(table.names, role) is not None for role in REQUIRED]
-        if table.separator != " " and all(roles):
+        mark = table.separator.encode()
+        has_fewer = all(line.count(mark) < text.count(mark) for line in lines[:above])
+        if all(roles) and table.separator != " " and has_fewer:
             raise file.error(
-                f"the header stands in line {line}: expected it in the first one; delete the "
-                f"lines above it (tail -n +{line} {file.argument or file.path} > log.csv).",
+                f"the header stands in line {above + 1}: expected it in the first one; delete the "
+                f"lines above it (tail -n +{above + 1} {file.argument or file.path} > log.csv).",
                 line=1,
             )
 

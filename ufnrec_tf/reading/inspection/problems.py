@@ -259,7 +259,7 @@ def _ids_alike(data: Interactions) -> Iterator[Problem]:
                 f"{noun}_ids_alike",
                 f"{np.count_nonzero(is_alike):,} {noun} ids ({percent(share)}) differ from another "
                 f"by case, spaces or invisible characters alone, as {pair[0]!r} and {pair[1]!r}: "
-                f"each is a {noun} of its own.",
+                f"each is {'an' if noun == 'item' else 'a'} {noun} of its own.",
                 share,
                 ("write them alike in the file, where they are the same",),
             )

@@ -567,16 +567,6 @@ def test_forms_of_dates_that_programs_write(write, texts):
     assert data.timestamps.tolist() == [1706722200, 1706722201]
 
 
-def test_times_of_several_units(write, tmp_path):
-    path = write(f"user,item,time\nu,a,{T}\nu,b,{T - 9}000\nu,c,{T - 5}\n")
-    assert_parts(message(path), "several units (2 seconds and 1 milliseconds", "time_column=NAME")
-    log, made = large_log(load_config("", []), str(path)), str(tmp_path / "made")
-    with pytest.raises(UserError, match="several units"):
-        prepare(*log, workdir=made, display=Display())
-    path.write_text(path.read_text() + "u,d,0\n")  # numbers of no unit among them
-    assert raw(read_interactions(path)) == {"u": ["d", "c", "a", "b"]}
-
-
 def test_times_that_lost_their_digits(write):
     path = write("user,item,time\nu,a,1.70026E+12\nu,b,1.70026E+12\n")
     assert_parts(message(path), "line 2", "was shortened", "all digits", "time_column=none")

@@ -260,8 +260,6 @@ class BatchTimes:
         self._asked = asked
         self._source = source
         self._are_dates = False
-        self._num_of_unit = dict.fromkeys(TIME_UNITS, 0)
-        self._num_of_none = 0
         self._low, self._high = np.inf, -np.inf
 
     @property
@@ -283,17 +281,7 @@ class BatchTimes:
         self._high = max(self._high, float(np.fmax.reduce(times, initial=-np.inf)))
         self._are_dates |= dates is not None
         self.unit = self.unit or dates or detect_unit(self._low, self._high, asked=self._asked)
-        if self.unit == ORDER_ONLY:
-            self._count_units(times)
         return times if self.unit.per_second == 1 else times / self.unit.per_second
-
-    def _count_units(self, times: np.ndarray) -> None:
-        """Counts the times that lie between 1980 and 2100 in each unit; those of none, too."""
-        known = times[np.isfinite(times)]
-        found = {name: lie_in(known, TimeUnit(n, "", True)).sum() for name, n in TIME_UNITS.items()}
-        for name, count in found.items():
-            self._num_of_unit[name] += int(count)
-        self._num_of_none += len(known) - int(sum(found.values()))
 
     def check_end(self, *, has_window: bool) -> None:
         """Checks that all batches have the unit of the first one.
@@ -302,17 +290,10 @@ class BatchTimes:
             has_window: True if events were kept by their dates.
 
         Raises:
-            UserError: If one has another, or all are plainly of several units.
+            UserError: If one has another.
         """
         if self.unit is None or self._are_dates:
             return
-        units = [f"{n:,} {_WORDS[name]}" for name, n in self._num_of_unit.items() if n]
-        if len(units) > 1 and not self._num_of_none:
-            raise UserError(
-                f"{self._source}: its times are numbers of several units ({' and '.join(units)} "
-                "since 1970): expected one unit, as their order is else wrong; convert them, or "
-                "name another column with --config.data.time_column=NAME|none."
-            )
         found = detect_unit(self._low, self._high, asked=self._asked)
         if found.per_second != self.unit.per_second or (
             has_window and found.is_epoch != self.unit.is_epoch

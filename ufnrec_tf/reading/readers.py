@@ -218,7 +218,6 @@ def read_log(
     ids = IdChecks(strip=settings.columns.strip)
     events = collect(map(ids.checked, _shown(log)))
     events = events._replace(times=times.seconds(events.times, dates=log.dates))
-    times.check_end(has_window=False)
     found = ids.notes(drops_null=settings.filters.null_ids == "drop")
     reading = _described(log, settings, times, (*log.notes, *found))
     items = item_table_of(source, settings, reading, set(events.item_ids))

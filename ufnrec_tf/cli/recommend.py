@@ -57,7 +57,8 @@ class OpenedRun(NamedTuple):
         roles = {role: getattr(given, role) or names.get(role, "") for role in GUESSES}
         columns = replace(given, **roles)
         data = self.config.data
-        return OwnReading(columns, data.min_rating, ",".join(data.events))
+        events = ",".join(data.events)
+        return OwnReading(columns, data.min_rating, events, data.duplicates, data.repeats)
 
     @property
     def known(self) -> RunVocabulary | None:

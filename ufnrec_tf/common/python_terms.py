@@ -27,7 +27,7 @@ _ARGUMENTS = {"split": "part"} | {
 }
 """Flags that Python has as arguments."""
 
-_VALUE = r"""(?:=[^\s,;()"'`]*[^\s.,:;()"'`])"""
+_VALUE = r"""(?:='[^']*'|=[^\s,;()"'`]*[^\s.,:;()"'`])"""
 _SETTING = rf"--config\.[a-z0-9_*]+\.[a-z0-9_*]+{_VALUE}"
 _SETTINGS = re.compile(rf"{_SETTING}(?: {_SETTING})*")
 _KEY = re.compile(r"--config\.([a-z0-9_*]+(?:\.[a-z0-9_*]+)*)=?")
@@ -62,6 +62,7 @@ def _as_settings(flags: str) -> str:
 
 def _literal(value: str) -> str:
     """Returns a value as Python writes it."""
+    value = value.strip("'")
     if value in ("true", "false"):
         return value.capitalize()
     return value if re.fullmatch(r"-?\d+(\.\d+)?", value) else f'"{value}"'

@@ -270,6 +270,12 @@ class Run:
             histories = self._histories.of_users(id_list(users, name="users"))
         return self.recommender.recommend(histories, top_k=top_k, exclude=exclude, allow=allow)
 
+    def similar(
+        self, items: "Ids", *, top_k: int = 10, exclude: "Ids" = None, allow: "Ids" = None
+    ) -> pd.DataFrame:
+        """Returns the items most like some items; see `Recommender.similar`."""
+        return self.recommender.similar(items, top_k=top_k, exclude=exclude, allow=allow)
+
     @speaks_python
     def evaluate(
         self,

@@ -310,6 +310,31 @@ def test_the_page_recommends_as_the_model_does(client, model, log):
 # Many requests.
 
 
+def test_items_like_others(client, model, log):
+    asked = [log.item_ids[3], "nobody"]
+    outputs = model.signatures["similar"](item_ids=tf.constant(asked), k=tf.constant(4))
+    ids = [raw.decode() for raw in outputs["item_ids"].numpy()[0]]
+    answer = client.ask("/similar", {"item_ids": asked, "k": 4}).json
+    assert [item["id"] for item in answer["items"]] == asked
+    assert [item["is_known"] for item in answer["items"]] == [True, False]
+    assert [item["id"] for item in answer["items"][0]["similar"]] == ids
+    assert answer["items"][1]["similar"] == []
+    body = {"signature_name": "similar", "inputs": {"item_ids": asked, "k": 4}}
+    served = client.ask(PREDICT, body).json
+    assert served["outputs"]["item_ids"][0] == ids
+    assert (served["outputs"]["is_known"], served["known_items"]) == ([True, False], [1, 0])
+    answer = client.ask("/similar", {"item_ids": asked, "exclude": ids[0], "k": 3}).json
+    assert [item["id"] for item in answer["items"][0]["similar"]] == ids[1:]
+    for wrong, words in (
+        ({}, "lacks `item_ids`"),
+        ({"item_ids": "a"}, "`item_ids` must be a list of ids"),
+        ({"item_ids": [["a"]]}, "`item_ids[0]` must be an id, a string"),
+        ({"item_ids": []}, "`item_ids` has no row"),
+    ):
+        refusal = client.ask("/similar", wrong)
+        assert refusal.status == 400 and words in refusal.json["error"]
+
+
 def test_requests_at_once_get_each_their_own_answer(running, model, log):
     """Joined into common calls, of unequal length; the metrics say how they were."""
     rng = np.random.default_rng(0)

@@ -19,12 +19,23 @@ from ufnrec_tf.recommend.given_ids import (
     GivenFilters,
     Ids,
     KnownHistories,
+    id_list,
     id_text,
     item_filters,
     known_histories,
     listed,
+    unknown_text,
 )
-from ufnrec_tf.recommend.scoring import known_ids, load_model, to_tensor
+from ufnrec_tf.recommend.scoring import (
+    BestItems,
+    ItemLists,
+    SimilarScorer,
+    call_filtered,
+    check_signature,
+    known_ids,
+    load_model,
+    to_tensor,
+)
 
 _BATCH = 256
 """Histories of one call; bounds the scores, float32 [histories, items]."""
@@ -101,6 +112,53 @@ class Recommender:
         return pd.concat(frames, ignore_index=True)
 
     @speaks_python
+    def similar(
+        self, items: Ids, *, top_k: int = 10, exclude: Ids = None, allow: Ids = None
+    ) -> pd.DataFrame:
+        """Returns the items most like each of some items, best first.
+
+        Likeness is the cosine of the vectors by which the model scores items. Unknown ids are
+        dropped, with a warning.
+
+        Args:
+            items: Raw ids, one or several, spelled as in `recommend`.
+            top_k: Items an item, 1 or more.
+            exclude: Raw ids never to be returned, one or several.
+            allow: The only raw ids that may be returned, one or several; None or empty: all.
+
+        Returns:
+            A frame of `similar_to` (the given id), `rank` (from 1), `item`, `title` and `score`
+            (float32), the cosine. An item is never returned for itself.
+
+        Raises:
+            UserError: If `top_k` is not positive, there is no id, the model knows none of them, or
+                none of `allow`.
+        """
+        check_signature(self._model, "similar", needed_by="similar items need")
+        top_k = whole_number(top_k, "top_k", minimum=1)
+        k = min(top_k, int(self.metadata["num_items"]))
+        asked = list(dict.fromkeys(id_list(items, name="`items`")))
+        if not asked:
+            raise UserError("`items` has no id. Give one raw item id or several.")
+        spellings = self._known_ids.spellings(asked)
+        if unknown := [id for id in asked if id not in spellings]:
+            note = unknown_text("`items`", unknown, len(asked), example=self._example)
+            if not spellings:
+                raise UserError(f"{note} Give item ids as they were in the log.")
+            warn(note)
+        filters = item_filters(exclude, allow, known=self._known_ids, example=self._example)
+        for note in filters.notes:
+            warn(note)
+        known = [id for id in asked if id in spellings]
+        scorer = SimilarScorer(self._model, _lists_of(filters))
+        frames = []
+        for start in range(0, len(known), _BATCH):
+            names = known[start : start + _BATCH]
+            best = scorer.best(to_tensor([[spellings[id]] for id in names]), k)
+            frames.append(self._ranked(names, best, column="similar_to"))
+        return pd.concat(frames, ignore_index=True)
+
+    @speaks_python
     def encode(self, histories: Histories) -> np.ndarray:
         """Returns the vector of each history, float32 [B, D]; `histories` as in `recommend`."""
         _, found = self._known(histories)
@@ -132,28 +190,31 @@ class Recommender:
         filters: GivenFilters,
     ) -> pd.DataFrame:
         """Returns the rows of a batch of histories."""
-        names, num_known = names[batch], np.array(found.num_known[batch], np.int32)
         inputs = {"item_ids": to_tensor(found.rows[batch]), "k": tf.constant(k)}
-        signature = "recommend"
-        if filters.exclude or filters.allow:
-            signature = "recommend_filtered"
-            inputs["exclude_ids"] = to_tensor([filters.exclude] * len(names))
-            inputs["allow_ids"] = to_tensor([filters.allow] * len(names))
-        answer = self._model.signatures[signature](**inputs)
-        items, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
-        is_item = items != b""  # [B, k]
-        raw = [item.decode("utf-8") for item in items[is_item]]
+        answer = call_filtered(self._model, "recommend", inputs, _lists_of(filters))
+        num_known = np.array(found.num_known[batch], np.int32)
+        best = BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), num_known)
+        row, _ = np.nonzero(best.item_ids != b"")
+        return self._ranked(names[batch], best, column="user").assign(known_items=num_known[row])
+
+    def _ranked(self, names: list[Any], best: BestItems, *, column: str) -> pd.DataFrame:
+        """Returns a row an item of a batch, empty places left out."""
+        is_item = best.item_ids != b""  # [B, k]
+        raw = [item.decode("utf-8") for item in best.item_ids[is_item]]
         row, rank = np.nonzero(is_item)
         return pd.DataFrame(
             {
-                "user": [names[number] for number in row],
+                column: [names[number] for number in row],
                 "rank": rank + 1,
                 "item": raw,
                 "title": [self._titles.get(item, "") for item in raw],
-                "score": scores[is_item],
-                "known_items": num_known[row],
+                "score": best.scores[is_item],
             }
         )
+
+
+def _lists_of(filters: GivenFilters) -> ItemLists:
+    return ItemLists(tuple(filters.exclude), tuple(filters.allow))
 
 
 def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:

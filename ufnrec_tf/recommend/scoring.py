@@ -19,7 +19,6 @@ from ufnrec_tf.recommend.histories import History
 # million items, or a history is very long.
 _MAX_SCORES = 1 << 26
 _MAX_IDS = 1 << 21
-_FILTERED = "recommend_filtered"
 
 Id = TypeVar("Id", str, bytes)
 
@@ -67,21 +66,18 @@ class ExactScorer:
     def __init__(self, model: Any, lists: ItemLists = NO_LISTS) -> None:
         self._model = model
         self._lists = lists
-        if any(lists) and _FILTERED not in model.signatures:
-            raise UserError(
-                f"this export has no signature {_FILTERED}, which lists of items to exclude or to "
-                "allow need. Run --mode=export once more."
+        if any(lists):
+            check_signature(
+                model,
+                "recommend_filtered",
+                needed_by="lists of items to exclude or to allow need",
             )
 
     def best(self, item_ids: tf.Tensor, k: int) -> BestItems:
         """Returns the k best items of string [B, T] histories, padded by ""."""
         known = np.count_nonzero(self._model.lookup(item_ids).numpy(), axis=1)  # [B]
-        inputs, name = {"item_ids": item_ids, "k": tf.constant(k)}, "recommend"
-        if any(self._lists):
-            name, num_rows = _FILTERED, item_ids.shape[0]
-            inputs["exclude_ids"] = to_tensor([list(self._lists.exclude)] * num_rows)
-            inputs["allow_ids"] = to_tensor([list(self._lists.allow)] * num_rows)
-        answer = self._model.signatures[name](**inputs)
+        inputs = {"item_ids": item_ids, "k": tf.constant(k)}
+        answer = call_filtered(self._model, "recommend", inputs, self._lists)
         return BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
@@ -89,6 +85,57 @@ class ExactScorer:
         distinct = list(dict.fromkeys(ids))
         found = self._model.lookup(to_tensor([distinct])).numpy()[0]
         return [raw for raw, number in zip(distinct, found, strict=False) if not number]
+
+
+class SimilarScorer(ExactScorer):
+    """The exported model's items that are most like others: a history is one item.
+
+    Args:
+        model: The loaded SavedModel.
+        lists: The items that answers may and may not hold.
+
+    Raises:
+        UserError: If the model was exported before it could find similar items.
+    """
+
+    def __init__(self, model: Any, lists: ItemLists = NO_LISTS) -> None:
+        check_signature(model, "similar", needed_by="similar items need")
+        super().__init__(model, lists)
+
+    def best(self, item_ids: tf.Tensor, k: int) -> BestItems:
+        """Returns the k items most like each of string [B, 1]; `scores` are cosines."""
+        inputs = {"item_ids": item_ids[:, 0], "k": tf.constant(k)}
+        answer = call_filtered(self._model, "similar", inputs, self._lists)
+        known = answer["is_known"].numpy().astype(np.int32)
+        return BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
+
+
+def check_signature(model: Any, name: str, *, needed_by: str) -> None:
+    """Raises UserError if a model was exported before it had a signature."""
+    if name not in model.signatures:
+        raise UserError(
+            f"this export has no signature {name}, which {needed_by}. Run --mode=export once more."
+        )
+
+
+def call_filtered(
+    model: Any, name: str, inputs: dict[str, tf.Tensor], lists: ItemLists
+) -> dict[str, tf.Tensor]:
+    """Returns the answer of a signature, by its `_filtered` form where there are lists.
+
+    Args:
+        model: The loaded SavedModel.
+        name: "recommend" or "similar".
+        inputs: Its inputs, without lists.
+        lists: The items that answers may and may not hold, the same for all rows.
+    """
+    if any(lists):
+        name, num_rows = f"{name}_filtered", inputs["item_ids"].shape[0]
+        inputs = inputs | {
+            "exclude_ids": to_tensor([list(lists.exclude)] * num_rows),
+            "allow_ids": to_tensor([list(lists.allow)] * num_rows),
+        }
+    return model.signatures[name](**inputs)
 
 
 def batches_of(

@@ -53,13 +53,17 @@ class Signature(NamedTuple):
         """Returns the outputs of one call.
 
         Args:
-            inputs: Input name -> object (bytes) [B, T], or an integer.
+            inputs: Input name -> object (bytes) [B, T], or an integer. Of an input that takes
+                single ids, [B, 1].
 
         Raises:
             Refusal: If the model cannot answer, such as with scores that are not finite.
         """
         tensors = {
-            info.name: tf.constant(inputs[info.name], dtype=info.dtype) for info in self.inputs
+            info.name: tf.constant(
+                inputs[info.name][:, 0] if info.is_single else inputs[info.name], dtype=info.dtype
+            )
+            for info in self.inputs
         }
         try:
             outputs = self.function(**tensors)
@@ -116,6 +120,20 @@ class LoadedModel(NamedTuple):
             if shown := [raw.decode("utf-8", "replace") for raw in islice(unknown, _MOST_UNKNOWN)]:
                 found[f"unknown_{name}"] = shown
         return found
+
+    def described(self, outputs: Mapping[str, np.ndarray], row: int) -> list[dict[str, Any]]:
+        """Returns id, title, category and score of each item of a row, empty places left out.
+
+        Args:
+            outputs: `item_ids` object (bytes) [B, k] and `scores` float32 [B, k].
+            row: The row.
+        """
+        pairs = zip(outputs["item_ids"][row], outputs["scores"][row], strict=True)
+        return [
+            {**self.catalogue.describe(raw.decode("utf-8", "replace")), "score": float(str(score))}
+            for raw, score in pairs
+            if raw
+        ]
 
     def signature(self, name: str) -> Signature:
         """Returns a signature.

@@ -12,9 +12,9 @@ from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from ufnrec_tf.serving.limits import Refusal
-from ufnrec_tf.serving.models import LoadedModel
 from ufnrec_tf.serving.rest import checked, checked_inputs, read_json
 from ufnrec_tf.serving.service import Service, json_response, read_body
+from ufnrec_tf.serving.similar_items import SIMILAR, as_list
 from ufnrec_tf.serving.user_ids import histories_of
 
 FILTERED = "recommend_filtered"
@@ -99,6 +99,7 @@ def _server_facts(service: Service) -> dict[str, Any]:
         "max_length": model.metadata.get("max_length"),
         "mask_seen": bool(model.metadata.get("mask_seen", True)),
         "can_exclude": FILTERED in model.signatures,
+        "has_similar": SIMILAR in model.signatures,
         "num_users": len(users) if users else 0,
         "users_from": users.source if users else "",
         "has_memory": bool(users and users.has_memory),
@@ -136,8 +137,7 @@ async def _recommendations(service: Service, asked: RecommendationsBody) -> dict
         if history:
             raise Refusal(400, "`user_id` and `history` are both given. Leave one out.")
         (history,) = histories_of([asked.user_id], service.users, service.limits)
-    # One id is a list of one; so is 0, which is an id too.
-    exclude = exclude if isinstance(exclude, list) else [] if exclude is None else [exclude]
+    exclude = as_list(exclude)
     values = {"item_ids": [history], "k": asked.k}
     if exclude:
         values |= {"exclude_ids": [exclude], "allow_ids": [[]]}
@@ -147,14 +147,4 @@ async def _recommendations(service: Service, asked: RecommendationsBody) -> dict
     marks = model.marks(inputs.rows)
     if "known_items" in marks:
         marks["known_items"] = marks["known_items"][0]
-    return {"version": model.version, "items": _shown_items(model, outputs), **marks}
-
-
-def _shown_items(model: LoadedModel, outputs: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the items of an answer for one history, empty places left out."""
-    pairs = zip(outputs["item_ids"][0], outputs["scores"][0], strict=True)
-    return [
-        {**model.catalogue.describe(raw.decode("utf-8", "replace")), "score": float(str(score))}
-        for raw, score in pairs
-        if raw
-    ]
+    return {"version": model.version, "items": model.described(outputs, 0), **marks}

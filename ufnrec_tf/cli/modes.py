@@ -74,6 +74,13 @@ FLAGS = {
         "The only items to recommend. Raw ids separated by commas, or a file with one id a line.",
     ),
     "top_k": Option(10, "Recommended items for each history.", minimum=1),
+    "diversity": Option(
+        0.0,
+        "How little alike the items of a list should be, 0 to 1. 0: the best items as they are. "
+        "Else maximal marginal relevance among the 100 best.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
@@ -436,12 +443,15 @@ MODES = {
         refuses_others=True,
     ),
     "recommend": Mode(
-        "Recommend items for histories or users, or find similar items. The newest exported "
-        "version of the model answers. Give --histories, --users or --similar, and --output.",
+        "Recommend items, or find similar ones. The newest exported version of the model answers. "
+        "Give --histories, --users or --similar, and --output.",
         recommend,
         example="--workdir=runs/mine --histories=histories.txt --output=out.csv",
         needs=("workdir",),
-        takes=("histories", "users", "similar", "output", "data", "top_k", "exclude", "allow"),
+        takes=(
+            *("histories", "users", "similar", "output", "data"),
+            *("top_k", "diversity", "exclude", "allow"),
+        ),
         keys=HISTORY_KEYS,
         refuses_others=True,
     ),
@@ -505,6 +515,8 @@ def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
         found["--data"] = "--histories names the histories"
     if flags.data and flags.similar:
         found["--data"] = "--similar names the items"
+    if flags.diversity and flags.similar:
+        found["--diversity"] = "similar items are the most alike"
     if flags.data and mode == "serve" and not flags.workdir:
         found["--data"] = "only a --workdir has users to show"
     last = dict(overrides)

@@ -138,7 +138,7 @@ def recommend_workdir(
     """Writes --output, and shows the counts of what was read and written.
 
     Args:
-        flags: output, top_k.
+        flags: output, top_k, diversity.
         run: The work directory.
         histories: The histories.
         lists: The result of `read_lists`.
@@ -158,6 +158,7 @@ def recommend_workdir(
             flags.output,
             top_k=flags.top_k,
             lists=ItemLists(*lists),
+            diversity=flags.diversity,
             display=display,
         ),
     )

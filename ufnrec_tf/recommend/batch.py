@@ -17,6 +17,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.recommend.diversity import make_diversifier
 from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
 from ufnrec_tf.recommend.histories import SIMILAR, Histories, History
 from ufnrec_tf.recommend.output import (
@@ -79,6 +80,7 @@ def recommend(
     batch_size: int = 256,
     lists: ItemLists = NO_LISTS,
     scorer: ExactScorer | None = None,
+    diversity: float = 0.0,
     display: Display | None = None,
 ) -> RecommendSummary:
     """Writes the `top_k` best items of each history, by the exported model.
@@ -103,6 +105,7 @@ def recommend(
         batch_size: Histories scored at once, at most.
         lists: The items to exclude from all answers, and the only ones to allow.
         scorer: Finds the items; None: the exported model.
+        diversity: From 0, the best items, to 1; see `diverse_order`. Scores stay the model's.
         display: Shows progress after 5 s, and a note if the run resumes a killed one; None:
             nothing is shown.
 
@@ -120,8 +123,11 @@ def recommend(
     num_items = int(checked_metadata(export_dir)["num_items"])
     output = checked_output(output_path, histories.path)
     if scorer is None:
-        kind = SimilarScorer if histories.kind == SIMILAR else ExactScorer
-        scorer = kind(load_model(export_dir), lists)
+        model = load_model(export_dir)
+        if histories.kind == SIMILAR:
+            scorer = SimilarScorer(model, lists)
+        else:
+            scorer = ExactScorer(model, lists, make_diversifier(export_dir, model, diversity))
     unknown = ItemLists(*(tuple(scorer.unknown(ids)) for ids in lists))
     if lists.allow and len(unknown.allow) == len(set(lists.allow)):
         raise UserError(
@@ -145,6 +151,7 @@ def recommend(
         "input": [histories.kind, histories.sha256],
         "--top_k": run.k,
         "--index": "exact",  # earlier versions also offered an approximate index
+        "--diversity": diversity,
         "columns": run.columns,
         "--exclude": sorted(set(lists.exclude)),
         "--allow": sorted(set(lists.allow)),

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from ufnrec_tf.common.arguments import shown, whole_number
 from ufnrec_tf.common.errors import UserError
@@ -15,6 +15,8 @@ from ufnrec_tf.common.python_terms import speaks_python, warn
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import load_newest
+from ufnrec_tf.recommend.diversity import Diversifier, checked_diversity, item_vectors
+from ufnrec_tf.recommend.explain import left_out, score_drops
 from ufnrec_tf.recommend.given_ids import (
     GivenFilters,
     Ids,
@@ -28,9 +30,9 @@ from ufnrec_tf.recommend.given_ids import (
 )
 from ufnrec_tf.recommend.scoring import (
     BestItems,
+    ExactScorer,
     ItemLists,
     SimilarScorer,
-    call_filtered,
     check_signature,
     known_ids,
     load_model,
@@ -74,7 +76,13 @@ class Recommender:
 
     @speaks_python
     def recommend(
-        self, histories: Histories, *, top_k: int = 10, exclude: Ids = None, allow: Ids = None
+        self,
+        histories: Histories,
+        *,
+        top_k: int = 10,
+        exclude: Ids = None,
+        allow: Ids = None,
+        diversity: float = 0.0,
     ) -> pd.DataFrame:
         """Returns the best items for each history, best first.
 
@@ -88,6 +96,10 @@ class Recommender:
             top_k: Items a history, 1 or more.
             exclude: Raw ids never to be returned, one or several.
             allow: The only raw ids that may be returned, one or several; None or empty: all.
+            diversity: From 0, the best items, to 1. Above 0 a list is chosen one by one among the
+                100 best items (or twice `top_k`) by maximal marginal relevance, score against
+                likeness to the items already chosen: `recommend.diversity.diverse_order` has the
+                formula and its source. `score` stays the model's, so it may rise along a list.
 
         Returns:
             A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32) and
@@ -96,17 +108,20 @@ class Recommender:
             left.
 
         Raises:
-            UserError: If `top_k` is not positive, a history is not a list of ids, the model knows
-                no item of any history, or none of `allow`.
+            UserError: If `top_k` is not positive, `diversity` is not from 0 to 1, a history is not
+                a list of ids, the model knows no item of any history, or none of `allow`.
         """
         top_k = whole_number(top_k, "top_k", minimum=1)
+        diversity = checked_diversity(diversity)
         k = min(top_k, int(self.metadata["num_items"]))
         names, found = self._known(histories)
         filters = item_filters(exclude, allow, known=self._known_ids, example=self._example)
         for note in (*found.notes, *filters.notes):
             warn(note)
+        chooser = Diversifier(self.item_vectors, diversity) if diversity else None
+        scorer = ExactScorer(self._model, _lists_of(filters), chooser)
         frames = [
-            self._frame(names, found, slice(start, start + _BATCH), k, filters)
+            self._frame(names, found, slice(start, start + _BATCH), k, scorer)
             for start in range(0, max(len(names), 1), _BATCH)
         ]
         return pd.concat(frames, ignore_index=True)
@@ -159,6 +174,53 @@ class Recommender:
         return pd.concat(frames, ignore_index=True)
 
     @speaks_python
+    def explain(self, history: Sequence[Any], item: Any, *, top_k: int = 10) -> pd.DataFrame:
+        """Returns the items of a history that carried a recommended item, by leave-one-out.
+
+        Each item of the history is left out in turn, and the model scores the recommended item
+        again. Drops do not add up, as items may stand for each other. A history of one item is
+        compared with an empty one.
+
+        Args:
+            history: Raw item ids, oldest first.
+            item: The raw id of the recommended item, or of any other.
+            top_k: Items with the largest drops, 1 or more.
+
+        Returns:
+            A frame of `rank` (from 1), `item`, `title` and `drop` (float32): the score less the
+            score without that item. Above 0 it speaks for the recommended item, below 0 against.
+
+        Raises:
+            UserError: If the model does not know the item, or no item of the history.
+        """
+        top_k = whole_number(top_k, "top_k", minimum=1)
+        _, found = self._known([history])
+        for note in found.notes:
+            warn(note)
+        text = id_text(item, name="`item`")
+        spelling = self._known_ids.spellings([text]).get(text)
+        if spelling is None:
+            note = unknown_text("`item`", [text], 1, example=self._example)
+            raise UserError(f"{note} Give an item id as it was in the log.")
+        ids = self._model.lookup(to_tensor([*found.rows, [spelling]])).numpy()
+        known = [raw for raw, place in zip(found.rows[0], ids[0], strict=False) if place]
+        if not known:
+            raise UserError("`history` has no item. Give raw item ids, oldest first.")
+        items, rows = left_out(known, int(self.metadata["max_length"]))
+        vectors = self._model.signatures["encode"](item_ids=to_tensor(rows))["vectors"].numpy()
+        drops = score_drops(vectors, self.item_vectors[ids[1, 0] - 1])
+        best = np.argsort(-drops, kind="stable")[:top_k]
+        names = [items[place] for place in best]
+        return pd.DataFrame(
+            {
+                "rank": np.arange(1, len(best) + 1),
+                "item": names,
+                "title": [self._titles.get(name, "") for name in names],
+                "drop": drops[best],
+            }
+        )
+
+    @speaks_python
     def encode(self, histories: Histories) -> np.ndarray:
         """Returns the vector of each history, float32 [B, D]; `histories` as in `recommend`."""
         _, found = self._known(histories)
@@ -176,6 +238,11 @@ class Recommender:
         names, rows = _named_histories(histories)
         return names, known_histories(names, rows, known=self._known_ids, example=self._example)
 
+    @cached_property
+    def item_vectors(self) -> np.ndarray:
+        """The vectors by which items are scored, float32 [V, D], rows as in `items`."""
+        return item_vectors(self.path, self._model)
+
     @property
     def _example(self) -> str:
         """A known id, or "" where an older export has no table of items."""
@@ -187,13 +254,11 @@ class Recommender:
         found: KnownHistories,
         batch: slice,
         k: int,
-        filters: GivenFilters,
+        scorer: ExactScorer,
     ) -> pd.DataFrame:
         """Returns the rows of a batch of histories."""
-        inputs = {"item_ids": to_tensor(found.rows[batch]), "k": tf.constant(k)}
-        answer = call_filtered(self._model, "recommend", inputs, _lists_of(filters))
+        best = scorer.best(to_tensor(found.rows[batch]), k)
         num_known = np.array(found.num_known[batch], np.int32)
-        best = BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), num_known)
         row, _ = np.nonzero(best.item_ids != b"")
         return self._ranked(names[batch], best, column="user").assign(known_items=num_known[row])
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.recommend.diversity import Diversifier
 from ufnrec_tf.recommend.given_ids import KnownIds
 from ufnrec_tf.recommend.histories import History
 
@@ -58,14 +59,18 @@ class ExactScorer:
     Args:
         model: The loaded SavedModel.
         lists: The items that answers may and may not hold.
+        diversifier: Chooses the answers among more of the best items; None: the best themselves.
 
     Raises:
         UserError: If there are lists, and the model was exported before it could take any.
     """
 
-    def __init__(self, model: Any, lists: ItemLists = NO_LISTS) -> None:
+    def __init__(
+        self, model: Any, lists: ItemLists = NO_LISTS, diversifier: Diversifier | None = None
+    ) -> None:
         self._model = model
         self._lists = lists
+        self._diversifier = diversifier
         if any(lists):
             check_signature(
                 model,
@@ -76,9 +81,15 @@ class ExactScorer:
     def best(self, item_ids: tf.Tensor, k: int) -> BestItems:
         """Returns the k best items of string [B, T] histories, padded by ""."""
         known = np.count_nonzero(self._model.lookup(item_ids).numpy(), axis=1)  # [B]
-        inputs = {"item_ids": item_ids, "k": tf.constant(k)}
+        chooser = self._diversifier
+        count = k if chooser is None else chooser.num_candidates(k)
+        inputs = {"item_ids": item_ids, "k": tf.constant(count)}
         answer = call_filtered(self._model, "recommend", inputs, self._lists)
-        return BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
+        ids, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
+        if chooser is not None:
+            places = self._model.lookup(answer["item_ids"]).numpy()
+            ids, scores = chooser.chosen(ids, scores, places, k)
+        return BestItems(ids, scores, known)
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Returns the raw ids that the model does not know, each once."""

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from ufnrec_tf.serving.diverse import call_model
 from ufnrec_tf.serving.guard import BUG, Guard, refusal_response
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.models import MODEL_NAME, LoadedModel
@@ -79,7 +80,7 @@ def _add_model(app: FastAPI, service: Service) -> None:
         body = with_histories(body, service.users, service.limits)
         signature = model.signature(body.signature)
         inputs = read_inputs(body, signature.inputs, service.limits)
-        outputs = await service.batcher.call(model, signature, inputs)
+        outputs = await call_model(service, model, signature, inputs, body.diversity)
         marks = model.marks(inputs.rows)
         answer = answer_json(outputs, is_columns=body.is_columns, beside=marks)
         return Response(answer, media_type=JSON)

@@ -16,6 +16,7 @@ from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.text import plain
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import damaged_error, load_newest, newest_version
+from ufnrec_tf.recommend.diversity import item_vectors
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.page_search import Catalogue, read_catalogue
@@ -80,6 +81,7 @@ class LoadedModel(NamedTuple):
         metadata: The document of its `ufnrec.json`.
         signatures: The signatures by name.
         catalogue: The items of the version, empty if they are not known.
+        item_vectors: float32 [V, D], the vectors by which items are scored.
         owner: TensorFlow's object, which keeps the variables alive.
     """
 
@@ -87,6 +89,7 @@ class LoadedModel(NamedTuple):
     metadata: dict[str, Any]
     signatures: dict[str, Signature]
     catalogue: Catalogue
+    item_vectors: np.ndarray
     owner: Any
 
     @property
@@ -120,6 +123,10 @@ class LoadedModel(NamedTuple):
             if shown := [raw.decode("utf-8", "replace") for raw in islice(unknown, _MOST_UNKNOWN)]:
                 found[f"unknown_{name}"] = shown
         return found
+
+    def places(self, item_ids: np.ndarray) -> np.ndarray:
+        """Returns internal ids, int32 [B, T], of object (bytes) [B, T]; 0 for unknown ids."""
+        return self.owner.lookup(tf.constant(item_ids, tf.string)).numpy()
 
     def described(self, outputs: Mapping[str, np.ndarray], row: int) -> list[dict[str, Any]]:
         """Returns id, title, category and score of each item of a row, empty places left out.
@@ -172,6 +179,7 @@ def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
         metadata,
         signatures,
         own_catalogue or catalogue or Catalogue(np.array([], dtype=object)),
+        item_vectors(path, owner),
         owner,
     )
     _warm_up(path, model)

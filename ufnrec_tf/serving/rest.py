@@ -82,6 +82,9 @@ class PredictBody(BaseModel):
     signature_name: str = Field("", description="a string")
     instances: list[Any] = Field([], description="a list")
     inputs: Any = None
+    diversity: float = Field(
+        0.0, ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1"
+    )
 
     @property
     def signature(self) -> str:

@@ -329,9 +329,9 @@ def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     given = [name for name in ("histories", "users", "similar") if getattr(flags, name)]
     if len(given) != 1:
         one = ", --users or --similar" if "similar" in given else " or --users"
+        end = ", not both" if given else ", or --similar"
         raise UserError(
-            f"--mode=recommend needs --histories{one}{', not both' if given else ''} "
-            "(`--help=recommend` has an example)."
+            f"--mode=recommend needs --histories{one}{end} (`--help=recommend` has an example)."
         )
     is_file = bool(flags.histories) and flags.histories != TRAIN_HISTORIES
     if overrides and not is_file:

@@ -36,14 +36,13 @@ def test_a_file_of_items_gets_what_python_gets(trained, model, tmp_path, capsys)
     code, screen = similar()
     assert (code, screen.out.count("warning: ")) == (0, 1)
     assert "does not know 1 of 3 items" in screen.out and "8 similar items for 2" in screen.out
-    assert similar(output=tmp_path / "out.parquet")[0] == 0
-    for found in (pd.read_csv(output), pd.read_parquet(tmp_path / "out.parquet")):
+    best, parquet = right["item"][0], tmp_path / "out.parquet"
+    assert similar(f"--exclude={best}", output=parquet)[0] == 0
+    left = model.similar([known[3], known[0]], top_k=4, exclude=best)
+    assert left["item"][:3].tolist() == right["item"][1:4].tolist()
+    for found, expected in ((pd.read_csv(output), right), (pd.read_parquet(parquet), left)):
         assert set(found.pop("known_items")) == {1}
-        pd.testing.assert_frame_equal(found, right[[*found]], check_dtype=False)
-    best = right["item"][0]
-    assert similar(f"--exclude={best}")[0] == 0
-    left = model.similar(known[3], top_k=3, exclude=best)["item"]
-    assert left.tolist() == right["item"][1:4].tolist() == pd.read_csv(output)["item"][:3].tolist()
+        pd.testing.assert_frame_equal(found, expected[[*found]], check_dtype=False)
     output.unlink()
     items.write_text("nobody\n")
     for arguments, words in (

@@ -353,6 +353,7 @@ class Run(Shown):
         top_k: int = 10,
         exclude: "Ids" = None,
         allow: "Ids" = None,
+        diversity: float = 0.0,
     ) -> pd.DataFrame:
         """Returns the recommendations of the exported model for some histories, or for users.
 
@@ -363,6 +364,7 @@ class Run(Shown):
             top_k: Items recommended for each history.
             exclude: One raw id, or several, of items that are never recommended.
             allow: Raw ids of the only items that may be recommended; None or empty for all.
+            diversity: From 0, the best items, to 1; see `Recommender.recommend`.
 
         Raises:
             UserError: If both or neither of histories and users are given, or a user is not one
@@ -374,7 +376,19 @@ class Run(Shown):
             from ufnrec_tf.recommend.given_ids import id_list
 
             histories = self._histories.of_users(id_list(users, name="users"))
-        return self.recommender.recommend(histories, top_k=top_k, exclude=exclude, allow=allow)
+        return self.recommender.recommend(
+            histories, top_k=top_k, exclude=exclude, allow=allow, diversity=diversity
+        )
+
+    def similar(
+        self, items: "Ids", *, top_k: int = 10, exclude: "Ids" = None, allow: "Ids" = None
+    ) -> pd.DataFrame:
+        """Returns the items most like some items; see `Recommender.similar`."""
+        return self.recommender.similar(items, top_k=top_k, exclude=exclude, allow=allow)
+
+    def explain(self, history: Any, item: Any, *, top_k: int = 10) -> pd.DataFrame:
+        """Returns the items of a history that carried an item; see `Recommender.explain`."""
+        return self.recommender.explain(history, item, top_k=top_k)
 
     @speaks_python
     def evaluate(

@@ -60,6 +60,12 @@ FLAGS = {
         "recommendations by the histories that the run read, in place of --histories.",
         is_path=True,
     ),
+    "similar": Option(
+        "",
+        "File of items, one raw id a line, or a table with an item column. They get the items most "
+        "like them, in place of recommendations for --histories.",
+        is_path=True,
+    ),
     "exclude": Option(
         "", "Items never to recommend. Raw ids separated by commas, or a file with one id a line."
     ),
@@ -68,6 +74,13 @@ FLAGS = {
         "The only items to recommend. Raw ids separated by commas, or a file with one id a line.",
     ),
     "top_k": Option(10, "Recommended items for each history.", minimum=1),
+    "diversity": Option(
+        0.0,
+        "How little alike the items of a list should be, 0 to 1. 0: the best items as they are. "
+        "Else maximal marginal relevance among the 100 best.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
@@ -314,16 +327,17 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Recommends items for the histories of a file or for users, by the exported model."""
-    if bool(flags.histories) == bool(flags.users):
-        is_none = not flags.users
+    """Recommends items for histories or users, or finds similar ones, by the exported model."""
+    given = [name for name in ("histories", "users", "similar") if getattr(flags, name)]
+    if len(given) != 1:
+        one = ", --users or --similar" if "similar" in given else " or --users"
+        end = ", not both" if given else ", or --similar"
         raise UserError(
-            f"--mode=recommend needs --histories or --users{'' if is_none else ', not both'} "
-            "(`--help=recommend` has an example)."
+            f"--mode=recommend needs --histories{one}{end} (`--help=recommend` has an example)."
         )
     is_file = bool(flags.histories) and flags.histories != TRAIN_HISTORIES
     if overrides and not is_file:
-        source = "--users" if flags.users else "--histories=train"
+        source = f"--{given[0]}{'=train' if flags.histories else ''}"
         raise _no_effect(f"--config.{overrides[0][0]}", f"{flags.mode} {source}")
     if not flags.output:
         raise _missing_flag("output", flags.mode)
@@ -440,12 +454,15 @@ MODES = {
         refuses_others=True,
     ),
     "recommend": Mode(
-        "Recommend items for histories or users. The newest exported version of the model answers. "
-        "Give --histories or --users, and --output.",
+        "Recommend items, or find similar ones. The newest exported version of the model answers. "
+        "Give --histories, --users or --similar, and --output.",
         recommend,
         example="--workdir=runs/mine --histories=histories.txt --output=out.csv",
         needs=("workdir",),
-        takes=("histories", "users", "output", "data", "top_k", "exclude", "allow"),
+        takes=(
+            *("histories", "users", "similar", "output", "data"),
+            *("top_k", "diversity", "exclude", "allow"),
+        ),
         keys=HISTORY_KEYS,
         refuses_others=True,
     ),
@@ -516,6 +533,10 @@ def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
             found[f"--{name}"] = f"--mode={mode} does not read it"
     if flags.data and mode == "recommend" and flags.histories not in ("", TRAIN_HISTORIES):
         found["--data"] = "--histories names the histories"
+    if flags.data and flags.similar:
+        found["--data"] = "--similar names the items"
+    if flags.diversity and flags.similar:
+        found["--diversity"] = "similar items are the most alike"
     if flags.data and mode == "serve" and not flags.workdir:
         found["--data"] = "only a --workdir has users to show"
     last = dict(overrides)

@@ -17,8 +17,9 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.recommend.diversity import make_diversifier
 from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
-from ufnrec_tf.recommend.histories import Histories, History
+from ufnrec_tf.recommend.histories import SIMILAR, Histories, History
 from ufnrec_tf.recommend.output import (
     checked_output,
     format_of,
@@ -31,6 +32,7 @@ from ufnrec_tf.recommend.scoring import (
     BestItems,
     ExactScorer,
     ItemLists,
+    SimilarScorer,
     batches_of,
     load_model,
     read_titles,
@@ -78,6 +80,7 @@ def recommend(
     batch_size: int = 256,
     lists: ItemLists = NO_LISTS,
     scorer: ExactScorer | None = None,
+    diversity: float = 0.0,
     display: Display | None = None,
 ) -> RecommendSummary:
     """Writes the `top_k` best items of each history, by the exported model.
@@ -87,7 +90,8 @@ def recommend(
 
     Output: columns `user,rank,item,score`, `title` where the export has titles, and `known_items`,
     the number of ids of the history that the model knows: 0 marks an answer by popularity. `row`,
-    the number of the line from 1, stands instead of `user` where the input has one history a line.
+    the number of the line from 1, stands instead of `user` where the input has one history a line,
+    and `similar_to` where similar items are looked for: there scores are cosines.
     The ending of the name sets the format: CSV, gzipped CSV or Parquet. Users come in order of
     first appearance. A history has fewer than `top_k` rows where fewer items are left. The file
     appears whole or not at all. A killed run resumes after its last part, and writes the same file
@@ -101,6 +105,7 @@ def recommend(
         batch_size: Histories scored at once, at most.
         lists: The items to exclude from all answers, and the only ones to allow.
         scorer: Finds the items; None: the exported model.
+        diversity: From 0, the best items, to 1; see `diverse_order`. Scores stay the model's.
         display: Shows progress after 5 s, and a note if the run resumes a killed one; None:
             nothing is shown.
 
@@ -117,7 +122,12 @@ def recommend(
     export_dir = Path(export_dir)
     num_items = int(checked_metadata(export_dir)["num_items"])
     output = checked_output(output_path, histories.path)
-    scorer = scorer or ExactScorer(load_model(export_dir), lists)
+    if scorer is None:
+        model = load_model(export_dir)
+        if histories.kind == SIMILAR:
+            scorer = SimilarScorer(model, lists)
+        else:
+            scorer = ExactScorer(model, lists, make_diversifier(export_dir, model, diversity))
     unknown = ItemLists(*(tuple(scorer.unknown(ids)) for ids in lists))
     if lists.allow and len(unknown.allow) == len(set(lists.allow)):
         raise UserError(
@@ -141,6 +151,7 @@ def recommend(
         "input": [histories.kind, histories.sha256],
         "--top_k": run.k,
         "--index": "exact",  # earlier versions also offered an approximate index
+        "--diversity": diversity,
         "columns": run.columns,
         "--exclude": sorted(set(lists.exclude)),
         "--allow": sorted(set(lists.allow)),
@@ -264,7 +275,7 @@ class _OutputRun:
         is_item = best.item_ids != b""  # [B, k]
         rows, columns = np.nonzero(is_item)
         items = best.item_ids[is_item].tolist()
-        own: Any = np.array(names, object if self._column == "user" else np.int64)
+        own: Any = np.array(names, np.int64 if self._column == "row" else object)
         values = [
             pa.array(own[rows], self._schema.field(0).type),
             pa.array((columns + 1).astype(np.int32)),

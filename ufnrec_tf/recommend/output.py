@@ -43,11 +43,11 @@ def output_schema(column: str, *, has_titles: bool) -> pa.Schema:
     """Returns the columns of an output.
 
     Args:
-        column: "user", or "row" where histories are named by their lines.
+        column: "user", "row" where histories are named by their lines, or `SIMILAR_TO`.
         has_titles: True if the model's items have titles.
     """
     fields = [
-        (column, pa.string() if column == "user" else pa.int64()),
+        (column, pa.int64() if column == "row" else pa.string()),
         ("rank", pa.int32()),
         ("item", pa.string()),
         ("score", pa.float32()),

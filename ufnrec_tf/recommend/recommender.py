@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from ufnrec_tf.common.arguments import shown, whole_number
 from ufnrec_tf.common.display import Display
@@ -17,16 +17,29 @@ from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import load_newest
+from ufnrec_tf.recommend.diversity import Diversifier, checked_diversity, item_vectors
+from ufnrec_tf.recommend.explain import left_out, score_drops
 from ufnrec_tf.recommend.given_ids import (
     GivenFilters,
     Ids,
     KnownHistories,
+    id_list,
     id_text,
     item_filters,
     known_histories,
     listed,
+    unknown_text,
 )
-from ufnrec_tf.recommend.scoring import known_ids, load_model, to_tensor
+from ufnrec_tf.recommend.scoring import (
+    BestItems,
+    ExactScorer,
+    ItemLists,
+    SimilarScorer,
+    check_signature,
+    known_ids,
+    load_model,
+    to_tensor,
+)
 
 _BATCH = 256
 """Histories of one call; bounds the scores, float32 [histories, items]."""
@@ -73,7 +86,13 @@ class Recommender(Shown):
 
     @speaks_python
     def recommend(
-        self, histories: Histories, *, top_k: int = 10, exclude: Ids = None, allow: Ids = None
+        self,
+        histories: Histories,
+        *,
+        top_k: int = 10,
+        exclude: Ids = None,
+        allow: Ids = None,
+        diversity: float = 0.0,
     ) -> pd.DataFrame:
         """Returns the best items for each history, best first.
 
@@ -87,6 +106,10 @@ class Recommender(Shown):
             top_k: Items a history, 1 or more.
             exclude: Raw ids never to be returned, one or several.
             allow: The only raw ids that may be returned, one or several; None or empty: all.
+            diversity: From 0, the best items, to 1. Above 0 a list is chosen one by one among the
+                100 best items (or twice `top_k`) by maximal marginal relevance, score against
+                likeness to the items already chosen: `recommend.diversity.diverse_order` has the
+                formula and its source. `score` stays the model's, so it may rise along a list.
 
         Returns:
             A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32) and
@@ -95,20 +118,117 @@ class Recommender(Shown):
             left.
 
         Raises:
-            UserError: If `top_k` is not positive, a history is not a list of ids, the model knows
-                no item of any history, or none of `allow`.
+            UserError: If `top_k` is not positive, `diversity` is not from 0 to 1, a history is not
+                a list of ids, the model knows no item of any history, or none of `allow`.
         """
         top_k = whole_number(top_k, "top_k", minimum=1)
+        diversity = checked_diversity(diversity)
         k = min(top_k, int(self.metadata["num_items"]))
         names, found = self._known(histories)
         filters = item_filters(exclude, allow, known=self._known_ids, example=self._example)
         for note in (*found.notes, *filters.notes):
             warn(note)
+        chooser = Diversifier(self.item_vectors, diversity) if diversity else None
+        scorer = ExactScorer(self._model, _lists_of(filters), chooser)
         frames = [
-            self._frame(names, found, slice(start, start + _BATCH), k, filters)
+            self._frame(names, found, slice(start, start + _BATCH), k, scorer)
             for start in range(0, max(len(names), 1), _BATCH)
         ]
         return pd.concat(frames, ignore_index=True)
+
+    @speaks_python
+    def similar(
+        self, items: Ids, *, top_k: int = 10, exclude: Ids = None, allow: Ids = None
+    ) -> pd.DataFrame:
+        """Returns the items most like each of some items, best first.
+
+        Likeness is the cosine of the vectors by which the model scores items. Unknown ids are
+        dropped, with a warning.
+
+        Args:
+            items: Raw ids, one or several, spelled as in `recommend`.
+            top_k: Items an item, 1 or more.
+            exclude: Raw ids never to be returned, one or several.
+            allow: The only raw ids that may be returned, one or several; None or empty: all.
+
+        Returns:
+            A frame of `similar_to` (the given id), `rank` (from 1), `item`, `title` and `score`
+            (float32), the cosine. An item is never returned for itself.
+
+        Raises:
+            UserError: If `top_k` is not positive, there is no id, the model knows none of them, or
+                none of `allow`.
+        """
+        check_signature(self._model, "similar", needed_by="similar items need")
+        top_k = whole_number(top_k, "top_k", minimum=1)
+        k = min(top_k, int(self.metadata["num_items"]))
+        asked = list(dict.fromkeys(id_list(items, name="`items`")))
+        if not asked:
+            raise UserError("`items` has no id. Give one raw item id or several.")
+        spellings = self._known_ids.spellings(asked)
+        if unknown := [id for id in asked if id not in spellings]:
+            note = unknown_text("`items`", unknown, len(asked), example=self._example)
+            if not spellings:
+                raise UserError(f"{note} Give item ids as they were in the log.")
+            warn(note)
+        filters = item_filters(exclude, allow, known=self._known_ids, example=self._example)
+        for note in filters.notes:
+            warn(note)
+        known = [id for id in asked if id in spellings]
+        scorer = SimilarScorer(self._model, _lists_of(filters))
+        frames = []
+        for start in range(0, len(known), _BATCH):
+            names = known[start : start + _BATCH]
+            best = scorer.best(to_tensor([[spellings[id]] for id in names]), k)
+            frames.append(self._ranked(names, best, column="similar_to"))
+        return pd.concat(frames, ignore_index=True)
+
+    @speaks_python
+    def explain(self, history: Sequence[Any], item: Any, *, top_k: int = 10) -> pd.DataFrame:
+        """Returns the items of a history that carried a recommended item, by leave-one-out.
+
+        Each item of the history is left out in turn, and the model scores the recommended item
+        again. Drops do not add up, as items may stand for each other. A history of one item is
+        compared with an empty one.
+
+        Args:
+            history: Raw item ids, oldest first.
+            item: The raw id of the recommended item, or of any other.
+            top_k: Items with the largest drops, 1 or more.
+
+        Returns:
+            A frame of `rank` (from 1), `item`, `title` and `drop` (float32): the score less the
+            score without that item. Above 0 it speaks for the recommended item, below 0 against.
+
+        Raises:
+            UserError: If the model does not know the item, or no item of the history.
+        """
+        top_k = whole_number(top_k, "top_k", minimum=1)
+        _, found = self._known([history])
+        for note in found.notes:
+            warn(note)
+        text = id_text(item, name="`item`")
+        spelling = self._known_ids.spellings([text]).get(text)
+        if spelling is None:
+            note = unknown_text("`item`", [text], 1, example=self._example)
+            raise UserError(f"{note} Give an item id as it was in the log.")
+        ids = self._model.lookup(to_tensor([*found.rows, [spelling]])).numpy()
+        known = [raw for raw, place in zip(found.rows[0], ids[0], strict=False) if place]
+        if not known:
+            raise UserError("`history` has no item. Give raw item ids, oldest first.")
+        items, rows = left_out(known, int(self.metadata["max_length"]))
+        vectors = self._model.signatures["encode"](item_ids=to_tensor(rows))["vectors"].numpy()
+        drops = score_drops(vectors, self.item_vectors[ids[1, 0] - 1])
+        best = np.argsort(-drops, kind="stable")[:top_k]
+        names = [items[place] for place in best]
+        return pd.DataFrame(
+            {
+                "rank": np.arange(1, len(best) + 1),
+                "item": names,
+                "title": [self._titles.get(name, "") for name in names],
+                "drop": drops[best],
+            }
+        )
 
     @speaks_python
     def encode(self, histories: Histories) -> np.ndarray:
@@ -128,6 +248,11 @@ class Recommender(Shown):
         names, rows = _named_histories(histories)
         return names, known_histories(names, rows, known=self._known_ids, example=self._example)
 
+    @cached_property
+    def item_vectors(self) -> np.ndarray:
+        """The vectors by which items are scored, float32 [V, D], rows as in `items`."""
+        return item_vectors(self.path, self._model)
+
     @property
     def _example(self) -> str:
         """A known id, or "" where an older export has no table of items."""
@@ -139,31 +264,32 @@ class Recommender(Shown):
         found: KnownHistories,
         batch: slice,
         k: int,
-        filters: GivenFilters,
+        scorer: ExactScorer,
     ) -> pd.DataFrame:
         """Returns the rows of a batch of histories."""
-        names, num_known = names[batch], np.array(found.num_known[batch], np.int32)
-        inputs = {"item_ids": to_tensor(found.rows[batch]), "k": tf.constant(k)}
-        signature = "recommend"
-        if filters.exclude or filters.allow:
-            signature = "recommend_filtered"
-            inputs["exclude_ids"] = to_tensor([filters.exclude] * len(names))
-            inputs["allow_ids"] = to_tensor([filters.allow] * len(names))
-        answer = self._model.signatures[signature](**inputs)
-        items, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
-        is_item = items != b""  # [B, k]
-        raw = [item.decode("utf-8") for item in items[is_item]]
+        best = scorer.best(to_tensor(found.rows[batch]), k)
+        num_known = np.array(found.num_known[batch], np.int32)
+        row, _ = np.nonzero(best.item_ids != b"")
+        return self._ranked(names[batch], best, column="user").assign(known_items=num_known[row])
+
+    def _ranked(self, names: list[Any], best: BestItems, *, column: str) -> pd.DataFrame:
+        """Returns a row an item of a batch, empty places left out."""
+        is_item = best.item_ids != b""  # [B, k]
+        raw = [item.decode("utf-8") for item in best.item_ids[is_item]]
         row, rank = np.nonzero(is_item)
         return pd.DataFrame(
             {
-                "user": [names[number] for number in row],
+                column: [names[number] for number in row],
                 "rank": rank + 1,
                 "item": raw,
                 "title": [self._titles.get(item, "") for item in raw],
-                "score": scores[is_item],
-                "known_items": num_known[row],
+                "score": best.scores[is_item],
             }
         )
+
+
+def _lists_of(filters: GivenFilters) -> ItemLists:
+    return ItemLists(tuple(filters.exclude), tuple(filters.allow))
 
 
 def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:

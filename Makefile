@@ -11,9 +11,6 @@ LOGDIR ?= runs
 
 RUN = $(VENV)/bin/python
 PIP_INSTALL = $(RUN) -m pip install --quiet --no-input --disable-pip-version-check
-# TensorBoard imports TensorFlow, which would fill the screen.
-BOARD = from ufnrec_tf.common.tensorflow_setup import import_tensorflow; import_tensorflow(); \
-        from tensorboard.main import run_main; run_main()
 TYPED = ufnrec_tf configs examples main.py tests benchmarks
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -77,7 +74,7 @@ licences: $(VENV)/.tools
 	@$(RUN) -m tests.licences
 
 tensorboard: $(VENV)/.packages
-	@$(RUN) -c '$(BOARD)' --logdir $(LOGDIR) $(ARGS)
+	@$(RUN) main.py --mode=board --workdir=$(LOGDIR) $(ARGS)
 
 bench: $(VENV)/.packages
 	@$(RUN) -m benchmarks.bench $(ARGS)

@@ -7,8 +7,9 @@ run again, so that a stopped sweep resumes. Writes detection.json (every figure)
 detection.md (a row a point, means over seeds) into --output.
 
 precision: liked share of the flagged pairs; base rate: of all unobserved pairs; lift: the first by
-the second; recall: flagged share of the liked. AUC of a pair's count and of its margin at the
-user's newest transition, over unobserved pairs; and of both among the pairs that the memory holds.
+the second; pooled lift: the same of the pairs and hits of all seeds, added up; recall: flagged share
+of the liked. AUC of a pair's count and of its margin at the user's newest transition, over
+unobserved pairs; and of both among the pairs that the memory holds.
 Future: rate at which flagged pairs are taken in held-out events by that of controls as popular and
 scored alike, with a 95% interval (of the first seed).
 """
@@ -101,6 +102,15 @@ def figure(record: Json, group: str, name: str) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
 
 
+def pooled_lift(members: list[Json]) -> float | None:
+    """Returns the hits of all runs by those that the base rate expects; None without any pair."""
+    names = ("num_flagged", "precision", "base_rate")
+    found = [[figure(member, "detection", name) for name in names] for member in members]
+    pairs = [(n, share, base) for n, share, base in found if n and None not in (share, base)]
+    expected = sum(n * (base or 0.0) for n, _, base in pairs)
+    return sum(n * (share or 0.0) for n, share, _ in pairs) / expected if expected else None
+
+
 def table(records: list[Json]) -> str:
     """Returns the runs as a Markdown table, seeds of one point in one row."""
     head = [
@@ -109,7 +119,7 @@ def table(records: list[Json]) -> str:
         "bias",
         "noise",
         "policy",
-        *COLUMNS,
+        *itertools.chain(*((title, "pooled lift")[: 1 + (title == "lift")] for title in COLUMNS)),
         "future lift, first seed",
         "ndcg@10",
     ]
@@ -123,6 +133,9 @@ def table(records: list[Json]) -> str:
         for title, (group, name) in COLUMNS.items():
             values = [figure(member, group, name) for member in members]
             cells.append(_mean(values, "{:,.0f}" if title == "pairs" else "{:.3f}"))
+            if title == "lift":
+                pooled = pooled_lift(members)
+                cells.append("" if pooled is None else f"{pooled:.3f}")
         near = members[0]["false_negatives"].get("future", {}).get(NEAR, {})
         cells.append(
             "" if near.get("lift") is None

@@ -352,6 +352,12 @@ OPTIONS = {
         "scale": Option(
             100.0, "scaled_cross_entropy: factor of the negatives. Paper: alpha.", minimum=0.001
         ),
+        "label_smoothing": Option(
+            0.0,
+            "cross_entropy: share of each target that is spread evenly over the catalogue.",
+            minimum=0,
+            maximum=0.99,
+        ),
     },
     "negatives": {
         "count": Option(
@@ -599,6 +605,13 @@ OPTIONS = {
         "l2": Option(0.0, "Weight of the item table's norm in the loss.", minimum=0),
     },
     "training": {
+        "recipe": Option(
+            "auto",
+            "Settings of a run without --config. auto: those that no flag names are chosen by the "
+            "size of the log: loss, network, batch, evaluations and stopping. base: the values "
+            "that this page shows.",
+            choices=("auto", "base"),
+        ),
         "batch_size": Option(128, "Users in a step, over all replicas.", minimum=1),
         "num_epochs": Option(200, "Largest number of epochs.", minimum=0),
         "max_steps": Option(0, "Largest number of steps. 0: no limit.", minimum=0),
@@ -797,7 +810,7 @@ OPTIONS = {
     "comparison": {
         "baselines": Option(
             ("popularity", "markov"),
-            "Simple baselines in the final table: popularity, markov, itemknn.",
+            "Simple baselines in the tables of a run or a comparison: popularity, markov, itemknn.",
         ),
         "arms": Option(
             (),
@@ -925,6 +938,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "backbone.request_time": ({"backbone.time": AllBut(("none",))},),
     "loss.calibration": ({"loss.name": ("gbce",)},),
     "loss.scale": ({"loss.name": ("scaled_cross_entropy",)},),
+    "loss.label_smoothing": ({"loss.name": ("cross_entropy",)},),
     "negatives.count": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
     "negatives.probes": ({"loss.name": ("bce", "cross_entropy"), **_REMEMBERS},),
     "memory.safe_*": ({**_SAFE, **_OPENS},),

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -15,8 +16,10 @@ import tensorflow as tf
 
 import ufnrec_tf as ufn
 from tests.helpers.runs import LIGHT, PLANTED, ROOT, TINY, read
+from ufnrec_tf.cli.main import main
 from ufnrec_tf.config import load_config
 from ufnrec_tf.reading.sources import load
+from ufnrec_tf.runs.child_process import Ended
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -49,6 +52,20 @@ def load_planted():
     return load(load_config("", keys), "").interactions
 
 
+class Recorder(keras.callbacks.Callback):
+    """What a user's callback gets, as those of MLflow and W&B do."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append((epoch, dict(logs)))
+
+
+RECORDER = Recorder()
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     settings = {**SETTINGS, "data.time_column": "ordered"}
@@ -58,13 +75,15 @@ def run(tmp_path_factory):
         items=items(),
         settings=settings,
         shows=False,
+        callbacks=[RECORDER],
     )
 
 
 def test_importing_brings_no_tensorflow_and_names_what_there_is():
     code = (
         "import sys, ufnrec_tf as ufn; assert not {'tensorflow', 'pandas'} & set(sys.modules); "
-        "ufn.read; assert 'tensorflow' not in sys.modules; print(*dir(ufn))"
+        "shown = repr(ufn.inspect({'user': [1, 1, 1, 2], 'item': [1, 1, 2, 1]})); "
+        "assert 'tensorflow' not in sys.modules and 'Problems: ' in shown; print(*dir(ufn))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -121,6 +140,75 @@ def test_a_trained_run_says_what_the_command_line_says(run):
     assert {"user", "item", "count", "flagged"} <= set(run.false_negatives)
     assert run.record["config"]["backbone"]["num_blocks"] == 0
     assert ufn.Run(run.path).metrics == run.metrics
+
+
+def test_callbacks_of_the_user_get_loss_and_validation(run):
+    ((epoch, logs),) = RECORDER.epochs
+    assert epoch == 0 and logs["loss"] > 0
+    assert logs["val_ndcg_10"] == run.curve["ndcg@10"][0]
+    with pytest.raises(ufn.UserError, match=r"keras\.callbacks\.Callback objects\. Received: 3"):
+        ufn.train(events(), workdir="unused", callbacks=[3], shows=False)
+
+
+def test_what_is_returned_shows_itself_in_a_few_plain_words(run):
+    log = ufn.read(events(), settings={"data.time_column": "ordered"})
+    shown = {
+        log: "Interactions of DataFrame: 30 users, 9 items, 180 events\n  from 2024-01-01T08",
+        ufn.split(log): "Split leave_one_out of DataFrame: 120 train events, 30 targets in vali",
+        run: f"Run {run.path}: SASRec",
+        run.recommender: f"Recommender {run.path}/export/1: 9 items, histories of up to 10 items",
+    }
+    for value, words in shown.items():
+        assert repr(value).startswith(words), repr(value)
+        assert repr(value).count("\n") < 8 and "--" not in repr(value)
+    assert "SASRec" in repr(run.result) and "--config" not in repr(run.result)
+    assert "<td" in run.result._repr_html_() and run.result == dict(run.result)
+
+
+def test_inspecting_names_settings_and_no_flags():
+    found = ufn.inspect(
+        pd.concat([events(), events()[:3]]), settings={"data.time_column": "ordered"}
+    )
+    (remedies,) = found.problems.set_index("name").loc[["duplicate_rows"], "remedies"]
+    assert remedies == ['settings={"data.duplicates": "drop"}']
+    assert found.result["profile"]["events"] == 183
+    for text in (repr(found), found._repr_html_()):
+        assert "--" not in text.replace("----", "") and "ufn.train(data, workdir=" in text
+    assert "<strong>Problems: " in found._repr_html_()
+
+
+def test_a_report_is_a_path_that_a_notebook_shows(run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("ufnrec_tf.report.write.write_pictures", lambda *_: [])
+    page = run.report(events(), output=tmp_path / "page.html")
+    assert page == tmp_path / "page.html" and "lacks" not in page.read_text(encoding="utf-8")
+    assert page._repr_html_().count("<iframe") == 1 and page.parent._repr_html_() is None
+    assert "page.html: written" in capsys.readouterr().out
+    with pytest.raises(ufn.UserError, match="sha256"):
+        run.report(events()[1:], shows=False)
+
+
+@pytest.mark.slow
+def test_comparing_a_table(tmp_path, monkeypatch, capsys):
+    def run_here(arguments, log_path, **_):
+        assert main(["main.py", *arguments]) == 0
+        return Ended(0, "", 1.0)
+
+    monkeypatch.setattr("ufnrec_tf.comparison.compare.run_child", run_here)
+    monkeypatch.setattr("ufnrec_tf.training.finish.export", lambda *_: None)
+    settings = {**SETTINGS, "data.time_column": "ordered", "comparison.resamples": 100}
+    arms = {"plain": None, "wide": {"backbone.width": 12}}
+    given = {"workdir": tmp_path / "c", "arms": arms, "seeds": range(1), "settings": settings}
+    with pytest.raises(ufn.UserError, match="no user column"):
+        ufn.compare({"a": [1], "b": [2]}, **given)
+    assert not (tmp_path / "c").exists()
+    found = ufn.compare(events(), **given)
+    assert list(found.table.index) == ["plain", "wide"] and found.table["ndcg@10"].notna().all()
+    assert list(found.verdicts) == ["wide"] and "one seed: not a finding" in repr(found)
+    assert found.report().is_file() and "<td" in found._repr_html_()
+    assert "--" not in capsys.readouterr().out.partition("wide, seed 0: ")[2]
+    assert ufn.compare(events(), **given).table.equals(found.table)  # nothing is trained again
+    with pytest.raises(ufn.UserError, match="holds runs of other data"):
+        ufn.compare(events()[1:], **given)
 
 
 def test_evaluating_again_gives_the_same_and_another_protocol_another(run):
@@ -260,6 +348,9 @@ WRONG = {
     "that ufnrec_tf.train has finished": lambda: api.Run("nowhere"),
     "`path` must be a path": lambda: api.load_export(None),
     "Run ufnrec_tf.train or the command line's": lambda: api.load_export("nowhere"),
+    "`arms` must be a list": lambda: api.compare(LOG, workdir="unused", arms="ema"),
+    "the settings of 'a' must be a dict": lambda: api.compare(LOG, workdir="x", arms={"a": 3}),
+    "each run reads the log again": lambda: api.compare(api.read(LOG), workdir="unused"),
 }
 
 

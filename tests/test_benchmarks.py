@@ -111,18 +111,24 @@ def test_detection_table_means_over_seeds_and_leaves_out_what_is_not_there(tmp_p
             "label": "SASRec+flip",
             "test": {"ndcg@10": ndcg},
             "false_negatives": {
-                "detection": {"num_flagged": 1000.0, "precision": precision, "lift": float("nan")},
+                "detection": {
+                    "num_flagged": pairs,
+                    "precision": precision,
+                    "base_rate": 0.1,
+                    "lift": float("nan"),
+                },
                 "auc": {"count": None, "margin": 0.5},
                 "future": {detection.NEAR: near},
             },
         }
-        for seed, precision, ndcg in (("0", 0.1, 0.02), ("1", 0.3, 0.04))
+        for seed, pairs, precision, ndcg in (("0", 500.0, 0.1, 0.02), ("1", 1500.0, 0.3, 0.04))
     ]
     rows = detection.table(runs).splitlines()
     assert len(rows) == 3
     cells = [cell.strip() for cell in rows[2].strip("|").split("|")]
     assert cells == [
-        *("factors", "0", "1", "2", "SASRec+flip", "1,000", "0.200", "", "", "", "", "0.500"),
+        *("factors", "0", "1", "2", "SASRec+flip", "1,000", "0.200", "0.100", "", "2.500"),
+        *("", "", "0.500"),
         *("", "", "1.50 (0.50 to 4.00)", "0.0300"),
     ]
     detection.write(tmp_path, {"machine": {"cores": 2}, "runs": runs})

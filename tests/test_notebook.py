@@ -24,10 +24,18 @@ def test_the_quick_start_runs_and_learns(monkeypatch):
         if cell.cell_type == "code"
         for output in cell.outputs
     ]
-    metrics = numbers_of(next(text for text in shown if "ndcg@10" in text and "{" in text))
+    metrics = numbers_of(next(text for text in shown if text.startswith("{")))
     assert metrics["hr@10"] > 0.8  # chance is 10 of some 60
     assert any("volume" in text for text in shown)
     assert "(1, 50)" in shown[-1]
+    assert not [text for text in shown if "--config" in text or "Warning" in text]
+    assert any("<iframe" in output["data"]["text/html"] for output in frames_of(notebook))
+
+
+def frames_of(notebook):
+    """The outputs with HTML."""
+    outputs = (o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs)
+    return [output for output in outputs if "text/html" in output.get("data", {})]
 
 
 def numbers_of(text):

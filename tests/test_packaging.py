@@ -41,3 +41,14 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
         "ufnrec_tf/report/templates/run.html",
     } <= expected
     assert packed == expected | files_of(ROOT / "configs", "ufnrec_tf/configs")
+
+
+def test_the_images_copy_what_is_there_and_is_not_ignored():
+    sent = set((ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines())
+    for path in (ROOT / "deploy").glob("Dockerfile*"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
+        names = {name for parts in copies if not parts[0].startswith("--from") for name in parts}
+        assert {"requirements.lock", "ufnrec_tf", "configs"} <= names, path
+        for name in names:
+            assert (ROOT / name).exists() and f"!{name}" in sent, f"{path}: {name}"

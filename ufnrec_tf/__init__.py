@@ -12,18 +12,30 @@ from typing import TYPE_CHECKING, Any
 from ufnrec_tf.common.version import __version__
 
 if TYPE_CHECKING:
-    from ufnrec_tf.api import Run, load_export, read, split, train
+    from ufnrec_tf.api import Run, compare, inspect, load_export, read, split, train
     from ufnrec_tf.common.errors import UserError
 
 _HOMES = {
     "Run": "ufnrec_tf.api",
     "UserError": "ufnrec_tf.common.errors",
+    "compare": "ufnrec_tf.api",
+    "inspect": "ufnrec_tf.api",
     "load_export": "ufnrec_tf.api",
     "read": "ufnrec_tf.api",
     "split": "ufnrec_tf.api",
     "train": "ufnrec_tf.api",
 }
-__all__ = ["Run", "UserError", "__version__", "load_export", "read", "split", "train"]
+__all__ = [
+    "Run",
+    "UserError",
+    "__version__",
+    "compare",
+    "inspect",
+    "load_export",
+    "read",
+    "split",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,8 @@ configuration, such as `{"training.num_epochs": 20, "backbone.width": 64}`; `pyt
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -22,24 +23,35 @@ import pyarrow as pa
 from ufnrec_tf.common.arguments import path_text, shown, true_or_false, whole_number
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.files import check_workdir
 from ufnrec_tf.common.python_terms import speaks_python, warn
+from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
-from ufnrec_tf.config import load_config
+from ufnrec_tf.config import COMPARE_CONFIG, load_config
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
 from ufnrec_tf.data.summary import summary, summary_lines
 from ufnrec_tf.reading.sources import Source, load, make_split
 from ufnrec_tf.reading.tables import as_frame, python_values
-from ufnrec_tf.runs.inherited_settings import run_settings
+from ufnrec_tf.runs.inherited_settings import prefer_given_data, run_settings
+from ufnrec_tf.runs.result import RunResult, run_lines
 from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
-from ufnrec_tf.training.settings_checks import check_settings
+from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
+from ufnrec_tf.training.recipe import choose_settings
+from ufnrec_tf.training.settings_checks import check_seeds, check_settings
 from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
+    import keras
+    from ml_collections import ConfigDict
+
+    from ufnrec_tf.comparison.result import ComparisonResult
+    from ufnrec_tf.reading.inspection.inspect_log import Inspection
     from ufnrec_tf.recommend.given_ids import Ids
     from ufnrec_tf.recommend.recommender import Histories, Recommender
+    from ufnrec_tf.report.shown_page import Page
     from ufnrec_tf.runs.histories import RunHistories
 
 Settings = Mapping[str, Any]
@@ -102,6 +114,7 @@ def train(
     settings: Settings | None = None,
     seed: int = 0,
     shows: bool = True,
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
 ) -> "Run":
     """Trains a model, selects it on validation, scores the test set once, and exports it.
 
@@ -118,6 +131,9 @@ def train(
         settings: Keys of the configuration; they change those of the file.
         seed: Seed of everything random.
         shows: True to print what the command line prints.
+        callbacks: Keras callbacks, such as those of MLflow and W&B. They are called during the
+            training of this run, not of its baselines, and `on_epoch_end` gets `loss` and, after
+            an evaluation, the validation metrics as `val_ndcg_10` and so on.
 
     Raises:
         UserError: If the data, a setting or the work directory is wrong.
@@ -125,26 +141,9 @@ def train(
     workdir = path_text(workdir, "workdir")
     seed = whole_number(seed, "seed", minimum=0, maximum=2**32 - 1)
     display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
-    is_default = config is None or (isinstance(config, str) and not config)
-    config_path = "" if is_default else path_text(config, "config")
-    overrides = _overrides(settings)
-    found = run_settings(
-        load_config(config_path, overrides),
-        config_path,
-        overrides,
-        data_path=_data_path(data),
-        is_given=not isinstance(data, str) or bool(data),
-        workdir=workdir,
+    chosen, source, parts, data_path = _prepared(
+        data, _config_path(config), settings, workdir=workdir, items=items, display=display
     )
-    chosen = found.config
-    check_settings(chosen)
-    display.notes.block(found.lines)
-    source = _read_source(chosen, data, items, settings=settings)
-    unused = unused_settings(chosen, settings or {}, log=source.interactions.reading)
-    display.notes.block(unused_line(unused))
-    parts = make_split(chosen, source.interactions)
-    display.notes.block(summary_lines(summary(parts)))
-    import_tensorflow()
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
 
@@ -155,14 +154,117 @@ def train(
         parts,
         workdir=workdir,
         seed=seed,
-        data_path=_data_path(data),
+        data_path=data_path,
         command=["ufnrec_tf.train"],
         display=display,
+        callbacks=_checked_callbacks(callbacks),
     )
     return Run(workdir)
 
 
-class Run:
+@speaks_python
+def inspect(
+    data: Data,
+    *,
+    config: str | os.PathLike[str] = "",
+    settings: Settings | None = None,
+) -> "Inspection":
+    """Returns what a run would read of a log, problems first, without TensorFlow.
+
+    Args:
+        data: The log, in any form that `read` takes.
+        config: A configuration file.
+        settings: Keys of the configuration, as `train` would take them.
+
+    Returns:
+        An object that shows itself, with `problems`, a frame, and `result`, all of it as a dict.
+
+    Raises:
+        UserError: If the log cannot be read or a setting is wrong.
+    """
+    path, overrides = _config_path(config), _overrides(settings)
+    chosen = load_config(path, overrides)
+    given = _given(data)
+    if not isinstance(given, str) or given:
+        prefer_given_data(chosen, path, overrides)
+    keys = [key for key in settings or {} if key.startswith(("data.", "split."))]
+    for line in unused_line(unused_settings(chosen, keys)):
+        warn(line)
+    from ufnrec_tf.reading.inspection.inspect_log import inspection
+
+    words = [repr(given) if isinstance(given, str) else "data"]
+    name = Path(given).stem if isinstance(given, str) and given else chosen.data.name or "mine"
+    words += [f'workdir="runs/{name}"', *([f"config={path!r}"] if path else [])]
+    words += [f"settings={dict(settings)!r}"] if settings else []
+    return inspection(chosen, given, next_step=f"run = ufn.train({', '.join(words)})")
+
+
+@speaks_python
+def compare(
+    data: Data,
+    *,
+    workdir: str | os.PathLike[str],
+    arms: Any = None,
+    seeds: Any = None,
+    config: str | os.PathLike[str] = "",
+    settings: Settings | None = None,
+    shows: bool = True,
+) -> "ComparisonResult":
+    """Trains arms x seeds, each run in a process of its own, and tests the differences.
+
+    The same call continues a comparison that was stopped, and opens one that is finished.
+
+    Args:
+        data: The log, in any form that `read` takes but Interactions. A table is kept in the
+            work directory as data.parquet, which the runs read.
+        workdir: The directory of the comparison.
+        arms: What is compared: a list of names, such as ["ema", "ufnrec_safe"], or a dict of name
+            -> settings, such as {"plain": None, "wide": {"backbone.width": 128}}. The first is the
+            reference. None: `comparison.arms` of the configuration.
+        seeds: The seeds, such as range(3). None: `comparison.seeds` of the configuration.
+        config: A configuration file; "" for that of the command line's comparison.
+        settings: Keys of the configuration; they change those of the file.
+        shows: True to print a line for each run.
+
+    Raises:
+        UserError: If the data, an arm, a setting or the work directory is wrong, or, once all
+            others are done, if runs failed.
+    """
+    given, workdir = _given(data), path_text(workdir, "workdir")
+    if isinstance(given, Interactions):
+        raise UserError("`data` are Interactions: each run reads the log again. Give the log.")
+    display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
+    check_workdir(Path(workdir), is_shared=True)
+    from ufnrec_tf.comparison.from_python import arms_text, kept_table
+
+    _overrides(settings)  # their form, before they are changed
+    own = dict(settings or {})
+    if arms is not None:
+        own["comparison.arms"] = arms_text(arms, _setting_text)
+    if seeds is not None:
+        own["comparison.seeds"] = list(seeds)
+    config_path = _config_path(config) or COMPARE_CONFIG
+    kept = nullcontext(given) if isinstance(given, str) else kept_table(given, Path(workdir))
+    with kept as log:
+        chosen, source, parts, data_path = _prepared(
+            log, config_path, own, workdir=workdir, display=display, is_compared=True
+        )
+        from ufnrec_tf.comparison.compare import Comparison
+        from ufnrec_tf.comparison.plan import check_arms, comparison_record, enter, make_plan
+        from ufnrec_tf.comparison.result import ComparisonResult
+
+        plan = make_plan(chosen, source, parts, workdir)
+        check_arms(plan)
+        record = comparison_record(plan, data_path, ["ufnrec_tf.compare"])
+        enter(plan, record)
+    flags = {"mode": "compare", "data": data_path, "config": config_path, "workdir": workdir}
+    arguments = [f"--{name}={value}" for name, value in flags.items() if value]
+    arguments += [f"--config.{key}={text}" for key, text in _overrides(own)]
+    comparison = Comparison(plan, record, arguments=arguments, display=display)
+    return ComparisonResult(plan.path, comparison.run())
+
+
+class Run(Shown):
     """A trained work directory.
 
     Args:
@@ -181,14 +283,18 @@ class Run:
         self.path = Path(path_text(workdir, "workdir"))
         self.record = read_record(self.path / "config.json")
 
-    def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
+    def _show(self, display: Display) -> None:
+        for line in run_lines(self.path):
+            display.line(line)
 
     @property
     @speaks_python
-    def result(self) -> dict[str, Any]:
-        """The content of result.json: metrics, protocol, data, timing, memory, false negatives."""
-        return read_result(self.path)
+    def result(self) -> RunResult:
+        """The content of result.json: metrics, protocol, data, timing, memory, false negatives.
+
+        It is a dict that shows only its main numbers.
+        """
+        return RunResult(read_result(self.path))
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -248,6 +354,7 @@ class Run:
         exclude: "Ids" = None,
         allow: "Ids" = None,
         times: Any = None,
+        diversity: float = 0.0,
     ) -> pd.DataFrame:
         """Returns the recommendations of the exported model for some histories, or for users.
 
@@ -260,6 +367,7 @@ class Run:
             allow: Raw ids of the only items that may be recommended; None or empty for all.
             times: When each event of the histories was; see `Recommender.recommend`. Those of users
                 are known.
+            diversity: From 0, the best items, to 1; see `Recommender.recommend`.
 
         Raises:
             UserError: If both or neither of histories and users are given, or a user is not one
@@ -270,15 +378,32 @@ class Run:
         if histories is None:
             from ufnrec_tf.recommend.given_ids import id_list
 
+            asked = id_list(users, name="users")
             if times is not None:
                 raise UserError("`times` go with `histories`: those of `users` are known.")
-            asked = id_list(users, name="users")
             histories = self._histories.of_users(asked)
             if "times" in self.recommender.metadata:
                 times = self._histories.times_of_users(asked)
         return self.recommender.recommend(
-            histories, top_k=top_k, exclude=exclude, allow=allow, times=times
+            histories,
+            top_k=top_k,
+            exclude=exclude,
+            allow=allow,
+            times=times,
+            diversity=diversity,
         )
+
+    def similar(
+        self, items: "Ids", *, top_k: int = 10, exclude: "Ids" = None, allow: "Ids" = None
+    ) -> pd.DataFrame:
+        """Returns the items most like some items; see `Recommender.similar`."""
+        return self.recommender.similar(items, top_k=top_k, exclude=exclude, allow=allow)
+
+    def explain(
+        self, history: Any, item: Any, *, top_k: int = 10, times: Any = None
+    ) -> pd.DataFrame:
+        """Returns the items of a history that carried an item; see `Recommender.explain`."""
+        return self.recommender.explain(history, item, top_k=top_k, times=times)
 
     @speaks_python
     def evaluate(
@@ -322,6 +447,37 @@ class Run:
 
             return evaluate_workdir(config, record, source, str(self.path), part, display)
 
+    @speaks_python
+    def report(
+        self, data: Data | None = None, *, output: str | os.PathLike[str] = "", shows: bool = True
+    ) -> "Page":
+        """Writes the page of the run, and its charts as pictures beside it.
+
+        A run that is not finished, or that is being trained, has a page of what there is.
+
+        Args:
+            data: The data that the run was trained with. None: the file from which they were read;
+                after a table the page then lacks what needs the events.
+            output: The page to write. "": report.html in the work directory.
+            shows: True to print what the command line prints.
+
+        Returns:
+            The path of the page, which a notebook shows inline.
+
+        Raises:
+            UserError: If the data differ from the run's, or a file is damaged.
+        """
+        display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
+        config, record = trained_config(str(self.path), [])
+        from ufnrec_tf.report.shown_page import Page
+        from ufnrec_tf.report.write import PAGE
+        from ufnrec_tf.report.write import report as write_report
+
+        page = Page(path_text(output, "output")) if output else Page(self.path / PAGE)
+        given = "" if data is None else _given(data)
+        write_report(self.path, config, record, data=given, output=str(page), display=display)
+        return page
+
 
 @speaks_python
 def load_export(path: str | os.PathLike[str]) -> "Recommender":
@@ -338,6 +494,83 @@ def load_export(path: str | os.PathLike[str]) -> "Recommender":
     from ufnrec_tf.recommend.recommender import Recommender
 
     return Recommender(folder)
+
+
+def _given(data: Data) -> "str | pd.DataFrame | Interactions":
+    """Returns data as a path, a frame, or Interactions; "" where a setting names them."""
+    if isinstance(data, Interactions):
+        return data
+    is_table = data is not None and not isinstance(data, str | os.PathLike)
+    return as_frame(data, name="data") if is_table else _data_path(data)
+
+
+def _checked_callbacks(callbacks: Any) -> "tuple[keras.callbacks.Callback, ...]":
+    """Returns the callbacks of Keras that were given.
+
+    Raises:
+        UserError: If they are anything else.
+    """
+    import keras
+
+    found = tuple(callbacks) if isinstance(callbacks, list | tuple) else (callbacks,)
+    for one in found:
+        if not isinstance(one, keras.callbacks.Callback):
+            raise UserError(
+                "`callbacks` must be a list of keras.callbacks.Callback objects. Received: "
+                f"{shown(one)}."
+            )
+    return found
+
+
+def _config_path(config: Any) -> str:
+    is_default = config is None or (isinstance(config, str) and not config)
+    return "" if is_default else path_text(config, "config")
+
+
+def _prepared(
+    data: Data,
+    config_path: str,
+    settings: Settings | None,
+    *,
+    workdir: str,
+    items: Any = None,
+    display: Display,
+    is_compared: bool = False,
+) -> "tuple[ConfigDict, Source, Split, str]":
+    """Returns checked settings, the data, their split and their path; imports TensorFlow.
+
+    Without a configuration, settings that nobody has named are chosen by the size of the log.
+    """
+    overrides = _overrides(settings)
+    found = run_settings(
+        load_config(config_path, overrides),
+        config_path,
+        overrides,
+        data_path=_data_path(data),
+        is_given=not isinstance(data, str) or bool(data),
+        workdir=workdir,
+    )
+    chosen = found.config
+    check_settings(chosen)
+    if is_compared:
+        check_seeds(chosen.comparison.seeds)
+        for named in parse_arms(chosen.comparison.arms):
+            with of_arm(named.name):
+                check_settings(configure_arm(chosen, named))
+    display.notes.block(found.lines)
+    if isinstance(data, str):
+        data = found.data_path
+    source = _read_source(chosen, data, items, settings=settings)
+    parts = make_split(chosen, source.interactions)
+    by_size = [] if config_path else choose_settings(chosen, parts, settings or {})
+    unused = unused_settings(
+        chosen, settings or {}, log=source.interactions.reading, is_compared=is_compared
+    )
+    display.notes.block(unused_line(unused))
+    display.notes.block(summary_lines(summary(parts)))
+    display.notes.block(by_size)
+    import_tensorflow()
+    return chosen, source, parts, found.data_path
 
 
 def _read_source(

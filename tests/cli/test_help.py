@@ -29,7 +29,7 @@ def shown(capsys, monkeypatch):
 def test_short_page_is_short_and_names_every_mode_and_flag_with_its_default(shown):
     text = shown("--help")
     lines = text.splitlines()
-    assert len(lines) <= 52  # 17 of them flags
+    assert len(lines) <= 46 + len(MODES)  # 21 of them flags
     assert max(map(len, lines)) <= 100
     for mode in MODES:
         assert any(line.startswith(f"  {mode} ") for line in lines), mode
@@ -41,6 +41,11 @@ def test_short_page_is_short_and_names_every_mode_and_flag_with_its_default(show
         "  --config.negatives.count=100            Negatives for each position. Paper: N." in lines
     )
     assert shown("-h") == text
+
+
+def test_versions(shown):
+    text = shown("--version")
+    assert re.fullmatch(r"ufnrec-tf \S+, Python 3\.\S+, TensorFlow 2\S+, Keras 3\S+\n", text)
 
 
 def test_modes_stand_in_the_order_of_use(shown):
@@ -99,8 +104,10 @@ def test_page_of_a_key(shown):
 
 def test_page_of_a_mode_has_its_flags_and_sections(shown):
     text = shown("--mode=recommend", "--help")
-    assert "  --histories=  Log in any form that --data takes, or file with one history a" in text
-    assert "  --top_k=10    Recommended items for each history." in text
+    assert (
+        "  --histories=     Log in any form that --data takes, or file with one history a" in text
+    )
+    assert "  --top_k=10       Recommended items for each history." in text
     assert "Needed." in text
     assert "--split" not in text
     assert "--config.data.min_rating" in text

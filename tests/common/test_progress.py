@@ -1,10 +1,14 @@
 """Tests of what is shown of long work: when, with which rate, and where a bar moves."""
 
+import re
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from ufnrec_tf.common.display import Display, ProgressBar, running_bar, set_quiet
+from ufnrec_tf.common.notebook import UpdatedLine, in_notebook
 from ufnrec_tf.common.progress import Phase, ProgressWatcher, busy, current, hide_phases, working_on
 
 
@@ -138,6 +142,53 @@ def test_time_left_does_not_count_what_came_before_the_first_step(clock, capsys)
     ]
 
 
+def resumed_bar(clock, *, label="SASRec+UFNRec"):
+    bar = ProgressBar(Display(), label=label, total=200, done=100)
+    clock(60.0)  # of reading and compiling
+    bar.update(101, "epoch 7 loss 0.1048, ndcg@10 0.0370, 2,391 users/s")
+    clock(20.0)
+    bar.update(111, "epoch 7 loss 0.1048, ndcg@10 0.0370, 2,391 users/s")
+    return bar
+
+
+@pytest.mark.parametrize("label", ["SASRec+UFNRec", "a backbone whose name is long" * 3])
+def test_bar_of_a_terminal_is_one_line_and_its_time_left_is_of_this_process(
+    clock, capsys, monkeypatch, label
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    bar = resumed_bar(clock, label=label)
+    assert bar._bar is not None
+    bar._bar.refresh()
+    bar.close(111)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    lines = [line for line in re.split(r"[\r\n]+", shown) if line]
+    assert all(len(line) <= 80 and "…" not in line[25:] for line in lines)
+    # Ten steps took 20 s, so that 89 take 178 s.
+    assert any("55% time left 2:58, epoch 7 loss 0.1048" in line for line in lines)
+    assert not any("time left" in line and "users/s" in line for line in lines)  # no room
+
+
+def test_bar_of_a_notebook_overwrites_itself(clock, capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr("ufnrec_tf.common.display.in_notebook", lambda: True)
+    monkeypatch.setattr(UpdatedLine, "show", lambda self, text: shown.append(text))
+    bar = resumed_bar(clock)
+    assert bar.is_moving
+    bar.close(111, is_over=True)
+    assert capsys.readouterr().out == ""
+    assert "░  55% time left 2:58, epoch 7 loss 0.1048" in shown[1]
+    assert shown[-1].startswith(f"SASRec+UFNRec {'█' * 24} 100% took 1:20, epoch 7")
+    assert all(len(line) <= 100 for line in shown)
+
+
+def test_only_a_kernel_is_a_notebook(monkeypatch):
+    for shell, expected in ((None, False), (object(), False), (SimpleNamespace(kernel=1), True)):
+        python = SimpleNamespace(get_ipython=lambda shell=shell: shell)
+        monkeypatch.setitem(sys.modules, "IPython", python)
+        assert in_notebook() is expected
+
+
 def test_reading_a_table_says_how_far_it_is(monkeypatch, write):
     from ufnrec_tf.reading import rows
     from ufnrec_tf.reading.text_files import load_text
@@ -155,14 +206,15 @@ def test_reading_a_table_says_how_far_it_is(monkeypatch, write):
     assert current() is None
 
 
-def test_process_of_its_own_is_shown_by_its_last_line_outside_a_terminal(clock, capsys):
+def test_process_of_its_own_is_shown_by_its_phase_outside_a_terminal(clock, capsys):
     watcher = ProgressWatcher(Display())
     with busy(Display(), "keep, seed 0") as tell:
         watcher.look(clock(6.0))
-        tell("epoch 3 loss 1.2")
+        tell("  SASRec: 38% epoch 3 loss 1.2, 2,900 users/s, 12 s left")
+        tell("leave_one_out leaks: 99.9% of targets are earlier than some train event")
         watcher.look(clock(15.0))
     assert current() is None
     assert capsys.readouterr().out.splitlines() == [
         "  keep, seed 0: 6 s so far",
-        "  keep, seed 0 [epoch 3 loss 1.2]: 21 s so far",
+        "  keep, seed 0 [SASRec 38%]: 21 s so far",
     ]

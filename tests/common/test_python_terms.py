@@ -36,6 +36,8 @@ from ufnrec_tf.runs.state import Interrupted
         ),
         ("--workdir=/a/b: x. Give another --workdir.", "workdir=/a/b: x. Give another workdir."),
         ("Run --mode=train first.", "Run ufnrec_tf.train first."),
+        ("--mode=compare needs two arms", "ufnrec_tf.compare needs two arms"),
+        ("another place: --output=FILE.html.", "another place: output=FILE.html."),
         ("that --mode=prepare made", "that the command line's --mode=prepare made"),
         ("(`--help=all` lists them)", "(`python main.py --help=all` lists them)"),
         (

@@ -43,6 +43,7 @@ SETTINGS = (
     "--config.comparison.seeds=0,1",
     f"--config.comparison.arms={','.join(ARMS)}",
     "--config.comparison.resamples=300",
+    "--config.comparison.baselines=popularity,markov",
 )
 
 
@@ -162,6 +163,11 @@ def test_numbers_are_those_of_the_runs(compared):
     assert (found["users"], found["seeds"]) == (60, [0, 1])
     assert summary["data"]["sha256"] == read(own[0] / "result.json")["data"]["sha256"]
     assert summary["protocol"]["candidates"] == 40
+    baselines = {row["name"]: row["mean"] for row in summary["baselines"]}
+    assert list(baselines) == ["Popularity", "Last-item Markov"]
+    against = late["against_baseline"]
+    assert against["test"]["baseline"] == pytest.approx(baselines[against["label"]]["ndcg@10"])
+    assert against["test"]["run"] == pytest.approx(late["mean"]["ndcg@10"])
     for part in summary["slices"]:
         assert set(part["arms"]) == {"base", "late"}
     for family in {part["family"] for part in summary["slices"]}:
@@ -217,7 +223,12 @@ def test_the_report_is_one_page_with_everything_in_it(compared):
         assert words in text
     assert text.count('class="mark"') == 3  # one arm, three metrics
     markdown = (compared / "comparison.md").read_text(encoding="utf-8")
-    assert summary["verdict"] in markdown
+    for words in (summary["verdict"], summary["baseline_verdict"]):
+        assert words in markdown and words in text
+    assert "| Popularity " in markdown and "Popularity" in cells
+    frame = pd.read_csv(compared / "comparison.csv")
+    assert len(frame) == 3 * (2 + 2)  # metrics x baselines and arms
+    assert (compared / "comparison.tex").read_text(encoding="utf-8").count(r"\midrule") == 2
     for mean in means:
         assert f" {mean} ± " in markdown
 
@@ -247,7 +258,7 @@ def test_what_is_done_is_not_done_again(workdir, children, capfd):
     screen = capfd.readouterr().out
     assert "3 of 4 runs are done" in screen
     assert screen.count("late, seed 0:") == 1
-    assert "| base " in screen
+    assert re.search(r"^base +\.\d{4} ", screen, re.MULTILINE)
     after = contents(workdir / "runs")
     assert {name: after[name] for name in before} == before
     assert not read(workdir / "comparison.json")["missing"]

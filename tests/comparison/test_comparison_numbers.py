@@ -237,6 +237,13 @@ def test_a_curve_over_seeds():
             "undecided: -9.0% (-20.6% to +2.7%), same sign in 2 of 3 seeds",
         ),
         (
+            "undecided",
+            5,
+            (0.018, 0.001, 0.035),
+            "undecided: +1.8% (+0.1% to +3.5%), same sign in 2 of 5 seeds; that interval is of "
+            "this arm by itself, among all arms p is .081 (Holm)",
+        ),
+        (
             "not a finding",
             1,
             (0.041, 0.01, 0.072),
@@ -263,6 +270,7 @@ def test_verdicts_in_words(verdict, num_seeds, relative, expected):
         "seeds": list(range(num_seeds)),
         "same_sign": 2,
         "margin": 0.01,
+        "p_holm": 0.081,
     }
     assert words(found) == expected
 

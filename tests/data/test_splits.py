@@ -11,6 +11,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import SPLITS, Split, leave_one_out, seen_train_items
 from ufnrec_tf.data.summary import leaks, summary, summary_lines
+from ufnrec_tf.data.synthetic.planted import planted
 from ufnrec_tf.reading.readers import read_interactions
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -128,6 +129,12 @@ def test_summary_text_names_what_a_reader_looks_for(split):
         "leave_one_out: how much leaks is not known",
     ):
         assert part in text
+
+
+def test_planted_data_are_named_in_a_few_words(split):
+    source = planted(num_users=20, num_items=30).interactions.source
+    (first, *_) = summary_lines({**summary(split), "source": source})
+    assert first.startswith("data     planted (factors, false negatives 10%, seed 0)  sha256 ab")
 
 
 def test_summary_tells_dropped_repeats():

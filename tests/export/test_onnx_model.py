@@ -115,5 +115,5 @@ def test_a_missing_package_is_one_clear_line(monkeypatch, tmp_path, capsys):
     arguments = (f"--workdir={tmp_path}/w", "--config.data.name=planted")
     assert run(*arguments, "--config.export.onnx=true") == 1
     error = capsys.readouterr().err
-    assert "needs the package tf2onnx" in error and "pip install 'ufnrec-tf[onnx]'" in error
+    assert "needs the package tf2onnx" in error and "pip install '.[onnx]'" in error
     assert not (tmp_path / "w").exists()  # before an hour of training, not after it

@@ -171,3 +171,32 @@ def test_numbers_below_one_are_refused(name):
     settings: dict[str, Any] = {"max_length": LENGTH, name: 0}
     with pytest.raises(ValueError, match=f"`{name}` must be a positive integer"):
         Retriever(FakeBackbone(), ITEM_IDS, **settings)
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_similar_items_are_those_of_the_highest_cosine(lists):
+    backbone = FakeBackbone()
+    retriever = Retriever(backbone, ITEM_IDS, max_length=LENGTH)
+    vectors = np.asarray(backbone.item_embeddings(), np.float64)[1:]
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = ["i7", "nobody", "a,b", ""]
+    exclude, allow = [["i8", "i30"], ["i8"], [""], [""]], [[""], ["i9"], ["i9", "i20", "x"], [""]]
+    if lists:
+        rows = map(tf.constant, (pad(exclude), pad(allow)))
+        answer = retriever.similar_filtered(tf.constant(asked), 40, *rows)
+    else:
+        answer = retriever.similar(tf.constant(asked), 40)
+    assert answer["is_known"].numpy().tolist() == [True, False, True, False]
+    for row, raw in enumerate(asked):
+        ranked = []
+        if raw in ITEM_IDS[1:]:
+            cosines = units @ units[ITEM_IDS[1:].tolist().index(raw)]
+            ranked = sorted(zip(-cosines, ITEM_IDS[1:], strict=True))
+        left = [
+            (-cosine, other)
+            for cosine, other in ranked
+            if other != raw
+            and not (lists and other in exclude[row])
+            and (not lists or allow[row] == [""] or other in allow[row])
+        ]
+        assert_same_ranking(left, answer["item_ids"].numpy()[row], answer["scores"].numpy()[row])

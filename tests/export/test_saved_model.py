@@ -26,7 +26,7 @@ from tests.helpers.serving import write_export as write
 from ufnrec_tf import backbones
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export import saved_model as export
-from ufnrec_tf.export.saved_model import read_metadata
+from ufnrec_tf.export.saved_model import SIGNATURES, read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_same_top_k_as_brute_force(tmp_path, kind, mask_seen):
 
 def test_signatures_are_those_promised(exported):
     signatures = exported[2].signatures
-    assert set(signatures) == {"serving_default", "recommend", "recommend_filtered", "encode"}
+    assert set(signatures) == set(SIGNATURES)
     shapes = {
         name: {
             key: (spec.dtype, spec.shape.as_list()) for key, spec in fn.structured_outputs.items()
@@ -77,6 +77,7 @@ def test_signatures_are_those_promised(exported):
         "scores": (tf.float32, [None, None]),
     }
     assert shapes["encode"] == {"vectors": (tf.float32, [None, WIDTH])}
+    assert shapes["similar"] == {**shapes["recommend"], "is_known": (tf.bool, [None])}
     inputs = signatures["recommend"].structured_input_signature[1]
     assert (inputs["k"].dtype, inputs["k"].shape.as_list()) == (tf.int32, [])
     assert (inputs["item_ids"].dtype, inputs["item_ids"].shape.as_list()) == (tf.string, [None] * 2)

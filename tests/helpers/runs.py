@@ -19,6 +19,7 @@ PLANTED = (
 STEPS = 4
 """Steps of an epoch of `PLANTED` at `TINY`'s batch size: 60 users by 16."""
 TINY = (
+    "--config.training.recipe=base",
     "--config.backbone.width=8",
     "--config.backbone.num_blocks=1",
     "--config.backbone.max_length=10",

@@ -61,10 +61,18 @@ class Case:
         self.counted[-1] = False
         self.soft_only = policy == "ufnrec_soft"
         self.over_flipped = policy == "ufnrec_over_flipped"
+        self.smoothing, self.is_candidate = 0.0, None
 
     def objective(self):
         return OBJECTIVES[self.loss](
-            LossSettings(NUM_ITEMS, max(self.num_negatives, 1), calibration=0.75, scale=100.0),
+            LossSettings(
+                NUM_ITEMS,
+                max(self.num_negatives, 1),
+                calibration=0.75,
+                scale=100.0,
+                label_smoothing=self.smoothing,
+                is_candidate=self.is_candidate,
+            ),
             consistency_weight=ALPHA,
             averages_over_flipped=self.over_flipped,
             uses_soft_label_only=self.soft_only,
@@ -137,7 +145,9 @@ class Case:
                     targets.append(int(column))
             if self.loss == "cross_entropy":
                 gone = self.candidates[row][self.removed[row]]
-                inside = [item for item in range(1, NUM_ITEMS + 1) if item not in gone]
+                known = np.arange(1, NUM_ITEMS + 1)
+                known = known if self.is_candidate is None else known[self.is_candidate]
+                inside = [item for item in known if item not in gone]
                 denominator = np.exp(table[inside] @ vectors[row]).sum()
             else:
                 denominator = 0.0
@@ -145,7 +155,10 @@ class Case:
                     is_drawn = column > 0 and not self.flipped[row, column]
                     shift = SHIFTS.get(self.loss, 0.0) if is_drawn else 0.0
                     denominator += np.exp(logits[row, column] + shift)
-            ranking += np.log(denominator) - np.mean(logits[row, targets])
+            target = np.mean(logits[row, targets])
+            if self.smoothing:
+                target += self.smoothing * ((table[known] @ vectors[row]).mean() - target)
+            ranking += np.log(denominator) - target
             soft = [0, *np.flatnonzero(self.softened[row])]
             p, q = (
                 np.exp(x[row, soft]) / np.exp(x[row, soft]).sum() for x in (self.teacher, logits)
@@ -160,7 +173,24 @@ class Case:
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("loss", sorted(OBJECTIVES))
 def test_a_loss_under_a_policy_equals_numpy(loss, policy):
-    case = Case(loss, policy)
+    check(Case(loss, policy))
+
+
+@pytest.mark.parametrize("policy", ["plain", "flip", "remove"])
+def test_cross_entropy_with_smoothed_labels_equals_numpy(policy):
+    case = Case("cross_entropy", policy)
+    case.smoothing = 0.2
+    without = case.expected()[0]
+    check(case)
+    case.is_candidate = np.arange(NUM_ITEMS) % 3 < 2
+    check(case)
+    case.smoothing = 0.0
+    assert abs(case.expected()[0] - without) > 0.01
+
+
+def check(case: Case) -> None:
+    """Compares the terms and their gradients with NumPy's."""
+    policy = case.policy
     terms, gradients = case.found()
     by_vectors, by_table = (gradient.numpy() for gradient in gradients)
     ranking, consistency = case.expected()

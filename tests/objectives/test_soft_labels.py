@@ -24,7 +24,7 @@ class Case:
         rng = np.random.default_rng(list(map(ord, loss)))
         most = OBJECTIVES[loss].most_negatives
         self.num_negatives = 6 if most is None else most
-        self.loss, self.mass, self.dtype = loss, mass, dtype
+        self.loss, self.mass, self.dtype, self.smoothing = loss, mass, dtype, 0.0
         self.vectors = rng.normal(size=(NUM_POSITIONS, WIDTH))
         self.table = rng.normal(size=(NUM_ITEMS + 1, WIDTH))
         shape = (NUM_POSITIONS, 1 + self.num_negatives)
@@ -64,7 +64,12 @@ class Case:
             items = tf.constant(self.labels, tf.int32)
             labels = (items, tf.constant(self.shares, tf.float32), score(items))
             ranking = OBJECTIVES[self.loss](
-                LossSettings(NUM_ITEMS, max(self.num_negatives, 1), label_mass=self.mass),
+                LossSettings(
+                    NUM_ITEMS,
+                    max(self.num_negatives, 1),
+                    label_mass=self.mass,
+                    label_smoothing=self.smoothing,
+                ),
                 consistency_weight=0.0,
                 averages_over_flipped=False,
                 uses_soft_label_only=False,
@@ -102,6 +107,7 @@ class Case:
             wrong = softplus(negatives + shift).sum()
             return weight * softplus(-positive - shift) + rest * wrong
         if self.loss == "cross_entropy":
+            positive += self.smoothing * (scores[1:].mean() - positive)
             return np.log(np.exp(scores[1:]).sum()) - positive
         return np.log(np.exp(positive) + np.exp(negatives + shift).sum()) - positive
 
@@ -213,3 +219,11 @@ def test_a_loss_of_the_users_own_must_say_what_it_does_with_labels(tmp_path):
     path.write_text(text.replace(before, before.replace("pass", broken)), encoding="utf-8")
     with pytest.raises(UserError, match="float32 scalar from `soft_ranking_term`"):
         objectives.find(f"{path}:Mine")
+
+
+def test_smoothing_takes_its_share_of_each_label():
+    case = Case("cross_entropy")
+    without = case.found()[0]
+    case.smoothing = 0.2
+    assert case.found()[0] == pytest.approx(case.expected(), rel=1e-6)
+    assert abs(case.found()[0] - without) > 0.01

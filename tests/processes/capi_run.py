@@ -11,7 +11,7 @@ import os
 import struct
 import sys
 
-STRING, INT32, FLOAT = 7, 3, 1  # of types.proto
+STRING, INT32, FLOAT, BOOL = 7, 3, 1, 10  # of types.proto
 TSTRING_BYTES = 24  # of tensorflow/c/tf_tstring.h
 P, N = ctypes.c_void_p, ctypes.c_size_t
 
@@ -101,20 +101,25 @@ class Model:
             tensor = P(self.c.TF_AllocateTensor(INT32, None, 0, N(4)))
             ctypes.memmove(P(self.c.TF_TensorData(tensor)), struct.pack("<i", value), 4)
             return tensor
-        rows, columns = len(value), len(value[0]) if value else 0
-        sizes = (ctypes.c_int64 * 2)(rows, columns)
-        size = N(TSTRING_BYTES * rows * columns)
-        tensor = P(self.c.TF_AllocateTensor(STRING, sizes, 2, size))
+        is_flat = isinstance(value[0], str)
+        texts = value if is_flat else [text for row in value for text in row]
+        sizes = [len(value)] if is_flat else [len(value), len(value[0])]
+        dims = (ctypes.c_int64 * len(sizes))(*sizes)
+        size = N(TSTRING_BYTES * len(texts))
+        tensor = P(self.c.TF_AllocateTensor(STRING, dims, len(sizes), size))
         start = self.c.TF_TensorData(tensor)
-        for place, text in enumerate(text for row in value for text in row):
+        for place, text in enumerate(texts):
             string, data = P(start + place * TSTRING_BYTES), text.encode()
             self.c.TF_StringInit(string)
             self.c.TF_StringCopy(string, data, N(len(data)))
         return tensor
 
     def lists(self, tensor):
+        start = self.c.TF_TensorData(tensor)
+        if self.c.TF_TensorType(tensor) == BOOL:
+            return [bool(byte) for byte in ctypes.string_at(start, self.c.TF_Dim(tensor, 0))]
         rows, columns = (self.c.TF_Dim(tensor, axis) for axis in (0, 1))
-        start, count = self.c.TF_TensorData(tensor), rows * columns
+        count = rows * columns
         if self.c.TF_TensorType(tensor) == FLOAT:
             flat = list(struct.unpack(f"<{count}f", ctypes.string_at(start, 4 * count)))
         else:

@@ -179,15 +179,15 @@ def test_tensorboard_has_what_the_run_did(trained):
         "loss/total",
         "loss/ranking",
         "loss/consistency",
-        "false_negatives/flips_per_step",
-        "false_negatives/flips_per_epoch",
-        "false_negatives/share_of_labels_flipped",
-        "memory/share_of_slots_used",
-        "memory/counts",
-        "memory/evictions",
+        "ufnrec/flips_per_step",
+        "ufnrec/flips_per_epoch",
+        "ufnrec/share_of_labels_flipped",
+        "ufnrec_memory/share_of_slots_used",
+        "ufnrec_memory/counts",
+        "ufnrec_memory/evictions",
         "teacher/decay",
-        "optimizer/learning_rate",
-        "speed/users_per_second",
+        "training/learning_rate",
+        "training/users_per_second",
     } <= tags["train"]
     assert {f"ranking/{name}" for name in METRICS} <= tags["validation"]
     assert any("ndcg@10" in tag for tag in tags["test"])

@@ -18,12 +18,12 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tests.helpers.runs import ROOT
 from tests.helpers.serving import ITEM_IDS, LENGTH, NUM_ITEMS, FakeBackbone, model_of, write_export
 from ufnrec_tf.export.items import ItemFacts
+from ufnrec_tf.export.saved_model import SIGNATURES
 from ufnrec_tf.export.warm_up import FILE, FOLDER, warm_up_requests, write_warm_up
 
 EVENTS = np.array([0, *range(NUM_ITEMS)], np.int64)
 LIBRARY = Path(tf.sysconfig.get_lib()) / "libtensorflow_cc.so.2"
 BARE = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-SIGNATURES = ("serving_default", "recommend", "recommend_filtered", "encode")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,8 @@ def test_the_c_api_gives_the_same_answers_without_python_tensorflow(served):
         ("recommend", {"item_ids": histories[:1], "k": 3}),
         ("recommend_filtered", {"item_ids": histories, "k": 2, **filtered}),
         ("encode", {"item_ids": histories}),
+        ("similar", {"item_ids": ["i7", "nobody"], "k": 3}),
+        ("similar_filtered", {"item_ids": ["i7", "i8", "a,b"], "k": 2, **filtered}),
     ]
     done = subprocess.run(
         [
@@ -70,6 +72,8 @@ def test_the_c_api_gives_the_same_answers_without_python_tensorflow(served):
         for key, value in expected.items():
             if value.dtype == tf.string:
                 assert got[key] == [[raw.decode() for raw in row] for row in value.numpy()]
+            elif value.dtype == tf.bool:
+                assert got[key] == value.numpy().tolist()
             else:
                 np.testing.assert_allclose(got[key], value, atol=1e-6)
     answer = json.loads(done.stdout)[2]["item_ids"]
@@ -113,12 +117,18 @@ def test_replay_of_the_warm_up(served):
         batch = inputs["item_ids"].shape[0]
         shapes[name].append(inputs["item_ids"].shape)
         assert all(value.shape[0] == batch for value in answer.values())
-        if name != "encode":
+        if name.startswith("similar"):
+            assert answer["is_known"].numpy().tolist() == [*(inputs["item_ids"] != b"")]
+        elif name != "encode":
             assert answer["scores"].shape == (batch, 10)
             known = inputs["item_ids"] != b""
             assert known.all() or (batch == 1 and not known.any())
             assert {raw.decode() for raw in inputs["item_ids"][known]} <= set(ITEM_IDS[1:])
-    assert all(found == [(1, 1), (1, LENGTH), (32, LENGTH)] for found in shapes.values())
+    for name, found in shapes.items():
+        is_of_items = name.startswith("similar")
+        assert found == (
+            [(1,), (1,), (32,)] if is_of_items else [(1, 1), (1, LENGTH), (32, LENGTH)]
+        )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +147,7 @@ def test_long_requests_are_encoded(tmp_path):
     requests = warm_up_requests(item_ids, max_length=200, top_k=300)
     write_warm_up(tmp_path, requests)
     found = warm_up_of(tmp_path / FOLDER / FILE)
-    assert len(found) == len(requests) == 12
+    assert len(found) == len(requests) == 18
     for (name, inputs), request in zip(found, requests, strict=True):
         assert name == request.signature and inputs.keys() == request.inputs.keys()
         for key, value in inputs.items():

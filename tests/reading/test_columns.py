@@ -345,6 +345,28 @@ def test_null_words_are_named_and_left_out(write, tmp_path):
         assert (step.name, step.before["events"], step.after["events"]) == ("null_ids", 15, 2)
 
 
+def test_ids_that_stand_for_many_or_none(write):
+    words = ["(null)", "#REF!", "(not set)", "[NULL]", "-------"]
+    rows = "".join(f"u,{word}\n" for word in words) + "Guest,a\n[deleted],b\n-1,'c'\n"
+    path = write("user,item\n" + rows)
+    found = notes_of(read_interactions(path))
+    assert_parts(found["null_item_ids"], "5 events", "'(null)', '#REF!'")
+    assert_parts(
+        found["stand_in_user_ids"], "3 events", "'Guest', '[deleted]', '-1'", "exclude_users"
+    )
+    assert_parts(found["quoted_item_ids"], "1 event", "in quotes")
+
+
+def test_quotes_after_spaces(write):
+    path = write('user, "item", seen\nu, "a, b", 2\nu, "c", 1\n')
+    assert raw(read_interactions(path, columns=Columns(time="seen"))) == {"u": ["c", "a, b"]}
+
+
+def test_objects_as_ids():
+    made = pd.DataFrame({"user": ["u", "u"], "item": [object(), 1]})
+    assert_parts(message(made), "row 0", "has no text of its own")
+
+
 def test_rows_without_a_time(write, tmp_path):
     path = write(f"user,item,time\nu,a,\nu,b,{T + 9}\nu,c,NULL\nu,d,{T}\nu,e,nan\n")
     assert_parts(message(path), "line 2", "3 of 5 here", "--config.data.null_times=drop")
@@ -389,6 +411,10 @@ def test_spaces_around_ids(write, tmp_path):
         ('u,a\nu,"[28, 24]"\n', ["line 3", "item id '[28, 24]' is a list", "one event a row"]),
         ("u,\"['a', 'b']\"\n", ["line 2", "explode('item')"]),
         ("u,[28 24]\n", ["line 2", "is a list"]),
+        ('u,"{28,24}"\n', ["line 2", "is a list"]),
+        ("u,\"{'a', 'b'}\"\n", ["line 2", "is a list"]),
+        ("u,4.00638E12\n", ["line 2", "item id '4.00638E12'", "a float"]),
+        ('u,"4,00638E+12"\n', ["line 2", "a float", "all digits"]),
         ('u,"(28, 24)"\n', ["line 2", "is a list"]),
         ('u,"{""a"": 1}"\n', ["line 2", "is a list"]),
     ],
@@ -417,12 +443,13 @@ def test_lists_in_cells_of_frames_and_parquet(tmp_path, cell):
         assert_parts(text, "holds list<", "make a row of each event", "explode('item')")
 
 
-@pytest.mark.parametrize("mark", ["|", " ", ",", ";"])
+@pytest.mark.parametrize("mark", ["|", " ", ",", ";", "/", " > "])
 def test_several_items_in_a_cell(write, mark):
     cells = [f"{n % 7 + 1}{mark}{(n * 3) % 7 + 1}" for n in range(30)]
     path = write("user,item\n" + "".join(f'u{n % 5},"{cell}"\n' for n, cell in enumerate(cells)))
     text = message(path)
-    assert_parts(text, "several items in a cell", f".str.split('{mark}')).explode('item')")
+    split = f".str.split('{mark.strip() or mark}')).explode('item')"
+    assert_parts(text, "several items in a cell", split)
     data = read_interactions(path, columns=Columns(item="item"))
     assert "each cell is taken for one item" in notes_of(data)["several_items"]
 
@@ -456,6 +483,28 @@ def test_a_header_in_the_middle(write, has_times):
     assert raw(read_interactions(write(typed * 2))) == {"u": ["a", "b"] * 2}
     # Ids that are called as a column is, in other places, are ids.
     assert "item" in read_interactions(write(f"{names}\nitem,a{end}\nu,user{end}\n")).user_ids
+
+
+@pytest.mark.parametrize("names", ["\ufeffuser,item", "USER,Item", '"user","item"', "User ID,SKU"])
+def test_a_header_in_the_middle_in_another_spelling(write, names):
+    part = "u,a\nu,b\n"
+    data = read_interactions(write(f"user,item\n{part}{names}\n{part}"))
+    assert raw(data) == {"u": ["a", "b"] * 2}
+    assert_parts(notes_of(data)["header_again"], "1 line", "left out: line 4")
+
+
+@pytest.mark.parametrize(
+    ("row", "remedy"),
+    [("u,a,", "at the end of the lines"), ("(2 rows)", "mend or delete"), ("u,a,b", "in double")],
+)
+def test_rows_of_another_width(write, row, remedy):
+    assert_parts(message(write(f"user,item\n{row}\n")), "line 2", "field(s)", remedy)
+
+
+@pytest.mark.parametrize("end", ["", " c"])
+def test_a_header_in_the_middle_of_a_bare_log(write, end):
+    text = f"u a{end}\nv b{end}\nuser_id item_id{end}\nw a{end}\n"
+    assert_parts(message(write(text)), "line 3", "'user_id item_id' looks like a header")
 
 
 # ---- dates
@@ -496,6 +545,56 @@ def test_forms_of_dates(write, texts):
         assert data.timestamps is not None and reading_of(data).is_epoch
         assert data.timestamps == pytest.approx(expected.iloc[order].map(pd.Timestamp.timestamp))
         assert f"dates such as {texts[0]!r}" in reading_of(data).time_unit
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["[31/Jan/2024:18:30:01 +0100]", "[31/Jan/2024:17:30:00 +0000]"],  # of web servers
+        ["20240131T173001Z", "20240131173000Z"],  # ISO 8601's basic form, LDAP's
+        ["/Date(1706722201000)/", "/Date(1706722200000+0100)/"],  # of .NET
+        ["2024年1月31日 17:30:01", "2024年01月31日 17:30"],
+        ["2024-01-31T18:30:01+01:00[Europe/Paris]", "2024-01-31T17:30:00Z[UTC]"],  # of Java
+        ["Wed Jan 31 2024 18:30:01 GMT+0100 (Central European Time)", "Jan 31 2024 17:30:00"],
+        ["2024-01-31 17:30:01 +0000 UTC", "2024-01-31 19:30:00 +0200 CEST"],  # of Go
+    ],
+)
+def test_forms_of_dates_that_programs_write(write, texts):
+    path = write("user;item;seen\n" + "".join(f"u;i{n};{t}\n" for n, t in enumerate(texts)))
+    data = read_interactions(path)
+    assert raw(data) == {"u": ["i1", "i0"]}
+    assert data.timestamps is not None
+    assert data.timestamps.tolist() == [1706722200, 1706722201]
+
+
+def test_times_that_lost_their_digits(write):
+    path = write("user,item,time\nu,a,1.70026E+12\nu,b,1.70026E+12\n")
+    assert_parts(message(path), "line 2", "was shortened", "all digits", "time_column=none")
+    exact = write("user,item,time\nu,a,1.700259142e+09\nu,b,1.7e+09\n")
+    assert raw(read_interactions(exact)) == {"u": ["b", "a"]}
+
+
+@pytest.mark.parametrize(
+    ("top", "line"),
+    [("sep=;", 2), ("# exported in 2024", 2), ("Sales\n", 3), ("a;b\nc", 3)],
+)
+def test_lines_above_the_header(write, top, line):
+    text = message(write(f"{top}\nuser;item;time\nu;a;5\n"))
+    assert_parts(text, f"the header stands in line {line}", f"tail -n +{line}")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("position", [2, 1]), ("orderNumber", [9, 3]), ("logged", ["31-Jan-24 06.30.01 PM"] * 2)],
+)
+def test_columns_that_may_be_the_order_of_events_are_named(write, name, values):
+    text = f"user,item,{name}\n" + "".join(
+        f"u,{i},{v}\n" for i, v in zip("ab", values, strict=True)
+    )
+    found = notes_of(read_interactions(write(text)))["unread_time"]
+    assert_parts(found, repr(name), "the order of the file")
+    users = text.replace("u,b", "v,b")  # no user's events are in another order
+    assert ("unread_time" in notes_of(read_interactions(write(users)))) == (name == "logged")
 
 
 def test_day_and_month_that_cannot_be_told_apart(write):

@@ -195,6 +195,21 @@ def test_the_lowest_rating_of_the_run_holds_where_there_are_ratings(tmp_path):
     assert file.words[-1] == "data.min_rating=4 of the run is not applied: no rating column"
 
 
+def test_doubles_are_dropped_as_the_run_dropped_them(tmp_path):
+    own, path = OwnReading(duplicates="drop", repeats="drop"), tmp_path / "in"
+    path.write_text("user,item,time\n1,101,5\n2,101,5\n1,101,5\n1,101,6\n")
+    file = HistoryFile(path, own=own, known=vocabulary())
+    assert list(file.read(tmp_path)) == [("1", ["101", "101"]), ("2", ["101"])]
+    assert file.words[-2].startswith("events said twice are left out")
+    assert file.words[-1] == "data.repeats=drop of the run is not applied"
+    path.write_text("user,item\n1,101\n1,101\n")
+    file = HistoryFile(path, own=own, known=vocabulary())
+    assert list(file.read(tmp_path)) == [("1", ["101", "101"])]
+    assert "data.duplicates=drop of the run is not applied: no time column" in file.words
+    with pytest.raises(UserError, match="no times"):
+        HistoryFile(path, LogSettings(filters=Filters(duplicates="drop")), known=vocabulary())
+
+
 @pytest.mark.parametrize(
     ("content", "ids"),
     [

@@ -79,6 +79,17 @@ def test_columns_are_guessed(write, header, found):
     assert tuple(column is not None for column in data[:3]) == found
 
 
+def test_titles_that_are_none_or_not_the_only_ones(write):
+    text = "item,title\n1,nan\n2,nan\n"
+    assert described(write, text)[0] == ["", ""]
+    assert described(write, text.replace("2,nan", "2,Null"))[0] == ["nan", "Null"]
+    titles, lines = described(write, "item,title\n1,A\n2,B\n1,C\n2,B\n")
+    assert titles == ["A", "B"]
+    assert any("1 ids are there again with another title, such as '1'" in line for line in lines)
+    _, lines = described(write, "item,label,category\n1,A,x\n2,B,x\n")
+    assert any("titles might be in: 'label'" in line for line in lines)
+
+
 def test_table_that_does_not_fit(write, tmp_path):
     log = write("u a\nu b\n")
     text = message(log, titles_path=write('{"asin": "z", "title": "Z"}\n', "items.jsonl"))

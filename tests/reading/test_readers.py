@@ -229,6 +229,9 @@ def test_table_of_readers():
 
 def test_missing_file(tmp_path):
     assert_parts(message(tmp_path / "none.txt"), "none.txt", "no such file", "--data")
+    assert "download the file" in message("https://example.org/log.csv")
+    assert "--data=/dev/stdin" in message("-")
+    assert "give the folder" in message("day=*.csv")
 
 
 def test_directory(tmp_path):

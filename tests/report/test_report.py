@@ -10,11 +10,14 @@ from PIL import Image
 from tests.helpers.pages import Page, assert_harmless
 from tests.helpers.runs import contents, metric_lines, read, rewrite, run
 from tests.helpers.same_run import points
-from ufnrec_tf.evaluation.statistics import mean_intervals, resampled_user_means
+from ufnrec_tf.evaluation.run_verdict import verdict_lines
+from ufnrec_tf.evaluation.statistics import Interval, mean_intervals, resampled_user_means
+from ufnrec_tf.evaluation.user_values import user_means
 from ufnrec_tf.report import write as reporting
 from ufnrec_tf.report.run_facts import ArmFacts, target_keys, with_titles
-from ufnrec_tf.report.run_numbers import user_means
-from ufnrec_tf.runs.event_files import read_scalars
+from ufnrec_tf.report.run_numbers import Numbers, ScoreRow
+from ufnrec_tf.report.run_page import _older_lead
+from ufnrec_tf.runs.event_files import current_tag, read_scalars
 from ufnrec_tf.runs.run_files import renew_hashes
 from ufnrec_tf.runs.workdir import Workdir
 
@@ -65,6 +68,24 @@ def test_the_numbers_are_those_of_the_run(workdir, no_pictures, capsys):
     assert changed["backbone.width"] == ["8", "50"] and "loss.name" not in changed
     assert result["data"]["sha256"] in page.text
     assert "python main.py" in page.text
+    for line in verdict_lines(result):
+        assert line in page.text
+    assert result["against_baseline"]["label"] in verdict_lines(result)[0]
+
+
+def test_a_run_of_an_older_version_is_led_by_the_baseline_that_is_best_on_test():
+    def row(label, value, lead):
+        return ScoreRow(label, {"ndcg@10": Interval(value, 0.0, 1.0)}, lead, lead is None)
+
+    rows = [
+        row("Popularity", 0.1, Interval(1.0, 0.9, 1.1)),
+        row("ItemKNN", 0.4, Interval(-0.5, -0.6, -0.4)),
+        row("SASRec, plain", 0.5, Interval(-0.6, -0.7, -0.5)),  # an arm is no baseline
+        row("SASRec+UFNRec", 0.2, None),
+    ]
+    (line,) = _older_lead(Numbers(rows, [], 9))
+    assert "0.2000 on test, -50.0% against ItemKNN" in line
+    assert _older_lead(Numbers(rows[2:], [], 9)) == []
 
 
 def test_an_arm_like_the_run_has_a_name_of_its_own(workdir, no_pictures, trained):
@@ -204,16 +225,19 @@ def test_wrong_calls(arguments, words, capsys):
 def test_scalars_are_read_as_tensorflow_reads_them(workdir):
     folder = workdir / "tensorboard" / "train"
     scalars = read_scalars(folder)
-    others = ("memory/counts", "false_negatives/summary")
+    others = ("ufnrec_memory/counts",)
     shown = {key[1:] for key in points(workdir / "tensorboard") if key[0] == "train"}
     found = {(tag, step) for tag, values in scalars.items() for step in values}
     assert found == {(tag, step) for tag, step in shown if tag not in others}
-    flips = scalars["false_negatives/flips_per_epoch"]
+    flips = scalars["ufnrec/flips_per_epoch"]
     assert sum(flips.values()) == read(workdir / "result.json")["totals"]["flips"]
     first = min(folder.iterdir())
     first.write_bytes(first.read_bytes() + b"\x40\0\0\0\0\0\0\0half")  # killed in mid-write
     assert read_scalars(folder) == scalars
     assert read_scalars(workdir / "nowhere") == {}
+    assert current_tag("false_negatives/flips_per_epoch") == "ufnrec/flips_per_epoch"
+    assert current_tag("gate/is_open") == "ufnrec/gate_is_open"
+    assert {current_tag(tag) for tag in scalars} == scalars.keys()
 
 
 def test_intervals_agree_with_the_normal_approximation():

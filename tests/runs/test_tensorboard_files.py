@@ -63,6 +63,6 @@ def test_a_loss_without_negatives_has_no_shares_of_them(negatives, expected):
     )
     progress: Any = SimpleNamespace(step=2, timing={"train_users": 4}, gate_epoch=None)
     write_scalars(board, sums, progress, model=model, num_teacher_updates=0)
-    assert written.get("false_negatives/share_of_labels_flipped") == expected
-    assert written["false_negatives/flips_per_positive"] == 1.25
-    assert "memory/shown_share_of_negatives" not in written
+    assert written.get("ufnrec/share_of_labels_flipped") == expected
+    assert written["ufnrec/flips_per_positive"] == 1.25
+    assert "ufnrec_memory/shown_share_of_negatives" not in written

@@ -16,6 +16,7 @@ from tests.helpers.http_server import serving
 from ufnrec_tf.cli.serve import ServeOptions, run_contents
 from ufnrec_tf.export.versions import newest_version
 from ufnrec_tf.reading.sources import load
+from ufnrec_tf.recommend.recommender import Recommender
 from ufnrec_tf.runs.workdir import read_record
 from ufnrec_tf.serving.limits import Limits
 
@@ -307,7 +308,72 @@ def test_the_page_recommends_as_the_model_does(client, model, log):
         assert answer.status == 400
 
 
+def test_diverse_lists_and_reasons_are_those_of_python(client, trained, log):
+    python = Recommender(trained / "export")
+    history = [str(raw) for raw in log.item_ids[1:5]]
+    right = python.recommend([history], top_k=5, diversity=0.8)["item"].tolist()
+    body = {"history": history, "k": 5, "diversity": 0.8}
+    answer = client.ask("/api/recommendations", body).json
+    assert [item["id"] for item in answer["items"]] == right
+    rows = client.ask(PREDICT, {"instances": [history], "diversity": 0.8}).json
+    assert rows["predictions"][0]["item_ids"][:5] == right
+    for path, wrong, words in (
+        (PREDICT, {"instances": [history], "diversity": 2}, "`diversity` must be a number from 0"),
+        (
+            PREDICT,
+            {"instances": [history], "diversity": 1, "signature_name": "encode"},
+            "`diversity` has no effect on encode",
+        ),
+        ("/api/why", {"history": ["nobody"], "item": history[0]}, "no item of the history"),
+        ("/api/why", {"history": history, "item": "nobody"}, "knows not the item"),
+    ):
+        refusal = client.ask(path, wrong)
+        assert refusal.status == 400 and words in refusal.json["error"]
+    reasons = client.ask("/api/why", {"history": history, "item": right[0]}).json["items"]
+    expected = python.explain(history, right[0])
+    assert [reason["id"] for reason in reasons] == expected["item"].tolist()
+    np.testing.assert_allclose([r["drop"] for r in reasons], expected["drop"], atol=1e-5)
+
+
+def test_example_users_have_what_the_test_held_out(client, log, trained):
+    ranks = pd.read_parquet(trained / "ranks.parquet")
+    examples = client.ask("/api/status").json["examples"]
+    assert len(examples) == len({user["id"] for user in examples}) == 6
+    for user in examples:
+        answer = client.ask(f"/api/user?id={user['id']}".replace(" ", "%20")).json
+        test = ranks[ranks["user"] == user["id"]].sort_values("position").iloc[0]
+        held, history = answer["held_out"], answer["history"]
+        assert (held["rank"], len(history)) == (test["rank"], user["events"])
+        assert history[-held["count"]]["id"] == test["item"]
+        assert len(history) - held["count"] == test["position"]
+
+
 # Many requests.
+
+
+def test_items_like_others(client, model, log):
+    asked = [log.item_ids[3], "nobody"]
+    outputs = model.signatures["similar"](item_ids=tf.constant(asked), k=tf.constant(4))
+    ids = [raw.decode() for raw in outputs["item_ids"].numpy()[0]]
+    answer = client.ask("/similar", {"item_ids": asked, "k": 4}).json
+    assert [item["id"] for item in answer["items"]] == asked
+    assert [item["is_known"] for item in answer["items"]] == [True, False]
+    assert [item["id"] for item in answer["items"][0]["similar"]] == ids
+    assert answer["items"][1]["similar"] == []
+    body = {"signature_name": "similar", "inputs": {"item_ids": asked, "k": 4}}
+    served = client.ask(PREDICT, body).json
+    assert served["outputs"]["item_ids"][0] == ids
+    assert (served["outputs"]["is_known"], served["known_items"]) == ([True, False], [1, 0])
+    answer = client.ask("/similar", {"item_ids": asked, "exclude": ids[0], "k": 3}).json
+    assert [item["id"] for item in answer["items"][0]["similar"]] == ids[1:]
+    for wrong, words in (
+        ({}, "lacks `item_ids`"),
+        ({"item_ids": "a"}, "`item_ids` must be a list of ids"),
+        ({"item_ids": [["a"]]}, "`item_ids[0]` must be an id, a string"),
+        ({"item_ids": []}, "`item_ids` has no row"),
+    ):
+        refusal = client.ask("/similar", wrong)
+        assert refusal.status == 400 and words in refusal.json["error"]
 
 
 def test_requests_at_once_get_each_their_own_answer(running, model, log):

@@ -168,6 +168,7 @@ def test_the_name_of_a_single_output_is_left_out():
 
 
 IDS = np.array(["", "a", "b", "c"], object)
+NO_VECTORS = np.zeros((0, 1), np.float32)
 USERS = Users(
     UserHistories(np.array(["7", "é"], object), np.array([0, 3, 4]), np.array([1, 2, 3, 2]), IDS),
     None,
@@ -213,11 +214,11 @@ def test_a_bare_export_knows_no_users():
 
 
 def test_answers_say_which_ids_the_model_knows():
-    model = LoadedModel(1, {}, {}, Catalogue(IDS[1:]), None)
+    model = LoadedModel(1, {}, {}, Catalogue(IDS[1:]), NO_VECTORS, None)
     rows = {"item_ids": [[b"a", b"x", b"", b"a"], [b"y"], []]}
     assert model.marks(rows) == {"known_items": [2, 0, 0]}
     lists = {"exclude_ids": [[b"x", b"a"], [b"y", b"x"]], "allow_ids": [[b"b"], []]}
     assert model.marks(lists) == {"unknown_exclude_ids": ["x", "y"]}
-    assert LoadedModel(1, {}, {}, Catalogue(IDS[:0]), None).marks(rows) == {}
+    assert LoadedModel(1, {}, {}, Catalogue(IDS[:0]), NO_VECTORS, None).marks(rows) == {}
     answer = json.loads(answer_json(OUTPUTS, is_columns=False, beside={"known_items": [2, 0]}))
     assert list(answer) == ["predictions", "known_items"]

@@ -65,8 +65,9 @@ def until(is_so, seconds=20):
 class Page:
     """What a person does with the page, and sees."""
 
-    def __init__(self, browser, url):
+    def __init__(self, browser, url, width):
         self.browser = browser
+        self.width = width  # of the window: a mobile browser widens it to what it shows
         browser.get(url)
         until(lambda: "version" in self.text("model"))
 
@@ -98,10 +99,41 @@ class Page:
         return self.texts("#list .row .name")
 
 
+def try_example(page):
+    """The first example is there at once; another, what it took next, items alike, and why."""
+    until(lambda: page.names())
+    examples = page.all("#examples .chip")
+    assert examples, "no example users"
+    for example in examples:
+        example.click()
+        until(lambda name=example.text: name in page.text("history-note"))
+        until(lambda: not page.all("#list.old") and page.names())
+        assert "Held back: " in page.text("held-note")
+        if page.all("#list .flag"):  # what the user took next, among the recommendations
+            break
+    shares = page.texts("#list .score")
+    assert shares[0] == "100%" and all(share.endswith("%") for share in shares)
+    before = page.names()
+    for selector, heading in (
+        ("[aria-label^=items]", "Items like "),
+        ("[aria-label^=why]", "Why "),
+    ):
+        page.all(f"#list {selector}")[0].click()
+        until(lambda start=heading: page.text("more-heading").startswith(start))
+        yield heading.split()[0].lower()
+        page.all("#more-close")[0].click()
+        until(lambda: not page.all("#more[open]"))
+    choice = page.all("#diversity option")[-1]
+    choice.click()
+    until(lambda: page.names() != before)
+    page.all("#diversity option")[0].click()
+    until(lambda: page.names() == before)
+
+
 def try_page(page, *, user, title):
     """Picks a user, adds and excludes items; asserts what is then seen."""
     page.pick("user", user)
-    until(lambda: page.names())
+    until(lambda: user in page.text("history-note") and not page.all("#list.old"))
     assert user in page.text("history-note")
     assert page.all("#memory tr") or "Nothing" in page.text("memory-note")
     count = len(page.all("#history .row"))
@@ -122,8 +154,12 @@ def try_page(page, *, user, title):
     browser.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
     assert browser.title == "ufnrec-tf", "a title ran as a script"
     assert not page.all("main img")
-    width = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    assert width[0] <= width[1], f"wider than the window: {width}"
+    widths = "return [...document.querySelectorAll('html, main *')].filter((e) => "
+    widths += "e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes("
+    widths += "getComputedStyle(e).overflowX)).map((e) => e.id || e.className)"
+    assert not browser.execute_script(widths), "something scrolls sideways"
+    width = browser.execute_script("return document.documentElement.scrollWidth")
+    assert width <= page.width, f"wider than the window: {width}"
     assert not browser.get_log("browser"), "the browser has complaints"
 
 
@@ -133,10 +169,17 @@ def browse(options):
         for width, height in WIDTHS.items():
             browser = start_browser(width, height, scheme)
             try:
-                page = Page(browser, options.url)
+                page = Page(browser, options.url, width)
+
+                def keep(name, browser=browser, ending=f"{scheme}-{width}.png"):
+                    if options.pictures:
+                        browser.save_screenshot(f"{options.pictures}/serve-{name}{ending}")
+
+                for name in try_example(page):
+                    keep(f"{name}-")
+                keep("example-")
                 try_page(page, user=options.user, title=options.title)
-                if options.pictures:
-                    browser.save_screenshot(f"{options.pictures}/serve-{scheme}-{width}.png")
+                keep("")
             finally:
                 browser.quit()
             print(f"  page, {scheme}, {width} pixels: as expected", flush=True)

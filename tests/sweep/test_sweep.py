@@ -414,7 +414,7 @@ def test_bad_searches_are_one_line_before_anything_is_made(capsys, tmp_path, mon
     monkeypatch.setitem(sys.modules, "optuna", None)
     code, text = refused(capsys, workdir, *PLANTED, "--config.sweep.space=loss.name=bce|nce")
     assert code == 1
-    assert "pip install 'ufnrec-tf[sweep]'" in text
+    assert "pip install '.[sweep]'" in text
     assert len(text.splitlines()) == 1
     assert not (tmp_path / "w").exists()
 

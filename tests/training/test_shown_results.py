@@ -22,7 +22,8 @@ def test_make_is_named_only_where_our_makefile_is(tmp_path, monkeypatch, capsys)
         if makefile:
             Path("Makefile").write_text(makefile, encoding="utf-8")
         steps = shown(capsys, Display())
-        assert "  tensorboard --logdir=runs/mine\n" in steps and "--mode=serve" in steps
+        assert " --mode=board --workdir=runs/mine " in steps and "--mode=serve" in steps
+        assert "tensorboard" not in steps
 
 
 def test_python_gets_the_next_steps_in_python(capsys):

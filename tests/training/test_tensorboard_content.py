@@ -19,6 +19,7 @@ from tests.helpers.logs import build_interactions
 from tests.helpers.runs import read
 from ufnrec_tf.common.text import one_line
 from ufnrec_tf.data.items import ItemTable
+from ufnrec_tf.runs.event_files import read_scalars
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.training.tensorboard_content import item_columns, settings_card
 
@@ -51,9 +52,10 @@ def hparams_of(logdir):
 
 def test_runs_stand_beside_each_other(tmp_path):
     for rate in (0.1, 0.2):
-        board = Board(tmp_path / str(rate))
+        board = Board(tmp_path / str(rate) / "tensorboard")
         settings = {"name": "sasrec", "rate": rate, "is_on": True, "items": (1, 2)}
-        board.session(settings, {"result/mrr": 10 * rate, "result/bad": np.nan}, step=7)
+        board.scalars("test", {"ranking/mrr": 10 * rate, "ranking/bad": np.nan}, step=6)
+        board.session(settings, step=7)
         board.close()
     experiment, rows = hparams_of(tmp_path)
     assert {info.name: info.differs for info in experiment.hparam_infos} == {
@@ -63,12 +65,13 @@ def test_runs_stand_beside_each_other(tmp_path):
         "items": False,
     }
     assert experiment.hparam_infos[0].name == "rate"  # what differs comes first
-    assert [info.name.tag for info in experiment.metric_infos] == ["result/mrr"]
+    assert [info.name.tag for info in experiment.metric_infos] == ["ranking/mrr"]
+    assert [row.name for row in rows] == [str(tmp_path / rate) for rate in ("0.1", "0.2")]
     found = {
         row.hparams["rate"].number_value: {m.name.tag: m.value for m in row.metric_values}
         for row in rows
     }
-    assert found == {0.1: {"result/mrr": 1.0}, 0.2: {"result/mrr": 2.0}}
+    assert found == {0.1: {"ranking/mrr": 1.0}, 0.2: {"ranking/mrr": 2.0}}
 
 
 def test_a_finished_run_is_a_row_of_its_settings_and_results(trained):
@@ -78,11 +81,24 @@ def test_a_finished_run_is_a_row_of_its_settings_and_results(trained):
     assert row.hparams["teacher.always"].bool_value is False
     result = read(trained / "result.json")
     values = {metric.name.tag: metric.value for metric in row.metric_values}
-    for part in ("test", "validation"):
-        for name in ("hr@10", "ndcg@10", "mrr"):
-            assert values[f"result/{part}_{name}"] == pytest.approx(result[part][name])
-    assert values["run/flips"] == result["false_negatives"]["flips"]
-    assert list(values) == sorted(values) and next(iter(values)) == "result/test_hr@10"
+    assert values == pytest.approx({f"ranking/{k}": v for k, v in result["test"].items()})
+    for name in ("hr@10", "ndcg@10", "mrr"):
+        value = row.hparams[f"result.validation_{name}"].number_value
+        assert value == pytest.approx(result["validation"][name])
+    assert row.hparams["result.flips"].number_value == result["false_negatives"]["flips"]
+    assert row.name == str(trained)
+
+
+def test_a_training_has_three_folders_loss_and_ranking_first_and_no_chart_of_one_dot(trained):
+    folder = trained / "tensorboard"
+    assert sorted(path.name for path in folder.iterdir()) == ["test", "train", "validation"]
+    groups = set()
+    for part in ("train", "validation"):
+        scalars = read_scalars(folder / part)
+        assert not [tag for tag, values in scalars.items() if len(values) < 2]
+        groups |= {tag.partition("/")[0] for tag in scalars}
+    assert sorted(groups)[:2] == ["loss", "ranking"] and len(groups) > 3
+    assert read_scalars(folder / "test").keys() <= read_scalars(folder / "validation").keys()
 
 
 def projector_of(folder):
@@ -101,7 +117,7 @@ def projector_of(folder):
 
 
 def test_the_projector_shows_the_items_of_the_run(trained):
-    vectors, (head, *rows) = projector_of(trained / "tensorboard" / "summary")
+    vectors, (head, *rows) = projector_of(trained / "tensorboard" / "test")
     assert head == ["title", "item_id", "category", "train_events"]
     assert len(rows) == 40 and vectors.shape[1] == 8
     counts = [int(row[3]) for row in rows]
@@ -130,14 +146,14 @@ def test_titles_end_no_line_and_no_field(tmp_path):
     }
     board = Board(tmp_path)
     board.projector(np.array([[1, 2], [3, 4], [0.1, 1e-20]], np.float32), columns)
-    vectors, (_, *rows) = projector_of(tmp_path / "summary")
+    vectors, (_, *rows) = projector_of(tmp_path / "test")
     assert vectors.tolist() == [[1, 2], [3, 4], [np.float32(0.1), np.float32(1e-20)]]
     assert rows[1] == ["a b c  d etc <b>|`*_x_", "x", "5"]
     assert not {"\u2028", "\u202e", "\r"} & set("".join(map("".join, rows)))
     # What a run that goes on will write again is gone meanwhile.
-    (tmp_path / "summary" / ".items.tsv.new").write_text("half")
+    (tmp_path / "test" / ".items.tsv.new").write_text("half")
     Board(tmp_path).cut_after(10**9)
-    assert not list((tmp_path / "summary").iterdir())
+    assert not list((tmp_path / "test").iterdir())
 
 
 def test_prices_and_categories_are_shown_where_they_are_known():

@@ -25,6 +25,7 @@ from ufnrec_tf.common.paths import expanded
 from ufnrec_tf.common.progress import ProgressWatcher
 from ufnrec_tf.common.streams import ScreenError, checked_screen, complain, drop_screen
 from ufnrec_tf.common.text import program_name
+from ufnrec_tf.common.version import versions_line
 from ufnrec_tf.config import (
     DEMO_WORKDIR,
     check_value,
@@ -151,6 +152,9 @@ def _run(argv: Sequence[str]) -> None:
     if values.help:
         pages = Pages(program_name(sys.argv[0]), modes=MODES, flags=FLAGS, table=option_table())
         print(pages.page(values.help, mode=mode if values["mode"].present else ""))
+        return
+    if values.version:
+        print(versions_line())
         return
     if mode not in MODES:
         raise UserError(

@@ -60,6 +60,12 @@ FLAGS = {
         "recommendations by the histories that the run read, in place of --histories.",
         is_path=True,
     ),
+    "similar": Option(
+        "",
+        "File of items, one raw id a line, or a table with an item column. They get the items most "
+        "like them, in place of recommendations for --histories.",
+        is_path=True,
+    ),
     "exclude": Option(
         "", "Items never to recommend. Raw ids separated by commas, or a file with one id a line."
     ),
@@ -68,6 +74,13 @@ FLAGS = {
         "The only items to recommend. Raw ids separated by commas, or a file with one id a line.",
     ),
     "top_k": Option(10, "Recommended items for each history.", minimum=1),
+    "diversity": Option(
+        0.0,
+        "How little alike the items of a list should be, 0 to 1. 0: the best items as they are. "
+        "Else maximal marginal relevance among the 100 best.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
     "output": Option(
         "",
         "File to write. --mode=recommend: a .csv, .csv.gz or .parquet file. --mode=inspect: a JSON "
@@ -87,6 +100,7 @@ FLAGS = {
         "read them as they are.",
     ),
     "quiet": Option(False, "Show only results and errors."),
+    "version": Option(False, "Show the versions of ufnrec-tf, Python, TensorFlow and Keras."),
     "help": Option("", "Show this page, or the page of a topic (see the end of this page)."),
 }
 """The flags, in the order in which --help lists them."""
@@ -112,7 +126,7 @@ OWN_KEYS = tuple(
     not in ("format", "separator", "exclude_users", "min_rating", "events", "start", "end")
 )
 """Those of them that --mode=recommend takes from the run if the command does not set them."""
-COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "help")
+COMMON_FLAGS = ("mode", "data", "config", "workdir", "seed", "verify", "quiet", "version", "help")
 """Flags that every mode accepts."""
 _OF_SOME_MODES = ("data", "config", "workdir", "seed")
 """Those of them that only some modes read."""
@@ -177,7 +191,8 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     if config.distribution.strategy != "multi_worker":  # there only the chief uses it
         check_workdir(Path(workdir))
     display = Display()
-    source, split = _read_and_split(settings, flags, overrides, display)
+    is_free = not flags.config and not is_demo
+    source, split = _read_and_split(settings, flags, overrides, display, is_free=is_free)
     from ufnrec_tf.training.checks import check_names
     from ufnrec_tf.training.train import train as train_run
 
@@ -253,7 +268,7 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_sweep"
     check_workdir(Path(workdir))
     display = Display()
-    source, _ = _read_and_split(settings, flags, overrides, display)
+    source, _ = _read_and_split(settings, flags, overrides, display, is_free=not flags.config)
     from ufnrec_tf.evaluation.metrics import check_cutoffs
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
     from ufnrec_tf.sweep.search import Sweep
@@ -312,16 +327,17 @@ def report(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 
 
 def recommend(flags: Any, overrides: Overrides, argv: list[str]) -> None:
-    """Recommends items for the histories of a file or for users, by the exported model."""
-    if bool(flags.histories) == bool(flags.users):
-        is_none = not flags.users
+    """Recommends items for histories or users, or finds similar ones, by the exported model."""
+    given = [name for name in ("histories", "users", "similar") if getattr(flags, name)]
+    if len(given) != 1:
+        one = ", --users or --similar" if "similar" in given else " or --users"
+        end = ", not both" if given else ", or --similar"
         raise UserError(
-            f"--mode=recommend needs --histories or --users{'' if is_none else ', not both'} "
-            "(`--help=recommend` has an example)."
+            f"--mode=recommend needs --histories{one}{end} (`--help=recommend` has an example)."
         )
     is_file = bool(flags.histories) and flags.histories != TRAIN_HISTORIES
     if overrides and not is_file:
-        source = "--users" if flags.users else "--histories=train"
+        source = f"--{given[0]}{'=train' if flags.histories else ''}"
         raise _no_effect(f"--config.{overrides[0][0]}", f"{flags.mode} {source}")
     if not flags.output:
         raise _missing_flag("output", flags.mode)
@@ -353,6 +369,15 @@ def serve(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     trained_with = trained_config(flags.workdir, [])[0] if flags.workdir else config
     options = ServeOptions(flags.workdir, flags.export, flags.data, flags.host, flags.port)
     serve_export(options, config, trained_with, Display())
+
+
+def board(flags: Any, overrides: Overrides, argv: list[str]) -> None:
+    """Shows the curves of runs in TensorBoard until it is ended."""
+    from ufnrec_tf.cli.board import PORT
+    from ufnrec_tf.cli.board import board as show_board
+
+    port = flags.port if flags["port"].present else PORT
+    show_board(Path(flags.workdir), host=flags.host, port=port, display=Display())
 
 
 MODES = {
@@ -404,7 +429,7 @@ MODES = {
         example="--config=configs/compare_demo.py --workdir=runs/compared",
         takes=("data", "config", "workdir"),
         sections=ALL_SECTIONS,
-        unread=("export.path", "serving.*", "sweep.*", "comparison.baselines"),
+        unread=("export.path", "serving.*", "sweep.*"),
     ),
     "sweep": Mode(
         "Search for good settings by validation only. The test set is scored once, for the best "
@@ -429,12 +454,15 @@ MODES = {
         refuses_others=True,
     ),
     "recommend": Mode(
-        "Recommend items for histories or users. The newest exported version of the model answers. "
-        "Give --histories or --users, and --output.",
+        "Recommend items, or find similar ones. The newest exported version of the model answers. "
+        "Give --histories, --users or --similar, and --output.",
         recommend,
         example="--workdir=runs/mine --histories=histories.txt --output=out.csv",
         needs=("workdir",),
-        takes=("histories", "users", "output", "data", "top_k", "exclude", "allow"),
+        takes=(
+            *("histories", "users", "similar", "output", "data"),
+            *("top_k", "diversity", "exclude", "allow"),
+        ),
         keys=HISTORY_KEYS,
         refuses_others=True,
     ),
@@ -455,6 +483,15 @@ MODES = {
         example="--workdir=runs/mine",
         takes=("workdir", "export", "data", "host", "port"),
         sections=("serving",),
+        refuses_others=True,
+    ),
+    "board": Mode(
+        "Show the curves of a run in TensorBoard. --workdir may be a folder of several work "
+        "directories. The port is 6006 if --port is not given.",
+        board,
+        example="--workdir=runs",
+        needs=("workdir",),
+        takes=("host", "port"),
         refuses_others=True,
     ),
 }
@@ -496,6 +533,10 @@ def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
             found[f"--{name}"] = f"--mode={mode} does not read it"
     if flags.data and mode == "recommend" and flags.histories not in ("", TRAIN_HISTORIES):
         found["--data"] = "--histories names the histories"
+    if flags.data and flags.similar:
+        found["--data"] = "--similar names the items"
+    if flags.diversity and flags.similar:
+        found["--diversity"] = "similar items are the most alike"
     if flags.data and mode == "serve" and not flags.workdir:
         found["--data"] = "only a --workdir has users to show"
     last = dict(overrides)
@@ -554,15 +595,26 @@ def _refuse_pipes(config: ConfigDict, path: str) -> None:
 
 
 def _read_and_split(
-    settings: RunSettings, flags: Any, overrides: Overrides, display: Display
+    settings: RunSettings,
+    flags: Any,
+    overrides: Overrides,
+    display: Display,
+    *,
+    is_free: bool = False,
 ) -> tuple[Source, Split]:
-    """Reads and splits the data, shows a summary, and then imports TensorFlow."""
+    """Reads and splits the data, shows a summary, and then imports TensorFlow.
+
+    With `is_free`, settings that nobody has named are chosen by the size of the log.
+    """
     from ufnrec_tf.data.summary import summary, summary_lines
     from ufnrec_tf.reading.sources import load, make_split
+    from ufnrec_tf.training.recipe import choose_settings
 
     config = settings.config
     display.notes.block(settings.lines)
     source = load(config, settings.data_path)
+    split = make_split(config, source.interactions)
+    chosen = choose_settings(config, split, dict(overrides)) if is_free else []
     unused = unused_settings(
         config,
         [key for key, _ in overrides if _is_read(flags.mode, key)],
@@ -571,8 +623,8 @@ def _read_and_split(
         varied=[text.partition("=")[0] for text in config.sweep.space] * (flags.mode == "sweep"),
     )
     display.notes.block(unused_line(unused))
-    split = make_split(config, source.interactions)
     display.notes.block(summary_lines(summary(split)))
+    display.notes.block(chosen)
     import_tensorflow()
     return source, split
 

@@ -20,7 +20,7 @@ from ufnrec_tf.reading.history_forms import OwnReading, RunVocabulary
 from ufnrec_tf.reading.id_lists import ids_of_flag, read_id_list
 from ufnrec_tf.reading.readers import AS_IT_IS, LogSettings
 from ufnrec_tf.reading.sources import settings_of
-from ufnrec_tf.recommend.histories import Histories, History, TimedHistory
+from ufnrec_tf.recommend.histories import SIMILAR, SIMILAR_TO, Histories, History, TimedHistory
 from ufnrec_tf.runs.histories import RunHistories, run_histories, users_among
 from ufnrec_tf.runs.run_files import RESULT, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
@@ -57,7 +57,8 @@ class OpenedRun(NamedTuple):
         roles = {role: getattr(given, role) or names.get(role, "") for role in GUESSES}
         columns = replace(given, **roles)
         data = self.config.data
-        return OwnReading(columns, data.min_rating, ",".join(data.events))
+        events = ",".join(data.events)
+        return OwnReading(columns, data.min_rating, events, data.duplicates, data.repeats)
 
     @property
     def known(self) -> RunVocabulary | None:
@@ -82,10 +83,10 @@ def opened_run(workdir: str) -> OpenedRun:
 
 
 def read_histories(flags: Any, run: OpenedRun, config: ConfigDict, display: Display) -> Histories:
-    """Returns the histories that --histories or --users names, and shows how they were read.
+    """Returns what --histories, --users or --similar names, and shows how it was read.
 
     Args:
-        flags: histories, users, data.
+        flags: histories, users, similar, data.
         run: The work directory.
         config: The `data` section says how a file of histories is read.
         display: The screen.
@@ -93,6 +94,8 @@ def read_histories(flags: Any, run: OpenedRun, config: ConfigDict, display: Disp
     Raises:
         UserError: If a file cannot be read or is not as expected, or the run knows no user of it.
     """
+    if flags.similar:
+        return _items_of_file(Path(flags.similar), run, display)
     if flags.users or flags.histories == "train":
         if run.config is None:
             flag = "--users" if flags.users else "--histories=train"
@@ -136,7 +139,7 @@ def recommend_workdir(
     """Writes --output, and shows the counts of what was read and written.
 
     Args:
-        flags: output, top_k.
+        flags: output, top_k, diversity.
         run: The work directory.
         histories: The histories.
         lists: The result of `read_lists`.
@@ -156,11 +159,18 @@ def recommend_workdir(
             flags.output,
             top_k=flags.top_k,
             lists=ItemLists(*lists),
+            diversity=flags.diversity,
             display=display,
         ),
     )
     for line in _warnings(summary):
         display.line(f"warning: {line}")
+    if summary.form == SIMILAR:
+        display.line(
+            f"{flags.output}: {summary.num_recommendations:,} similar items for "
+            f"{summary.num_histories:,} items"
+        )
+        return
     display.line(
         f"{flags.output}: {summary.num_recommendations:,} recommendations for "
         f"{summary.num_histories:,} histories ({summary.num_ids:,} item ids read, "
@@ -193,6 +203,35 @@ def file_histories(path: Path, settings: LogSettings = AS_IT_IS) -> Histories:
         UserError: If it cannot be read, or is not as expected.
     """
     return _of_file(HistoryFile(path, settings))
+
+
+def _items_of_file(path: Path, run: OpenedRun, display: Display) -> Histories:
+    """Returns the items of --similar; those that the model does not know are shown and left out.
+
+    Raises:
+        UserError: If the file cannot be read, or the model knows none of its items.
+    """
+    column, known = run.reading.columns.item, run.known
+    ids = read_id_list(path, role="item", column=column, flag="--similar")
+    if known is not None:
+        ids = list(dict.fromkeys(map(known.item, ids)))
+        found = [raw for raw in ids if raw in known.items]
+        missing = [raw for raw in ids if raw not in known.items]
+        if missing:
+            text = (
+                f"{path}: the model does not know {len(missing):,} of {len(ids):,} items, such as "
+                f"{missing[0][:40]!r}; it knows ids such as {min(known.items)[:40]!r}."
+            )
+            if not found:
+                raise UserError(f"{text} Give raw item ids of the log that the run read.")
+            display.line(f"warning: {text} They get no similar items.")
+        ids = found
+
+    def read(_: Path) -> Iterator[History]:
+        return ((raw, [raw]) for raw in ids)
+
+    sha256 = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    return Histories(str(path), SIMILAR, SIMILAR_TO, len(ids), sha256, read, path)
 
 
 def _of_file(file: HistoryFile) -> Histories:

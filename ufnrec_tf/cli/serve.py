@@ -19,13 +19,14 @@ from ufnrec_tf.reading.sources import PLANTED, load
 from ufnrec_tf.runs.histories import has_histories, read_histories
 from ufnrec_tf.runs.raw_ids import has_ids, read_ids
 from ufnrec_tf.runs.run_files import check_run_file
-from ufnrec_tf.runs.workdir import read_record
+from ufnrec_tf.runs.workdir import RANKS_FILES, read_record
 from ufnrec_tf.serving.limits import Limits
 from ufnrec_tf.serving.page_search import Catalogue, UserHistories, Users
 
 _NEEDED = ("fastapi", "pydantic", "uvicorn", "prometheus_client")
 _MEMORY_FILE = "false_negatives.parquet"
 _MEMORY_COLUMNS = ["user", "item", "position", "count", "margin", "flagged"]
+_RANK_COLUMNS = ["user", "item", "rank", "position"]
 _MAX_LOG_BYTES = 1 << 29
 
 
@@ -127,21 +128,24 @@ def run_contents(options: ServeOptions, source_config: ConfigDict) -> RunContent
         return RunContents(None, None, "")
     workdir = Path(options.workdir)
     record = read_record(workdir / "config.json")
-    memory = _read_memory(workdir)
+    memory = _read_table(workdir, _MEMORY_FILE, _MEMORY_COLUMNS)
+    ranks = _read_table(workdir, RANKS_FILES["test"], _RANK_COLUMNS)
     note = ""
     try:
         log = _read_log(options, record["data_path"], source_config)
         if log is not None:
             _check_same_log(log, record["identity"].get("data of sha256"), options)
             has_times = source_config.backbone.time != "none"
-            return _contents_of_log(log, memory, has_times=has_times)
+            return _contents_of_log(log, memory, ranks, has_times=has_times)
     except UserError as error:
         if options.data:
             raise
         note = f"note: the page shows only training events, as the log cannot be read: {error}"
     if has_histories(workdir):
         kept = read_histories(workdir, record["identity"].get("data of sha256", ""))
-        users = Users(UserHistories(*kept), memory, source="all events kept in the work directory")
+        histories = UserHistories(*kept)
+        source = "all events kept in the work directory"
+        users = Users(histories, memory, source=source, ranks=ranks)
         return RunContents(users, Catalogue(kept.item_ids[1:]), "")
     if not has_ids(workdir):
         return RunContents(None, None, note)
@@ -172,7 +176,11 @@ def _check_same_log(log: Interactions, sha256: str | None, options: ServeOptions
 
 
 def _contents_of_log(
-    log: Interactions, memory: pd.DataFrame | None, *, has_times: bool
+    log: Interactions,
+    memory: pd.DataFrame | None,
+    ranks: pd.DataFrame | None,
+    *,
+    has_times: bool,
 ) -> RunContents:
     catalogue = Catalogue(
         log.item_ids[1:],
@@ -182,23 +190,22 @@ def _contents_of_log(
     )
     times = log.whole_seconds() if has_times else None
     histories = UserHistories(log.user_ids, log.offsets, log.items, log.item_ids, times)
-    return RunContents(
-        Users(histories, memory, source=f"all events of {log.source}"), catalogue, ""
-    )
+    users = Users(histories, memory, source=f"all events of {log.source}", ranks=ranks)
+    return RunContents(users, catalogue, "")
 
 
 def _without_padding(column: np.ndarray | None) -> np.ndarray | None:
     return None if column is None else column[1:]
 
 
-def _read_memory(workdir: Path) -> pd.DataFrame | None:
-    """Returns the rows of false_negatives.parquet, or None for a run without a memory."""
-    path = workdir / _MEMORY_FILE
+def _read_table(workdir: Path, name: str, columns: list[str]) -> pd.DataFrame | None:
+    """Returns columns of a file of a run, or None where there is no such file."""
+    path = workdir / name
     if not path.is_file():
         return None
-    check_run_file(workdir, _MEMORY_FILE)
+    check_run_file(workdir, name)
     try:
-        return pd.read_parquet(path, columns=_MEMORY_COLUMNS)
+        return pd.read_parquet(path, columns=columns)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{path}: is damaged ({own_words(error)[:200]}). Remove it, or run this work "

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from ufnrec_tf.common.notebook import UpdatedLine, in_notebook
 from ufnrec_tf.common.python_terms import in_python
 from ufnrec_tf.common.text import plain
 
@@ -53,6 +54,7 @@ class Display:
         self.console = Console(
             file=sys.stdout,
             force_terminal=is_terminal,
+            force_jupyter=False,  # there each line would be a block of its own, cut at the edge
             width=None if is_terminal else FILE_WIDTH,
             highlight=False,
             emoji=False,
@@ -81,9 +83,10 @@ class Display:
         self.console.print(padded, soft_wrap=False)
 
     def heading(self, text: str) -> None:
-        """Prints a heading, after an empty line."""
+        """Prints a heading, after an empty line; on a terminal it is broken between words."""
         self.console.print()
-        self.console.print(self._shown_text(text), style="bold", markup=False)
+        shown = Text(self._shown_text(text), style="bold")
+        self.console.print(shown, soft_wrap=not self.console.is_terminal)
 
     def _shown_text(self, text: str) -> str:
         return plain(in_python(text) if self.in_python else text)
@@ -93,13 +96,19 @@ class Display:
         for line in lines:
             self.line(f"  {line}", wraps=wraps)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Prints a table whose first column is text and whose others are numbers."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, gap: int = 4) -> None:
+        """Prints a table whose first column is text and whose others are numbers.
+
+        Args:
+            columns: The heads.
+            rows: The cells of each row.
+            gap: Characters between two columns.
+        """
+        table = Table(box=None, pad_edge=False, padding=(0, gap - gap // 2, 0, gap // 2))
         for place, column in enumerate(columns):
             table.add_column(column, justify="right" if place else "left", no_wrap=True)
         for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
+            table.add_row(*(Text(self._shown_text(cell)) for cell in row))
         self.console.print(table, soft_wrap=False)
 
 
@@ -111,8 +120,16 @@ def running_bar() -> "ProgressBar | None":
     return _bars[-1] if _bars else None
 
 
+LABEL_WIDTH, BAR_WIDTH, LEAST_BAR_WIDTH = 24, 24, 6
+"""Characters of a bar's label, at most, and of the bar itself."""
+NOTEBOOK_WIDTH = 100
+
+
 class ProgressBar:
-    """One bar for a whole training run, or plain lines if the output is no terminal.
+    """One bar for a whole training run, or plain lines if the output is a file.
+
+    On a terminal and in a notebook it is one line that overwrites itself and is never longer than
+    the line has room for. The time left is by the steps of this process, from the first one on.
 
     Args:
         display: The screen.
@@ -125,62 +142,110 @@ class ProgressBar:
         self._display = display = display.notes
         self._label = label
         self._total = total
-        self._first = done
+        self._first = self._done = done
+        self._made = time.monotonic()
         self._begin: float | None = None
-        self._printed = time.monotonic()
+        self._printed = self._made
         self._bar: Progress | None = None
+        self._line: UpdatedLine | None = None
         self._task = TaskID(0)
-        if display.console.is_terminal and not display.is_quiet:
+        self._texts: list[str] = []
+        is_moving = display.is_shown and not display.is_quiet
+        if is_moving and display.console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.percentage:>3.0f}% {task.fields[text]}"),
-                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=BAR_WIDTH),
+                TextColumn("{task.fields[text]}", markup=False),
                 console=display.console,
             )
-            self._task = self._bar.add_task(label, total=total, completed=done, text="")
+            shown = label if len(label) <= LABEL_WIDTH else f"{label[: LABEL_WIDTH - 1]}…"
+            self._task = self._bar.add_task(shown, total=total, completed=done, text="")
             self._bar.start()
+        elif is_moving and in_notebook():
+            self._line = UpdatedLine()
         _bars.append(self)
 
     @property
     def is_moving(self) -> bool:
-        """True if this is a bar on a terminal, False if it prints lines."""
-        return self._bar is not None
+        """True if this is a bar that overwrites itself, False if it prints lines."""
+        return self._bar is not None or self._line is not None
 
     def say(self, text: str) -> None:
-        """Shows a status text beside the bar until the next update, on a terminal."""
-        if self._bar is not None:
-            self._bar.update(self._task, text=text)
+        """Shows a status text beside the bar until the next update, where the bar moves."""
+        self._show([self._percent(self._done), text])
 
     def update(self, done: int, text: str) -> None:
         """Shows the progress of the run.
 
         Args:
             done: Steps done.
-            text: Loss, metric, throughput.
+            text: Loss, metric, throughput, with commas between them, the most important first.
         """
         now = time.monotonic()
+        self._done = done
         if self._begin is None:  # from here on: compiling took longer than the later steps will
             self._begin, self._first = now, done
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, text=text)
+        left = None
+        if done > self._first:
+            left = (now - self._begin) / (done - self._first) * (self._total - done)
+        if self.is_moving:
+            time_left = [] if left is None else [f"time left {_clock(left)}"]
+            self._texts = text.split(", ")
+            self._show([self._percent(done), *time_left, *self._texts])
             return
         if now - self._printed < LINE_SECONDS:
             return
         self._printed = now
-        left = ""
-        if done > self._first:
-            share = (now - self._begin) / (done - self._first)
-            left = f", {share * (self._total - done):.0f} s left"
-        percent = 100 * done // max(self._total, 1)
-        self._display.line(f"  {self._label}: {percent}% {text}{left}")
+        seconds = "" if left is None else f", {left:.0f} s left"
+        self._display.line(f"  {self._label}: {self._percent(done).strip()} {text}{seconds}")
+
+    def _percent(self, done: int) -> str:
+        return f"{min(100 * done // max(self._total, 1), 100):3}%"
+
+    def _show(self, parts: Sequence[str]) -> None:
+        """Shows the bar with as many of the parts, in their order, as its line has room for."""
+        if self._bar is not None:
+            label = min(len(self._label), LABEL_WIDTH)
+            room = self._display.console.width - label - 2
+            text = _fitting(parts, room - LEAST_BAR_WIDTH)
+            column = self._bar.columns[1]
+            if isinstance(column, BarColumn):
+                column.bar_width = max(min(BAR_WIDTH, room - len(text)), LEAST_BAR_WIDTH)
+            self._bar.update(self._task, completed=self._done, text=text)
+        elif self._line is not None:
+            filled = min(BAR_WIDTH * self._done // max(self._total, 1), BAR_WIDTH)
+            bar = "█" * filled + "░" * (BAR_WIDTH - filled)
+            start = f"{self._label} {bar} "
+            self._line.show(plain(start + _fitting(parts, NOTEBOOK_WIDTH - len(start))))
 
     def close(self, done: int, *, is_over: bool = False) -> None:
         """Closes the bar, filled up if the run is over, even if it ended early."""
         if self in _bars:
             _bars.remove(self)
+        self._done = done
+        if is_over:
+            self._total = done
+        took = [f"took {_clock(time.monotonic() - self._made)}"] if is_over else []
+        self._show([self._percent(done), *took, *self._texts])
         if self._bar is not None:
-            total = done if is_over else self._total
-            self._bar.update(self._task, total=total, completed=done)
+            self._bar.update(self._task, total=self._total)
             self._bar.stop()
-            self._bar = None
+        self._bar = self._line = None
+
+
+def _fitting(parts: Sequence[str], room: int) -> str:
+    """Returns the first parts, with commas but after the percentage, that are not too long."""
+    text = ""
+    for place, part in enumerate(parts):
+        longer = part if not place else f"{text}{' ' if place == 1 else ', '}{part}"
+        if len(longer) > room:
+            break
+        text = longer
+    return text
+
+
+def _clock(seconds: float) -> str:
+    """Returns a duration as 0:26 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -59,7 +59,7 @@ def import_extra(name: str, *, extra: str, needed_by: str) -> Any:
     except ImportError as error:
         raise UserError(
             f"{needed_by} needs the package {name} ({own_words(error)}). "
-            f"Install it: pip install 'ufnrec-tf[{extra}]'."
+            f"Install it from the folder of ufnrec-tf: pip install '.[{extra}]'."
         ) from error
 
 

@@ -86,13 +86,29 @@ def held_workdir(path: Path) -> Iterator[None]:
         yield
 
 
+_STREAMS = (("/", "dev"), ("/", "proc"))
+"""Where devices and open streams have their names; /dev/shm is a folder of files."""
+
+
+def is_stream(path: Path) -> bool:
+    """Returns True for a device, a pipe or an open stream, which a renamed file would replace."""
+    parts = path.absolute().parts
+    is_named = parts[:2] in _STREAMS and parts[:3] != ("/", "dev", "shm")
+    return is_named or (path.exists() and not path.is_file() and not path.is_dir())
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to. At the end it is renamed to `path`, or removed.
 
     Raises:
-        UserError: If the disk is full or not writable.
+        UserError: If the disk is full or not writable, or the path is of a device or a pipe.
     """
+    if is_stream(path):
+        raise UserError(
+            f"{path}: is not a regular file, and files are written whole or not at all. Give a "
+            "file's name, and read it once it is there."
+        )
     new = path.with_name(f".{path.name}.new")
     try:
         yield new

@@ -1,10 +1,13 @@
 """The piece of work that a process is doing, shown once it takes long."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
+
+from rich.markup import escape
 
 from ufnrec_tf.common.display import LINE_SECONDS, Display, running_bar
 from ufnrec_tf.common.errors import UserError
@@ -141,9 +144,23 @@ class ProgressWatcher:
             self._display.line(f"  {found.text()}")
 
 
+_PHASE = re.compile(r"(?P<label>[^:]+): (?:(?P<percent>\d+%)|\d+ s so far)")
+
+
+def phase_of(line: str) -> str:
+    """Returns the piece of work, with the share done, that a progress line names; else empty.
+
+    Progress lines are those of `Phase` and of `ProgressBar`.
+    """
+    found = _PHASE.match(line.strip())
+    return " ".join(filter(None, found.groups())) if found else ""
+
+
 @contextmanager
 def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
-    """Shows the last line of a child process while it works, on a terminal at once.
+    """Shows the piece of work that a child process is at, on a terminal at once.
+
+    Other lines of the process, and the numbers in its progress lines, stay in its log.
 
     Args:
         display: The screen.
@@ -154,12 +171,19 @@ def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
     """
     console = display.notes.console
     if console.is_terminal:
-        with console.status(label) as status:
-            yield lambda line: status.update(f"{label}: {line[:100]}")
+        with console.status(escape(label)) as status:
+
+            def show_status(line: str) -> None:
+                if phase := phase_of(line):
+                    room = max(console.width - len(label) - 4, 0)
+                    status.update(escape(f"{label}: {phase[:room]}"))
+
+            yield show_status
         return
     with working_on(label) as found:
 
         def show_line(line: str) -> None:
-            found.label = f"{label} [{line[:100]}]" if line else label
+            if phase := phase_of(line):
+                found.label = f"{label} [{phase[:100]}]"
 
         yield show_line

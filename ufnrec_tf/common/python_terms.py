@@ -16,15 +16,18 @@ from ufnrec_tf.common.errors import UserError
 
 _PACKAGE = str(Path(__file__).parents[1])
 
-_FUNCTIONS = {"train": "ufnrec_tf.train", "evaluate": "Run.evaluate", "recommend": "Run.recommend"}
+_FUNCTIONS = {mode: f"ufnrec_tf.{mode}" for mode in ("inspect", "train", "compare")} | {
+    mode: f"Run.{mode}" for mode in ("evaluate", "report", "recommend")
+}
 """Modes of the command line that Python has as functions."""
 
 _ARGUMENTS = {"split": "part"} | {
-    name: name for name in ("data", "workdir", "config", "seed", "histories", "top_k")
+    name: name
+    for name in ("data", "workdir", "config", "seed", "output", "histories", "users", "top_k")
 }
 """Flags that Python has as arguments."""
 
-_VALUE = r"""(?:=[^\s,;()"'`]*[^\s.,:;()"'`])"""
+_VALUE = r"""(?:='[^']*'|=[^\s,;()"'`]*[^\s.,:;()"'`])"""
 _SETTING = rf"--config\.[a-z0-9_*]+\.[a-z0-9_*]+{_VALUE}"
 _SETTINGS = re.compile(rf"{_SETTING}(?: {_SETTING})*")
 _KEY = re.compile(r"--config\.([a-z0-9_*]+(?:\.[a-z0-9_*]+)*)=?")
@@ -59,6 +62,7 @@ def _as_settings(flags: str) -> str:
 
 def _literal(value: str) -> str:
     """Returns a value as Python writes it."""
+    value = value.strip("'")
     if value in ("true", "false"):
         return value.capitalize()
     return value if re.fullmatch(r"-?\d+(\.\d+)?", value) else f'"{value}"'

@@ -59,11 +59,19 @@ def size(num_bytes: float) -> str:
 
 
 NULL_WORDS = frozenset(
-    ("", "nan", "null", "none", "na", "n/a", "#n/a", "\\n", "<na>", "nat", "nil", "-", "undefined")
+    (
+        *("", "nan", "null", "none", "na", "n/a", "n.a.", "<na>", "nat", "nil", "undefined"),
+        *("-", "\u2013", "\u2014", "?", "(null)", "<null>", "[null]", "(none)", "(not set)"),
+        *("\\n", "\\\\n", "''", '""', "[]", "{}"),  # of databases
+        *("0000-00-00", "0000-00-00 00:00:00"),  # of MySQL
+        *("#n/a", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!"),  # of spreadsheets
+    )
 )
 """Texts that programs write for a value that is not there, in lower case."""
 
 
 def is_null_word(text: str) -> bool:
     """Returns True if a text is blank or stands for a value that is not there."""
-    return text.strip().lower() in NULL_WORDS
+    stripped = text.strip()
+    # A row of hyphens is the rule that database clients draw under a header.
+    return stripped.lower() in NULL_WORDS or (stripped[:2] == "--" and not stripped.strip("-"))

@@ -4,19 +4,34 @@ from datetime import UTC, datetime
 from time import sleep
 from typing import Any
 
+import numpy as np
+
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import IN_USE, is_in_use, turn_at, write_text
 from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import busy, working_on
-from ufnrec_tf.comparison.markdown import markdown, notes, table_lines
+from ufnrec_tf.comparison.baselines import (
+    arms_against_baseline,
+    baseline_rows,
+    baseline_verdict,
+)
+from ufnrec_tf.comparison.markdown import markdown, notes
 from ufnrec_tf.comparison.numbers import Runs, is_hopeless, read_run, slice_numbers
 from ufnrec_tf.comparison.plan import Plan
 from ufnrec_tf.comparison.summary import arm_rows, json_value
+from ufnrec_tf.comparison.tables import FILE_WIDTH, GAP, csv, latex, screen_table
+from ufnrec_tf.evaluation.baselines import rank_baselines
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
 from ufnrec_tf.evaluation.user_groups import make_slices
 from ufnrec_tf.report.comparison_page import page
-from ufnrec_tf.report.judgement import EXPLANATION, FORMAT_VERSION, METHOD, headline
+from ufnrec_tf.report.judgement import (
+    EXPLANATION,
+    FORMAT_VERSION,
+    METHOD,
+    headline,
+    headlines,
+)
 from ufnrec_tf.runs.child_process import run_child
 from ufnrec_tf.runs.state import Interrupted
 from ufnrec_tf.training.build import metrics_of
@@ -48,9 +63,12 @@ class Comparison:
         self._read: Runs = {}
         self._seconds: list[float] = []
         self._judged: dict[tuple[Any, ...], bool] = {}
+        self._baselines: dict[str, dict[str, np.ndarray]] = {}
 
-    def run(self) -> None:
-        """Trains the missing runs, seed by seed, and writes and shows the report.
+    def run(self) -> dict[str, Any]:
+        """Trains the missing runs, seed by seed, writes the report and returns comparison.json.
+
+        The report is shown, too, but to a Python program, which gets an object that shows itself.
 
         Raises:
             UserError: At the end, if runs have failed.
@@ -62,6 +80,11 @@ class Comparison:
             self._display.notes.line(f"  {num_before} of {total} runs are done")
         for note in self.plan.weights_notes():
             self._display.line(f"  {note}")
+        # Once for all arms and seeds, and before them: a stopped comparison writes its report soon.
+        config = self.plan.config
+        self._baselines = rank_baselines(
+            config.comparison.baselines, self.plan.split, mask=config.evaluation.mask
+        )
         try:
             self._train_missing()
         except Interrupted:
@@ -70,7 +93,9 @@ class Comparison:
                 "  stopped; the report has the finished runs. The same command trains the rest."
             )
             raise
-        self._show_report(self.write())
+        summary = self.write()
+        if not self._display.in_python:
+            self._show_report(summary)
         if self._failed:
             (arm, seed), words = next(iter(self._failed.items()))
             raise UserError(
@@ -78,6 +103,7 @@ class Comparison:
                 f"{self.plan.run_path(arm, seed)}/log.txt has the rest; the same command tries "
                 "again."
             )
+        return summary
 
     def _train_missing(self) -> None:
         """Trains the missing runs, the earliest free one first; writes a report after each seed."""
@@ -185,11 +211,13 @@ class Comparison:
         return self._judged[asked]
 
     def write(self) -> dict[str, Any]:
-        """Writes comparison.json, comparison.md and report.html; returns the first of them."""
+        """Writes comparison.json, .md, .csv, .tex and report.html; returns the first of them."""
         summary = json_value(self._summary())
         with turn_at(self.plan.path):
             write_hashed_json(self.plan.path / "comparison.json", summary)
             write_text(self.plan.path / "comparison.md", markdown(summary))
+            write_text(self.plan.path / "comparison.csv", csv(summary))
+            write_text(self.plan.path / "comparison.tex", latex(summary))
             write_text(self.plan.path / "report.html", page(summary))
         return summary
 
@@ -210,13 +238,17 @@ class Comparison:
             chosen=chosen,
         )
         names = [arm.name for arm in plan.arms]
+        against = arms_against_baseline(runs, names, self._baselines, plan.split)
+        rows = [{**row, "against_baseline": against[row["name"]]} for row in rows]
         return {
             "format_version": FORMAT_VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "verdict": headline(rows, plan.reference),
+            "baseline_verdict": baseline_verdict(rows),
             "reference": plan.reference,
             "seeds": plan.seeds,
             "arms": rows,
+            "baselines": baseline_rows(self._baselines, chosen),
             "slices": slice_numbers(runs, make_slices(plan.split), names, plan.reference),
             "missing": self._missing(runs),
             "data": {
@@ -266,17 +298,19 @@ class Comparison:
 
     def _show_report(self, summary: dict[str, Any]) -> None:
         display, path = self._display, self.plan.path
-        display.heading(summary["verdict"])
+        for words in headlines(summary):
+            display.heading(words)
         display.line()
-        for line in table_lines(summary):
-            display.line(line, wraps=False)
+        is_wide = display.console.is_terminal
+        width = display.console.width if is_wide else FILE_WIDTH
+        display.table(*screen_table(summary, width), gap=GAP)
         for note in notes(summary):
             display.line(f"  {note}")
         for gap in summary["missing"]:
             display.line(f"  missing: {gap['arm']}, seed {gap['seed']}: {gap['why']}")
         display.notes.heading("Where things are")
         display.notes.block(
-            [f"{path}/report.html, comparison.md, comparison.json", f"{path}/runs/ARM/seed_S"],
+            [f"{path}/report.html, comparison.md .csv .tex .json", f"{path}/runs/ARM/seed_S"],
             wraps=False,
         )
 

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
+from ufnrec_tf.comparison.tables import compared_metrics
+from ufnrec_tf.evaluation.metrics import MAIN
 from ufnrec_tf.evaluation.teacher_words import FOUND_BY, taken_later, teacher_lines
-from ufnrec_tf.report.judgement import flips_words
+from ufnrec_tf.report.judgement import course_lines, flips_words, headlines
 from ufnrec_tf.report.suspects import MATCHES, lift_verdict
 from ufnrec_tf.report.teachers import teacher_costs
 from ufnrec_tf.report.wording import (
     absolute_difference,
+    decimals,
     p_value,
     provenance,
     relative_difference,
@@ -22,7 +24,9 @@ def markdown(summary: dict[str, Any]) -> str:
     Args:
         summary: The contents of comparison.json.
     """
-    lines = ["# Comparison", "", f"**{summary['verdict']}**", "", *table_lines(summary), ""]
+    lines = ["# Comparison", ""]
+    lines += [line for words in headlines(summary) for line in (f"**{words}**", "")]
+    lines += [*table_lines(summary), ""]
     lines += [line for note in notes(summary) for line in (note, "")]
     lines += ["## Every metric", "", *_metric_lines(summary), ""]
     taught = [row for row in summary["arms"] if row.get("teacher")]
@@ -53,6 +57,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     return [
         *ranked,
         summary["explanation"],
+        *course_lines(summary),
         *flips,
         *_teacher_notes(summary),
         *summary["weights_notes"],
@@ -112,21 +117,22 @@ def _lift_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def table_lines(summary: dict[str, Any]) -> list[str]:
-    """Returns the main table in Markdown, a row for each arm; unknown cells are blank."""
+    """Returns the main table in Markdown: baselines, then arms; unknown cells are blank."""
+    names = compared_metrics(summary)
     columns = (
         "arm",
-        *(name.upper() for name in _compared(summary)),
+        *(name.upper() for name in names),
         f"{MAIN.upper()} to reference, 95% interval",
         "Holm p",
         "verdict",
         "cost",
         "seeds",
     )
-    return _table_lines(columns, [_row(row, summary) for row in summary["arms"]])
-
-
-def _compared(summary: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(summary.get("compared", COMPARED))
+    baselines = [
+        [row["name"], *(decimals(row["mean"].get(name)) for name in names), *[""] * 5]
+        for row in summary.get("baselines", [])
+    ]
+    return _table_lines(columns, [*baselines, *(_row(row, summary) for row in summary["arms"])])
 
 
 def _table_lines(columns: tuple[str, ...], rows: list[list[str]]) -> list[str]:
@@ -147,7 +153,7 @@ def _row(row: dict[str, Any], summary: dict[str, Any]) -> list[str]:
     ratio = row["cost"]["ratio"]
     return [
         row["name"],
-        *(with_spread(row, name) for name in _compared(summary)),
+        *(with_spread(row, name) for name in compared_metrics(summary)),
         change,
         p_value(difference["p_holm"]) if difference else "",
         difference["words"] if difference else "",

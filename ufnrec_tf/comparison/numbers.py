@@ -19,9 +19,9 @@ from ufnrec_tf.evaluation.statistics import (
     paired_difference,
 )
 from ufnrec_tf.evaluation.user_groups import Slice
+from ufnrec_tf.evaluation.user_values import target_values, user_means
 from ufnrec_tf.report.judgement import flips_before, judged
 from ufnrec_tf.report.run_facts import validation_lines
-from ufnrec_tf.report.run_numbers import target_values, user_means
 from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.workdir import LIFTS_FILE, RANKS_FILES
 

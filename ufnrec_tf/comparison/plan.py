@@ -10,6 +10,7 @@ from ufnrec_tf.common.files import read_json, turn_at
 from ufnrec_tf.common.hashes import hash_of_json, write_hashed_json
 from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.data.splits import Split
+from ufnrec_tf.evaluation.baselines import BASELINES
 from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import COMMON, identity, is_done, run_record
@@ -169,6 +170,8 @@ def check_arms(plan: Plan) -> None:
             "on each machine, with one --workdir."
         )
     check_cutoffs(plan.config.evaluation.cutoffs, plan.source.interactions.num_items)
+    for name in plan.config.comparison.baselines:
+        pick(BASELINES, name, key="comparison.baselines")
     for arm in plan.arms:
         with of_arm(arm.name):
             check_names(plan.run_config(arm.name))

@@ -16,6 +16,7 @@ from ufnrec_tf.comparison.numbers import (
     pooled_lifts,
 )
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, ChosenMetrics
+from ufnrec_tf.evaluation.run_verdict import is_inactive
 from ufnrec_tf.report.judgement import has_flips
 from ufnrec_tf.report.suspects import flat_future, named_suspects
 from ufnrec_tf.report.teachers import teacher_of_arm
@@ -117,6 +118,8 @@ def _run_row(seed: int, run: FinishedRun) -> dict[str, Any]:
         "selected_epoch": result["protocol"]["selected_epoch"],
         "epochs": result["epochs"],
         "stopped_early": result["stopped_early"],
+        "is_rising": bool(result.get("is_rising")),
+        "is_inactive": is_inactive(result),
         "gate_epoch": found["gate_epoch"],
         "flips": found["flips"],
         "flips_seen": flips_seen(run),

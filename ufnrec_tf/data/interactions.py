@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.common.text import plain
 from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.items import ItemTable
-from ufnrec_tf.data.log_description import LogDescription
+from ufnrec_tf.data.log_description import LogDescription, reading_lines
 from ufnrec_tf.data.times import moment_text
 
 REPEATS = ("keep", "drop")
 
 
-@dataclass(frozen=True, eq=False)
-class Interactions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Interactions(Shown):
     """The events of a log, by user and time, with internal ids.
 
     User u's events are `items[offsets[u]:offsets[u + 1]]`, oldest first; equal times keep the
@@ -53,6 +55,18 @@ class Interactions:
     item_categories: np.ndarray | None = None
     item_prices: np.ndarray | None = None
     reading: LogDescription | None = None
+
+    def _show(self, display: Display) -> None:
+        """Shows source, counts, period, columns and filters."""
+        display.line(
+            f"Interactions of {short_source(self.source)}: {self.num_users:,} users, "
+            f"{self.num_items:,} items, {self.num_events:,} events"
+        )
+        if self.timestamps is not None and self.num_events:
+            low, high = self.timestamps.min(), self.timestamps.max()
+            display.block([f"from {self.moment_text(low)} to {self.moment_text(high)}"])
+        if self.reading is not None:
+            display.block([line.strip() for line in reading_lines(self.reading.as_json())])
 
     @property
     def num_users(self) -> int:
@@ -124,6 +138,11 @@ class Interactions:
     def users(self) -> np.ndarray:
         """The user of each event, int32 [E], ascending."""
         return np.repeat(np.arange(self.num_users, dtype=np.int32), self.lengths)
+
+
+def short_source(source: str) -> str:
+    """Returns the name of a log without the settings of a planted one."""
+    return "planted" if source.startswith("planted:") else source
 
 
 def build_interactions(

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.common.representation import Shown
+from ufnrec_tf.data.interactions import Interactions, short_source
 from ufnrec_tf.data.item_sets import chunks_of, distinct_in_ranges
 from ufnrec_tf.data.times import moment_among
 from ufnrec_tf.data.user_hash import user_shares
@@ -54,8 +56,8 @@ class HeldOut(NamedTuple):
     num_new_users: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Shown):
     """Train events and held-out targets.
 
     User u trains on `items[offsets[u]:train_ends[u]]`; all later events are held out. Some of
@@ -79,6 +81,13 @@ class Split:
     times: tuple[float, float] | None = None
     num_targets: int = 1
     is_by_user: bool = False
+
+    def _show(self, display: Display) -> None:
+        parts = (f"{len(self.users(part)):,} targets in {part}" for part in EVALUATION_PARTS)
+        display.line(
+            f"Split {self.name} of {short_source(self.interactions.source)}: "
+            f"{self.num_train_events:,} train events, {', '.join(parts)}"
+        )
 
     def _part(self, part: str) -> HeldOut:
         if part not in EVALUATION_PARTS:

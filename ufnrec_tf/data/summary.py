@@ -61,6 +61,18 @@ def leaks(split: Split) -> list[str]:
     return lines
 
 
+def shown_source(source: str) -> str:
+    """Returns the source of a log for the screen: of planted data the settings not shown below."""
+    name, _, text = source.partition("planted:")
+    if name or not text:
+        return source
+    settings = dict(setting.split("=") for setting in text.split(","))
+    return (
+        f"planted ({settings['generator']}, false negatives "
+        f"{float(settings['false_negative_rate']):.0%}, seed {settings['seed']})"
+    )
+
+
 def _time_line(split: Split) -> str:
     """Returns a line on the leak through time."""
     name, found = split.name, leakage(split)
@@ -141,7 +153,7 @@ def summary_lines(summary: Summary) -> list[str]:
     kept = "kept" if s["repeats_kept"] == s["repeats"] else "dropped"
     repeats = f"{s['repeats']:,} repeats, {kept}" if s["repeats"] else "no repeats"
     return [
-        f"data     {s['source']}  sha256 {str(s['sha256'])[:12]}",
+        f"data     {shown_source(str(s['source']))}  sha256 {str(s['sha256'])[:12]}",
         *(reading_lines(s["reading"]) if "reading" in s else ()),
         f"         {s['users']:,} users, {s['items']:,} items, {s['events']:,} events ({repeats})",
         f"         events a user: mean {s['mean_length']:.1f}, median {s['median_length']:.1f}, "

@@ -5,6 +5,7 @@ whole column lies between 1980 and 2100 in that unit. All others (1, 2, 3, ...; 
 stay as they are: they order events, and nothing else is read from them.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -30,6 +31,7 @@ _ISO = (
     r"\s*\d{4}-\d\d-\d\d"
     r"(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?\s?(?:[Zz]|UTC|[+-]\d\d(?::?\d\d)?)?)?\s*"
 )
+_SHORTENED = re.compile(r"\s*\d(?:\.\d{1,5})?[eE]\+?(?:09|9|1\d)\s*")
 
 
 class TimeUnit(NamedTuple):
@@ -66,12 +68,14 @@ class TimeTexts:
         are_dates: True if they are dates; None before the first text.
         unit: The unit of dates; None for numbers.
         is_ambiguous: True if the order of day and month is not known; none can be read then.
+        is_shortened: True if numbers lack digits, as 1.70026E+12 does; none can be read then.
     """
 
     def __init__(self, format: str = "") -> None:
         self.are_dates: bool | None = None
         self.unit: TimeUnit | None = None
         self.is_ambiguous = False
+        self.is_shortened = False
         self._format = format
         self._form: DateForm | None = None
 
@@ -83,6 +87,8 @@ class TimeTexts:
         """
         if self.are_dates is None and len(texts):
             self._decide(texts)
+        if self.is_shortened:
+            return np.full(len(texts), np.nan)
         if not self.are_dates:
             return as_numbers(texts)
         if self._format:
@@ -101,6 +107,7 @@ class TimeTexts:
             self._set_unit(f"dates of the form {self._format}")
         elif np.isfinite(as_numbers(one)[0]):
             self.are_dates = False
+            self.is_shortened = _are_shortened(texts)
         elif np.isfinite(as_dates(one)[0]):
             self._set_unit("ISO dates")
         else:
@@ -131,6 +138,11 @@ class TimeTexts:
             return (
                 f"is not a date of the form {self._format!r} (--config.data.time_format): "
                 f"expected such as {example!r}"
+            )
+        if self.is_shortened and _SHORTENED.fullmatch(text):
+            return (
+                "was shortened to a few digits, as spreadsheets show long numbers, so that "
+                "different times became one: expected all digits; write the column as whole numbers"
             )
         if self.is_ambiguous or (not self.are_dates and looks_like_date(text)):
             return self._date_fault(text)
@@ -163,6 +175,12 @@ class TimeTexts:
             "such as 2019-01-31 or seconds since 1970; say its form as strptime has it with "
             + (flags or "--config.data.time_format='%d %b %Y'")
         )
+
+
+def _are_shortened(texts: pd.Series) -> bool:
+    """Returns True if all numbers have an exponent of nine or more and at most six digits."""
+    known = [text for text in pd.unique(texts) if not is_null_word(text)]
+    return all(map(_SHORTENED.fullmatch, known))
 
 
 def _by_distinct(texts: pd.Series, read: Callable[[pd.Series], np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from ufnrec_tf.common.progress import working_on
-from ufnrec_tf.data.splits import Split, seen_train_items, train_counts
+from ufnrec_tf.data.splits import EVALUATION_PARTS, Split, seen_train_items, train_counts
 from ufnrec_tf.evaluation.protocol import check_mask, masked_ends
 
 _TIE_BREAK = 1e-6
@@ -163,6 +163,28 @@ def baseline_ranks(
             ranks[rows] = _count_ranks(model.scores(histories), targets[rows], hidden)
             ranked.advance(chunk)
     return ranks
+
+
+def rank_baselines(
+    names: Sequence[str], split: Split, *, mask: str = "seen"
+) -> dict[str, dict[str, np.ndarray]]:
+    """Fits baselines and ranks the targets of validation and test.
+
+    Args:
+        names: Keys of `BASELINES`.
+        split: The split.
+        mask: Items that are no candidates, one of `MASKS`.
+
+    Returns:
+        The label of each baseline -> part -> int64 [M], its ranks.
+    """
+    found = {}
+    for name in names:
+        model = BASELINES[name]().fit(split)
+        found[BASELINE_LABELS.get(name, name)] = {
+            part: baseline_ranks(model, split, part, mask=mask) for part in EVALUATION_PARTS
+        }
+    return found
 
 
 def _count_ranks(

@@ -1,7 +1,7 @@
 """The exported model as ONNX, over internal ids: for programs without TensorFlow.
 
 ONNX has no tables of strings, so the vocabulary lies in a file beside the model. The packages of
-`pip install ufnrec-tf[onnx]` are imported only here, where they are used.
+`pip install '.[onnx]'` are imported only here, where they are used.
 """
 
 from __future__ import annotations

@@ -12,13 +12,22 @@ from ufnrec_tf.common.graphs import graph_function, is_ours
 from ufnrec_tf.common.small_table import SmallTable
 from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
 from ufnrec_tf.export.items import checked_vocabulary, popularity_scores
-from ufnrec_tf.export.top_items import ItemFilters, best_items, best_items_unblocked
+from ufnrec_tf.export.top_items import (
+    ItemFilters,
+    TopColumns,
+    best_items,
+    best_items_unblocked,
+)
+
+BlockScores = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""(start, stop), int32 [] each -> finite scores float32 [B, stop - start] of these columns."""
 
 _ITEM_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="item_ids")
 _K_SPEC = tf.TensorSpec([], tf.int32, name="k")
 _EXCLUDE_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="exclude_ids")
 _HISTORIES_SPEC = tf.TensorSpec([None, None], tf.int32, name="histories")
 _ALLOW_IDS_SPEC = tf.TensorSpec([None, None], tf.string, name="allow_ids")
+_ITEM_SPEC = tf.TensorSpec([None], tf.string, name="item_ids")
 
 
 class Retriever(tf.Module):
@@ -173,6 +182,54 @@ class Retriever(tf.Module):
             allows_all=tf.reduce_all(allow_ids == "", axis=1),
         )
 
+    @tf.function(input_signature=[_ITEM_SPEC, _K_SPEC], autograph=False)
+    def similar(self, item_ids: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the k items most like each item, best first, ties by lower internal id.
+
+        Likeness is the cosine of the two vectors of `item_vectors`, 0 for a vector of zeros. The
+        item itself is left out.
+
+        Args:
+            item_ids: string [B], raw ids; B may be 0.
+            k: int32 [], 1 or more.
+
+        Returns:
+            `item_ids` string [B, k], `scores` float32 [B, k], the cosines, and `is_known` bool [B],
+            False for an id that the vocabulary lacks. "" with score -1e30 where fewer than k items
+            are left, and in the whole row of an unknown id.
+
+        Raises:
+            tf.errors.InvalidArgumentError: If k < 1, or the model has NaN or infinity.
+        """
+        none = tf.fill([tf.shape(item_ids)[0], 0], "")
+        return self.similar_filtered(item_ids, k, none, none)
+
+    @tf.function(
+        input_signature=[_ITEM_SPEC, _K_SPEC, _EXCLUDE_IDS_SPEC, _ALLOW_IDS_SPEC], autograph=False
+    )
+    def similar_filtered(
+        self, item_ids: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Returns the answer of `similar` among the items that two lists an item allow.
+
+        Args:
+            item_ids: string [B].
+            k: int32 [], 1 or more.
+            exclude_ids: string [B, X]; see `recommend_filtered`.
+            allow_ids: string [B, A]; see `recommend_filtered`.
+        """
+        item_ids = with_lists_of_its_rows(item_ids, exclude_ids, allow_ids)
+        items = self._table.lookup(item_ids)
+        is_known = items != PAD
+        filters = ItemFilters(
+            tf.concat([items[:, None], self._table.lookup(exclude_ids)], axis=1),
+            self._table.lookup(allow_ids),
+            tf.reduce_all(allow_ids == "", axis=1),
+        )
+        best = self._best(self._cosines_with(items), k, filters)
+        values = tf.where(is_known[:, None], best.values, -np.inf)
+        return {**self._answer(TopColumns(values, best.indices), k), "is_known": is_known}
+
     @tf.function(input_signature=[_ITEM_IDS_SPEC], autograph=False)
     def encode(self, item_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the vector of each history; a score is its dot product with an item's.
@@ -251,23 +308,30 @@ class Retriever(tf.Module):
             allows_all: bool [B], rows whose `allowed` is ignored; given exactly if `allowed` is.
             times: See `TimedRetriever`; None for a backbone that reads none.
         """
-        tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
-        num_columns = self._num_columns
         hidden = histories if self.mask_seen else histories[:, :0]
         if excluded is not None:
             hidden = tf.concat([hidden, excluded], axis=1)
-        best = best_items(
-            self._scorer(histories, times),
-            ItemFilters(hidden, allowed, allows_all),
-            num_columns=num_columns,
+        filters = ItemFilters(hidden, allowed, allows_all)
+        return self._answer(self._best(self._scorer(histories, times), k, filters), k)
+
+    def _best(self, scores_of: BlockScores, k: tf.Tensor, filters: ItemFilters) -> TopColumns:
+        """Returns the best min(k, V + 1) columns of the catalogue, k checked."""
+        tf.debugging.assert_positive(k, message="`k` must be a positive integer.")
+        return best_items(
+            scores_of,
+            filters,
+            num_columns=self._num_columns,
             # A k that the check above rejects must not fail first with another message.
-            k=tf.clip_by_value(k, 1, num_columns),
+            k=tf.clip_by_value(k, 1, self._num_columns),
         )
+
+    def _answer(self, best: TopColumns, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns `item_ids` string and `scores` float32, [B, k], of the best columns."""
         # A checked score is never -inf, which therefore marks what must not be returned.
         is_item = tf.math.is_finite(best.values)
         chosen = tf.where(is_item, tf.gather(self._raw_ids, best.indices), "")
         scores = tf.where(is_item, best.values, EMPTY_SCORE)
-        missing = [[0, 0], [0, tf.maximum(k - num_columns, 0)]]
+        missing = [[0, 0], [0, tf.maximum(k - self._num_columns, 0)]]
         shape = [None, tf.get_static_value(k)]
         padded_ids = tf.pad(chosen, missing, constant_values="")
         padded_scores = tf.pad(scores, missing, constant_values=EMPTY_SCORE)
@@ -276,9 +340,7 @@ class Retriever(tf.Module):
             "scores": tf.ensure_shape(padded_scores, shape),
         }
 
-    def _scorer(
-        self, histories: tf.Tensor, times: tf.Tensor | None = None
-    ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    def _scorer(self, histories: tf.Tensor, times: tf.Tensor | None = None) -> BlockScores:
         """Returns the function (start, stop) -> finite scores float32 [B, stop - start].
 
         The score of column 0, padding, is meaningless.
@@ -297,6 +359,26 @@ class Retriever(tf.Module):
             return tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
 
         return scores_of
+
+    def _cosines_with(self, items: tf.Tensor) -> BlockScores:
+        """Returns the function (start, stop) -> cosines with int32 [B] items; see `_scorer`."""
+        small = self._small_table
+
+        def unit_vectors(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+            if small is None:
+                vectors = tf.cast(self._item_embeddings()[start:stop], tf.float32)
+            else:
+                vectors = small.rows(tf.range(start, stop))
+            return tf.math.l2_normalize(vectors, axis=1)
+
+        own = tf.gather(self._item_embeddings(), items) if small is None else small.rows(items)
+        units = tf.math.l2_normalize(tf.cast(own, tf.float32), axis=1)  # [B, D]
+
+        def cosines_of(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+            cosines = tf.linalg.matmul(units, unit_vectors(start, stop), transpose_b=True)
+            return tf.debugging.check_numerics(cosines, "The model has vectors that are not finite")
+
+        return cosines_of
 
     def _encode_histories(self, histories: tf.Tensor) -> tf.Tensor:
         """Returns the vectors, float32 [B, D], of internal ids int32 [B, T], padding anywhere."""

@@ -35,6 +35,14 @@ VECTORS_FILE = "item_vectors.npy"
 
 A history's score of an item is the dot product of the item's row and of what `encode` returns.
 """
+SIGNATURES = [
+    "serving_default",
+    "recommend",
+    "recommend_filtered",
+    "similar",
+    "similar_filtered",
+    "encode",
+]
 _BLOCK_BYTES = 1 << 24  # of vectors that are held at once
 FALLBACKS = ("popularity", "model")
 
@@ -79,12 +87,14 @@ def make_model(
 
     Signatures: `serving_default` (item_ids string [B, T] -> item_ids string [B, top_k], scores
     float32 [B, top_k]); `recommend`, the same with k int32 [] required; `recommend_filtered`, as
-    `recommend` with exclude_ids string [B, X] and allow_ids string [B, A]; `encode` (item_ids ->
-    vectors float32 [B, D]). Two attributes of the loaded object are no signatures: `lookup` maps
-    item_ids to internal ids, 0 for unknown, and `item_vectors` gives float32 [V + 1, D]. The model
-    holds the vocabulary of items, the number of events of each, and the backbone's variables; no
-    data of a user. `Retriever` describes how a history is answered. The signatures of a backbone
-    that reads times also take times int64 [B, T]; see `TimedRetriever`.
+    `recommend` with exclude_ids string [B, X] and allow_ids string [B, A]; `similar` (item_ids
+    string [B], k -> item_ids string [B, k], scores float32 [B, k], is_known bool [B]) and
+    `similar_filtered`, the same with both lists; `encode` (item_ids -> vectors float32 [B, D]).
+    Two attributes of the loaded object are no signatures: `lookup` maps item_ids to internal ids,
+    0 for unknown, and `item_vectors` gives float32 [V + 1, D]. The model holds the vocabulary of
+    items, the number of events of each, and the backbone's variables; no data of a user.
+    `Retriever` describes how a history is answered. Of a backbone that reads times the signatures
+    that take histories also take times int64 [B, T]; see `TimedRetriever`.
 
     Args:
         backbone: A `Backbone`; its weights at the time of writing are saved.
@@ -129,6 +139,7 @@ def make_model(
         "warm_up": warm_up,
         "table": table,
         "item_vectors": VECTORS_FILE,
+        "signatures": SIGNATURES,
         "tensorflow": tf.__version__,
         "ufnrec_tf": __version__,
         "metadata": metadata,
@@ -231,9 +242,11 @@ def _trace(retriever: Retriever) -> dict[str, Any]:
     retriever.item_vectors.get_concrete_function()
     return {
         "serving_default": retriever.serve.get_concrete_function(),
-        "recommend": retriever.recommend.get_concrete_function(),
-        "recommend_filtered": retriever.recommend_filtered.get_concrete_function(),
-        "encode": retriever.encode.get_concrete_function(),
+        **{
+            name: getattr(retriever, name).get_concrete_function()
+            for name in SIGNATURES
+            if name != "serving_default"
+        },
     }
 
 

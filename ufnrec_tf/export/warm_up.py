@@ -36,7 +36,7 @@ class WarmUpRequest(NamedTuple):
 
     Attributes:
         signature: The name of the signature.
-        inputs: Name -> array: object (str) [B, T], int64 [B, T], or int32 [].
+        inputs: Name -> array: object (str) [B, T] or [B], int64 [B, T], or int32 [].
     """
 
     signature: str
@@ -85,6 +85,9 @@ def warm_up_requests(
             lists = {"exclude_ids": ids[:, :1], "allow_ids": np.full_like(ids[:, :1], "")}
             requests.append(WarmUpRequest("recommend", {**shared, "k": k}))
             requests.append(WarmUpRequest("recommend_filtered", {**shared, "k": k, **lists}))
+            of_items = {"item_ids": ids[:, 0], "k": k}
+            requests.append(WarmUpRequest("similar", of_items))
+            requests.append(WarmUpRequest("similar_filtered", {**of_items, **lists}))
     return requests
 
 

@@ -137,6 +137,7 @@ class LossSettings(NamedTuple):
         num_negatives: Negatives that are drawn for the loss at each position.
         calibration: t of gBCE, in [0, 1].
         scale: alpha of the scaled cross-entropy.
+        label_smoothing: Share of each target that cross-entropy spreads over the catalogue.
         is_candidate: bool [num_items], items that a loss over the catalogue reads, where training
             must not know every item; None for all.
         label_mass: Share of each target that goes to the soft labels, in [0, 1].
@@ -146,6 +147,7 @@ class LossSettings(NamedTuple):
     num_negatives: int
     calibration: float = 0.75
     scale: float = 100.0
+    label_smoothing: float = 0.0
     is_candidate: np.ndarray | None = None
     label_mass: float = 0.0
 

@@ -84,16 +84,22 @@ class SoftmaxObjective(Objective):
         mass = tf.cast(is_target, scored.logits.dtype)
         num_targets = tf.maximum(tf.reduce_sum(mass, axis=1), 1.0)
         targets = tf.reduce_sum(mass * scored.logits, axis=1) / num_targets
-        losses = self.log_denominator(scored) - targets
+        losses = self.log_denominator(scored) - self.smoothed(targets[:, None], scored)[:, 0]
         is_real = scored.is_counted[:, 0]
         return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
 
     def soft_ranking_term(self, scored: Scored, targets: Targets) -> tf.Tensor:
         """Returns this replica's share, float32 []; see the formula of the module."""
-        differences = self.log_denominators(scored, targets) - targets.logits
+        logits = self.smoothed(targets.logits, scored)
+        differences = self.log_denominators(scored, targets) - logits
         losses = tf.reduce_sum(targets.weights * differences, axis=1)
         is_real = scored.is_counted[:, 0]
         return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
+
+    def smoothed(self, logits: tf.Tensor, scored: Scored) -> tf.Tensor:
+        """Returns float32 [P, T], the mean logit of T targets, each perhaps shared with others."""
+        del scored
+        return logits
 
     def consistency_term(self, scored: Scored) -> tf.Tensor:
         """Returns this replica's share, float32 []; see the formula of the module."""
@@ -147,7 +153,12 @@ class CrossEntropy(SoftmaxObjective):
     probes are remembered, removed and flipped. The catalogue is scored in pieces, so that memory is
     bounded by positions times `functions.CHUNK_ITEMS`.
 
-    Source: Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023.
+    With label smoothing e, a target's mass 1 becomes 1 - e, and each item of the catalogue, itself
+    included, gets e / (number of items): the target's logit s becomes (1 - e) s + e * mean of all
+    logits. Of the probes nothing changes.
+
+    Source: Klenitskiy & Vasilev, "Turning Dross Into Gold Loss", RecSys 2023; label smoothing:
+    Szegedy et al., CVPR 2016, section 7.
     """
 
     most_negatives = 0
@@ -169,6 +180,17 @@ class CrossEntropy(SoftmaxObjective):
         shares = tf.exp(tf.minimum(scored.logits - everything[:, None], 0.0))
         removed = tf.reduce_sum(tf.where(is_gone, shares, 0.0), axis=1)
         return everything + tf.math.log1p(-tf.minimum(removed, 1.0 - _LEAST_SHARE))
+
+    def smoothed(self, logits: tf.Tensor, scored: Scored) -> tf.Tensor:
+        """Returns float32 [P, T], the mean logit of T targets; see the class."""
+        share = self.settings.label_smoothing
+        if not share:
+            return logits
+        catalogue, is_candidate = scored.item_table[PAD + 1 :], self.settings.is_candidate
+        if is_candidate is not None:
+            catalogue = catalogue * (is_candidate / is_candidate.mean())[:, None].astype("float32")
+        mean = tf.linalg.matvec(scored.vectors, tf.reduce_mean(catalogue, axis=0))
+        return (1 - share) * logits + share * mean[:, None]
 
     def log_denominators(self, scored: Scored, targets: Targets) -> tf.Tensor:
         """Returns float32 [P, 1]: the whole catalogue's, whatever the target."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ufnrec_tf.common.text import NULL_WORDS, is_null_word
+from ufnrec_tf.data.date_forms import is_date_and_clock
 from ufnrec_tf.data.times import TimeTexts, as_numbers, detect_unit, seconds_of
 
 FIRST_ROWS = 1000
@@ -31,6 +32,10 @@ _OTHER_DATE_NAME = re.compile(
     r"birth|dob|release|publi|expir|sign_?up|regist|join|launch|export|import|ingest|load|deliver"
     r"|return|member_?since|valid|due"
 )
+_ORDER_NAME = re.compile(
+    r"(?<![a-z])(position|pos|steps?|seq|sequence|offset|turn|nth"
+    r"|(order|event|row|line|sequence|seq|step|visit)_?(number|num|no|nr|id|index|idx))(?![a-z])"
+)
 _MOST_EVENT_TYPES = 20
 _TIME_OF_DAY = re.compile(r"\s*\d{1,2}:\d\d(:\d\d([.,]\d+)?)?\s*([AaPp][Mm])?\s*")
 _PART_NAMES = ("year", "month", "day", "hour", "minute", "second")
@@ -40,9 +45,10 @@ _LIST = re.compile(r"\s*(?:\[.*\]|\{.*\})\s*", re.DOTALL)
 _PLAIN_LIST = re.compile(
     r"\s*(?:\[\s*[\w.-]+(?:\s*,\s*[\w.-]+)+\s*\]"
     r"|\[\s*-?[\d.]+(?:\s+-?[\d.]+)+\s*\]"
+    r"|\{\s*[\w.-]+(?:\s*,\s*[\w.-]+)+\s*\}"
     r"|\(\s*-?[\d.]+(?:\s*,\s*-?[\d.]+)+\s*,?\s*\))\s*"
 )
-"""[i1, i2]; [28 24], as NumPy prints it; (28, 24)."""
+"""[i1, i2]; [28 24], as NumPy prints it; {i1,i2}, as PostgreSQL does; (28, 24)."""
 
 
 class TimeKind(NamedTuple):
@@ -180,6 +186,33 @@ def is_time_of_day(values: pd.Series) -> bool:
     return _are(values, str) and all(map(_TIME_OF_DAY.fullmatch, values))
 
 
+def is_unknown_date(values: pd.Series) -> bool:
+    """Returns True if all texts seem to be dates with a time of day, in whatever form."""
+    values = values[~values.isna().to_numpy(bool)]
+    return _are(values, str) and all(map(is_date_and_clock, values))
+
+
+def is_order(name: str, values: pd.Series, users: pd.Series) -> bool:
+    """Returns True if a column's name and values say an order of events that is not the file's.
+
+    Args:
+        name: Its name, such as position, step, order_number.
+        values: The first values.
+        users: The user of each row.
+    """
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower()
+    if not _ORDER_NAME.search(snake) or not len(values):
+        return False
+    numbers = as_numbers(values.astype(object))
+    is_whole = np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
+    if not is_whole or len(numbers) != len(users):
+        return False
+    codes = pd.factorize(users.astype(str))[0]
+    order = np.argsort(codes, kind="stable")
+    is_same = np.diff(codes[order]) == 0
+    return bool((is_same & (np.diff(numbers[order]) < 0)).any())
+
+
 def event_types(values: pd.Series, *, is_named: bool) -> dict[str, int]:
     """Returns the counts of a column's values, the most frequent first, if they are few words.
 
@@ -206,7 +239,8 @@ def is_list_cell(value: Any) -> bool:
         return False
     if not _LIST.fullmatch(value) or _PLAIN_LIST.fullmatch(value):
         return bool(_PLAIN_LIST.fullmatch(value))
-    for text in (value, value.replace("'", '"')):  # of JSON, of Python
+    as_list = f"[{value.strip()[1:-1]}]"  # {'a', 'b'}, a set
+    for text in (value, value.replace("'", '"'), as_list.replace("'", '"')):  # of JSON, of Python
         with suppress(ValueError, RecursionError):
             return bool(json.loads(text))
     return False
@@ -220,7 +254,7 @@ def separator_in_cells(values: pd.Series) -> str:
     (`shoes|red`) are not.
     """
     texts = [value for value in values if isinstance(value, str) and value.strip()]
-    for separator in ("|", ";", ",", " "):
+    for separator in "|;\n\x01\x02,/>+& ":
         cells = [[part.strip() for part in text.strip().split(separator)] for text in texts]
         many = [parts for parts in cells if len(parts) > 1 and all(parts)]
         if len(many) < 3 or len(many) * 2 < len(cells):
@@ -229,7 +263,7 @@ def separator_in_cells(values: pd.Series) -> str:
         other = {part for parts in many for part in parts[1:]}
         alone = {parts[0] for parts in cells if len(parts) == 1}
         all_parts = first | other
-        if separator in ", " and not all(re.search(r"\d", part) for part in all_parts):
+        if separator in ",/>+& " and not all(re.search(r"\d", part) for part in all_parts):
             continue  # words: a title, a name
         shared = len((first & other) | (all_parts & alone))
         if 2 * shared >= len(all_parts):

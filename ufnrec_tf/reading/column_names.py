@@ -1,6 +1,7 @@
 """The usual names of a log's columns."""
 
 import re
+from collections.abc import Iterable
 
 # The usual names; the first one that a header has is taken. Compared in lower case, letters and
 # digits only, so that user_id, UserID and "User Id" are one name.
@@ -30,6 +31,29 @@ GUESSES: dict[str, tuple[str, ...]] = {
     ),
 }
 REQUIRED = ("user", "item")
+_MARK = "\ufeff"  # the byte order mark of a file that was appended to another
+
+
+def _spellings(role: str) -> frozenset[str]:
+    stems = {name.removesuffix("id") for name in GUESSES[role] if name.endswith("id")}
+    joined = {f"{stem}{gap}id" for stem in stems if stem for gap in ("", "_", " ", "-")}
+    return frozenset({*GUESSES[role], *joined})
+
+
+SPELLINGS = {role: _spellings(role) for role in REQUIRED}
+"""The usual names of the user and the item column, in lower case, as headers spell them."""
+
+
+def as_name(field: str) -> str:
+    """Returns a field as a column's name: lower case, no spaces, quotes and byte order mark."""
+    return field.strip().removeprefix(_MARK).strip(" \"'").lower()
+
+
+def may_be_names(texts: Iterable[str], names: frozenset[str]) -> bool:
+    """Returns False if none of some texts is one of some names in lower case; fast."""
+    lowered = "\n".join(texts).lower()
+    marked = lowered.replace(_MARK, "") if _MARK in lowered else lowered
+    return not names.isdisjoint(marked.replace('"', "").split("\n"))
 
 
 def find_role(names: list[str], role: str, flag: str = "") -> int | None:

@@ -10,7 +10,9 @@ from ufnrec_tf.reading.column_kinds import (
     event_types,
     is_named_as_part,
     is_named_as_time,
+    is_order,
     is_time_of_day,
+    is_unknown_date,
     time_kind,
 )
 from ufnrec_tf.reading.column_names import find_role
@@ -38,9 +40,8 @@ def unread_notes(
     if not flags["time"]:
         time = time_kind(first_rows[places["time"]]) if "time" in places and first_rows else None
         is_coarse = "time" not in places or (time is not None and time.resolution >= _DAY)
-        notes += _unread_times(
-            names, first_rows, left, has_time="time" in places, is_coarse=is_coarse
-        )
+        users = None if "time" in places else first_rows[places["user"]] if first_rows else None
+        notes += _unread_times(names, first_rows, left, users=users, is_coarse=is_coarse)
     if "event" not in places:
         notes += _unread_events(names, first_rows, left, flags["event"])
     if "rating" not in places and flags["rating"] != "none":
@@ -62,22 +63,35 @@ def _unread_times(
     first_rows: Sequence[pd.Series],
     left: list[int],
     *,
-    has_time: bool,
+    users: pd.Series | None,
     is_coarse: bool,
 ) -> list[Note]:
-    """Without a time column, or with days only, also those that only their names call times."""
-    found = []
+    """Without a time column, or with days only, also those that only their names call times.
+
+    Args:
+        names: The names of all columns.
+        first_rows: Their first values.
+        left: Indices of those that are not read.
+        users: The user of each row where no time is read; else None.
+        is_coarse: True if no time of day is read.
+    """
+    has_time = users is None
+    found, orders = [], set()
     for place in left:
         name, values = names[place], first_rows[place]
         is_named, kind = is_named_as_time(name), time_kind(values)
         is_part = is_named_as_part(name) or is_time_of_day(values)
         is_time = kind is not None and (kind.are_dates or is_named)
+        if users is not None and is_order(name, values, users):
+            orders.add(name)
+        is_time |= not has_time and (is_unknown_date(values) or name in orders)
         if is_time or (is_named and not has_time) or (is_part and is_coarse):
             found.append(name)
     if not found:
         return []
     shown = ", ".join(repr(plain(name)[:40]) for name in found[:_MOST_SHOWN])
-    words = f"column {shown} looks like a time and is not read"
+    what = "an order of events" if orders.issuperset(found) else "a time"
+    words = f"column {shown} looks like {what} and is not read"
     if len(found) > 1:
         words = f"columns {shown} look like times and are not read"
     if not has_time:

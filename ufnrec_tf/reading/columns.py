@@ -15,7 +15,7 @@ from ufnrec_tf.data.events import EventBatch, batch_of
 from ufnrec_tf.data.log_description import BY_FLAG, BY_NAME, Note
 from ufnrec_tf.data.times import TimeTexts, as_numbers
 from ufnrec_tf.reading.column_kinds import separator_in_cells
-from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, find_role
+from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, SPELLINGS, as_name, find_role
 from ufnrec_tf.reading.column_notes import unread_notes
 from ufnrec_tf.reading.id_checks import spoilt_id
 from ufnrec_tf.reading.rows import Header, Row, Table
@@ -301,45 +301,55 @@ def without_headers(
         UserError: If a row has another width than the header, or has its names in another order.
     """
     _check_widths(file, rows, table)
-    names, own = header_fields(table), [table.names[chosen[role]] for role in REQUIRED]
+    names, own = header_fields(table), [as_name(table.names[chosen[role]]) for role in REQUIRED]
     if not names:
         return rows
     kept = []
     user, item = (chosen[role] for role in REQUIRED)
     for line, row in rows:
-        if row[user].strip() not in names or row[item].strip() not in names:
+        if as_name(row[user]) not in names or as_name(row[item]) not in names:
             kept.append((line, row))
             continue
-        ids = [_TYPE.sub("", row[place].strip()) for place in (user, item)]
-        fields = {_TYPE.sub("", field.strip()) for field in row}
-        if ids != own and fields == set(table.names):
+        fields = {place: _TYPE.sub("", as_name(field)) for place, field in enumerate(row)}
+        ids = [fields[place] for place in (user, item)]
+        is_usual = all(id in SPELLINGS[role] for id, role in zip(ids, REQUIRED, strict=True))
+        if ids != own and set(fields.values()) == set(map(as_name, table.names)):
             raise file.error(
                 f"a header again, whose columns are in another order than in the first line "
                 f"({', '.join(row)[:80]}): expected the same order; read the files one by one, or "
                 "bring their columns into one order.",
                 line=line,
             )
-        elif ids != own:
+        elif ids != own and not is_usual:
             kept.append((line, row))
     return kept
 
 
-def header_fields(table: Table) -> set[str]:
-    """Returns the fields that a header has which is there again; none where there is no header."""
+def header_fields(table: Table) -> frozenset[str]:
+    """Returns the fields that a header has which is there again, as `as_name` returns them.
+
+    None where there is no header.
+    """
     if not table.has_header:
-        return set()
+        return frozenset()
     types = () if table.is_quoted else ("token", "token_seq", "float", "float_seq")
-    return {*table.names, *(f"{name}:{kind}" for name in table.names for kind in types)}
+    names = [as_name(name) for name in table.names]
+    typed = (f"{name}:{kind}" for name in names for kind in types)
+    return frozenset({*names, *typed, *SPELLINGS["user"], *SPELLINGS["item"]})
 
 
 def _check_widths(file: TextFile, rows: list[Row], table: Table) -> None:
     width, first = len(table.names), "header" if table.has_header else "first line"
     for line, row in rows:
         if len(row) != width:
-            remedy = "put a field that holds a separator in double quotes" * table.is_quoted
+            remedies = ["put a field that holds a separator in double quotes"] * table.is_quoted
+            if len(row) < width or not remedies:
+                remedies.insert(0, "mend or delete the line")
+            elif len(row) == width + 1 and not row[-1].strip():
+                remedies.insert(0, "delete the separator at the end of the lines")
+            remedy = ", or ".join(remedies)
             raise file.error(
-                f"{len(row)} field(s) where the {first} has {width}: expected as many; "
-                f"{remedy or 'mend or delete the line'}.",
+                f"{len(row)} field(s) where the {first} has {width}: expected as many; {remedy}.",
                 line=line,
             )
 

@@ -176,6 +176,13 @@ def refuse_pipe(path: str | os.PathLike[str], *, flag: str, why: str) -> None:
 def read_error(name: str, error: Exception, *, flag: str = "--data") -> UserError:
     """Returns the error for a file that cannot be opened or read."""
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{name}: no such file: check the path given as {flag}.")
+        way = f"check the path given as {flag}"
+        if "://" in name:
+            way = "an address is not read; download the file and give its path"
+        elif name == "-":
+            way = f"give standard input as {flag}=/dev/stdin"
+        elif "*" in name:
+            way = "a pattern is not read; give the folder, whose files are one log"
+        return UserError(f"{name}: no such file: {way}.")
     reason = getattr(error, "strerror", None) or error
     return UserError(f"{name}: cannot be read ({reason}): check path and permissions.")

@@ -18,7 +18,7 @@ from ufnrec_tf.data.events import EventBatch
 from ufnrec_tf.data.log_description import Note
 from ufnrec_tf.data.times import TimeTexts, TimeUnit, as_numbers
 from ufnrec_tf.reading.column_kinds import FIRST_ROWS
-from ufnrec_tf.reading.column_names import REQUIRED
+from ufnrec_tf.reading.column_names import REQUIRED, may_be_names
 from ufnrec_tf.reading.columns import (
     READ_ALL,
     Chosen,
@@ -400,7 +400,7 @@ class _Parser:
                 stripped = list(map(str.strip, ids))
             if not (self._options.without_ids or all(stripped)) or spoilt_id(ids, role):
                 return False
-            are_names.append(not self._header_fields.isdisjoint(stripped))
+            are_names.append(may_be_names(stripped, self._header_fields))
         return not all(are_names)
 
     def _column(self, parsed: pa.Table, index: int) -> pa.Array:

@@ -4,16 +4,24 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.events import EventBatch, batch_of
 from ufnrec_tf.data.times import as_numbers
 from ufnrec_tf.reading.column_kinds import FIRST_ROWS, time_kind
-from ufnrec_tf.reading.column_names import REQUIRED, find_role
+from ufnrec_tf.reading.column_names import (
+    REQUIRED,
+    SPELLINGS,
+    as_name,
+    find_role,
+    may_be_names,
+)
 from ufnrec_tf.reading.columns import EXPECTED_HEADER, Columns
 from ufnrec_tf.reading.rows import Table, keys_of, looks_like_array, looks_like_json
 from ufnrec_tf.reading.text_files import TextFile, load_text
@@ -21,6 +29,7 @@ from ufnrec_tf.reading.text_files import TextFile, load_text
 _TYPED = re.compile(r"\s*([^:]+):(?:token|token_seq|float|float_seq)\s*")
 _MAX_HEADER = 1 << 16
 _MOST_RATING = 100
+_MOST_PREAMBLE = 20  # lines that are looked at for a header
 
 DAT_NAMES = ("user", "item", "rating", "timestamp")
 """What the fields of a .dat file are, as many as it has."""
@@ -60,14 +69,16 @@ def csv_table(file: TextFile, columns: Columns) -> Table:
     """
     separator = columns.separator or _separator_of(file, columns)
     names = _header_names(file.first_line()[1], separator)
-    return Table(names, separator, is_quoted=True)
+    skips_space = columns.strip and separator != " " and f'{separator} "'.encode() in file.data
+    return Table(names, separator, is_quoted=True, skips_space=skips_space)
 
 
 def _header_names(header: str, separator: str) -> list[str]:
     # Cut, because csv refuses a field of 128 KiB, and a long first line may be no header at all.
     # Through StringIO, because a header may end in a lone carriage return.
     start = io.StringIO(header[:_MAX_HEADER], newline="")
-    return [field.strip() for field in next(csv.reader(start, delimiter=separator))]
+    fields = csv.reader(start, delimiter=separator, skipinitialspace=separator != " ")
+    return [field.strip() for field in next(fields)]
 
 
 def _separator_of(file: TextFile, columns: Columns) -> str:
@@ -83,7 +94,7 @@ def _separator_of(file: TextFile, columns: Columns) -> str:
             find_role(_header_names(header, separator), role, getattr(columns, role)) is not None
             for role in REQUIRED
         )
-        for separator in (",", ";", "|", " ")
+        for separator in (",", ";", "|", "\x01", "^", "~", " ")
         if separator in header
     }
     if known.get(" ", 0) < len(REQUIRED) or not _are_spaced(file):
@@ -144,6 +155,7 @@ def read_pairs(file: TextFile, columns: Columns) -> EventBatch:
             line=int(wrong[0]) + 1,
         )
     fields = file.fields()
+    _refuse_later_header(file, fields[0::2], fields[1::2])
     return batch_of(fields[0::2], fields[1::2])
 
 
@@ -179,6 +191,7 @@ def read_sequences(file: TextFile, columns: Columns) -> EventBatch:
     counts = counts[counts > 0]
     is_item = np.ones(counts.sum(), dtype=bool)
     is_item[np.cumsum(counts) - counts] = False
+    _refuse_later_header(file, users.to_numpy(), file.fields()[np.flatnonzero(~is_item) + 1])
     items = file.fields()[is_item]
     repeated = np.repeat(users.to_numpy(), counts - 1)
     return batch_of(repeated, items)
@@ -200,11 +213,32 @@ def _refuse_header(file: TextFile) -> None:
     # Of a ragged file the start only: further on, words such as `book` may well be items.
     fields = fields if (counts == counts[0]).all() else fields[:2]
     if all(find_role(fields, role) is not None for role in REQUIRED):
-        raise file.error(
-            f"{' '.join(fields)[:60]!r} looks like a header: expected events only; delete the "
-            f"line, or separate the fields of all lines by commas or tabs and give {_AS}csv.",
-            line=line,
-        )
+        raise _header_error(file, fields, line)
+
+
+def _refuse_later_header(file: TextFile, users: np.ndarray, items: np.ndarray) -> None:
+    """Refuses a header further on, as joined files have it.
+
+    Args:
+        file: The file.
+        users: The first field of each line that is not blank.
+        items: The second field.
+    """
+    if not may_be_names(users, SPELLINGS["user"]):
+        return
+    pairs = enumerate(zip(map(as_name, users), map(as_name, items), strict=True))
+    for place, (user, item) in pairs:
+        if user in SPELLINGS["user"] and item in SPELLINGS["item"]:
+            line = int(np.flatnonzero(file.field_counts)[place]) + 1
+            raise _header_error(file, [users[place], items[place]], line)
+
+
+def _header_error(file: TextFile, fields: Sequence[str], line: int) -> UserError:
+    return file.error(
+        f"{' '.join(fields)[:60]!r} looks like a header: expected events only; delete the "
+        f"line, or separate the fields of all lines by commas or tabs and give {_AS}csv.",
+        line=line,
+    )
 
 
 def line_users(file: TextFile) -> pd.Series:
@@ -248,7 +282,7 @@ def detect_format(file: TextFile | str | os.PathLike[str], columns: Columns | No
         UserError: If the file is no text, or has commas and no header.
     """
     file = file if isinstance(file, TextFile) else load_text(file)
-    return table_format(file, columns or Columns()) or _bare_format(file)
+    return table_format(file, columns or Columns()) or _bare_format(file, columns or Columns())
 
 
 def table_format(file: TextFile, columns: Columns) -> str:
@@ -314,7 +348,25 @@ def _names_for(columns: list[pd.Series], time: int) -> list[str]:
     return [names.get(place, f"column_{place + 1}") for place in range(len(columns))]
 
 
-def _bare_format(file: TextFile) -> str:
+def _refuse_preamble(file: TextFile, columns: Columns) -> None:
+    """Refuses lines of fewer fields above the header: a title, a comment, sep=;."""
+    lines = file.data.split(b"\n", _MOST_PREAMBLE)[:_MOST_PREAMBLE]
+    for above, text in enumerate(lines):
+        if not above or not text.strip() or len(text) > _MAX_HEADER:
+            continue
+        table = csv_table(replace(file, data=text), columns)
+        roles = [find_role(table.names, role) is not None for role in REQUIRED]
+        mark = table.separator.encode()
+        has_fewer = all(line.count(mark) < text.count(mark) for line in lines[:above])
+        if all(roles) and table.separator != " " and has_fewer:
+            raise file.error(
+                f"the header stands in line {above + 1}: expected it in the first one; delete the "
+                f"lines above it (tail -n +{above + 1} {file.argument or file.path} > log.csv).",
+                line=1,
+            )
+
+
+def _bare_format(file: TextFile, columns: Columns) -> str:
     """Returns pairs or sequences, by the numbers of fields of all lines.
 
     Raises:
@@ -329,6 +381,7 @@ def _bare_format(file: TextFile) -> str:
             "each line is one array).",
             line=line,
         )
+    _refuse_preamble(file, columns)
     refuse_headerless(file)
     if "," in header and "\t" not in header:
         raise file.error(

@@ -210,6 +210,8 @@ def _ids(column: pd.Series, role: str, *, may_lack: bool) -> tuple[np.ndarray, n
             f"row; make a row of each (frame.explode({column.name!r})), mend it"
         )
         _refuse(column, is_odd, what)
+        what = f"the {role} id VALUE has no text of its own: expected text or a number; mend it"
+        _refuse(column, np.array(list(map(_has_no_text, values))), what)
         texts = np.array([str(value) for value in values], dtype=object)
     else:
         codes, uniques = pd.factorize(column)
@@ -223,6 +225,12 @@ def _ids(column: pd.Series, role: str, *, may_lack: bool) -> tuple[np.ndarray, n
     what = f"an empty {role} id, or one that is no UTF-8 text: expected text; mend it"
     _refuse(column, is_bad[codes], what)
     return distinct, codes.astype(np.int32)
+
+
+def _has_no_text(value: Any) -> bool:
+    """Returns True for an object whose text is its address."""
+    kind = type(value)
+    return kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
 
 
 def _check_floats(column: pd.Series, role: str) -> None:

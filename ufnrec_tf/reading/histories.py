@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ufnrec_tf.reading.column_names import REQUIRED
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.data_files import DataFile
 from ufnrec_tf.reading.event_batches import TextLog
+from ufnrec_tf.reading.filters import DUPLICATES_WORDS, no_times_error
 from ufnrec_tf.reading.formats import Form
 from ufnrec_tf.reading.history_forms import (
     FLAG,
@@ -35,8 +37,8 @@ class HistoryFile:
     """A file of histories, read through once; to be read again by `read`.
 
     A file whose first lines are a log's (see `history_form`) is read as --data would be: by the
-    same forms, columns, times and filters. Users come by first appearance, their items oldest
-    first.
+    same forms, columns, times and filters, but for `data.repeats`. Users come by first appearance,
+    their items oldest first.
 
     Args:
         path: The file.
@@ -72,6 +74,8 @@ class HistoryFile:
         if path.is_dir():
             raise UserError(f"{path}: is not a regular file. Give {FLAG} a file.")
         self.path = path
+        self._asks_for_times = settings.filters.duplicates == "drop"
+        self._drops_doubles = False
         self._file = DataFile(path, flag=FLAG)
         self.odd_line, self.has_times = 0, False
         self._known = known
@@ -109,6 +113,15 @@ class HistoryFile:
             self._runs.add(batch)
         self._log_words = reading_lines(events.reading.as_json())
         self.has_times = events.reading.is_epoch
+        if self._settings.filters.duplicates == "drop":
+            self._drops_doubles = "time" in log.chosen
+            if self._asks_for_times and not self._drops_doubles:
+                raise no_times_error(self.path.name)
+            self._log_words.append(
+                f"events said twice are left out, {DUPLICATES_WORDS}"
+                if self._drops_doubles
+                else "data.duplicates=drop of the run is not applied: no time column"
+            )
         self.total = self._runs.num_users
         return log.sha256
 
@@ -157,21 +170,27 @@ class HistoryFile:
         elif self.format == LINES:
             lines = self._lines(TextBlocks(self._file, flag=FLAG))
             yield from ((str(number), items) for number, items in enumerate(lines, 1))
-        elif self._runs.is_grouped:
-            yield from group_neighbours(self._events())
         else:
-            yield from group_scattered(
-                self._events(), num_events=self._runs.num_events, folder=folder
-            )
+            yield from self._grouped(folder)
 
     def read_timed(self, folder: Path) -> Iterator[tuple[str, list[str], list[int]]]:
         """Yields the histories with the times of their ids in seconds; see `has_times`, `read`."""
+        yield from self._grouped(folder, with_times=True)
+
+    def _grouped(self, folder: Path, *, with_times: bool = False) -> Iterator[Any]:
+        """Returns the histories of a log, grouped by user; see `history_groups.histories_of`."""
+        drops_doubles = self._drops_doubles
         if self._runs.is_grouped:
-            yield from group_neighbours(self._events(), with_times=True)
-        else:
-            yield from group_scattered(
-                self._events(), num_events=self._runs.num_events, folder=folder, with_times=True
+            return group_neighbours(
+                self._events(), drops_doubles=drops_doubles, with_times=with_times
             )
+        return group_scattered(
+            self._events(),
+            num_events=self._runs.num_events,
+            folder=folder,
+            drops_doubles=drops_doubles,
+            with_times=with_times,
+        )
 
     def _lines(self, blocks: TextBlocks) -> Iterator[list[str]]:
         """Yields the items of all lines, of the blank ones too."""

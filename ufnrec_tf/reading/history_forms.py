@@ -72,11 +72,15 @@ class OwnReading(NamedTuple):
         columns: The names of its columns, and its separator.
         min_rating: Lowest rating that it kept; 0: all.
         events: The event types that it kept, separated by commas; "": all.
+        duplicates: keep, or drop, of events that say again what another says.
+        repeats: keep, or drop, of items that a user took before.
     """
 
     columns: Columns = Columns()
     min_rating: float = 0.0
     events: str = ""
+    duplicates: str = "keep"
+    repeats: str = "keep"
 
 
 NO_RUN = OwnReading()
@@ -227,6 +231,10 @@ def _table_form(
             filters = filters._replace(**{key: value})
         else:
             notes.append(f"data.{key}={value} of the run is not applied: no {role} column")
+    if own.duplicates == "drop":
+        filters = filters._replace(duplicates="drop")
+    if own.repeats == "drop":
+        notes.append("data.repeats=drop of the run is not applied")
     settings = settings._replace(columns=columns, filters=filters)
     return HistoryForm(format, settings, note="; ".join(notes))
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.data.events import EventBatch, RawIds, collect
 from ufnrec_tf.data.interactions import order_events
-from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, encoded
+from ufnrec_tf.reading.filters import is_duplicate
+from ufnrec_tf.reading.prepare.user_buckets import UserBuckets, encoded, without_duplicates
 
 History = tuple[str, list[str]]
 """A name (the user, or the line's number from 1) and raw item ids, the newest last."""
@@ -74,13 +75,19 @@ class UserRuns:
         self._buffer = []
 
 
-def histories_of(events: EventBatch, *, with_times: bool = False) -> Iterator[Any]:
+def histories_of(
+    events: EventBatch, *, drops_doubles: bool = False, with_times: bool = False
+) -> Iterator[Any]:
     """Yields the histories of a whole log: users by first appearance, items by time, stably.
 
     Args:
         events: The log.
+        drops_doubles: True to leave out events that say again what an earlier one says.
         with_times: True yields the whole seconds of each item's time, too.
     """
+    if drops_doubles:
+        columns = (events.users, events.items, events.times, events.ratings, events.types)
+        events = events.kept(~is_duplicate(*columns))
     order = order_events(events.users, events.times)
     items = events.items[order]
     times = None
@@ -94,11 +101,14 @@ def histories_of(events: EventBatch, *, with_times: bool = False) -> Iterator[An
         start = end
 
 
-def group_neighbours(batches: Iterable[EventBatch], *, with_times: bool = False) -> Iterator[Any]:
+def group_neighbours(
+    batches: Iterable[EventBatch], *, drops_doubles: bool = False, with_times: bool = False
+) -> Iterator[Any]:
     """Yields the histories of a log in which each user's events are neighbours.
 
     Args:
         batches: The log.
+        drops_doubles: See `histories_of`.
         with_times: See `histories_of`.
     """
     held: list[EventBatch] = []  # the events of the user whose end is not known yet
@@ -107,14 +117,21 @@ def group_neighbours(batches: Iterable[EventBatch], *, with_times: bool = False)
             continue
         events = collect([*held, batch])
         is_open = events.users == events.users[-1]
-        yield from histories_of(events.kept(~is_open), with_times=with_times)
+        yield from histories_of(
+            events.kept(~is_open), drops_doubles=drops_doubles, with_times=with_times
+        )
         held = [events.kept(is_open)]
     if held:
-        yield from histories_of(held[0], with_times=with_times)
+        yield from histories_of(held[0], drops_doubles=drops_doubles, with_times=with_times)
 
 
 def group_scattered(
-    batches: Iterable[EventBatch], *, num_events: int, folder: Path, with_times: bool = False
+    batches: Iterable[EventBatch],
+    *,
+    num_events: int,
+    folder: Path,
+    drops_doubles: bool = False,
+    with_times: bool = False,
 ) -> Iterator[Any]:
     """Yields the histories of a log in any order: users by first appearance, items by time.
 
@@ -127,21 +144,25 @@ def group_scattered(
         batches: The log.
         num_events: The number of events.
         folder: An empty folder.
+        drops_doubles: See `histories_of`.
         with_times: See `histories_of`.
 
     Raises:
         UserError: If the disk does not take the files.
     """
     if num_events <= _EVENTS_IN_MEMORY:
-        yield from histories_of(collect(batches), with_times=with_times)
+        yield from histories_of(
+            collect(batches), drops_doubles=drops_doubles, with_times=with_times
+        )
         return
     num_buckets = min(_MAX_BUCKETS, -(-num_events // _EVENTS_OF_BUCKET))
-    buckets = UserBuckets(folder, num_buckets)
+    buckets = UserBuckets(folder, num_buckets, is_whole=drops_doubles)
     paths = [folder / f"grouped-{number:05d}.arrow" for number in range(num_buckets)]
     try:
         item_ids = _fill(buckets, batches)
         for number, path in enumerate(paths):
-            _write_grouped(buckets.take(number), path)
+            taken = buckets.take(number)
+            _write_grouped(without_duplicates(taken) if drops_doubles else taken, path)
     except OSError as error:
         raise UserError(
             f"{folder}: the events could not be grouped by user on the disk ({own_words(error)}). "

@@ -18,10 +18,11 @@ SPACES = " \t\n\r\x0b\x0c"
 _ANY_SPACES = tuple(c for c in map(chr, range(0x3001)) if c.isspace() and c != "\n")
 _ASCII_SPACES = tuple(filter(str.isascii, _ANY_SPACES))
 
-_MAY_BE_ODD = re.compile(r"[eE]\+\d\d|\d{16}\.0|^\s*[\[{(]", re.MULTILINE)
-_ODD_MARKS = ("+", ".0", "[", "{", "(")
+_MAY_BE_ODD = re.compile(r"[eE]\+\d\d|\d[.,]\d+[eE]\d|\d{16}\.0|^\s*[\[{(]", re.MULTILINE)
+_ODD_MARKS = ("+", ".", ",", "[", "{", "(")
 """One of them is in whatever `_MAY_BE_ODD` finds."""
-_EXPONENT = re.compile(r"\s*-?\d+(\.\d+)?[eE]\+\d{2,}\s*")
+# 4.00638E+12 of spreadsheets and Python, 4,00638E+12 with a decimal comma, 4.00638E12 of Java.
+_EXPONENT = re.compile(r"\s*-?(?:\d+(?:[.,]\d+)?[eE]\+\d{2,}|\d[.,]\d+[eE]\d{1,3})\s*")
 _WHOLE_FLOAT = re.compile(r"\s*-?\d+\.0+\s*")
 _EXACT = 2**53
 _MOST_SHOWN = 4
@@ -52,7 +53,7 @@ def spoilt_id(ids: Sequence[str], role: str) -> tuple[str, str] | None:
                 "digits, so that different ids became one: expected all digits; write the column "
                 "as text or as whole numbers"
             )
-        if is_list_cell(id):
+        if is_list_cell(id) and not is_null_word(id):
             return id, (
                 f"the {role} id {id[:40]!r} is a list of several: expected one event a row; make "
                 f"a row of each (pandas: frame.explode({role!r}), once the column holds lists)"
@@ -60,24 +61,72 @@ def spoilt_id(ids: Sequence[str], role: str) -> tuple[str, str] | None:
     return None
 
 
-_KINDS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[str], bool]], ...] = (
-    (
-        "spaces",
-        ("\n\n",),
-        re.compile(r"[ \t\r\x0b\x0c](?:\n|$)|(?:^|\n)[ \t\r\x0b\x0c]|\n\n|^\n|\n$"),
-        lambda text: text != text.strip(SPACES),
+class _Kind(NamedTuple):
+    """A kind of odd ids.
+
+    Attributes:
+        name: Its name.
+        may_hold: False if ids in lower case, between line ends, have none, unless for spaces.
+        search: Finds any in all ids, a line each.
+        test: The test of one id.
+    """
+
+    name: str
+    may_hold: Callable[[str], bool]
+    search: re.Pattern[str]
+    test: Callable[[str], bool]
+
+
+_STAND_INS = {
+    "user": frozenset(
+        (
+            *("guest", "anonymous", "anon", "unknown", "nobody", "deleted", "[deleted]", "missing"),
+            *("total", "grand total", "-1", "00000000-0000-0000-0000-000000000000"),
+        )
     ),
-    (
-        "null",
-        tuple(f"\n{word}\n" for word in sorted(NULL_WORDS)),
-        re.compile(rf"^\s*(?:{'|'.join(map(re.escape, sorted(NULL_WORDS)))})\s*$", re.M | re.I),
-        is_null_word,
-    ),
-    ("float", (".0",), re.compile(r"\.0"), lambda text: bool(_WHOLE_FLOAT.fullmatch(text))),
-)
-"""Kinds of odd ids: what lower-case text of some must hold if there are no spaces, a search in all
-ids, a line each, that finds any, and the test of one id. Each is a few times as slow as the one
-before it."""
+    "item": frozenset(("-1", "00000000-0000-0000-0000-000000000000")),
+}
+"""Ids, in lower case, that stand for many or for none."""
+
+
+def _is_quoted(text: str) -> bool:
+    text = text.strip(SPACES)
+    return len(text) > 2 and text[0] == text[-1] and text[0] in "\"'"
+
+
+def _kinds(role: str) -> tuple[_Kind, ...]:
+    """Returns the kinds of odd ids; each search is a few times as slow as the one before it."""
+    null = "|".join(map(re.escape, sorted(NULL_WORDS - {""})))
+    spaces = r"[ \t\r\x0b\x0c](?:\n|$)|(?:^|\n)[ \t\r\x0b\x0c]|\n\n|^\n|\n$"
+    return (
+        _Kind(
+            "spaces", lambda ids: "\n\n" in ids, re.compile(spaces), lambda t: t != t.strip(SPACES)
+        ),
+        _Kind(
+            "null",
+            lambda ids: "\n--" in ids or not NULL_WORDS.isdisjoint(ids[1:-1].split("\n")),
+            re.compile(rf"^\s*(?:{null}|--+)?\s*$", re.M | re.I),
+            is_null_word,
+        ),
+        _Kind(
+            "stand_in",
+            lambda ids: not _STAND_INS[role].isdisjoint(ids.split("\n")),
+            re.compile(""),
+            lambda text: text.strip(SPACES).lower() in _STAND_INS[role],
+        ),
+        _Kind(
+            "float",
+            lambda ids: ".0" in ids,
+            re.compile(r"\.0"),
+            lambda text: bool(_WHOLE_FLOAT.fullmatch(text)),
+        ),
+        _Kind(
+            "quoted",
+            lambda ids: '"\n' in ids or "'\n" in ids,
+            re.compile(r"""["']\s*$""", re.M),
+            _is_quoted,
+        ),
+    )
 
 
 class _Odd(NamedTuple):
@@ -103,6 +152,7 @@ class IdChecks:
 
     def __init__(self, *, strip: bool) -> None:
         self._strip = strip
+        self._kinds = {role: _kinds(role) for role in ("user", "item")}
         self._num_events = 0
         self._found: dict[tuple[str, str], _Odd] = {}
 
@@ -119,10 +169,8 @@ class IdChecks:
         # An empty id at either end stands between two line ends, too.
         lowered = f"\n{joined}\n".lower()
         may_be_spaced = holds_spaces(joined)
-        for kind, marks, may_be, test in _KINDS:
-            if not (may_be_spaced or any(mark in lowered for mark in marks)):
-                continue
-            if not may_be.search(joined):
+        for kind, may_hold, search, test in self._kinds[role]:
+            if not (may_be_spaced or may_hold(lowered)) or not search.search(joined):
                 continue  # of most batches
             is_odd = [test(text) for text in texts]
             if any(is_odd):
@@ -167,4 +215,15 @@ class IdChecks:
                 f"{odd.examples[0].strip().partition('.')[0]!r}"
             )
             return Note(f"float_{role}_ids", words, _WHOLE_NUMBERS, share)
+        if kind == "stand_in":
+            words = (
+                f"{events} {have} a {role} id that may stand for many or for none ({shown}), which "
+                f"is taken for one {role}"
+            )
+            flag = "--config.data.exclude_users=FILE, with these ids, a line each"
+            remedy = flag if role == "user" else "delete these rows, if so"
+            return Note(f"stand_in_{role}_ids", words, remedy, share)
+        if kind == "quoted":
+            words = f"{events} {have} {role} ids in quotes ({shown}), which are part of the id"
+            return Note(f"quoted_{role}_ids", words, "remove the quotes in the file", share)
         return None

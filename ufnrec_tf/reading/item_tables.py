@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.text import is_null_word
 from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.data_files import DataFile
@@ -94,10 +96,17 @@ def read_item_table(
         if item_ids is None:
             return None
         raise _no_columns_error(table, columns, first, item_ids)
-    kept, missed = _kept_rows(chain(first, table.rows), columns, item_ids)
+    kept, missed, renamed = _kept_rows(chain(first, table.rows), columns, item_ids)
     if item_ids is not None and not kept:
         raise _no_items_error(table, columns, missed, item_ids)
-    return _item_table(table, columns, kept, missed, item_ids, title_column)
+    made = _item_table(table, columns, kept, missed, item_ids, title_column)
+    if not renamed:
+        return made
+    words = (
+        f"{table.file.name}: {len(renamed):,} ids are there again with another title, such as "
+        f"{min(renamed)[:40]!r}; the first is kept"
+    )
+    return made._replace(notes=(*made.notes, words))
 
 
 _Facts = tuple[Any, Any, Any]
@@ -106,10 +115,15 @@ _Facts = tuple[Any, Any, Any]
 
 def _kept_rows(
     found: Iterator[Any], columns: ItemColumns, item_ids: set[str] | None
-) -> tuple[dict[str, _Facts], list[str]]:
-    """Returns the first row of each item of the log, and the first ids that are not the log's."""
+) -> tuple[dict[str, _Facts], list[str], set[str]]:
+    """Returns the first row of each item of the log, and two kinds of ids.
+
+    Returns:
+        The rows, the first ids that are not the log's, and those that have another title later.
+    """
     kept: dict[str, _Facts] = {}
     missed: list[str] = []
+    renamed: set[str] = set()
     for row in found:
         item, *values = (None if index is None else row[index] for index in columns)
         key = _value_text(item)
@@ -119,8 +133,11 @@ def _kept_rows(
                 if key and len(missed) < _FIRST_ROWS:
                     missed.append(key)
                 continue
-        kept.setdefault(key, (values[0], values[1], values[2]))
-    return kept, missed
+        if _value_text(kept.setdefault(key, (values[0], values[1], values[2]))[0]) != _value_text(
+            values[0]
+        ):
+            renamed.add(key)
+    return kept, missed, renamed
 
 
 def _no_columns_error(
@@ -167,6 +184,12 @@ def _item_table(
     titles, categories = (
         {item: _value_text(row[place]) for item, row in kept.items()} for place in (0, 1)
     )
+    # `nan` is no title of several items, and `Null` may be that of one.
+    again = {word for word, count in Counter(titles.values()).items() if count > 1}
+    titles = {
+        item: "" if title in again and is_null_word(title) else title
+        for item, title in titles.items()
+    }
     known = [title for title in titles.values() if title]
     if table.columns is not None and known and all(map(_is_number, known)):
         raise table.file.error(
@@ -197,6 +220,11 @@ def _notes(
         yield f"{name}: no header; ids from column 1"
     elif columns.item is not None and columns.item not in id_columns(names):
         yield f"{name}: ids from column {names[columns.item]!r}"
+    if is_guessed and columns.title is None:
+        left = [name for place, name in enumerate(names) if place not in columns]
+        if left:
+            shown = shown_names(left[:5])
+            yield f"titles might be in: {shown} (--config.data.title_column=NAME)"
     if is_guessed and columns.title is not None and table.columns is None:
         others = [names[index] for index in title_columns(names) if index != columns.title]
         if others:

@@ -187,6 +187,7 @@ class Table:
         nested: Of JSON, the keys whose values are no plain ones, each with an example.
         read: Of JSON, the indices of the columns that are read.
         check_new_key: Of JSON, called with line and key for a key that is not yet known.
+        skips_space: True where a quoted field may stand after a space: a, "b".
     """
 
     names: list[str]
@@ -197,6 +198,7 @@ class Table:
     nested: dict[str, Any] = field(default_factory=dict)
     read: tuple[int, ...] = ()
     check_new_key: Callable[[int, str], None] = lambda line, key: None
+    skips_space: bool = False
 
 
 def rows(file: TextFile, table: Table) -> Iterator[Row]:
@@ -239,7 +241,9 @@ def rows_of(
             if plain.strip():
                 yield line, plain.removesuffix("\r").split(table.separator)
         return
-    reader = csv.reader(lines, delimiter=table.separator, strict=True)
+    reader = csv.reader(
+        lines, delimiter=table.separator, strict=True, skipinitialspace=table.skips_space
+    )
     line = first_line
     try:
         for row in reader:

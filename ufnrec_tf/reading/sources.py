@@ -109,14 +109,14 @@ def load(
     return Source(left, None)
 
 
-def is_raw(config: ConfigDict, path: str) -> bool:
+def is_raw(config: ConfigDict, path: str | pd.DataFrame) -> bool:
     """Returns True if the data are a log: not a planted one, and no prepared folder.
 
     Raises:
         UserError: If both name data, or a published log is of no known name.
     """
     if _is_given(config, path):
-        return not is_prepared(Path(path))
+        return isinstance(path, pd.DataFrame) or not is_prepared(Path(path))
     return config.data.name not in ("", PLANTED)
 
 

@@ -107,7 +107,7 @@ def plain_column(column: pd.Series) -> pd.Series:
             plain = values.to_pandas(date_as_object=False)
         except pa.ArrowNotImplementedError:  # such as for lists of polars' texts
             plain = pd.Series(values.to_pylist(), dtype=object)
-        return plain.set_axis(column.index)
+        return plain.set_axis(column.index).rename(column.name)
     if isinstance(column.dtype, pd.SparseDtype):
         return pd.Series(np.asarray(column.array), index=column.index)
     if isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.categories.dtype == object:

@@ -157,7 +157,9 @@ def _refuse_time_of_day(
     day = names[days[0]]
     raise file.error(
         f"the day stands in column {_shown(names, days[0])} and the time of day in "
-        f"{_shown(names, clock)}: expected both in one, such as 2019-01-31 18:30:00; join them, or "
+        f"{_shown(names, clock)}: expected both in one, such as 2019-01-31 18:30:00; join them "
+        f"(pandas: frame['moment'] = frame[{day!r}].astype(str) + ' ' + "
+        f"frame[{names[clock]!r}].astype(str), without both), or "
         f"read the day only with --config.data.time_column={day}.",
         line=line,
     )

@@ -17,9 +17,10 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.recommend.diversity import make_diversifier
 from ufnrec_tf.recommend.finished_parts import FinishedParts, HistoryCounts, hash_of_folder
 from ufnrec_tf.recommend.given_times import WITH_REQUEST, needed_error, with_request
-from ufnrec_tf.recommend.histories import Histories
+from ufnrec_tf.recommend.histories import SIMILAR, Histories
 from ufnrec_tf.recommend.output import (
     checked_output,
     format_of,
@@ -32,6 +33,7 @@ from ufnrec_tf.recommend.scoring import (
     BestItems,
     ExactScorer,
     ItemLists,
+    SimilarScorer,
     batches_of,
     load_model,
     read_titles,
@@ -79,6 +81,7 @@ def recommend(
     batch_size: int = 256,
     lists: ItemLists = NO_LISTS,
     scorer: ExactScorer | None = None,
+    diversity: float = 0.0,
     display: Display | None = None,
 ) -> RecommendSummary:
     """Writes the `top_k` best items of each history, by the exported model.
@@ -88,7 +91,8 @@ def recommend(
 
     Output: columns `user,rank,item,score`, `title` where the export has titles, and `known_items`,
     the number of ids of the history that the model knows: 0 marks an answer by popularity. `row`,
-    the number of the line from 1, stands instead of `user` where the input has one history a line.
+    the number of the line from 1, stands instead of `user` where the input has one history a line,
+    and `similar_to` where similar items are looked for: there scores are cosines.
     The ending of the name sets the format: CSV, gzipped CSV or Parquet. Users come in order of
     first appearance. A history has fewer than `top_k` rows where fewer items are left. The file
     appears whole or not at all. A killed run resumes after its last part, and writes the same file
@@ -102,6 +106,7 @@ def recommend(
         batch_size: Histories scored at once, at most.
         lists: The items to exclude from all answers, and the only ones to allow.
         scorer: Finds the items; None: the exported model.
+        diversity: From 0, the best items, to 1; see `diverse_order`. Scores stay the model's.
         display: Shows progress after 5 s, and a note if the run resumes a killed one; None:
             nothing is shown.
 
@@ -118,10 +123,17 @@ def recommend(
     export_dir = Path(export_dir)
     metadata = checked_metadata(export_dir)
     num_items = int(metadata["num_items"])
-    if "times" in metadata and histories.read_timed is None:
+    # An item to find similar ones of has no time.
+    reads_times = "times" in metadata and histories.kind != SIMILAR
+    if reads_times and histories.read_timed is None:
         raise needed_error(f"{histories.name}: histories")
     output = checked_output(output_path, histories.path)
-    scorer = scorer or ExactScorer(load_model(export_dir), lists)
+    if scorer is None:
+        model = load_model(export_dir)
+        if histories.kind == SIMILAR:
+            scorer = SimilarScorer(model, lists)
+        else:
+            scorer = ExactScorer(model, lists, make_diversifier(export_dir, model, diversity))
     unknown = ItemLists(*(tuple(scorer.unknown(ids)) for ids in lists))
     if lists.allow and len(unknown.allow) == len(set(lists.allow)):
         raise UserError(
@@ -140,17 +152,19 @@ def recommend(
         num_items=num_items,
         num_listed=sum(map(len, lists)),
         metadata=metadata,
+        reads_times=reads_times,
     )
     identity = {
         "model": _hash_of_model(export_dir),
         "input": [histories.kind, histories.sha256],
         "--top_k": run.k,
         "--index": "exact",  # earlier versions also offered an approximate index
+        "--diversity": diversity,
         "columns": run.columns,
         "--exclude": sorted(set(lists.exclude)),
         "--allow": sorted(set(lists.allow)),
     }
-    if metadata.get("times") == WITH_REQUEST:
+    if reads_times and metadata["times"] == WITH_REQUEST:
         identity["asked at"] = run.now
     try:
         done = run.write(histories, identity, display)
@@ -187,10 +201,12 @@ class _OutputRun:
         num_items: int,
         num_listed: int,
         metadata: dict[str, Any],
+        reads_times: bool,
     ) -> None:
         self.k = k
         self.now = int(time.time())
         self._metadata = metadata
+        self._reads_times = reads_times
         self._export_dir = export_dir
         self._num_listed = num_listed
         self._unknown_id = ""
@@ -223,7 +239,7 @@ class _OutputRun:
             if display is not None and parts.note:
                 display.notes.line(f"{self._output}: {parts.note}")
             progress = _Progress(display, histories.total, parts.done.histories)
-            read: Any = histories.read_timed if "times" in self._metadata else histories.read
+            read: Any = histories.read_timed if self._reads_times else histories.read
             left = islice(read(parts.scratch()), parts.done.histories, None)
             try:
                 while chunk := list(islice(left, 1)):
@@ -276,7 +292,7 @@ class _OutputRun:
 
     def _times(self, batch: list[Any]) -> dict[str, list[list[int]]]:
         """Returns the `times` of a batch of histories; none for a model that reads none."""
-        if "times" not in self._metadata:
+        if not self._reads_times:
             return {}
         asked = self._metadata, self.now
         return {"times": [with_request(times, len(ids), *asked) for _, ids, times in batch]}
@@ -286,7 +302,7 @@ class _OutputRun:
         is_item = best.item_ids != b""  # [B, k]
         rows, columns = np.nonzero(is_item)
         items = best.item_ids[is_item].tolist()
-        own: Any = np.array(names, object if self._column == "user" else np.int64)
+        own: Any = np.array(names, np.int64 if self._column == "row" else object)
         values = [
             pa.array(own[rows], self._schema.field(0).type),
             pa.array((columns + 1).astype(np.int32)),

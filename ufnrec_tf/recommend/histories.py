@@ -7,6 +7,10 @@ from typing import NamedTuple
 History = tuple[str, list[str]]
 """A name (the user, or the line's number from 1) and raw item ids, the newest last."""
 
+SIMILAR = "similar"
+SIMILAR_TO = "similar_to"
+"""The column of the item that others are similar to."""
+
 
 TimedHistory = tuple[str, list[str], list[int]]
 """The same with the times of the ids, in whole seconds since 1970."""
@@ -18,8 +22,8 @@ class Histories(NamedTuple):
     Attributes:
         name: The source of the histories, for messages.
         kind: "histories" (one a line), "rows" (events), "lists" (one a row of a table), "users" of
-            a run, or "train", the data of a run.
-        column: "user", or "row" where a history's name is the number of its line.
+            a run, "train", the data of a run, or `SIMILAR`: items, each to find similar ones of.
+        column: "user", "row" where a history's name is the number of its line, or `SIMILAR_TO`.
         total: The number of histories, for progress; it may be one less.
         sha256: The hash of the data.
         read: Yields the histories; an empty folder takes what memory should not hold.

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.files import is_stream
 
-_STREAMS = (("/", "dev"), ("/", "proc"))  # there also a file is one that somebody else has open
 _OTHER_FORMS = (
     *(".json", ".jsonl", ".ndjson", ".tsv", ".xls", ".xlsx", ".ods", ".feather", ".arrow", ".orc"),
     *(".gz", ".bz2", ".zst", ".xz", ".zip", ".html", ".pdf"),
@@ -43,11 +43,11 @@ def output_schema(column: str, *, has_titles: bool) -> pa.Schema:
     """Returns the columns of an output.
 
     Args:
-        column: "user", or "row" where histories are named by their lines.
+        column: "user", "row" where histories are named by their lines, or `SIMILAR_TO`.
         has_titles: True if the model's items have titles.
     """
     fields = [
-        (column, pa.string() if column == "user" else pa.int64()),
+        (column, pa.int64() if column == "row" else pa.string()),
         ("rank", pa.int32()),
         ("item", pa.string()),
         ("score", pa.float32()),
@@ -106,8 +106,7 @@ def checked_output(output_path: str | os.PathLike[str], histories: Path | None) 
             f"{output}: recommendations are written as CSV or Parquet, not as {output.suffix}. End "
             "the name of --output with .csv, .csv.gz or .parquet."
         )
-    is_stream = output.absolute().parts[:2] in _STREAMS
-    if is_stream or (output.exists() and not output.is_file()):
+    if is_stream(output):
         raise UserError(
             f"{output}: is not a regular file, and recommendations are written whole or not at "
             "all. Give --output a file's name, such as out.csv, and read it once it is there."

@@ -2,30 +2,46 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from ufnrec_tf.common.arguments import shown, whole_number
+from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.python_terms import speaks_python, warn
+from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import load_newest
+from ufnrec_tf.recommend.diversity import Diversifier, checked_diversity, item_vectors
+from ufnrec_tf.recommend.explain import left_out, score_drops
 from ufnrec_tf.recommend.given_ids import (
     GivenFilters,
     Ids,
     KnownHistories,
+    id_list,
     id_text,
     item_filters,
     known_histories,
     listed,
+    unknown_text,
 )
 from ufnrec_tf.recommend.given_times import needed_error, seconds_of_histories
-from ufnrec_tf.recommend.scoring import known_ids, load_model, times_input, to_tensor
+from ufnrec_tf.recommend.scoring import (
+    BestItems,
+    ExactScorer,
+    ItemLists,
+    SimilarScorer,
+    check_signature,
+    known_ids,
+    load_model,
+    times_input,
+    to_tensor,
+)
 
 _BATCH = 256
 """Histories of one call; bounds the scores, float32 [histories, items]."""
@@ -33,7 +49,7 @@ _BATCH = 256
 Histories = Mapping[Any, Sequence[Any]] | Iterable[Sequence[Any]]
 
 
-class Recommender:
+class Recommender(Shown):
     """An exported model, ready to answer.
 
     Args:
@@ -62,6 +78,14 @@ class Recommender:
         self._known_ids = known_ids(self._model)
         self.items = read_items(folder)
 
+    def _show(self, display: Display) -> None:
+        metadata, made = self.metadata, self.metadata.get("metadata", {})
+        step = f", {made['weights']} weights of epoch {made['epoch']}" if "epoch" in made else ""
+        display.line(
+            f"Recommender {self.path}: {metadata['num_items']:,} items, histories of up to "
+            f"{metadata['max_length']} items{step}"
+        )
+
     @speaks_python
     def recommend(
         self,
@@ -71,6 +95,7 @@ class Recommender:
         exclude: Ids = None,
         allow: Ids = None,
         times: Any = None,
+        diversity: float = 0.0,
     ) -> pd.DataFrame:
         """Returns the best items for each history, best first.
 
@@ -87,6 +112,10 @@ class Recommender:
             times: When each event of the histories was, in their form: dates or seconds since 1970.
                 A model that was trained with backbone.time needs them. One with request_time also
                 takes one more in each row, the time of the request, else the present.
+            diversity: From 0, the best items, to 1. Above 0 a list is chosen one by one among the
+                100 best items (or twice `top_k`) by maximal marginal relevance, score against
+                likeness to the items already chosen: `recommend.diversity.diverse_order` has the
+                formula and its source. `score` stays the model's, so it may rise along a list.
 
         Returns:
             A frame of `user`, `rank` (from 1), `item` (raw id), `title`, `score` (float32) and
@@ -95,20 +124,128 @@ class Recommender:
             left.
 
         Raises:
-            UserError: If `top_k` is not positive, a history is not a list of ids, the model knows
-                no item of any history, or none of `allow`, or times are missing or no times.
+            UserError: If `top_k` is not positive, `diversity` is not from 0 to 1, a history is not
+                a list of ids, the model knows no item of any history, or none of `allow`, or times
+                are missing or no times.
         """
         top_k = whole_number(top_k, "top_k", minimum=1)
+        diversity = checked_diversity(diversity)
         k = min(top_k, int(self.metadata["num_items"]))
         names, found, seconds = self._known(histories, times)
         filters = item_filters(exclude, allow, known=self._known_ids, example=self._example)
         for note in (*found.notes, *filters.notes):
             warn(note)
+        chooser = Diversifier(self.item_vectors, diversity) if diversity else None
+        scorer = ExactScorer(self._model, _lists_of(filters), chooser)
         frames = [
-            self._frame(names, found, slice(start, start + _BATCH), k, filters, seconds)
+            self._frame(names, found, slice(start, start + _BATCH), k, scorer, seconds)
             for start in range(0, max(len(names), 1), _BATCH)
         ]
         return pd.concat(frames, ignore_index=True)
+
+    @speaks_python
+    def similar(
+        self, items: Ids, *, top_k: int = 10, exclude: Ids = None, allow: Ids = None
+    ) -> pd.DataFrame:
+        """Returns the items most like each of some items, best first.
+
+        Likeness is the cosine of the vectors by which the model scores items. Unknown ids are
+        dropped, with a warning.
+
+        Args:
+            items: Raw ids, one or several, spelled as in `recommend`.
+            top_k: Items an item, 1 or more.
+            exclude: Raw ids never to be returned, one or several.
+            allow: The only raw ids that may be returned, one or several; None or empty: all.
+
+        Returns:
+            A frame of `similar_to` (the given id), `rank` (from 1), `item`, `title` and `score`
+            (float32), the cosine. An item is never returned for itself.
+
+        Raises:
+            UserError: If `top_k` is not positive, there is no id, the model knows none of them, or
+                none of `allow`.
+        """
+        check_signature(self._model, "similar", needed_by="similar items need")
+        top_k = whole_number(top_k, "top_k", minimum=1)
+        k = min(top_k, int(self.metadata["num_items"]))
+        asked = list(dict.fromkeys(id_list(items, name="`items`")))
+        if not asked:
+            raise UserError("`items` has no id. Give one raw item id or several.")
+        spellings = self._known_ids.spellings(asked)
+        if unknown := [id for id in asked if id not in spellings]:
+            note = unknown_text("`items`", unknown, len(asked), example=self._example)
+            if not spellings:
+                raise UserError(f"{note} Give item ids as they were in the log.")
+            warn(note)
+        filters = item_filters(exclude, allow, known=self._known_ids, example=self._example)
+        for note in filters.notes:
+            warn(note)
+        known = [id for id in asked if id in spellings]
+        scorer = SimilarScorer(self._model, _lists_of(filters))
+        frames = []
+        for start in range(0, len(known), _BATCH):
+            names = known[start : start + _BATCH]
+            best = scorer.best(to_tensor([[spellings[id]] for id in names]), k)
+            frames.append(self._ranked(names, best, column="similar_to"))
+        return pd.concat(frames, ignore_index=True)
+
+    @speaks_python
+    def explain(
+        self, history: Sequence[Any], item: Any, *, top_k: int = 10, times: Any = None
+    ) -> pd.DataFrame:
+        """Returns the items of a history that carried a recommended item, by leave-one-out.
+
+        Each item of the history is left out in turn, and the model scores the recommended item
+        again. Drops do not add up, as items may stand for each other. A history of one item is
+        compared with an empty one.
+
+        Args:
+            history: Raw item ids, oldest first.
+            item: The raw id of the recommended item, or of any other.
+            top_k: Items with the largest drops, 1 or more.
+            times: When each event of the history was; see `recommend`. An item is left out with its
+                times.
+
+        Returns:
+            A frame of `rank` (from 1), `item`, `title` and `drop` (float32): the score less the
+            score without that item. Above 0 it speaks for the recommended item, below 0 against.
+
+        Raises:
+            UserError: If the model does not know the item, or no item of the history, or times are
+                missing or no times.
+        """
+        top_k = whole_number(top_k, "top_k", minimum=1)
+        _, found, seconds = self._known([history], None if times is None else [times])
+        for note in found.notes:
+            warn(note)
+        text = id_text(item, name="`item`")
+        spelling = self._known_ids.spellings([text]).get(text)
+        if spelling is None:
+            note = unknown_text("`item`", [text], 1, example=self._example)
+            raise UserError(f"{note} Give an item id as it was in the log.")
+        ids = self._model.lookup(to_tensor([*found.rows, [spelling]])).numpy()
+        (row,), places = found.rows, np.flatnonzero(ids[0]).tolist()
+        if not places:
+            raise UserError("`history` has no item. Give raw item ids, oldest first.")
+        own = None
+        if seconds is not None:  # that of the request comes after those of the ids
+            own = [*(seconds[0][place] for place in places), *seconds[0][len(row) :]]
+        known = [row[place] for place in places]
+        items, rows, row_times = left_out(known, int(self.metadata["max_length"]), own)
+        inputs = {"item_ids": to_tensor(rows)} | times_input(row_times)
+        vectors = self._model.signatures["encode"](**inputs)["vectors"].numpy()
+        drops = score_drops(vectors, self.item_vectors[ids[1, 0] - 1])
+        best = np.argsort(-drops, kind="stable")[:top_k]
+        names = [items[place] for place in best]
+        return pd.DataFrame(
+            {
+                "rank": np.arange(1, len(best) + 1),
+                "item": names,
+                "title": [self._titles.get(name, "") for name in names],
+                "drop": drops[best],
+            }
+        )
 
     @speaks_python
     def encode(self, histories: Histories, *, times: Any = None) -> np.ndarray:
@@ -144,6 +281,11 @@ class Recommender:
         found = known_histories(names, rows, known=self._known_ids, example=self._example)
         return names, found, seconds
 
+    @cached_property
+    def item_vectors(self) -> np.ndarray:
+        """The vectors by which items are scored, float32 [V, D], rows as in `items`."""
+        return item_vectors(self.path, self._model)
+
     @property
     def _example(self) -> str:
         """A known id, or "" where an older export has no table of items."""
@@ -155,33 +297,34 @@ class Recommender:
         found: KnownHistories,
         batch: slice,
         k: int,
-        filters: GivenFilters,
+        scorer: ExactScorer,
         seconds: list[list[int]] | None,
     ) -> pd.DataFrame:
         """Returns the rows of a batch of histories."""
-        names, num_known = names[batch], np.array(found.num_known[batch], np.int32)
-        inputs = {"item_ids": to_tensor(found.rows[batch]), "k": tf.constant(k)}
-        inputs |= times_input(seconds, batch)
-        signature = "recommend"
-        if filters.exclude or filters.allow:
-            signature = "recommend_filtered"
-            inputs["exclude_ids"] = to_tensor([filters.exclude] * len(names))
-            inputs["allow_ids"] = to_tensor([filters.allow] * len(names))
-        answer = self._model.signatures[signature](**inputs)
-        items, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
-        is_item = items != b""  # [B, k]
-        raw = [item.decode("utf-8") for item in items[is_item]]
+        times = None if seconds is None else seconds[batch]
+        best = scorer.best(to_tensor(found.rows[batch]), k, times)
+        num_known = np.array(found.num_known[batch], np.int32)
+        row, _ = np.nonzero(best.item_ids != b"")
+        return self._ranked(names[batch], best, column="user").assign(known_items=num_known[row])
+
+    def _ranked(self, names: list[Any], best: BestItems, *, column: str) -> pd.DataFrame:
+        """Returns a row an item of a batch, empty places left out."""
+        is_item = best.item_ids != b""  # [B, k]
+        raw = [item.decode("utf-8") for item in best.item_ids[is_item]]
         row, rank = np.nonzero(is_item)
         return pd.DataFrame(
             {
-                "user": [names[number] for number in row],
+                column: [names[number] for number in row],
                 "rank": rank + 1,
                 "item": raw,
                 "title": [self._titles.get(item, "") for item in raw],
-                "score": scores[is_item],
-                "known_items": num_known[row],
+                "score": best.scores[is_item],
             }
         )
+
+
+def _lists_of(filters: GivenFilters) -> ItemLists:
+    return ItemLists(tuple(filters.exclude), tuple(filters.allow))
 
 
 def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export.items import read_items
 from ufnrec_tf.export.versions import damaged_error
+from ufnrec_tf.recommend.diversity import Diversifier
 from ufnrec_tf.recommend.given_ids import KnownIds
 from ufnrec_tf.recommend.histories import History, TimedHistory
 
@@ -19,7 +20,6 @@ from ufnrec_tf.recommend.histories import History, TimedHistory
 # million items, or a history is very long.
 _MAX_SCORES = 1 << 26
 _MAX_IDS = 1 << 21
-_FILTERED = "recommend_filtered"
 
 Id = TypeVar("Id", str, bytes)
 AnyHistory = TypeVar("AnyHistory", History, TimedHistory)
@@ -60,18 +60,23 @@ class ExactScorer:
     Args:
         model: The loaded SavedModel.
         lists: The items that answers may and may not hold.
+        diversifier: Chooses the answers among more of the best items; None: the best themselves.
 
     Raises:
         UserError: If there are lists, and the model was exported before it could take any.
     """
 
-    def __init__(self, model: Any, lists: ItemLists = NO_LISTS) -> None:
+    def __init__(
+        self, model: Any, lists: ItemLists = NO_LISTS, diversifier: Diversifier | None = None
+    ) -> None:
         self._model = model
         self._lists = lists
-        if any(lists) and _FILTERED not in model.signatures:
-            raise UserError(
-                f"this export has no signature {_FILTERED}, which lists of items to exclude or to "
-                "allow need. Run --mode=export once more."
+        self._diversifier = diversifier
+        if any(lists):
+            check_signature(
+                model,
+                "recommend_filtered",
+                needed_by="lists of items to exclude or to allow need",
             )
 
     def best(self, item_ids: tf.Tensor, k: int, times: list[list[int]] | None = None) -> BestItems:
@@ -83,20 +88,72 @@ class ExactScorer:
             times: The times of each history's ids, for a model that reads them.
         """
         known = np.count_nonzero(self._model.lookup(item_ids).numpy(), axis=1)  # [B]
-        inputs, name = {"item_ids": item_ids, "k": tf.constant(k)}, "recommend"
-        inputs |= times_input(times)
-        if any(self._lists):
-            name, num_rows = _FILTERED, item_ids.shape[0]
-            inputs["exclude_ids"] = to_tensor([list(self._lists.exclude)] * num_rows)
-            inputs["allow_ids"] = to_tensor([list(self._lists.allow)] * num_rows)
-        answer = self._model.signatures[name](**inputs)
-        return BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
+        chooser = self._diversifier
+        count = k if chooser is None else chooser.num_candidates(k)
+        inputs = {"item_ids": item_ids, "k": tf.constant(count)} | times_input(times)
+        answer = call_filtered(self._model, "recommend", inputs, self._lists)
+        ids, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
+        if chooser is not None:
+            places = self._model.lookup(answer["item_ids"]).numpy()
+            ids, scores = chooser.chosen(ids, scores, places, k)
+        return BestItems(ids, scores, known)
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Returns the raw ids that the model does not know, each once."""
         distinct = list(dict.fromkeys(ids))
         found = self._model.lookup(to_tensor([distinct])).numpy()[0]
         return [raw for raw, number in zip(distinct, found, strict=False) if not number]
+
+
+class SimilarScorer(ExactScorer):
+    """The exported model's items that are most like others: a history is one item.
+
+    Args:
+        model: The loaded SavedModel.
+        lists: The items that answers may and may not hold.
+
+    Raises:
+        UserError: If the model was exported before it could find similar items.
+    """
+
+    def __init__(self, model: Any, lists: ItemLists = NO_LISTS) -> None:
+        check_signature(model, "similar", needed_by="similar items need")
+        super().__init__(model, lists)
+
+    def best(self, item_ids: tf.Tensor, k: int, times: list[list[int]] | None = None) -> BestItems:
+        """Returns the k items most like each of string [B, 1]; `scores` are cosines."""
+        inputs = {"item_ids": item_ids[:, 0], "k": tf.constant(k)}
+        answer = call_filtered(self._model, "similar", inputs, self._lists)
+        known = answer["is_known"].numpy().astype(np.int32)
+        return BestItems(answer["item_ids"].numpy(), answer["scores"].numpy(), known)
+
+
+def check_signature(model: Any, name: str, *, needed_by: str) -> None:
+    """Raises UserError if a model was exported before it had a signature."""
+    if name not in model.signatures:
+        raise UserError(
+            f"this export has no signature {name}, which {needed_by}. Run --mode=export once more."
+        )
+
+
+def call_filtered(
+    model: Any, name: str, inputs: dict[str, tf.Tensor], lists: ItemLists
+) -> dict[str, tf.Tensor]:
+    """Returns the answer of a signature, by its `_filtered` form where there are lists.
+
+    Args:
+        model: The loaded SavedModel.
+        name: "recommend" or "similar".
+        inputs: Its inputs, without lists.
+        lists: The items that answers may and may not hold, the same for all rows.
+    """
+    if any(lists):
+        name, num_rows = f"{name}_filtered", inputs["item_ids"].shape[0]
+        inputs = inputs | {
+            "exclude_ids": to_tensor([list(lists.exclude)] * num_rows),
+            "allow_ids": to_tensor([list(lists.allow)] * num_rows),
+        }
+    return model.signatures[name](**inputs)
 
 
 def batches_of(

@@ -4,7 +4,7 @@ from typing import Any
 
 from ufnrec_tf.evaluation.metrics import COMPARED, MAIN
 from ufnrec_tf.report.charts import Bar, Forest, LineChart, Series, is_empty
-from ufnrec_tf.report.judgement import current, flips_words
+from ufnrec_tf.report.judgement import course_lines, current, flips_words, headlines
 from ufnrec_tf.report.render import render
 from ufnrec_tf.report.suspects import suspect_facts
 from ufnrec_tf.report.teachers import teacher_facts, without_teacher
@@ -27,6 +27,8 @@ def page(summary: dict[str, Any]) -> str:
     return render(
         "comparison.html",
         summary=summary,
+        headlines=headlines(summary),
+        courses=course_lines(summary),
         main=MAIN.upper(),
         metrics=metrics,
         compared=compared,

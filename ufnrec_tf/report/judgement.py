@@ -26,6 +26,7 @@ from ufnrec_tf.evaluation.statistics import (
     verdict,
 )
 from ufnrec_tf.method.policies import POLICIES
+from ufnrec_tf.report.wording import p_value
 
 FORMAT_VERSION = 2
 """Of comparison.json. Version 1 had intervals and p-values of two different analyses."""
@@ -47,9 +48,8 @@ METHOD = {
 }
 
 EXPLANATION = (
-    "Interval and p come from one analysis of users and seeds. The interval is that of one "
-    "difference by itself and p is corrected by Holm for the number of arms, so with several arms "
-    "one can be undecided although its interval leaves out zero."
+    "The interval is of one arm by itself and Holm's p of all arms together, so an interval above "
+    "0 beside a p above .05 would count for this arm alone, but may be luck among so many arms."
 )
 
 OLDER_NOTE = (
@@ -114,7 +114,12 @@ def words(found: dict[str, Any]) -> str:
         return f"{kind} by {size.lstrip('+-')} ({interval})"
     if kind == NO_DIFFERENCE:
         return f"no difference above {found['margin']:.1%} ({interval})"
-    return f"{UNDECIDED}: {size} ({interval}){signs}"
+    text = f"{UNDECIDED}: {size} ({interval}){signs}"
+    low, high = relative["low"], relative["high"]
+    if _is_known(low) and _is_known(high) and (low > 0 or high < 0):
+        corrected = p_value(found["p_holm"])
+        text += f"; that interval is of this arm by itself, among all arms p is {corrected} (Holm)"
+    return text
 
 
 def _size(relative: dict[str, float | None]) -> str:
@@ -141,6 +146,34 @@ def headline(rows: Sequence[dict[str, Any]], reference: str) -> str:
     if missing:
         parts.append(f"Not compared yet: {', '.join(missing)}")
     return f"{MAIN.upper()} against {reference}. {'. '.join(parts)}."
+
+
+def headlines(summary: dict[str, Any]) -> list[str]:
+    """Returns the findings of a comparison: against the strongest baseline, if any, and of arms."""
+    return [*filter(None, [summary.get("baseline_verdict")]), summary["verdict"]]
+
+
+def course_lines(summary: dict[str, Any]) -> list[str]:
+    """Returns sentences on arms whose validation was still rising, or whose method never acted."""
+    lines = []
+    for row in summary["arms"]:
+        rising, idle = (
+            [run["seed"] for run in row["runs"] if run.get(key)]
+            for key in ("is_rising", "is_inactive")
+        )
+        of = len(row["runs"])
+        if rising:
+            lines.append(
+                f"{row['name']}: validation was still rising at the end of {len(rising)} of {of} "
+                "runs: train longer."
+            )
+        if idle:
+            backbone, _, method = row["label"].rpartition("+")
+            lines.append(
+                f"{row['name']}: {method} never became active in {len(idle)} of {of} runs, which "
+                f"are plain {backbone}."
+            )
+    return lines
 
 
 # Flips that the reported weights have seen.

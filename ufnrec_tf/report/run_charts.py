@@ -26,7 +26,7 @@ def training_charts(facts: RunFacts) -> list[LineChart]:
             facts,
             "flips",
             "Labels flipped per 1,000 positions",
-            "false_negatives/flips_per_positive",
+            "ufnrec/flips_per_positive",
             factor=1000.0,
             marks=marks,
         ),
@@ -63,7 +63,9 @@ def _marks(facts: RunFacts) -> list[Mark]:
     """Returns the marks of the run itself: the gate opened, an epoch was selected."""
     if facts.own.result is None:
         opened = [
-            step for step, value in facts.own.scalars.get("gate/is_open", {}).items() if value
+            step
+            for step, value in facts.own.scalars.get("ufnrec/gate_is_open", {}).items()
+            if value
         ]
         return [Mark(_place(facts, opened[0]), "gate open")] if opened else []
     marks = []
@@ -143,9 +145,9 @@ def _line(
 
 
 _SHARES = {
-    "memory/share_of_slots_used": "slots of the memory in use",
-    "false_negatives/hard_share_of_negatives": "negatives that outscore the positive",
-    "memory/shown_share_of_negatives": "negatives shown again from the memory",
+    "ufnrec_memory/share_of_slots_used": "slots of the memory in use",
+    "ufnrec/hard_share_of_negatives": "negatives that outscore the positive",
+    "ufnrec_memory/shown_share_of_negatives": "negatives shown again from the memory",
     "teacher/share_of_users": "users whose suspects the teacher scores",
 }
 
@@ -153,7 +155,7 @@ _SHARES = {
 def _memory(facts: RunFacts, marks: Sequence[Mark]) -> LineChart:
     """Returns the chart of the shares in `_SHARES`: how the memory fills and is used."""
     scalars = facts.own.scalars
-    has_memory = "memory/share_of_slots_used" in scalars
+    has_memory = "ufnrec_memory/share_of_slots_used" in scalars
     series = [
         _line(facts, name, 1 + place, scalars[tag], 100.0)
         for place, (tag, name) in enumerate(_SHARES.items())

@@ -168,23 +168,25 @@ def target_keys(users: np.ndarray) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([users, numbers], names=["user", "number"])
 
 
-def read_data(config: ConfigDict, path: str, *, sha256: str) -> DataFacts:
+def read_data(
+    config: ConfigDict, data: str | pd.DataFrame | Interactions, *, sha256: str
+) -> DataFacts:
     """Returns the facts of the data of a run.
 
     Args:
         config: The configuration of the run.
-        path: The log, or empty.
+        data: The log, or empty; in Python also a frame, or what was read.
         sha256: Of the data that the run was trained on.
 
     Raises:
         UserError: If it cannot be read, or is other data.
     """
-    source = load(config, path)
-    log = source.interactions
+    log = data if isinstance(data, Interactions) else load(config, data).interactions
     if log.sha256 != sha256:
+        name = data if isinstance(data, str) and data else log.source
         raise UserError(
-            f"{path or log.source}: has sha256 {log.sha256[:12]}, the run was trained on "
-            f"{sha256[:12]}. Give the --data it was trained on."
+            f"{name}: has sha256 {log.sha256[:12]}, the run was trained on {sha256[:12]}. Give the "
+            "--data it was trained on."
         )
     split = make_split(config, log)
     is_scored = len(split.users("test")) > 0

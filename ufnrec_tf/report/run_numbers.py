@@ -1,17 +1,17 @@
 """The scores of a run, its arms and simple baselines: means with intervals over users."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, ChosenMetrics, choose_metrics
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, choose_metrics
 from ufnrec_tf.evaluation.statistics import (
     Interval,
     mean_intervals,
     paired_difference,
     resampled_user_means,
 )
+from ufnrec_tf.evaluation.user_values import first_targets, target_values, user_means
 from ufnrec_tf.report.run_facts import RunFacts
 
 NUM_RESAMPLES = 2000
@@ -84,7 +84,7 @@ def score(facts: RunFacts) -> Numbers:
     chosen = choose_metrics(settings.metrics, settings.cutoffs) if names != COMPARED else None
     per_target = {label: target_values(row, names, chosen) for label, row in ranks.items()}
     values = {label: user_means(row, users) for label, row in per_target.items()}
-    num_users = len(_starts(users))
+    num_users = len(first_targets(users))
     reported = {row["label"]: row for row in facts.own.result["table"]}
     labels = list(dict.fromkeys([*(x for x in reported if x != facts.own.label), *ranks]))
     labels = [*(label for label in labels if label != facts.own.label), facts.own.label]
@@ -94,35 +94,20 @@ def score(facts: RunFacts) -> Numbers:
         found = intervals.get(label, {})
         if label in reported:  # the run's own means stay; the ends are new
             found = {
-                name: found.get(name, _UNKNOWN)._replace(estimate=reported[label].get(name, np.nan))
+                name: found.get(name, UNKNOWN)._replace(estimate=reported[label].get(name, np.nan))
                 for name in names
             }
         rows.append(ScoreRow(label, found, leads.get(label), label == facts.own.label))
     return Numbers(rows, _slices(facts, per_target), num_users, names)
 
 
-_UNKNOWN = Interval(np.nan, np.nan, np.nan)
+UNKNOWN = Interval(np.nan, np.nan, np.nan)
 
 
 def _users(facts: RunFacts) -> np.ndarray:
     """Returns the user of each target that the run has ranked, object(str) [M]."""
     ranks = facts.own.ranks
     return np.asarray([] if ranks is None else ranks.index.get_level_values(0), object)
-
-
-def _starts(users: np.ndarray) -> np.ndarray:
-    """Returns the index of each user's first target, int64 [U]; a user's targets are adjacent."""
-    return np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.zeros(0, int)
-
-
-def user_means(values: np.ndarray, users: np.ndarray) -> np.ndarray:
-    """Returns float64 [U, C], each user's mean over the targets of values [M, C].
-
-    Users are resampled, never targets, which of one user are no independent draws.
-    """
-    starts = _starts(users)
-    counts = np.diff(np.r_[starts, len(users)])
-    return np.add.reduceat(values, starts, axis=0) / counts[:, None]
 
 
 def _ranks_by_label(facts: RunFacts) -> dict[str, np.ndarray]:
@@ -139,20 +124,6 @@ def _ranks_by_label(facts: RunFacts) -> dict[str, np.ndarray]:
         if arm.ranks is not None and arm.ranks.index.equals(targets):
             ranks[arm.label] = arm.ranks.to_numpy()
     return ranks
-
-
-def target_values(
-    ranks: np.ndarray, metrics: Sequence[str], chosen: ChosenMetrics | None = None
-) -> np.ndarray:
-    """Returns float64 [M, metrics], the value of each metric for each target's rank.
-
-    Args:
-        ranks: int64 [M].
-        metrics: Their names.
-        chosen: Where they are defined; None for those of the library.
-    """
-    chosen = chosen or ChosenMetrics()
-    return np.stack([chosen.values(name, ranks) for name in metrics], axis=1)
 
 
 def _intervals(

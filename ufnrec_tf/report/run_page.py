@@ -1,12 +1,12 @@
 """The page of a run."""
 
-import math
 import shlex
 from typing import Any
 
 from ufnrec_tf.common.text import size
 from ufnrec_tf.config import as_json, default_config, option_table
 from ufnrec_tf.data.times import moment_text
+from ufnrec_tf.evaluation.baselines import BASELINE_LABELS
 from ufnrec_tf.evaluation.metrics import MAIN
 from ufnrec_tf.evaluation.protocol import (
     heldout_targets_lines,
@@ -14,14 +14,22 @@ from ufnrec_tf.evaluation.protocol import (
     newcomers_lines,
     request_time_lines,
 )
+from ufnrec_tf.evaluation.run_verdict import (
+    course_lines,
+    interval_for_json,
+    is_rising,
+    leading_line,
+    validation_curve,
+    verdict_lines,
+)
 from ufnrec_tf.evaluation.teacher_words import teacher_name
 from ufnrec_tf.report.charts import Chart, is_empty
 from ufnrec_tf.report.render import render
 from ufnrec_tf.report.run_facts import RunFacts
-from ufnrec_tf.report.run_numbers import NUM_RESAMPLES, Numbers, SliceRow
+from ufnrec_tf.report.run_numbers import NUM_RESAMPLES, UNKNOWN, Numbers, SliceRow
 from ufnrec_tf.report.suspects import flat_future, named_suspects, suspect_facts
 from ufnrec_tf.report.teachers import teacher_facts, without_teacher
-from ufnrec_tf.report.wording import decimals, number, value_text
+from ufnrec_tf.report.wording import number, value_text
 
 
 def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list[Chart]) -> str:
@@ -34,6 +42,7 @@ def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list
         data: Charts of its data.
     """
     result, pairs = facts.own.result, _found_pairs(facts)
+    verdict = _verdict(facts, numbers) if result else [_unfinished(facts)]
     return render(
         "run.html",
         facts=facts,
@@ -43,7 +52,8 @@ def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list
         compared=[name.upper() for name in numbers.metrics],
         num_resamples=NUM_RESAMPLES,
         source=_source(facts),
-        headline=_verdict(facts, numbers) if result else _unfinished(facts),
+        headline=verdict[0],
+        verdict=verdict[1:],
         protocol=_protocol(result) if result else "",
         cards=_cards(facts),
         beyond_accuracy=[
@@ -73,17 +83,25 @@ def _source(facts: RunFacts) -> str:
     return (facts.own.result or {}).get("data", {}).get("source") or facts.record["data_path"]
 
 
-def _verdict(facts: RunFacts, numbers: Numbers) -> str:
-    own = numbers.rows[-1]
-    interval = own.metrics[MAIN]
-    text = f"{own.label}: {MAIN.upper()} {decimals(interval.estimate)} on test"
-    if math.isfinite(interval.low):
-        text += f" (95% interval {decimals(interval.low)} to {decimals(interval.high)})"
-    popularity = next((row for row in numbers.rows if row.label == "Popularity"), None)
-    if popularity is not None and popularity.metrics[MAIN].estimate > 0:
-        times = interval.estimate / popularity.metrics[MAIN].estimate
-        text += f"; {times:.1f} times popularity's"
-    return text
+def _verdict(facts: RunFacts, numbers: Numbers) -> list[str]:
+    """Returns the verdict on a finished run, and on one of an older version from its numbers."""
+    result = dict(facts.own.result or {})
+    if "is_rising" not in result:
+        metric = facts.config.training.monitor or MAIN
+        curve = validation_curve(facts.own.evaluations, metric)
+        result["is_rising"] = not result.get("stopped_early") and is_rising(curve)
+    lead = [] if result.get("against_baseline") else _older_lead(numbers)
+    return [*lead, *course_lines(result)] if lead else verdict_lines(result)
+
+
+def _older_lead(numbers: Numbers) -> list[str]:
+    """Returns the sentence on the baseline that is strongest on test, where no other is known."""
+    rows = [row for row in numbers.rows if row.label in BASELINE_LABELS.values() and row.lead]
+    if not rows:
+        return []
+    own, best = numbers.rows[-1], max(rows, key=lambda row: row.metrics[MAIN].estimate)
+    lead = {"run": own.metrics[MAIN].estimate, **interval_for_json(best.lead or UNKNOWN)}
+    return [leading_line(own.label, best.label, lead)]
 
 
 def _unfinished(facts: RunFacts) -> str:

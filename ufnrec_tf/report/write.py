@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import TemplateError
 from ml_collections import ConfigDict
 
@@ -11,6 +12,7 @@ from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import is_in_use, is_writable, reading, write_text
 from ufnrec_tf.common.hashes import read_hashed_json
+from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.report.charts import Chart, write_pictures
 from ufnrec_tf.report.comparison_page import page as comparison_page
 from ufnrec_tf.report.judgement import current
@@ -33,7 +35,7 @@ def report(
     config: ConfigDict,
     record: dict[str, Any],
     *,
-    data: str,
+    data: str | pd.DataFrame | Interactions,
     output: str,
     display: Display,
 ) -> None:
@@ -46,7 +48,7 @@ def report(
         path: The work directory.
         config: The settings of the run.
         record: The contents of its config.json.
-        data: The log, if it has moved; empty: where the run read it.
+        data: The log, if it has moved or was a table; empty: where the run read it.
         output: The page to write, beside which plots/ is; empty: report.html of the directory.
         display: The screen.
 
@@ -79,17 +81,20 @@ def report(
     display.line(f"{page}: written; {len(pictures)} pictures in {page.parent / PLOTS}/")
 
 
-def _data_of(config: ConfigDict, record: dict[str, Any], data: str) -> tuple[DataFacts | None, str]:
+def _data_of(
+    config: ConfigDict, record: dict[str, Any], data: str | pd.DataFrame | Interactions
+) -> tuple[DataFacts | None, str]:
     """Returns the facts of the data, or None and the reason.
 
     Raises:
         UserError: If `data` is given and is not the run's data.
     """
     sha256 = record["identity"]["data of sha256"]
+    is_given = not isinstance(data, str) or bool(data)
     try:
-        return read_data(config, data or record["data_path"], sha256=sha256), ""
+        return read_data(config, data if is_given else record["data_path"], sha256=sha256), ""
     except UserError as error:
-        if data:
+        if is_given:
             raise
         return None, f"The data could not be read again, so that what needs it is missing: {error}"
 

@@ -14,6 +14,8 @@ from ufnrec_tf.common.files import write_error
 from ufnrec_tf.runs.state import Interrupted
 
 POLL_SECONDS = 0.2
+_INSTALLED = "import sys; from ufnrec_tf.cli.start import run; sys.exit(run())"
+"""The program of an installed package, which has no main.py beside it."""
 
 
 class Ended(NamedTuple):
@@ -91,7 +93,7 @@ class _Signals:
 def _start(arguments: list[str], log: Any) -> subprocess.Popen[bytes]:
     root = Path(ufnrec_tf.__file__).resolve().parents[1]
     script = root / "main.py"
-    program = [str(script)] if script.is_file() else ["-c", "from ufnrec_tf.cli import run; run()"]
+    program = [str(script)] if script.is_file() else ["-c", _INSTALLED]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
         [sys.executable, *program, *arguments],

@@ -43,8 +43,28 @@ def whole_records(data: bytes) -> Iterator[Record]:
         place = end
 
 
+OLDER_TAGS = {
+    "gate/is_open": "ufnrec/gate_is_open",
+    "false_negatives/": "ufnrec/",
+    "memory/": "ufnrec_memory/",
+    "optimizer/": "training/",
+    "speed/": "training/",
+}
+"""How tags began in runs of older versions -> how they begin now."""
+
+
+def current_tag(tag: str) -> str:
+    """Returns the present name of a tag."""
+    for older, now in OLDER_TAGS.items():
+        if tag.startswith(older):
+            return now + tag.removeprefix(older)
+    return tag
+
+
 def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
     """Returns the scalars of a folder's event files: tag -> step -> value, steps ascending.
+
+    Tags of older versions have their present names.
 
     What cannot be read as an event is passed over: the files are an account, not the run.
 
@@ -61,7 +81,7 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
                 event = Event.FromString(record.event)
                 for value in event.summary.value:
                     if value.metadata.plugin_data.plugin_name == "scalars":
-                        found[value.tag][event.step] = _number(value.tensor)
+                        found[current_tag(value.tag)][event.step] = _number(value.tensor)
             except (DecodeError, IndexError, struct.error):
                 break
     return {tag: dict(sorted(points.items())) for tag, points in found.items()}

@@ -24,12 +24,17 @@ from ufnrec_tf.runs.event_files import EVENTS, whole_records
 _END = ".end.v2"
 """The ending of the event files that a run writes at its end."""
 _NEW = ".cut.new"
+END_PART = "test"
+"""The folder of what is written once, at the end."""
 _VECTORS, _METADATA = "item_vectors.tsv", "items.tsv"
 _PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)
 
 
 class Board:
-    """The event files of a run, in the folders train, validation, test and summary.
+    """The event files of a run, in the folders train, validation and test.
+
+    Each folder is what TensorBoard calls a run. What is written once, at the end, lies in `test`:
+    beside the test metrics, which HParams so shows as the results of the settings.
 
     Args:
         folder: The `tensorboard` folder of the work directory.
@@ -99,23 +104,21 @@ class Board:
                 metadata=histogram_metadata.create_summary_metadata(name, name),
             )
 
-    def text(self, name: str, markdown: str, *, part: str = "train") -> None:
+    def text(self, name: str, markdown: str) -> None:
         """Writes a text card."""
-        with self._writing(part, 0):
+        with self._writing(END_PART, 0):
             tf.summary.text(name, markdown)
 
-    def session(
-        self, settings: Mapping[str, Any], metrics: Mapping[str, float], *, step: int
-    ) -> None:
-        """Writes the run's settings and results for the HParams tab, once, at the end of the run.
+    def session(self, settings: Mapping[str, Any], *, step: int) -> None:
+        """Writes the run's settings for the HParams tab, once, at the end of the run.
 
-        All scalars of the part `summary` are results there, in the order of their tags. Neither
-        is declared beforehand: TensorBoard takes one run's declaration for all runs, and then
-        neither puts the settings that differ first nor offers the values that occur.
+        The run is called by its work directory there, and the scalars of the same folder are its
+        results. Neither settings nor results are declared beforehand: TensorBoard takes one run's
+        declaration for all runs, and then neither puts the settings that differ first nor offers
+        the values that occur.
 
         Args:
-            settings: Name to what the run was set to.
-            metrics: Tag to what came of it; what is not finite is left out.
+            settings: Name to what the run was set to, or to a result that is no scalar.
             step: The run's last step.
         """
         plain = {
@@ -123,9 +126,8 @@ class Board:
             for key, value in settings.items()
         }
         done = hparams_summary.session_end_pb(api_pb2.STATUS_SUCCESS)
-        self.scalars("summary", dict(metrics), step=step)
-        with self._writing("summary", step):
-            hparams_api.hparams(plain)
+        with self._writing(END_PART, step):
+            hparams_api.hparams(plain, trial_id=str(self._folder.parent))
             tf.summary.experimental.write_raw_pb(done.SerializeToString())
 
     def projector(self, vectors: np.ndarray, columns: Mapping[str, Sequence[str]]) -> None:
@@ -137,7 +139,7 @@ class Board:
         """
         if not self._is_written:
             return
-        folder = self._folder / "summary"
+        folder = self._folder / END_PART
         with self._on_disk():
             folder.mkdir(parents=True, exist_ok=True)
         lines = ["\t".join(columns)]

@@ -9,17 +9,22 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from ufnrec_tf.serving.diverse import call_model
 from ufnrec_tf.serving.guard import BUG, Guard, refusal_response
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.models import MODEL_NAME, LoadedModel
 from ufnrec_tf.serving.page_api import add_page
 from ufnrec_tf.serving.rest import TensorInfo, answer_json, read_inputs, read_predict
 from ufnrec_tf.serving.service import JSON, Service, json_response, read_body
+from ufnrec_tf.serving.similar_items import add_similar
 from ufnrec_tf.serving.user_ids import with_histories
 
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 # Source: tensorflow/core/framework/types.proto.
-_TYPES = {"string": "DT_STRING", "int32": "DT_INT32", "int64": "DT_INT64", "float32": "DT_FLOAT"}
+_TYPES = {
+    **{"string": "DT_STRING", "int32": "DT_INT32", "int64": "DT_INT64", "float32": "DT_FLOAT"},
+    "bool": "DT_BOOL",
+}
 
 
 def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
@@ -33,6 +38,7 @@ def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
     app.router.redirect_slashes = False
     _add_model(app, service)
     _add_health(app, service)
+    add_similar(app, service)
     add_page(app, service)
 
     async def refused(request: Request, error: Exception) -> Response:
@@ -74,7 +80,7 @@ def _add_model(app: FastAPI, service: Service) -> None:
         body = with_histories(body, service.users, service.limits)
         signature = model.signature(body.signature)
         inputs = read_inputs(body, signature.inputs, service.limits)
-        outputs = await service.batcher.call(model, signature, inputs)
+        outputs = await call_model(service, model, signature, inputs, body.diversity)
         marks = model.marks(inputs.rows)
         answer = answer_json(outputs, is_columns=body.is_columns, beside=marks)
         return Response(answer, media_type=JSON)

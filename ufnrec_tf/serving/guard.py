@@ -26,7 +26,10 @@ _HEADERS = (
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(?::([0-9]{1,5}))?")
 _MOST_PORT = 65535
 _ALWAYS = ("/healthz", "/readyz", "/metrics")
-_ROUTES = {"": "page", "v1": "model", "api": "page_api", **{p[1:]: p[1:] for p in _ALWAYS}}
+_ROUTES = {
+    **{"": "page", "v1": "model", "api": "page_api", "similar": "similar"},
+    **{path[1:]: path[1:] for path in _ALWAYS},
+}
 
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1 << 20

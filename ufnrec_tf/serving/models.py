@@ -16,6 +16,7 @@ from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.text import plain
 from ufnrec_tf.export.saved_model import checked_metadata
 from ufnrec_tf.export.versions import damaged_error, load_newest, newest_version
+from ufnrec_tf.recommend.diversity import item_vectors
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.page_search import Catalogue, read_catalogue
@@ -53,8 +54,8 @@ class Signature(NamedTuple):
         """Returns the outputs of one call.
 
         Args:
-            inputs: Input name -> object (bytes) [B, T], or an integer. Times are the bytes of
-                whole numbers, or none, which is padding.
+            inputs: Input name -> object (bytes) [B, T], or an integer. Of an input that takes
+                single ids, [B, 1]. Times are the bytes of whole numbers, or none, which is padding.
 
         Raises:
             Refusal: If the model cannot answer, such as with scores that are not finite.
@@ -65,7 +66,10 @@ class Signature(NamedTuple):
                 inputs[info.name] = np.where(inputs[info.name] == b"", b"0", inputs[info.name])
                 inputs[info.name] = inputs[info.name].astype(np.int64)
         tensors = {
-            info.name: tf.constant(inputs[info.name], dtype=info.dtype) for info in self.inputs
+            info.name: tf.constant(
+                inputs[info.name][:, 0] if info.is_single else inputs[info.name], dtype=info.dtype
+            )
+            for info in self.inputs
         }
         try:
             outputs = self.function(**tensors)
@@ -82,6 +86,7 @@ class LoadedModel(NamedTuple):
         metadata: The document of its `ufnrec.json`.
         signatures: The signatures by name.
         catalogue: The items of the version, empty if they are not known.
+        item_vectors: float32 [V, D], the vectors by which items are scored.
         owner: TensorFlow's object, which keeps the variables alive.
     """
 
@@ -89,6 +94,7 @@ class LoadedModel(NamedTuple):
     metadata: dict[str, Any]
     signatures: dict[str, Signature]
     catalogue: Catalogue
+    item_vectors: np.ndarray
     owner: Any
 
     @property
@@ -122,6 +128,24 @@ class LoadedModel(NamedTuple):
             if shown := [raw.decode("utf-8", "replace") for raw in islice(unknown, _MOST_UNKNOWN)]:
                 found[f"unknown_{name}"] = shown
         return found
+
+    def places(self, item_ids: np.ndarray) -> np.ndarray:
+        """Returns internal ids, int32 [B, T], of object (bytes) [B, T]; 0 for unknown ids."""
+        return self.owner.lookup(tf.constant(item_ids, tf.string)).numpy()
+
+    def described(self, outputs: Mapping[str, np.ndarray], row: int) -> list[dict[str, Any]]:
+        """Returns id, title, category and score of each item of a row, empty places left out.
+
+        Args:
+            outputs: `item_ids` object (bytes) [B, k] and `scores` float32 [B, k].
+            row: The row.
+        """
+        pairs = zip(outputs["item_ids"][row], outputs["scores"][row], strict=True)
+        return [
+            {**self.catalogue.describe(raw.decode("utf-8", "replace")), "score": float(str(score))}
+            for raw, score in pairs
+            if raw
+        ]
 
     def signature(self, name: str) -> Signature:
         """Returns a signature.
@@ -160,6 +184,7 @@ def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
         metadata,
         signatures,
         own_catalogue or catalogue or Catalogue(np.array([], dtype=object)),
+        item_vectors(path, owner),
         owner,
     )
     _warm_up(path, model)

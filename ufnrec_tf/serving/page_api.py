@@ -9,13 +9,17 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from ufnrec_tf.recommend.explain import left_out, score_drops
+from ufnrec_tf.recommend.scoring import padded
+from ufnrec_tf.serving.diverse import call_model
 from ufnrec_tf.serving.limits import Refusal
-from ufnrec_tf.serving.models import LoadedModel
-from ufnrec_tf.serving.rest import checked, checked_inputs, read_json
+from ufnrec_tf.serving.rest import RequestInputs, checked, checked_inputs, read_json
 from ufnrec_tf.serving.service import Service, json_response, read_body
+from ufnrec_tf.serving.similar_items import SIMILAR, as_list
 from ufnrec_tf.serving.user_ids import histories_of, times_of
 
 FILTERED = "recommend_filtered"
@@ -35,6 +39,18 @@ class RecommendationsBody(BaseModel):
     exclude: Any = []
     k: Any = 10
     user_id: Any = None
+    diversity: float = Field(
+        0.0, ge=0, le=1, strict=True, allow_inf_nan=False, description="a number from 0 to 1"
+    )
+
+
+class WhyBody(BaseModel):
+    """The body of `/api/why`: a history and the recommended item."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    history: Any
+    item: Any
 
 
 def page_policy(page: str) -> str:
@@ -86,7 +102,12 @@ def add_page(app: FastAPI, service: Service) -> None:
         asked = checked(RecommendationsBody, document)
         return json_response(await _recommendations(service, asked))
 
+    async def why(request: Request) -> Response:
+        document = read_json(await read_body(request, service.limits))
+        return json_response(await _why(service, checked(WhyBody, document)))
+
     app.add_route("/api/recommendations", recommendations, methods=["POST"])
+    app.add_route("/api/why", why, methods=["POST"])
 
 
 def _server_facts(service: Service) -> dict[str, Any]:
@@ -100,9 +121,11 @@ def _server_facts(service: Service) -> dict[str, Any]:
         "max_length": model.metadata.get("max_length"),
         "mask_seen": bool(model.metadata.get("mask_seen", True)),
         "can_exclude": FILTERED in model.signatures,
+        "has_similar": SIMILAR in model.signatures,
         "num_users": len(users) if users else 0,
         "users_from": users.source if users else "",
         "has_memory": bool(users and users.has_memory),
+        "examples": users.examples if users else [],
     }
 
 
@@ -117,9 +140,13 @@ def _user_facts(service: Service, user: str) -> dict[str, Any]:
     if users is None or history is None:
         raise Refusal(404, "no user of this id is known.")
     memory, total = users.remembered(user)
+    held = users.held_out(user)
+    is_shown = held is not None and len(held.items) < len(history)
     return {
         "id": user,
         "history": [catalogue.describe(item) for item in history],
+        # The newest events of the history that the test held out, the first what was taken next.
+        "held_out": {"count": len(held.items), "rank": held.rank} if held and is_shown else None,
         "memory": [{**row, **catalogue.describe(row.pop("item"))} for row in memory],
         "memory_total": total,
     }
@@ -137,29 +164,63 @@ async def _recommendations(service: Service, asked: RecommendationsBody) -> dict
         if history:
             raise Refusal(400, "`user_id` and `history` are both given. Leave one out.")
         (history,) = histories_of([asked.user_id], service.users, service.limits)
-    # One id is a list of one; so is 0, which is an id too.
-    exclude = exclude if isinstance(exclude, list) else [] if exclude is None else [exclude]
+    exclude = as_list(exclude)
     values = {"item_ids": [history], "k": asked.k}
-    if "times" in model.metadata:  # what is chosen on the page is chosen now
-        values["times"] = [[int(time.time())] * (len(history) if isinstance(history, list) else 0)]
+    if "times" in model.metadata:
+        values["times"] = [_chosen_now(history)]
         if asked.user_id is not None and service.users is not None and service.users.has_times:
             values["times"] = times_of([asked.user_id], service.users, service.limits)
     if exclude:
         values |= {"exclude_ids": [exclude], "allow_ids": [[]]}
     signature = model.signature(FILTERED if exclude else "recommend")
     inputs = checked_inputs(values, signature.inputs, service.limits)
-    outputs = await service.batcher.call(model, signature, inputs)
+    outputs = await call_model(service, model, signature, inputs, asked.diversity)
     marks = model.marks(inputs.rows)
     if "known_items" in marks:
         marks["known_items"] = marks["known_items"][0]
-    return {"version": model.version, "items": _shown_items(model, outputs), **marks}
+    return {"version": model.version, "items": model.described(outputs, 0), **marks}
 
 
-def _shown_items(model: LoadedModel, outputs: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the items of an answer for one history, empty places left out."""
-    pairs = zip(outputs["item_ids"][0], outputs["scores"][0], strict=True)
-    return [
-        {**model.catalogue.describe(raw.decode("utf-8", "replace")), "score": float(str(score))}
-        for raw, score in pairs
-        if raw
-    ]
+def _chosen_now(history: Any) -> list[int]:
+    """Returns the times of a history of the page, not checked yet: it is chosen now."""
+    return [int(time.time())] * (len(history) if isinstance(history, list) else 0)
+
+
+async def _why(service: Service, asked: WhyBody) -> dict[str, Any]:
+    """Returns the items of a history with the leave-one-out drop of a recommended item's score.
+
+    Raises:
+        Refusal: If the request is at fault, or the model knows none of the items.
+    """
+    model = service.keeper.current
+    signature = model.signature("encode")
+    has_times = "times" in model.metadata
+    history, item = (
+        checked_inputs(
+            {"item_ids": [row]} | ({"times": [_chosen_now(row)]} if has_times else {}),
+            signature.inputs,
+            service.limits,
+        ).rows["item_ids"][0]
+        for row in (asked.history, [asked.item])
+    )
+    ids = padded([history, item], b"")
+    known = model.places(ids)
+    place = known[1, 0]
+    texts = [raw.decode("utf-8", "replace") for raw in ids[0][known[0] > 0]]
+    if not place or not texts:
+        raise Refusal(400, "the model knows not the item, or no item of the history.")
+    times = _chosen_now(texts) if has_times else None
+    items, id_rows, time_rows = left_out(texts, int(model.metadata["max_length"]), times)
+    rows = {"item_ids": [[raw.encode() for raw in row] for row in id_rows]}
+    if time_rows is not None:
+        rows["times"] = [[b"%d" % seconds for seconds in row] for row in time_rows]
+    inputs = RequestInputs(rows, ())
+    vectors = (await service.batcher.call(model, signature, inputs))["vectors"]
+    drops = score_drops(vectors, model.item_vectors[place - 1])
+    order = np.argsort(-drops, kind="stable").tolist()
+    return {
+        "version": model.version,
+        "items": [
+            {**model.catalogue.describe(items[n]), "drop": round(float(drops[n]), 6)} for n in order
+        ],
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from ufnrec_tf.export.items import read_items
 _END, _FIELD = "\n", "\t"
 # Items of a user's memory that the page shows, flagged ones and then the highest counts first.
 _MAX_REMEMBERED = 100
+_EXAMPLES = 6  # users that the page offers
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -144,6 +146,18 @@ class UserHistories(NamedTuple):
     times: np.ndarray | None = None
 
 
+class HeldOutEvents(NamedTuple):
+    """The events of a user that the test held out.
+
+    Attributes:
+        items: Raw ids, oldest first: the first is what the user really took next.
+        rank: The rank of the first in the test, from 1.
+    """
+
+    items: list[str]
+    rank: int
+
+
 class Users:
     """The users of a run.
 
@@ -152,10 +166,16 @@ class Users:
         memory: Rows of false_negatives.parquet (user, item, position, count, margin, flagged), or
             None for a run without a memory.
         source: The origin of the histories, shown on the page.
+        ranks: Rows of ranks.parquet (user, item, rank, position), or None for an unfinished run.
     """
 
     def __init__(
-        self, histories: UserHistories, memory: pd.DataFrame | None, *, source: str
+        self,
+        histories: UserHistories,
+        memory: pd.DataFrame | None,
+        *,
+        source: str,
+        ranks: pd.DataFrame | None = None,
     ) -> None:
         self._histories = histories
         self._ids = [str(raw) for raw in histories.user_ids]
@@ -164,6 +184,11 @@ class Users:
         self.source = source
         self.has_times = histories.times is not None
         self.has_memory = memory is not None
+        self._tests: dict[str, tuple[str, int, int]] = {}
+        if ranks is not None:
+            first = ranks.sort_values("position", kind="stable").drop_duplicates("user")
+            targets = first[["item", "rank", "position"]].itertuples(index=False, name=None)
+            self._tests = dict(zip(first["user"].astype(str), targets, strict=True))
         self._memory: dict[str, np.ndarray] = {}
         if memory is not None:
             self._frame = _by_item(memory)
@@ -195,6 +220,30 @@ class Users:
         assert self._histories.times is not None
         begin, end = self._histories.offsets[self._rows[user] :][:2]
         return self._histories.times[max(begin, end - most) : end].tolist()
+
+    def held_out(self, user: str) -> HeldOutEvents | None:
+        """Returns the test events of a user, or None if the histories do not have them."""
+        row, test = self._rows.get(user), self._tests.get(user)
+        if row is None or test is None:
+            return None
+        item, rank, position = test
+        begin, end = self._histories.offsets[row : row + 2]
+        held = self._histories.items[begin + position : end]
+        items = [str(raw) for raw in self._histories.item_ids[held]]
+        # Of an older run only the training events are kept.
+        return HeldOutEvents(items, int(rank)) if position and items and items[0] == item else None
+
+    @cached_property
+    def examples(self) -> list[dict[str, Any]]:
+        """Id and number of events of a few users of the test, at even distances in its order."""
+        users = [user for user in self._ids if user in self._tests]
+        places = np.linspace(0, len(users) - 1, min(_EXAMPLES, len(users))).astype(int)
+        lengths = np.diff(self._histories.offsets)
+        return [
+            {"id": users[place], "events": int(lengths[self._rows[users[place]]])}
+            for place in places.tolist()
+            if self.held_out(users[place])
+        ]
 
     def remembered(self, user: str) -> tuple[list[dict[str, Any]], int]:
         """Returns the first items that the memory holds for a user, and the number of all.

@@ -26,6 +26,7 @@ from ufnrec_tf.serving.limits import Limits, Refusal, shown_value
 _MAX_INT32 = 2**31 - 1
 _MAX_EXACT = 2**53  # whole numbers up to which a float tells each from its neighbours
 _LONGEST_TIME = 16  # digits of a number of seconds
+_LIST_OF_ROWS = "a list of rows"
 _FORMS = ("instances", "inputs")
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -39,7 +40,7 @@ class TensorInfo(NamedTuple):
     Attributes:
         name: The name of the input or output.
         dtype: TensorFlow's name of its type: string, int32, ...
-        shape: Sizes, -1 for any; of string inputs [-1, -1], of numbers [].
+        shape: Sizes, -1 for any; of string inputs [-1, -1] or [-1], of numbers [].
     """
 
     name: str
@@ -49,14 +50,19 @@ class TensorInfo(NamedTuple):
     @property
     def is_rows(self) -> bool:
         """True if it holds a row of ids or times for each history, False if one number for all."""
-        return self.dtype in ("string", "int64") and len(self.shape) == 2
+        return self.dtype in ("string", "int64") and len(self.shape) > 0
+
+    @property
+    def is_single(self) -> bool:
+        """True if each of its rows is one id, as those of `similar`."""
+        return self.is_rows and len(self.shape) == 1
 
 
 class RequestInputs(NamedTuple):
     """The inputs of one call.
 
     Attributes:
-        rows: Input name -> its rows, of all inputs as many.
+        rows: Input name -> its rows, of all inputs as many; one id is a row of one.
         numbers: (input name, value), in the signature's order.
     """
 
@@ -77,6 +83,9 @@ class PredictBody(BaseModel):
     signature_name: str = Field("", description="a string")
     instances: list[Any] = Field([], description="a list")
     inputs: Any = None
+    diversity: float = Field(
+        0.0, ge=0, le=1, allow_inf_nan=False, description="a number from 0 to 1"
+    )
 
     @property
     def signature(self) -> str:
@@ -185,9 +194,10 @@ def _fault(error: ErrorDetails, model: type[BaseModel], where: str) -> str:
             return (
                 f"`{field}` has {count:,} rows, more than {most:,}. Send them in several requests."
             )
+    described = model.model_fields[name].description
     expected = (
-        model.model_fields[name].description,
-        "a list of ids",
+        described,
+        *(["a list of ids"] if described == _LIST_OF_ROWS else []),
         'an id, a string of valid Unicode, a whole number, or {"b64": "..."}',
     )[len(places)]
     return f"`{field}` must be {expected}. Received: {shown_value(error['input'])}."
@@ -214,7 +224,7 @@ def _columns_of_instances(body: PredictBody, infos: Sequence[TensorInfo]) -> dic
     """Returns the values by input name of the form `instances`."""
     numbers = [info.name for info in infos if not info.is_rows]
     if numbers:
-        inputs = {info.name: [["id 1", "id 2"]] if info.is_rows else 10 for info in infos}
+        inputs = {info.name: _example_of(info) for info in infos}
         example = {"signature_name": body.signature, "inputs": inputs}
         raise Refusal(
             400,
@@ -234,6 +244,13 @@ def _columns_of_instances(body: PredictBody, infos: Sequence[TensorInfo]) -> dic
         for number, instance in enumerate(body.instances)
     ]
     return {name: [getattr(instance, name) for instance in instances] for name in names}
+
+
+def _example_of(info: TensorInfo) -> Any:
+    """Returns a value that an input takes, for messages."""
+    if info.dtype == "int64":
+        return [[1_700_000_000, 1_700_000_060]]
+    return ["id 1"] if info.is_single else [["id 1", "id 2"]] if info.is_rows else 10
 
 
 @lru_cache(maxsize=64)
@@ -256,6 +273,7 @@ def checked_inputs(columns: Any, infos: tuple[TensorInfo, ...], limits: Limits) 
     """
     found = checked(_inputs_model(infos, limits), columns, where="`inputs`")
     rows = {info.name: getattr(found, info.name) for info in infos if info.is_rows}
+    rows |= {info.name: [[raw] for raw in rows[info.name]] for info in infos if info.is_single}
     numbers = [(info.name, getattr(found, info.name)) for info in infos if not info.is_rows]
     inputs = RequestInputs(rows, tuple(numbers))
     counts = {name: len(values) for name, values in rows.items()}
@@ -342,7 +360,12 @@ def _inputs_model(infos: tuple[TensorInfo, ...], limits: Limits) -> type[BaseMod
     row = Annotated[list[raw_id], Field(max_length=limits.max_history), FailFast()]
     rows = Annotated[
         list[row],
-        Field(min_length=1, max_length=limits.max_instances, description="a list of rows"),
+        Field(min_length=1, max_length=limits.max_instances, description=_LIST_OF_ROWS),
+        FailFast(),
+    ]
+    items = Annotated[
+        list[raw_id],
+        Field(min_length=1, max_length=limits.max_instances, description="a list of ids"),
         FailFast(),
     ]
     fields: dict[str, Any] = {}
@@ -351,7 +374,8 @@ def _inputs_model(infos: tuple[TensorInfo, ...], limits: Limits) -> type[BaseMod
         number = Annotated[
             int, Field(strict=True, ge=1, le=most, description=f"an integer from 1 to {most:,}")
         ]
-        fields[info.name] = (rows if info.is_rows else number, ...)
+        kind = items if info.is_single else rows if info.is_rows else number
+        fields[info.name] = (kind, ...)
     return create_model("Inputs", __config__=ConfigDict(extra="forbid"), **fields)
 
 

@@ -252,6 +252,7 @@ def make_objective(config: ConfigDict, split: Split) -> Objective:
             num_negatives=draws_of(config).num_negatives,
             calibration=loss.calibration,
             scale=loss.scale,
+            label_smoothing=loss.label_smoothing,
             is_candidate=split.is_training_item,
             label_mass=settings.mass,
         ),

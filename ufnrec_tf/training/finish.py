@@ -1,5 +1,6 @@
 """The end of a run: scores the test set once, writes result.json, exports, shows results."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,19 @@ from ml_collections import ConfigDict
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.files import write_parquet
-from ufnrec_tf.common.lookup import pick
 from ufnrec_tf.common.tensorflow_setup import give_back
 from ufnrec_tf.config import current_value
 from ufnrec_tf.data.splits import Split, train_counts
 from ufnrec_tf.data.summary import leakage, leaks
-from ufnrec_tf.evaluation.baselines import BASELINE_LABELS, BASELINES, baseline_ranks
+from ufnrec_tf.evaluation.baselines import rank_baselines
 from ufnrec_tf.evaluation.list_quality import beyond_accuracy
-from ufnrec_tf.evaluation.metrics import COMPARED, metrics_from_ranks
+from ufnrec_tf.evaluation.metrics import COMPARED, MAIN, metrics_from_ranks
+from ufnrec_tf.evaluation.run_verdict import (
+    Ranks,
+    against_baseline,
+    is_rising,
+    validation_curve,
+)
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.checkpoints import GATE
@@ -30,7 +36,7 @@ from ufnrec_tf.training.export import EXPORT_FOLDER, export
 from ufnrec_tf.training.findings import judge
 from ufnrec_tf.training.loop import TrainingLoop, gate_store
 from ufnrec_tf.training.shown_results import show_finished
-from ufnrec_tf.training.tensorboard_content import write_cards, write_false_negatives
+from ufnrec_tf.training.tensorboard_content import write_cards
 
 LIST_LENGTH = 10
 """Items of the lists that `beyond_accuracy` is about."""
@@ -81,7 +87,6 @@ def finish(
         num_examples=config.comparison.sample_users,
     )
     loop.board.begin_end()
-    write_false_negatives(loop.board, found, step=progress.step)
     give_back()
     # In the chart of the validation curve, at the step that was selected; test_every has it there.
     if not loop.settings.test_every or progress.best_epoch % loop.settings.test_every:
@@ -89,6 +94,8 @@ def finish(
         loop.board.scalars("test", test_point, step=progress.best_step)
     log = split.interactions
     evaluation_cpu = sum(score.cpu_seconds for score in scores.values())
+    baselines = rank_baselines(config.comparison.baselines, split, mask=config.evaluation.mask)
+    curve = validation_curve(loop.scores.metrics_log.read(), config.training.monitor or MAIN)
     # A run of a few steps has no timing of its own.
     timing = {**dict.fromkeys(TRAIN_TIMES, 0.0), **progress.timing}
     for name, value in (
@@ -123,7 +130,13 @@ def finish(
         "false_negatives": found,
         "ceiling": ceiling,
         "ceiling_without_noise": ceiling_without_noise,
-        "table": _table(config, split, path, label_of(config), scores["test"].metrics),
+        "against_baseline": against_baseline(
+            [{part: score.ranks for part, score in scores.items()}],
+            baselines,
+            {part: split.users(part) for part in scores},
+        ),
+        "is_rising": not progress.stopped_early and is_rising(curve),
+        "table": _table(config, baselines, path, label_of(config), scores["test"].metrics),
         **_lists(config, split, lists),
         **({"warm_start": progress.warm_start} if progress.warm_start else {}),
         **({"teacher": teacher} if teacher else {}),
@@ -193,15 +206,17 @@ def _memory_record(experiment: Experiment, peak_rss_bytes: int) -> dict[str, Any
 
 
 def _table(
-    config: ConfigDict, split: Split, path: Path, label: str, metrics: dict[str, float]
+    config: ConfigDict,
+    baselines: Mapping[str, Ranks],
+    path: Path,
+    label: str,
+    metrics: dict[str, float],
 ) -> list[dict[str, Any]]:
     """Returns the rows of the final table: simple baselines, trained ones, this run."""
     rows = []
-    for name in config.comparison.baselines:
-        model = pick(BASELINES, name, key="comparison.baselines")().fit(split)
-        ranks = baseline_ranks(model, split, "test", mask=config.evaluation.mask)
-        scores = metrics_from_ranks(ranks, chosen=metrics_of(config))
-        rows.append({"label": BASELINE_LABELS.get(name, name), **scores})
+    for name, ranks in baselines.items():
+        scores = metrics_from_ranks(ranks["test"], chosen=metrics_of(config))
+        rows.append({"label": name, **scores})
     for arm in parse_arms(config.comparison.arms):
         arm_result = read_result(path / "baselines" / arm.name)
         is_policy = current_value("memory.policy", arm.name) in POLICIES

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 from ml_collections import ConfigDict
@@ -14,8 +14,21 @@ from ufnrec_tf.training.build import Experiment
 from ufnrec_tf.training.loop import TrainingLoop
 
 
-def fit(config: ConfigDict, experiment: Experiment, loop: TrainingLoop, display: Display) -> None:
+def fit(
+    config: ConfigDict,
+    experiment: Experiment,
+    loop: TrainingLoop,
+    display: Display,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
     """Runs the remaining epochs; an interrupted one is completed first, in a call of its own.
+
+    Args:
+        config: The configuration.
+        experiment: The model and its data.
+        loop: The callback that evaluates, records and stops.
+        display: The screen.
+        callbacks: The user's own, called after `loop`.
 
     Raises:
         Interrupted: After a signal, once the checkpoint is written.
@@ -29,10 +42,10 @@ def fit(config: ConfigDict, experiment: Experiment, loop: TrainingLoop, display:
         model.stop_training = False
         rest = steps - progress.step % steps
         if rest < steps:
-            _fit_epochs(experiment, loop, epoch, epoch + 1, rest)
+            _fit_epochs(experiment, loop, epoch, epoch + 1, rest, callbacks)
             epoch += 1
         if not model.stop_training and epoch < config.training.num_epochs:
-            _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps)
+            _fit_epochs(experiment, loop, epoch, config.training.num_epochs, steps, callbacks)
         loop.save_last()
         loop.stop_if_asked()
         loop.bar.close(progress.step, is_over=True)
@@ -50,7 +63,12 @@ def fit(config: ConfigDict, experiment: Experiment, loop: TrainingLoop, display:
 
 
 def _fit_epochs(
-    experiment: Experiment, loop: TrainingLoop, first: int, last: int, steps: int
+    experiment: Experiment,
+    loop: TrainingLoop,
+    first: int,
+    last: int,
+    steps: int,
+    callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     with working_on("compiling the training step") as compiling:
         ended = keras.callbacks.LambdaCallback(
@@ -63,7 +81,7 @@ def _fit_epochs(
             steps_per_epoch=steps,
             shuffle=False,
             verbose=0,
-            callbacks=[ended, loop],
+            callbacks=[ended, loop, *callbacks],
         )
 
 

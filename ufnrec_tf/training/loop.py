@@ -99,13 +99,14 @@ class RunScores:
             }
         )
         is_one_of_two = self.settings.weights == "better" and part == "validation"
-        self._write_ranking_scalars(
-            f"validation_{weights}" if is_one_of_two else part, result.metrics
-        )
+        group = f"ranking_{weights}" if is_one_of_two else "ranking"
+        self._write_ranking_scalars(part, result.metrics, group=group)
         return result.metrics
 
-    def _write_ranking_scalars(self, part: str, metrics: dict[str, float]) -> None:
-        scalars = {f"ranking/{name}": value for name, value in metrics.items()}
+    def _write_ranking_scalars(
+        self, part: str, metrics: dict[str, float], *, group: str = "ranking"
+    ) -> None:
+        scalars = {f"{group}/{name}": value for name, value in metrics.items()}
         self.board.scalars(part, scalars, step=self.progress.step)
 
 
@@ -301,6 +302,8 @@ class TrainingLoop(keras.callbacks.Callback):
         self._check_finite()
         give_back()
         progress, settings = self.progress, self.settings
+        logs = {} if logs is None else logs  # what the callbacks of a user get, after this one
+        logs["loss"] = sums["loss"] / max(sums["steps"], 1.0)
         is_whole = progress.step % settings.steps_per_epoch == 0
         progress.epoch = progress.step // settings.steps_per_epoch
         for name in TOTALS:
@@ -308,8 +311,11 @@ class TrainingLoop(keras.callbacks.Callback):
         metric = None
         if self.ufnrec.stop_training or progress.epoch % settings.every == 0:
             name = settings.monitor or "ndcg@10"
-            metric = self.scores.validate(self.scored)[name]
+            scores = self.scores.validate(self.scored)
+            metric = scores[name]
             self._metric_text = f", {name} {metric:.4f}"
+            # MLflow takes no @ in a name.
+            logs |= {f"val_{key.replace('@', '_')}": value for key, value in scores.items()}
         if settings.test_every and progress.epoch % settings.test_every == 0:
             self.scores.evaluate("test", *self.scored())
         if metric is not None and settings.monitor:

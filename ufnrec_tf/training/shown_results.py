@@ -14,15 +14,20 @@ from ufnrec_tf.evaluation.protocol import (
     request_time_lines,
     target_rule_text,
 )
+from ufnrec_tf.evaluation.run_verdict import verdict_lines
 from ufnrec_tf.evaluation.teacher_words import taken_later, teacher_lines
 from ufnrec_tf.export.versions import versions
 from ufnrec_tf.runs.run_files import read_result
 
 
 def show_finished(path: Path, display: Display) -> None:
-    """Shows the table, sample recommendations, the files written and the next commands."""
+    """Shows verdict, table, sample recommendations, the files written and the next commands."""
     result = read_result(path)
     protocol = result["protocol"]
+    first, *others = verdict_lines(result)
+    display.heading(first)
+    for line in others:
+        display.line(line)
     display.heading(f"Test, full ranking, {target_rule_text(result)}")
     names = result.get("compared", COMPARED)
     display.table(
@@ -152,7 +157,9 @@ def _commands(path: Path) -> list[str]:
     makefile = Path("Makefile")
     has_target = makefile.is_file() and "\ntensorboard:" in makefile.read_text(errors="replace")
     return [
-        f"make tensorboard LOGDIR={path}" if has_target else f"tensorboard --logdir={path}",
+        f"make tensorboard LOGDIR={path}"
+        if has_target
+        else f"{_own_command()} --mode=board --workdir={path}     (curves)",
         f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
         f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
         f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
@@ -165,7 +172,7 @@ def _python_steps(path: Path) -> list[str]:
     return [
         f"run = ufnrec_tf.Run({str(path)!r})     (opens this run again)",
         'run.recommend({"someone": ["ITEM", "ITEM"]}, top_k=10)     (item ids, oldest first)',
-        "run.metrics, run.curve, run.ranks, run.evaluate(data)",
+        "run.metrics, run.curve, run.ranks, run.evaluate(data), run.report(data)",
         f"tensorboard --logdir={path}     (in a notebook: %load_ext tensorboard, then "
         f"%tensorboard --logdir={path})",
     ]

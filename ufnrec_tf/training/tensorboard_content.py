@@ -1,6 +1,10 @@
-"""The content of a run's TensorBoard: scalars, cards, HParams, projector."""
+"""The content of a run's TensorBoard: scalars, cards, HParams, projector.
 
-import math
+TensorBoard sorts charts by their tags: `loss` and `ranking` come first, and then the groups with
+later letters: `teacher`, `training`, `ufnrec`, `ufnrec_memory`. What is written once is no chart:
+it is a text card, or stands in the HParams tab.
+"""
+
 import re
 from typing import Any
 
@@ -24,13 +28,13 @@ from ufnrec_tf.runs.state import Progress
 from ufnrec_tf.runs.tensorboard_files import Board
 
 _SHARES_OF_NEGATIVES = {
-    "false_negatives/share_of_labels_flipped": "flips",
-    "false_negatives/hard_share_of_negatives": "hard",
-    "memory/shown_share_of_negatives": "shown",
+    "ufnrec/share_of_labels_flipped": "flips",
+    "ufnrec/hard_share_of_negatives": "hard",
+    "ufnrec_memory/shown_share_of_negatives": "shown",
 }
 
 
-SUMMARY_CARD = "false_negatives/summary"
+SUMMARY_CARD = "run/false_negatives"
 """Tag of the page to read."""
 _PLANTED = ("precision", "recall", "base_rate", "lift")
 MOST_VECTORS = 10_000
@@ -66,13 +70,13 @@ def write_scalars(
         "loss/ranking": sums["ranking"] / steps,
         "loss/consistency": sums["consistency"] / steps,
         "loss/l2": sums["l2"] / steps,
-        "false_negatives/flips_per_step": sums["flips"] / steps,
-        "false_negatives/flips_per_epoch": sums["flips"],
-        "false_negatives/removed_per_step": sums["removals"] / steps,
-        "false_negatives/flips_per_positive": sums["flips"] / positions,
-        "optimizer/learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
-        "speed/users_per_second": progress.timing["train_users"] / seconds if seconds else 0.0,
-        "gate/is_open": float(progress.gate_epoch is not None),
+        "ufnrec/flips_per_step": sums["flips"] / steps,
+        "ufnrec/flips_per_epoch": sums["flips"],
+        "ufnrec/removed_per_step": sums["removals"] / steps,
+        "ufnrec/flips_per_positive": sums["flips"] / positions,
+        "training/learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
+        "training/users_per_second": progress.timing["train_users"] / seconds if seconds else 0.0,
+        "ufnrec/gate_is_open": float(progress.gate_epoch is not None),
     }
     if model.teacher is not None:
         decay = float(warm_up_decay(model.teacher.decay, num_teacher_updates))
@@ -81,37 +85,26 @@ def write_scalars(
     if model.memory is not None:
         usage = over_workers(model.memory.usage(), workers.sum)
         counters = model.memory.read_counters(workers.sum)
-        board.count_histogram("memory/counts", usage.count_histogram, step=progress.step)
+        board.count_histogram("ufnrec_memory/counts", usage.count_histogram, step=progress.step)
         size = max(usage.num_rows * usage.num_slots, 1)
-        values["memory/share_of_slots_used"] = usage.num_counted / size
-        values["memory/remembered_per_row"] = usage.num_remembered / max(usage.num_rows, 1)
-        values["memory/evictions"] = float(counters["evictions"])
-        values["memory/refusals"] = float(counters["refusals"])
+        values["ufnrec_memory/share_of_slots_used"] = usage.num_counted / size
+        values["ufnrec_memory/remembered_per_row"] = usage.num_remembered / max(usage.num_rows, 1)
+        values["ufnrec_memory/evictions"] = float(counters["evictions"])
+        values["ufnrec_memory/refusals"] = float(counters["refusals"])
     if sums["negatives"]:  # a loss over the whole catalogue draws none
         for tag, name in _SHARES_OF_NEGATIVES.items():
-            if model.memory is not None or not tag.startswith("memory/"):
+            if model.memory is not None or not tag.startswith("ufnrec_memory/"):
                 values[tag] = sums[name] / sums["negatives"]
     board.scalars("train", values, step=progress.step)
     board.flush()
 
 
-def write_false_negatives(board: Board, found: dict[str, Any], *, step: int) -> None:
-    """Writes the false negatives that a run found: scalars and a text card.
-
-    Args:
-        board: The run's event files.
-        found: The result of `findings.judge`.
-        step: The run's last step.
-    """
+def _judgement_lines(found: dict[str, Any]) -> list[str]:
+    """Returns a table of what planted data tell of the pairs found; no lines of other data."""
     values = {name: found["detection"][name] for name in _PLANTED if "detection" in found}
     values |= {f"auc_{name}": value for name, value in found.get("auc", {}).items()}
-    for name in ("matched_on_popularity", "matched_on_popularity_and_score"):
-        values[f"future_lift_{name}"] = found.get("future", {}).get(name, {}).get("lift")
-    values["future_rate"] = found.get("future", {}).get("rate")
-    known = {f"false_negatives/{k}": float(v) for k, v in values.items() if v is not None}
-    board.scalars("train", known, step=step)
-    if "future" in found:
-        board.text(SUMMARY_CARD, findings_card(found))
+    known = [f"| {name} | {value:.4f} |" for name, value in values.items() if value is not None]
+    return ["", "| against the planted truth | |", "|---|---|", *known] if known else []
 
 
 def findings_card(found: dict[str, Any]) -> str:
@@ -135,6 +128,7 @@ def findings_card(found: dict[str, Any]) -> str:
                 f"| {name.replace('_', ' ')} | {row['rate']:.5f} | {row['lift']:.2f} | "
                 f"{row['low']:.2f} to {row['high']:.2f} | {row['hits']:,} of {future['hits']:,} |"
             )
+    lines += _judgement_lines(found)
     most = "most often above" if is_labelled else "most flagged"
     lines += ["", f"| {most} | users | train events |", "|---|---|---|"]
     for item in found["most_flagged"]:
@@ -178,7 +172,7 @@ def cell(text: str) -> str:
 def write_cards(
     board: Board, config: ConfigDict, *, split: Split, backbone: Backbone, result: dict[str, Any]
 ) -> None:
-    """Writes the folder `summary`: cards, HParams and the projector's files.
+    """Writes cards, HParams and the projector's files, beside the test metrics.
 
     Args:
         board: The run's event files; `begin_end` has been called.
@@ -187,12 +181,14 @@ def write_cards(
         backbone: The selected weights.
         result: The content of result.json.
     """
-    board.session(_settings(config, result), _metrics(result), step=result["steps"])
-    board.text("run/settings", settings_card(config), part="summary")
-    board.text("run/protocol", protocol_card(result), part="summary")
+    board.session(_settings(config, result) | _results(result), step=result["steps"])
+    board.text("run/settings", settings_card(config))
+    board.text("run/protocol", protocol_card(result))
+    if "future" in result["false_negatives"]:
+        board.text(SUMMARY_CARD, findings_card(result["false_negatives"]))
     if teacher := result.get("teacher"):
         lines = [f"- {cell(line)}" for line in teacher_lines(teacher)]
-        board.text("run/teacher", "\n".join(lines), part="summary")
+        board.text("run/teacher", "\n".join(lines))
     counts = train_counts(split)
     items = 1 + np.argsort(-counts[1:], kind="stable")[:MOST_VECTORS]
     vectors = tf.gather(backbone.item_embeddings(), items)
@@ -213,23 +209,19 @@ def _settings(config: ConfigDict, result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _metrics(result: dict[str, Any]) -> dict[str, float]:
-    """Returns the results for HParams, tag -> value, in the order of the columns."""
+def _results(result: dict[str, Any]) -> dict[str, float]:
+    """Returns the results for HParams beside the test metrics, which are scalars there."""
     timing = result["timing"]
     thousands = timing["train_users"] / 1000
-    scores = {
-        f"result/{part}_{name}": result[part][name]
-        for part in ("test", "validation")
+    found = {
+        f"result.validation_{name}": result["validation"][name]
         for name in result.get("compared", COMPARED)
     }
-    return {
-        **scores,
-        "run/cpu_seconds_per_1000_users": (
-            timing["train_cpu_seconds"] / thousands if thousands else math.nan
-        ),
-        "run/flips": result["false_negatives"]["flips"],
-        "run/train_seconds": timing["train_seconds"],
-    }
+    found["result.flips"] = result["false_negatives"]["flips"]
+    found["result.train_seconds"] = timing["train_seconds"]
+    if thousands:
+        found["result.cpu_seconds_per_1000_users"] = timing["train_cpu_seconds"] / thousands
+    return found
 
 
 def settings_card(config: ConfigDict) -> str:

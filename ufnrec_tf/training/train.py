@@ -1,6 +1,7 @@
 """--mode=train: trains a run and its baselines into finished work directories."""
 
 import resource
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def train(
     data_path: str,
     command: list[str],
     display: Display,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains, selects on validation, scores the test set once, exports and shows results.
 
@@ -97,6 +99,7 @@ def train(
         data_path: The file the data came from, or empty.
         command: The command line, for the record.
         display: The screen.
+        callbacks: The user's own, called in the training of the run itself.
 
     Raises:
         UserError: Whatever the user has to mend.
@@ -127,7 +130,8 @@ def train(
             return
         for arm in parse_arms(config.comparison.arms):
             _train_arm(arm, config, source, split, directory.path, seed, record, display, strategy)
-        _train_one(config, source, split, directory.path, seed, record, display, strategy)
+        path = directory.path
+        _train_one(config, source, split, path, seed, record, display, strategy, callbacks)
 
 
 def _say_what_was_not_computed(config: ConfigDict, path: Path, display: Display) -> None:
@@ -174,6 +178,7 @@ def _train_one(
     record: dict[str, Any],
     display: Display,
     strategy: tf.distribute.Strategy,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains one run to its end and finishes its work directory."""
     taught = teach(config, source, split, path=path, seed=seed, display=display, strategy=strategy)
@@ -200,7 +205,7 @@ def _train_one(
     log.cut_after(progress.step)
     show_run(config, experiment, display)
     loop = _make_loop(config, experiment, split, path, seed, progress, log, display)
-    fit(config, experiment, loop, display)
+    fit(config, experiment, loop, display, callbacks if is_chief else ())
     if not config.training.finish:
         display.notes.line("  trained; the test set was not looked at (training.finish=false)")
         return

@@ -5,15 +5,18 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import write_json
+from ufnrec_tf.common.python_terms import in_python
+from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.common.text import program_name
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.log_description import FEW_VALUES, reading_lines
-from ufnrec_tf.data.summary import summary
+from ufnrec_tf.data.summary import shown_source, summary
 from ufnrec_tf.data.times import as_text
 from ufnrec_tf.reading.column_names import GUESSES, REQUIRED, candidates
 from ufnrec_tf.reading.data_files import DataFile
@@ -41,6 +44,39 @@ _WIDTH = 78  # of a problem, which is indented by two
 """Of one weight of the item table: itself, its average, and two moments of Adam."""
 
 
+class Inspection(Shown):
+    """What a run would read of a log, and its problems.
+
+    Attributes:
+        result: All of it as --output writes it: problems, columns, first rows, numbers, filters,
+            memory.
+    """
+
+    def __init__(
+        self,
+        result: dict[str, Any],
+        problems: list[Problem],
+        filters: list[WhatIf],
+        data: Interactions,
+    ) -> None:
+        self.result = result
+        self._problems = problems
+        self._filters = filters
+        self._data = data
+
+    @property
+    def problems(self) -> pd.DataFrame:
+        """The problems: name, words, share of the rows or ids concerned, remedies in Python."""
+        rows = [
+            (name, in_python(words), share, [in_python(remedy) for remedy in remedies])
+            for name, words, share, remedies in self._problems
+        ]
+        return pd.DataFrame(rows, columns=list(Problem._fields))
+
+    def _show(self, display: Display) -> None:
+        _show_findings(self.result, self._problems, self._filters, self._data, display)
+
+
 def inspect(
     config: ConfigDict, path: str, *, output: str, arguments: list[str], display: Display
 ) -> None:
@@ -56,14 +92,36 @@ def inspect(
     Raises:
         UserError: As reading it for a run.
     """
-    log = _raw(config, path) if is_raw(config, path) else None
-    if log is None:
-        data = load(config, path).interactions
-    else:
-        settings = config.data
+    found = inspection(config, path, next_step=_command(config, path, arguments))
+    found._show(display)
+    if output:
+        write_json(Path(output), found.result)
+        display.line(f"  {output}: all of this as JSON")
+
+
+def inspection(
+    config: ConfigDict, given: str | pd.DataFrame | Interactions, *, next_step: str
+) -> Inspection:
+    """Returns how a run with these settings would read its log.
+
+    Args:
+        config: The configuration.
+        given: A file, a prepared folder, or empty; in Python also a frame, or what was read.
+        next_step: How to train on it.
+
+    Raises:
+        UserError: As reading it for a run.
+    """
+    log = None
+    if isinstance(given, Interactions):
+        data = given
+    elif is_raw(config, given):
+        settings, log = config.data, _raw(config, given)
         data = interactions_of(
             log, filters_of(config), repeats=settings.repeats, strip=settings.strip
         )
+    else:
+        data = load(config, given).interactions
     problems = [
         *_split_problems(config, data),
         *(() if log is None else problems_of_log(log)),
@@ -81,17 +139,15 @@ def inspect(
         "profile": profile(data),
         "filters_would_leave": [what_if._asdict() for what_if in filters],
         "memory": _memory(config, data),
-        "next": _command(config, path, arguments),
+        "next": next_step,
     }
-    _show_findings(found, problems, filters, data, display)
-    if output:
-        write_json(Path(output), found)
-        display.line(f"  {output}: all of this as JSON")
+    return Inspection(found, problems, filters, data)
 
 
-def _raw(config: ConfigDict, path: str) -> Log:
-    """Returns the log of a file, with ratings where they can be read."""
-    source = DataFile(path) if path else path  # read twice perhaps, which a pipe allows only so
+def _raw(config: ConfigDict, given: str | pd.DataFrame) -> Log:
+    """Returns the log of a file or frame, with ratings where they can be read."""
+    # Read twice perhaps, which a pipe allows only so.
+    source = DataFile(given) if isinstance(given, str) and given else given
     try:
         return read_source_log(config, source, with_ratings=True)
     except UserError as error:
@@ -182,7 +238,7 @@ def _show_findings(
         display.block(_wrapped(f"{number}. ", problem.words), wraps=False)
         display.block([f"   {remedy}" for remedy in problem.remedies], wraps=False)
     display.heading("What would be read")
-    display.block([f"data     {data.source}  sha256 {data.sha256[:12]}"])
+    display.block([f"data     {shown_source(data.source)}  sha256 {data.sha256[:12]}"])
     if found["reading"] is not None:
         # The others stand among the problems already.
         notes = [note for note in found["reading"]["notes"] if note["name"] in NO_PROBLEMS]

@@ -1,6 +1,7 @@
 """The problems of a log, and the settings that mend them: --mode=inspect shows them first."""
 
 import time
+import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -64,6 +65,7 @@ def problems_of(data: Interactions) -> list[Problem]:
         *_ties(data),
         *_repeats(data),
         *_ids_alike(data),
+        *_rounded_ids(data),
         *_short_users(data),
         *_odd_times(data),
         *_huge_user(data),
@@ -221,9 +223,33 @@ def _repeats(data: Interactions) -> Iterator[Problem]:
         )
 
 
+def _as_seen(id: str) -> str:
+    """Returns an id as a reader sees it: without case, outer spaces and invisible characters."""
+    if not id.isascii():
+        id = "".join(
+            c for c in unicodedata.normalize("NFKC", id) if unicodedata.category(c) != "Cf"
+        )
+    return id.strip().casefold()
+
+
+def _rounded_ids(data: Interactions) -> Iterator[Problem]:
+    """Spreadsheets keep 15 digits of a number, and write zeros for the others."""
+    for noun, ids in (("user", data.user_ids), ("item", data.item_ids[1:])):
+        long = [id for id in ids if len(id) > 15 and id.isascii() and id.isdecimal()]
+        zeros = sum(len(id) - 15 for id in long)
+        if zeros >= 6 and all(not id[15:].strip("0") for id in long):
+            yield Problem(
+                f"rounded_{noun}_ids",
+                f"all {len(long):,} {noun} ids of more than 15 digits end in zeros from the 16th "
+                f"on, as {long[0]}: a spreadsheet rounded them, so that several became one.",
+                len(long) / len(ids),
+                ("write the column again from its source, as text",),
+            )
+
+
 def _ids_alike(data: Interactions) -> Iterator[Problem]:
     for noun, ids in (("user", data.user_ids), ("item", data.item_ids[1:])):
-        keys = pd.Series([id.strip().casefold() for id in ids], dtype=object)
+        keys = pd.Series([_as_seen(id) for id in ids], dtype=object)
         is_alike = keys.duplicated(keep=False).to_numpy()
         if is_alike.any():
             first = keys[is_alike].iloc[0]
@@ -232,8 +258,8 @@ def _ids_alike(data: Interactions) -> Iterator[Problem]:
             yield Problem(
                 f"{noun}_ids_alike",
                 f"{np.count_nonzero(is_alike):,} {noun} ids ({percent(share)}) differ from another "
-                f"by case or surrounding space alone, as {pair[0]!r} and {pair[1]!r}: each is a "
-                f"{noun} of its own.",
+                f"by case, spaces or invisible characters alone, as {pair[0]!r} and {pair[1]!r}: "
+                f"each is {'an' if noun == 'item' else 'a'} {noun} of its own.",
                 share,
                 ("write them alike in the file, where they are the same",),
             )

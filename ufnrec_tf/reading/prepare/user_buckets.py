@@ -90,7 +90,8 @@ def without_duplicates(events: pa.Table | None) -> pa.Table | None:
         return None
     _, users = encoded(events["user"])
     types = encoded(events["type"])[1] if "type" in events.column_names else None
-    numbers = [events[name].to_numpy() for name in events.column_names if name not in _TEXTS]
+    others = (name for name in events.column_names if name not in (*_TEXTS, "place"))
+    numbers = [events[name].to_numpy() for name in others]
     return events.filter(pa.array(~is_duplicate(users, types, *numbers)))
 
 

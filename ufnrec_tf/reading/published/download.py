@@ -5,16 +5,18 @@ import shutil
 import ssl
 import time
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-import pooch
 import requests
 
 from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import to_disk, write_error
 from ufnrec_tf.common.version import __version__
+
+if TYPE_CHECKING:
+    import pooch  # else only where it is used: its progress bars warn in a notebook
 
 MAX_BYTES = 100 * 10**9
 """A download of unknown size that is larger than this is no published data set."""
@@ -132,6 +134,8 @@ def fetch(
     Raises:
         UserError: If it cannot be downloaded, is not as expected, or the disk does not take it.
     """
+    import pooch
+
     check_address(address)
     settings = settings or RetrySettings()
     download = _Downloader(target, expected, display, settings.timeout)
@@ -173,7 +177,9 @@ class _Downloader:
         self._target, self._expected, self._display = target, expected, display
         self._timeout = timeout
 
-    def __call__(self, address: str, path: str, manager: pooch.Pooch) -> None:
+    def __call__(self, address: str, path: str, manager: "pooch.Pooch") -> None:
+        import pooch
+
         http = pooch.HTTPDownloader(
             chunk_size=_CHUNK,
             timeout=self._timeout,

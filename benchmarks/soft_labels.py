@@ -1,6 +1,6 @@
 """The cost of a training step with stored soft labels, beside plain training's.
 
-    python -m benchmarks.soft_labels [--data=FILE] [--losses=bce,cross_entropy] [--set=KEY=VALUE ...]
+    python -m benchmarks.soft_labels [--data=FILE] [--losses=bce,nce] [--set KEY=VALUE ...]
 
 Both variants run in one process and in turns: a bare loop of the compiled step over the same
 prepared batches, CPU milliseconds of all threads, the median over repeats. Plain training averages

@@ -47,6 +47,7 @@ from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
 from ufnrec_tf.objectives.base import LossSettings, Objective
 from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
+from ufnrec_tf.runs.state import LoopSettings
 from ufnrec_tf.runs.worker_state import WorkerState
 
 
@@ -283,6 +284,26 @@ def scored_weights(config: ConfigDict) -> str:
     if config.evaluation.weights == "auto" and is_safe:
         return "better"
     return config.evaluation.weights
+
+
+def loop_settings(
+    config: ConfigDict, steps_per_epoch: int, *, floor: float, selects_on: str = "validation"
+) -> LoopSettings:
+    """Returns the times at which a run evaluates, saves and stops; see `LoopSettings`."""
+    training, evaluation = config.training, config.evaluation
+    return LoopSettings(
+        steps_per_epoch=steps_per_epoch,
+        max_steps=training.max_steps,
+        monitor=training.monitor,
+        patience=training.patience,
+        floor=floor,
+        every=evaluation.every,
+        test_every=evaluation.test_every,
+        weights=scored_weights(config),
+        checkpoint_seconds=60 * training.checkpoint_minutes,
+        checkpoint_steps=training.checkpoint_steps,
+        selects_on=selects_on,
+    )
 
 
 @dataclass(frozen=True)

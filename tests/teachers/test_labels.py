@@ -25,6 +25,7 @@ from ufnrec_tf.teachers.labels import (
 )
 from ufnrec_tf.teachers.left_out import LeftOutEvaluator, folds_of_events, left_out_events
 from ufnrec_tf.teachers.vectors import TransitionVectors
+from ufnrec_tf.training.build import make_split_sampler
 
 NUM_ITEMS = 9
 HISTORIES = [[1, 2, 3, 4, 5, 6], [7, 8], [9, 1, 9, 2, 1, 3, 4], [3, 5, 7, 9]]
@@ -219,6 +220,51 @@ def test_alike_items_of_a_row_are_distinct():
     got = AlikeLabels(lambda _: labels, split, seed=0)(events).items
     assert all(len(set(row)) == 12 for row in got.tolist())
     assert 0.5 < (got != items).mean() < 1
+
+
+def test_drawn_items_have_the_shares_of_their_kind():
+    """Against the definition: equal or by train events, without the user's own, renormalised."""
+    histories = [[1, 2, 3, 3, 8, 9], [5, 5, 5, 4, 6, 9, 8], [7, 4, 4, 1, 2, 8], [6, 1, 7]]
+    split = split_of(histories, NUM_ITEMS)
+    counts = np.bincount(split.interactions.items[split.is_train], minlength=NUM_ITEMS + 1)
+    for by_popularity in (False, True):
+        sampler = make_split_sampler(split, 0, num_negatives=20_000, by_popularity=by_popularity)
+        drawn = sampler(
+            users=tf.range(4),
+            visits=tf.zeros([4], tf.int64),
+            batch_index=tf.range(4, dtype=tf.int64),
+            positions=tf.zeros([4], tf.int64),
+        ).numpy()
+        for user in range(4):
+            wanted = counts.astype(float) if by_popularity else np.ones(NUM_ITEMS + 1)
+            wanted[[0, *train_items(split, user)]] = 0.0
+            found = np.bincount(drawn[user], minlength=NUM_ITEMS + 1) / 20_000
+            np.testing.assert_allclose(found, wanted / wanted.sum(), atol=0.02)
+            assert not found[wanted == 0].any()
+
+
+def test_no_control_reads_what_is_held_out():
+    found = []
+    for held_out in ([6, 8], [8, 6]):
+        split = split_of([[1, 2, 3, 4, *held_out], [5, 7, 9, 1, *held_out]], NUM_ITEMS)
+        events = make_samples(split, max_length=5).events_of_rows()
+        given = Labels(np.tile(np.int32([5, 3]), (len(events), 1)), np.ones(1), np.ones(1))
+        labels = [
+            source(events).items
+            for source in (
+                LaterLabels(split, num_labels=3),
+                AlikeLabels(lambda _, given=given: given, split, seed=0),
+            )
+        ]
+        for by_popularity in (False, True):
+            sampler = make_split_sampler(split, 0, num_negatives=30, by_popularity=by_popularity)
+            numbers = tf.zeros([2], tf.int64)
+            rows = tf.range(2, dtype=tf.int64)
+            asked = {"visits": numbers, "batch_index": rows, "positions": numbers}
+            labels.append(sampler(users=tf.range(2), **asked).numpy())
+        found.append(labels)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_files_are_whole_or_made_again(split, tmp_path):

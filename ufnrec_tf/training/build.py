@@ -256,7 +256,8 @@ def make_objective(config: ConfigDict, split: Split) -> Objective:
             is_candidate=split.is_training_item,
             label_mass=settings.mass,
         ),
-        consistency_weight=settings.weight,
+        # No entry is softened under other policies: the term is 0, and not free.
+        consistency_weight=settings.weight if POLICIES[config.memory.policy].is_softened else 0.0,
         averages_over_flipped=settings.consistency_mean == "flipped",
         uses_soft_label_only=settings.soft_label_only,
         l2=config.optimizer.l2,

@@ -44,9 +44,9 @@ def write_random_labels(folder: Path, num_rows: int, num_items: int, num_labels:
     starts = rng.integers(num_items, size=(num_rows, 1))
     strides = rng.integers(1, max(num_items // num_labels, 2), size=(num_rows, 1))
     items = 1 + (starts + strides * np.arange(num_labels)) % num_items
-    shares = rng.random(items.shape) ** 4
+    shares = rng.dirichlet(np.full(num_labels, 0.2), num_rows)
     items.astype("<i4").tofile(folder / ITEMS_FILE)
-    (shares / shares.sum(axis=1, keepdims=True)).astype("<f4").tofile(folder / SHARES_FILE)
+    shares.astype("<f4").tofile(folder / SHARES_FILE)
     facts = {"rows": num_rows, "num_labels": num_labels}
     (folder / FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
     return folder

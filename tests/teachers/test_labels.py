@@ -213,7 +213,7 @@ def test_alike_items_are_as_popular_and_not_the_users_own():
 def test_alike_items_of_a_row_are_distinct():
     """In a catalogue of two groups, where draws often meet."""
     rng = np.random.default_rng(1)
-    split = split_of([rng.permutation(40)[:5] + 1 for _ in range(60)], 40)
+    split = split_of([(rng.permutation(40)[:5] + 1).tolist() for _ in range(60)], 40)
     events = make_samples(split, max_length=5).events_of_rows()
     items = 1 + np.argsort(rng.random([len(events), 40]), axis=1)[:, :12].astype(np.int32)
     labels = Labels(items, np.full(items.shape, 1 / 12, np.float32), items[:, 0])
@@ -243,19 +243,18 @@ def test_drawn_items_have_the_shares_of_their_kind():
             assert not found[wanted == 0].any()
 
 
+def constant(labels):
+    return lambda _: labels
+
+
 def test_no_control_reads_what_is_held_out():
     found = []
     for held_out in ([6, 8], [8, 6]):
         split = split_of([[1, 2, 3, 4, *held_out], [5, 7, 9, 1, *held_out]], NUM_ITEMS)
         events = make_samples(split, max_length=5).events_of_rows()
-        given = Labels(np.tile(np.int32([5, 3]), (len(events), 1)), np.ones(1), np.ones(1))
-        labels = [
-            source(events).items
-            for source in (
-                LaterLabels(split, num_labels=3),
-                AlikeLabels(lambda _, given=given: given, split, seed=0),
-            )
-        ]
+        items = np.tile(np.array([5, 3], np.int32), (len(events), 1))
+        alike = AlikeLabels(constant(Labels(items, np.ones(1), np.ones(1))), split, seed=0)
+        labels = [source(events).items for source in (LaterLabels(split, num_labels=3), alike)]
         for by_popularity in (False, True):
             sampler = make_split_sampler(split, 0, num_negatives=30, by_popularity=by_popularity)
             numbers = tf.zeros([2], tf.int64)

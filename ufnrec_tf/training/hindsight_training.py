@@ -111,19 +111,19 @@ class _Fold(NamedTuple):
 
     Attributes:
         number: From 0.
-        count: Number of folds.
+        total: Number of folds.
     """
 
     number: int
-    count: int
+    total: int
 
     def below(self, folder: Path) -> Path:
         """Returns the fold's own folder: the folder itself where it is the only one."""
-        return folder if self.count == 1 else folder / f"fold_{self.number + 1}_of_{self.count}"
+        return folder if self.total == 1 else folder / f"fold_{self.number + 1}_of_{self.total}"
 
     def words(self) -> str:
         """Returns its name in a sentence, empty where it is the only one."""
-        return "" if self.count == 1 else f", fold {self.number + 1} of {self.count}"
+        return "" if self.total == 1 else f", fold {self.number + 1} of {self.total}"
 
 
 def _folds_of(own: ConfigDict) -> list[_Fold]:
@@ -194,8 +194,10 @@ def train_hindsight(
     _write(folder, document, strategy)
     for fold in folds:
         part = {**document, "identity": {**document["identity"], "fold": fold.number + 1}}
-        below = {"folder": fold.below(folder), "board_folder": fold.below(board_folder)}
-        results.append(train(part, fold=fold, **below)["result"])
+        done = train(
+            part, fold=fold, folder=fold.below(folder), board_folder=fold.below(board_folder)
+        )
+        results.append(done["result"])
     document["result"] = _over_folds(results)
     _write(folder, document, strategy)
     return document
@@ -223,10 +225,10 @@ def _train_fold(
         return known
     seed, share = document["seed"], own.teacher.left_out
     keras.utils.set_random_seed(seed)
-    is_selecting = left_out_events(split, share, fold=fold.number, num_folds=fold.count)
+    is_selecting = left_out_events(split, share, fold=fold.number, num_folds=fold.total)
     is_left_out = is_selecting
-    if fold.count > 1:
-        is_left_out = left_out_events(split, 1.0, fold=fold.number, num_folds=fold.count)
+    if fold.total > 1:
+        is_left_out = left_out_events(split, 1.0, fold=fold.number, num_folds=fold.total)
     experiment = build(
         own,
         split,
@@ -249,7 +251,7 @@ def _train_fold(
         )
 
     judge = evaluator_of(is_left_out)
-    selecting = judge if fold.count == 1 else evaluator_of(is_selecting)
+    selecting = judge if fold.total == 1 else evaluator_of(is_selecting)
     loop = _make_loop(own, experiment, selecting, folder, board_folder, display)
     _write(folder, document, strategy)
     _show_heading(own, experiment, loop, judge, fold, display)

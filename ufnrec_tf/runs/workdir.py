@@ -20,13 +20,14 @@ _MEND = (
     "Settings are changed by flags, not in this file. Put a copy of it back, or remove it and "
     "result.json and run this work directory's --mode=train command once more."
 )
-_PARTS = tuple(RANKS_FILES)
+_PARTS = (*RANKS_FILES, "left_out")
+"""Values of `split` in metrics.jsonl; the last one is a teacher's."""
 _TEXTS = ("split", "weights", "mode")
 """Keys of metrics.jsonl whose values are texts; those of all others but `protocol` are numbers."""
 LIFTS_FILE = "future_lift.parquet"
 """What each user adds to the future lifts of a run, raw ids, for comparisons."""
 
-_ABSENT = {"data.exclude_users": ""}
+_ABSENT = {"data.exclude_users": "", "teacher.folds": 1}
 """Settings that older runs did not record, with the values that those runs used."""
 
 

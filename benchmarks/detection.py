@@ -7,8 +7,8 @@ run again, so that a stopped sweep resumes. Writes detection.json (every figure)
 detection.md (a row a point, means over seeds) into --output.
 
 precision: liked share of the flagged pairs; base rate: of all unobserved pairs; lift: the first by
-the second; pooled lift: the same of the pairs and hits of all seeds, added up; recall: flagged share
-of the liked. AUC of a pair's count and of its margin at the user's newest transition, over
+the second; pooled lift: the same of the pairs and hits of all seeds, added up; recall: flagged
+share of the liked. AUC of a pair's count and of its margin at the user's newest transition, over
 unobserved pairs; and of both among the pairs that the memory holds.
 Future: rate at which flagged pairs are taken in held-out events by that of controls as popular and
 scored alike, with a 95% interval (of the first seed).

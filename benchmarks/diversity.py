@@ -32,6 +32,8 @@ def scores_of(lists: pd.DataFrame, targets: np.ndarray, run: ufn.Run, top_k: int
     model = run.recommender
     hits = lists[lists["item"].to_numpy() == targets[lists["user"].to_numpy()]]
     gains = 1 / np.log2(1 + hits["rank"].to_numpy())
+    if model.items is None:
+        raise SystemExit("the export is of an older version: run --mode=export again")
     index = pd.Index(model.items["item_id"])
     vectors = model.item_vectors[index.get_indexer(lists["item"])]
     units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

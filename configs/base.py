@@ -550,6 +550,14 @@ OPTIONS = {
             minimum=0,
             maximum=0.5,
         ),
+        "folds": Option(
+            1,
+            "hindsight: teachers that are trained, each without its part of the train transitions "
+            "in its loss. The labels of a transition are those of the teacher that has not learned "
+            "it. Each costs as much as one. 1: one teacher, which has learned nearly all.",
+            minimum=1,
+            maximum=5,
+        ),
     },
     "gate": {
         "kind": Option(
@@ -968,6 +976,7 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "teacher.time": (_HINDSIGHT,),
     "teacher.seed": (_HINDSIGHT, {**_BY_RUNS, "teacher.labels": ("alike",)}),
     "teacher.left_out": (_HINDSIGHT,),
+    "teacher.folds": (_HINDSIGHT,),
     "gate.kind": (_GATED, _BY_AVERAGE),
     "gate.epochs": tuple({"gate.kind": ("epochs",), **user} for user in (_GATED, _BY_AVERAGE)),
     **{

@@ -4,7 +4,8 @@
 
 Each turn goes on from the newest checkpoint with another number of workers, and loses one of them
 to SIGKILL, or tells one to stop by SIGTERM, at a random moment. What comes out in the end is held
-against an undisturbed run of one worker: all metrics, flips and ranks equal, in float64.
+against an undisturbed run of one worker: all metrics, flips and ranks equal, in float64. Then two
+workers train a teacher in two folds, and their labels are held against those of one.
 """
 
 import argparse
@@ -14,9 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from tests.helpers.runs import read
 from tests.processes.distributed_run import processes, worker_environments
 from tests.processes.test_workers import LOST_SECONDS, arguments, finish_all
+from ufnrec_tf.method.soft_labels import ITEMS_FILE, SHARES_FILE
 
 TOLD = "another worker of this run was lost", "waiting for all workers of this run"
 MORE = ("--config.distribution.start_minutes=0.5", "--config.training.num_epochs=200")
@@ -40,6 +44,28 @@ def run(workdir, num_workers, *, pick=None):
         time.sleep(pick.uniform(4.0, MOST_SECONDS))
         started[victim].send_signal(number)
         return (*finish_all(started, LOST_SECONDS), f"{number.name} to worker {victim}")
+
+
+def check_teacher(folder):
+    """Holds the labels of two workers, row by row in any order, against those of one."""
+    soft = {"memory.policy": "ufnrec_soft", "teacher.folds": 2, "teacher.num_epochs": 2}
+    flags = [f"--config.{key}={value}" for key, value in {**soft, "training.max_steps": 2}.items()]
+    found = []
+    for count in (1, 2):
+        command = [*arguments(folder / str(count)), *flags]
+        with processes([command] * count, worker_environments(count)) as started:
+            codes, outputs = finish_all(started, 600)
+        assert codes == [0] * count, outputs
+        rows = []
+        for items in sorted((folder / str(count) / "teacher").rglob(ITEMS_FILE)):
+            shares = np.fromfile(items.with_name(SHARES_FILE), "<f4").reshape(-1, 40)
+            order = np.fromfile(items, "<i4").reshape(shares.shape).argsort(axis=1)
+            rows.append(np.take_along_axis(shares, order, axis=1))
+        assert len(rows) == count
+        whole = np.concatenate(rows)
+        found.append(whole[np.lexsort(whole.T.round(4))])
+    np.testing.assert_allclose(found[1], found[0], atol=1e-3)
+    print(f"two workers: the labels of {len(found[0])} transitions as of one")
 
 
 def main():
@@ -67,6 +93,7 @@ def main():
             assert got[part] == expected[part], part
         for key in ("rows", "counted", "remembered", "evictions", "refusals"):
             assert got["memory"][key] == expected["memory"][key], key
+        check_teacher(Path(name))
     print(f"{options.kills} disturbances: ended as the undisturbed run")
 
 

@@ -16,9 +16,16 @@ from ufnrec_tf.data.windows import make_samples
 from ufnrec_tf.method.positions import pack_batch
 from ufnrec_tf.method.soft_labels import FACTS_FILE, ITEMS_FILE, SHARES_FILE
 from ufnrec_tf.teachers.label_files import read_facts, write_labels
-from ufnrec_tf.teachers.labels import AlikeLabels, Labels, LaterLabels, TeacherLabels
-from ufnrec_tf.teachers.left_out import LeftOutEvaluator, left_out_events
+from ufnrec_tf.teachers.labels import (
+    AlikeLabels,
+    Labels,
+    LabelsByFold,
+    LaterLabels,
+    TeacherLabels,
+)
+from ufnrec_tf.teachers.left_out import LeftOutEvaluator, folds_of_events, left_out_events
 from ufnrec_tf.teachers.vectors import TransitionVectors
+from ufnrec_tf.training.build import make_split_sampler
 
 NUM_ITEMS = 9
 HISTORIES = [[1, 2, 3, 4, 5, 6], [7, 8], [9, 1, 9, 2, 1, 3, 4], [3, 5, 7, 9]]
@@ -186,6 +193,7 @@ def test_alike_items_are_as_popular_and_not_the_users_own():
     events = make_samples(split, max_length=12).events_of_rows()
     targets = split.interactions.items[events + 1]
     items = rng.integers(1, 201, [len(events), 3]).astype(np.int32)
+    items[:, 1] = 1 + (items[:, 2] + rng.integers(1, 190, len(items))) % 200
     items[:, 0], items[0, 2] = targets, 0
     shares = np.full(items.shape, 1 / 3, np.float32)
     source = AlikeLabels(lambda _: Labels(items, shares, targets), split, seed=3)
@@ -200,6 +208,62 @@ def test_alike_items_are_as_popular_and_not_the_users_own():
     users = np.searchsorted(split.interactions.offsets, events, side="right") - 1
     for row, column in np.argwhere(is_new):
         assert got.items[row, column] not in train_items(split, users[row])
+
+
+def test_alike_items_of_a_row_are_distinct():
+    """In a catalogue of two groups, where draws often meet."""
+    rng = np.random.default_rng(1)
+    split = split_of([(rng.permutation(40)[:5] + 1).tolist() for _ in range(60)], 40)
+    events = make_samples(split, max_length=5).events_of_rows()
+    items = 1 + np.argsort(rng.random([len(events), 40]), axis=1)[:, :12].astype(np.int32)
+    labels = Labels(items, np.full(items.shape, 1 / 12, np.float32), items[:, 0])
+    got = AlikeLabels(lambda _: labels, split, seed=0)(events).items
+    assert all(len(set(row)) == 12 for row in got.tolist())
+    assert 0.5 < (got != items).mean() < 1
+
+
+def test_drawn_items_have_the_shares_of_their_kind():
+    """Against the definition: equal or by train events, without the user's own, renormalised."""
+    histories = [[1, 2, 3, 3, 8, 9], [5, 5, 5, 4, 6, 9, 8], [7, 4, 4, 1, 2, 8], [6, 1, 7]]
+    split = split_of(histories, NUM_ITEMS)
+    counts = np.bincount(split.interactions.items[split.is_train], minlength=NUM_ITEMS + 1)
+    for by_popularity in (False, True):
+        sampler = make_split_sampler(split, 0, num_negatives=20_000, by_popularity=by_popularity)
+        drawn = sampler(
+            users=tf.range(4),
+            visits=tf.zeros([4], tf.int64),
+            batch_index=tf.range(4, dtype=tf.int64),
+            positions=tf.zeros([4], tf.int64),
+        ).numpy()
+        for user in range(4):
+            wanted = counts.astype(float) if by_popularity else np.ones(NUM_ITEMS + 1)
+            wanted[[0, *train_items(split, user)]] = 0.0
+            found = np.bincount(drawn[user], minlength=NUM_ITEMS + 1) / 20_000
+            np.testing.assert_allclose(found, wanted / wanted.sum(), atol=0.02)
+            assert not found[wanted == 0].any()
+
+
+def constant(labels):
+    return lambda _: labels
+
+
+def test_no_control_reads_what_is_held_out():
+    found = []
+    for held_out in ([6, 8], [8, 6]):
+        split = split_of([[1, 2, 3, 4, *held_out], [5, 7, 9, 1, *held_out]], NUM_ITEMS)
+        events = make_samples(split, max_length=5).events_of_rows()
+        items = np.tile(np.array([5, 3], np.int32), (len(events), 1))
+        alike = AlikeLabels(constant(Labels(items, np.ones(1), np.ones(1))), split, seed=0)
+        labels = [source(events).items for source in (LaterLabels(split, num_labels=3), alike)]
+        for by_popularity in (False, True):
+            sampler = make_split_sampler(split, 0, num_negatives=30, by_popularity=by_popularity)
+            numbers = tf.zeros([2], tf.int64)
+            rows = tf.range(2, dtype=tf.int64)
+            asked = {"visits": numbers, "batch_index": rows, "positions": numbers}
+            labels.append(sampler(users=tf.range(2), **asked).numpy())
+        found.append(labels)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_files_are_whole_or_made_again(split, tmp_path):
@@ -268,6 +332,36 @@ def test_users_ids_alone_decide_what_is_left_out():
     assert not (left_out_events(split, 0.1) & ~is_left_out).any()
     fewer = split_of(histories[:7], 40)
     np.testing.assert_array_equal(left_out_events(fewer, 0.25), is_left_out[: 7 * 29])
+
+
+def test_each_target_is_in_one_fold(split):
+    log = split.interactions
+    targets = split.is_train.copy()
+    targets[log.offsets[:-1]] = False
+    whole = [left_out_events(split, 1.0, fold=fold, num_folds=3) for fold in range(3)]
+    np.testing.assert_array_equal(sum(whole), targets)
+    part = left_out_events(split, 0.1, fold=1, num_folds=3)
+    assert not (part & ~whole[1]).any()
+    np.testing.assert_array_equal(folds_of_events(split, 3)[targets], np.argmax(whole, 0)[targets])
+
+
+def test_labels_of_a_fold_are_those_of_its_teacher(split):
+    events = make_samples(split, max_length=9).events_of_rows()
+    folds = folds_of_events(split, 3)
+
+    def source_of(fold):
+        def source(asked):
+            assert len(asked) and (np.diff(asked) > 0).all()
+            values = np.stack([asked, np.full_like(asked, fold)], axis=1)
+            return Labels(values, values, asked)
+
+        return source
+
+    source = LabelsByFold([source_of(fold) for fold in range(3)], folds)
+    for part in (events, events[:1], events[3:6]):
+        got = source(part)
+        np.testing.assert_array_equal(got.items, np.stack([part, folds[part + 1]], axis=1))
+        np.testing.assert_array_equal(got.num_above, part)
 
 
 @pytest.mark.parametrize("capacities", [(), (8, 20)])

@@ -60,6 +60,7 @@ def test_what_a_run_leaves_of_its_teacher(taught):
     lines = metric_lines(taught / "teacher")
     assert [line["epoch"] for line in lines] == [1, 2]
     assert {line["weights"] for line in lines} == {"teacher"}
+    assert {line["split"] for line in lines} == {"left_out"}
     assert lines[found["selected_epoch"] - 1]["ndcg@10"] == found["left_out"]["ndcg@10"]
     labels = found["labels"]
     assert labels["num_labels"] == 40  # all items
@@ -86,6 +87,9 @@ def test_runs_share_a_teacher(taught, capfd):
     assert train("third", *common, "--config.training.windows=all") == 1
     err = capfd.readouterr().err
     assert "shared: has a teacher that was trained with training.windows 'last', now 'all'" in err
+    assert train("third", *common, "--config.teacher.folds=2") == 1
+    err = capfd.readouterr().err
+    assert "shared: has a teacher that was trained with teacher.folds 1, now 2. Give ano" in err
     assert train("third", *SOFT, shared, "--seed=7") == 1
     err = capfd.readouterr().err
     assert "with seed 0, now 7. Set --config.teacher.seed=0 to share it, or give another" in err
@@ -131,6 +135,37 @@ def test_a_teacher_that_was_stopped_goes_on(taught, monkeypatch):
     assert metric_lines("w/teacher") == metric_lines(taught / "teacher")
     assert labels_of("w/teacher") == labels_of(taught / "teacher")
     assert metric_lines("w") == metric_lines(taught)
+
+
+@pytest.mark.slow
+def test_labels_in_folds_are_of_teachers_that_have_not_learned_them(taught, monkeypatch):
+    """Stopped in the second fold, it goes on there; the first is not trained again."""
+    original = TrainingLoop.on_train_batch_end
+
+    def on_train_batch_end(loop, batch, logs=None):
+        if loop.store.folder.parent.name == "fold_2_of_2" and loop.progress.step == 1:
+            monkeypatch.setattr(TrainingLoop, "on_train_batch_end", original)
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(loop, batch, logs)
+
+    monkeypatch.setattr(TrainingLoop, "on_train_batch_end", on_train_batch_end)
+    short = ("--config.teacher.num_epochs=1", "--config.training.max_steps=1")
+    settings = (*SOFT, *short, "--config.teacher.folds=2", "--config.training.finish=false")
+    assert train("w", *settings) == 143
+    first = contents("w/teacher/fold_1_of_2")
+    assert train("w", *settings) == 0
+    assert contents("w/teacher/fold_1_of_2") == first
+    found = read("w/teacher/teacher.json")
+    folds = found["result"]["folds"]
+    assert [fold["steps"] for fold in folds] == [4, 4] and found["result"]["steps"] == 8
+    # All transitions are judged, each by the teacher that has not learned it.
+    counts = [fold["left_out"]["transitions"] for fold in folds]
+    assert found["result"]["left_out"]["transitions"] == sum(counts)
+    rows = read(taught / "result.json")["teacher"]["labels"]["rows"]
+    assert sum(counts) == rows > counts[0] > rows / 3
+    mean = np.average([fold["left_out"]["nll"] for fold in folds], weights=counts)
+    assert found["result"]["left_out"]["nll"] == pytest.approx(mean)
+    assert labels_of("w/teacher") != labels_of(taught / "teacher")
 
 
 class OneOfTwo:

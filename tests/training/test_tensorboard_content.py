@@ -1,5 +1,6 @@
 """What TensorBoard gets at a run's end, read back by TensorBoard's own code."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,7 +87,8 @@ def test_a_finished_run_is_a_row_of_its_settings_and_results(trained):
         value = row.hparams[f"result.validation_{name}"].number_value
         assert value == pytest.approx(result["validation"][name])
     assert row.hparams["result.flips"].number_value == result["false_negatives"]["flips"]
-    assert row.name == str(trained)
+    # Another process of the tests may have trained it, in its own folder.
+    assert Path(row.name).parts[-2:] == trained.parts[-2:]
 
 
 def test_a_training_has_three_folders_loss_and_ranking_first_and_no_chart_of_one_dot(trained):

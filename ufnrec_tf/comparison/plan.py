@@ -18,7 +18,7 @@ from ufnrec_tf.runs.workdir import TIMES_UNREAD, Workdir
 from ufnrec_tf.training.arms import Arm, configure_arm, of_arm, parse_arms
 from ufnrec_tf.training.build import has_average, num_weight_sets, scored_weights
 from ufnrec_tf.training.checks import check_names
-from ufnrec_tf.training.hindsight_training import teacher_config
+from ufnrec_tf.training.hindsight_training import teacher_config, teacher_identity
 from ufnrec_tf.training.settings_checks import check_seeds
 from ufnrec_tf.training.teacher_phase import has_stored_labels
 
@@ -136,7 +136,7 @@ def _teacher_of(config: ConfigDict, source: Source) -> dict[str, Any]:
         return {"labels": settings.labels}
     if settings.kind == "runs":
         return {"runs": [str(Path(run).resolve()) for run in settings.runs]}
-    known = identity(teacher_config(config), source, settings.seed)
+    known = teacher_identity(teacher_config(config), source, settings.seed)
     # Without what older versions did not record, so that their folders keep their names.
     unread = TIMES_UNREAD.items()
     return {label: value for label, value in known.items() if (label, value) not in unread}

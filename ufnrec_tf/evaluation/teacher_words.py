@@ -26,7 +26,8 @@ def teacher_name(teacher: Mapping[str, Any]) -> str:
         return known
     name = str(teacher["kind"])
     if "epochs" in teacher:
-        name += f", seed {teacher['identity']['seed']}"
+        folds = f", {len(teacher['folds'])} folds" if "folds" in teacher else ""
+        name += f"{folds}, seed {teacher['identity']['seed']}"
     elif name == "runs":
         name = ", ".join(f"{run['backbone']} {run['seed']}" for run in teacher["identity"]["runs"])
         name = f"runs: {name}"

@@ -238,10 +238,7 @@ class UFNRecModel(keras.Model):
         """Scores candidates and soft labels, and returns the loss with its gradients."""
         with tf.GradientTape() as tape:
             vectors = inputs.choose(self.backbone.call_packed(inputs.packed, training=True))
-            logits = self.backbone.score(vectors, entries.candidates)
-            scored_labels = None
-            if labels is not None:
-                scored_labels = (*labels, self.backbone.score(vectors, labels.items))
+            logits, scored_labels = self._score(vectors, entries.candidates, labels)
             terms = self.objective(
                 logits=logits,
                 entries=entries,
@@ -263,6 +260,19 @@ class UFNRecModel(keras.Model):
             is_hard=is_hard,
             counts=tf.stack([tf.math.count_nonzero(x) for x in (*flags, is_hard & is_negative)]),
         )
+
+    def _score(
+        self, vectors: tf.Tensor, candidates: tf.Tensor, labels: SoftLabels | None
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None]:
+        """Returns the logits [C, 1 + N] of the candidates; items, shares and logits of the labels.
+
+        In one call, as a small catalogue is scored whole for both.
+        """
+        if labels is None:
+            return self.backbone.score(vectors, candidates), None
+        logits = self.backbone.score(vectors, tf.concat([candidates, labels.items], axis=1))
+        num_candidates = candidates.shape[1]
+        return logits[:, :num_candidates], (*labels, logits[:, num_candidates:])
 
     def _descend_and_follow(
         self, replica: int, gradients: list[tf.Tensor], num_updates: tf.Tensor

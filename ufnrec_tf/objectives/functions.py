@@ -71,6 +71,20 @@ def first_of_each(items: tf.Tensor, is_marked: tf.Tensor) -> tf.Tensor:
     return tf.scatter_nd(places, tf.cast(is_new, tf.int32), tf.shape(items, tf.int64)) > 0
 
 
+def catalogue_logits(
+    vectors: tf.Tensor, catalogue: tf.Tensor, is_candidate: np.ndarray | None
+) -> tf.Tensor:
+    """Returns float32 [P, V], all dot products, `MINUS_INFINITY` for items that are no candidates.
+
+    Args:
+        vectors: float32 [P, D].
+        catalogue: float32 [V, D], all items.
+        is_candidate: bool [V], or None for all.
+    """
+    logits = tf.matmul(vectors, catalogue, transpose_b=True)
+    return logits if is_candidate is None else tf.where(is_candidate, logits, MINUS_INFINITY)
+
+
 def catalogue_logsumexp(
     vectors: tf.Tensor,
     catalogue: tf.Tensor,
@@ -90,10 +104,7 @@ def catalogue_logsumexp(
     """
     num_items = catalogue.shape[0]
     if num_items <= chunk_items:
-        logits = tf.matmul(vectors, catalogue, transpose_b=True)  # [P, V]
-        if is_candidate is not None:
-            logits = tf.where(is_candidate, logits, MINUS_INFINITY)
-        return tf.reduce_logsumexp(logits, axis=1)
+        return tf.reduce_logsumexp(catalogue_logits(vectors, catalogue, is_candidate), axis=1)
     if is_candidate is None:
         is_candidate = np.ones(num_items, bool)
     return _chunked_logsumexp(vectors, catalogue, is_candidate, chunk_items)

@@ -30,7 +30,9 @@ import tensorflow as tf
 from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.objectives.base import Objective, Scored, Targets
 from ufnrec_tf.objectives.functions import (
+    CHUNK_ITEMS,
     MINUS_INFINITY,
+    catalogue_logits,
     catalogue_logsumexp,
     first_of_each,
     masked_softmax_kl,
@@ -65,8 +67,8 @@ class SoftmaxObjective(Objective):
         """Returns the number that is added to every negative's logit."""
         return 0.0
 
-    def log_denominators(self, scored: Scored, targets: Targets) -> tf.Tensor:
-        """Returns float32 [P, 1 + K], the log of the denominator with each target as positive."""
+    def target_losses(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns float32 [P, 1 + K], the position's loss with each target as its positive."""
         shift = self.negative_shift()
         is_inside = scored.is_counted[:, 1:]
         adjusted = tf.where(is_inside, scored.logits[:, 1:] + shift, MINUS_INFINITY)
@@ -76,7 +78,7 @@ class SoftmaxObjective(Objective):
         logs = tf.math.log(tf.maximum(num_equal, 1.0)) + targets.logits + shift - negatives
         parts = tf.exp(tf.where(num_equal > 0, tf.minimum(logs, 0.0), MINUS_INFINITY))
         negatives += tf.math.log1p(-tf.minimum(parts, 1.0 - _LEAST_SHARE))
-        return targets.logits + tf.nn.softplus(negatives - targets.logits)
+        return tf.nn.softplus(negatives - targets.logits)
 
     def ranking_term(self, scored: Scored) -> tf.Tensor:
         """Returns this replica's share, float32 []; see the formula of the module."""
@@ -90,9 +92,7 @@ class SoftmaxObjective(Objective):
 
     def soft_ranking_term(self, scored: Scored, targets: Targets) -> tf.Tensor:
         """Returns this replica's share, float32 []; see the formula of the module."""
-        logits = self.smoothed(targets.logits, scored)
-        differences = self.log_denominators(scored, targets) - logits
-        losses = tf.reduce_sum(targets.weights * differences, axis=1)
+        losses = tf.reduce_sum(targets.weights * self.target_losses(scored, targets), axis=1)
         is_real = scored.is_counted[:, 0]
         return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
 
@@ -192,6 +192,14 @@ class CrossEntropy(SoftmaxObjective):
         mean = tf.linalg.matvec(scored.vectors, tf.reduce_mean(catalogue, axis=0))
         return (1 - share) * logits + share * mean[:, None]
 
-    def log_denominators(self, scored: Scored, targets: Targets) -> tf.Tensor:
-        """Returns float32 [P, 1]: the whole catalogue's, whatever the target."""
-        return self.log_denominator(scored)[:, None]
+    def target_losses(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns float32 [P, 1 + K]; the denominator is the same for each target."""
+        catalogue = scored.item_table[PAD + 1 :]
+        if catalogue.shape[0] > CHUNK_ITEMS:
+            logits = self.smoothed(targets.logits, scored)
+            return self.log_denominator(scored)[:, None] - logits
+        # Every score is there: to read those of the targets costs a fraction of their rows.
+        logits = catalogue_logits(scored.vectors, catalogue, self.settings.is_candidate)
+        own = tf.gather(logits, tf.maximum(targets.items - 1, 0), batch_dims=1)
+        denominator = tf.reduce_logsumexp(logits, axis=1, keepdims=True)
+        return denominator - self.smoothed(own, scored)

@@ -86,6 +86,7 @@ class LoopSettings:
         weights: `auto`, `student`, `teacher` or `better`.
         checkpoint_seconds: Time between two checkpoints, 0 for none by time.
         checkpoint_steps: Steps between two checkpoints, 0 for none by steps.
+        selects_on: The evaluator that selects, and the name of its lines and curves.
     """
 
     steps_per_epoch: int
@@ -98,6 +99,7 @@ class LoopSettings:
     weights: str
     checkpoint_seconds: float
     checkpoint_steps: int = 0
+    selects_on: str = "validation"
 
 
 class Stopwatch:

@@ -20,7 +20,8 @@ _MEND = (
     "Settings are changed by flags, not in this file. Put a copy of it back, or remove it and "
     "result.json and run this work directory's --mode=train command once more."
 )
-_PARTS = tuple(RANKS_FILES)
+_PARTS = (*RANKS_FILES, "left_out")
+"""Values of `split` in metrics.jsonl; the last one is a teacher's."""
 _TEXTS = ("split", "weights", "mode")
 """Keys of metrics.jsonl whose values are texts; those of all others but `protocol` are numbers."""
 LIFTS_FILE = "future_lift.parquet"
@@ -33,7 +34,7 @@ TIMES_UNREAD = {
 }
 """The settings of times, with the values by which none are read."""
 
-ABSENT = {"data.exclude_users": "", **TIMES_UNREAD}
+ABSENT = {"data.exclude_users": "", "teacher.folds": 1, **TIMES_UNREAD}
 """Settings that older runs did not record, with the values that those runs used."""
 
 

@@ -100,6 +100,29 @@ class TeacherLabels:
         return Labels(*(tensor.numpy() for tensor in found))
 
 
+class LabelsByFold:
+    """The labels of teachers of which each gives those of the fold that it has not learned.
+
+    Args:
+        sources: Of each fold, what makes its labels.
+        folds: uint8 [E], the fold of each event as a target; see `left_out.folds_of_events`.
+    """
+
+    def __init__(self, sources: Sequence[LabelSource], folds: np.ndarray) -> None:
+        self._sources, self._folds = sources, folds
+
+    def __call__(self, events: np.ndarray) -> Labels:
+        """Returns the labels of the transitions that begin with some events."""
+        folds = self._folds[events + 1]
+        parts = [
+            source(events[folds == fold])
+            for fold, source in enumerate(self._sources)
+            if (folds == fold).any()
+        ]
+        back = np.argsort(np.argsort(folds, kind="stable"), kind="stable")
+        return Labels(*(np.concatenate(fields)[back] for fields in zip(*parts, strict=True)))
+
+
 class LaterLabels:
     """Control: the user's own later train items, each with half the share of the one before.
 
@@ -144,7 +167,8 @@ class AlikeLabels:
 
     Items stand in the order of their train events, those of equal number in random order, and are
     cut into groups of at least 20 neighbours; a replacement is drawn from the item's group. It is
-    no train item of the user, unless none was found in eight draws: then the label stays.
+    no train item of the user and no label of the row, before or after. Where none was found in
+    eight draws the label stays.
 
     Args:
         source: Makes the labels.
@@ -175,15 +199,20 @@ class AlikeLabels:
         first = group * _GROUP
         size = np.where(group == num_groups - 1, len(self._order) - first, _GROUP)
         users = self._own.users(events)[rows]
-        found = before.copy()
-        is_open = np.ones(len(before), bool)
+        found, open_places = before.copy(), np.arange(len(before))
+        labelled = (np.arange(len(events))[:, None] * self._stride + labels.items).ravel()
         for _ in range(_DRAWS):
-            drawn = self._order[first + generator.integers(0, size)]
-            keys = users * self._stride + drawn
+            drawn = self._order[first + generator.integers(0, size)][open_places]
+            keys = users[open_places] * self._stride + drawn
             place = np.minimum(np.searchsorted(self._own_keys, keys), len(self._own_keys) - 1)
-            is_taken = is_open & (self._own_keys[place] != keys) & (drawn != before)
-            found[is_taken] = drawn[is_taken]
-            is_open &= ~is_taken
+            keys_of_row = rows[open_places] * self._stride + drawn
+            is_taken = (self._own_keys[place] != keys) & ~np.isin(keys_of_row, labelled)
+            is_first = np.zeros(len(drawn), bool)
+            is_first[np.unique(keys_of_row, return_index=True)[1]] = True
+            is_taken &= is_first  # of equal draws of a row
+            found[open_places[is_taken]] = drawn[is_taken]
+            labelled = np.append(labelled, keys_of_row[is_taken])
+            open_places = open_places[~is_taken]
         items = labels.items.copy()
         items[is_replaced] = found
         return labels._replace(items=items)

@@ -21,7 +21,7 @@ from ufnrec_tf.teachers.vectors import TransitionVectors
 _CUTOFF = 10
 
 
-def left_out_events(split: Split, share: float) -> np.ndarray:
+def left_out_events(split: Split, share: float, *, fold: int = 0, num_folds: int = 1) -> np.ndarray:
     """Returns bool [E], True for train events that are no targets of a teacher's loss.
 
     A hash of the user's raw id and the place in the history decides, so that they are the same in
@@ -29,8 +29,11 @@ def left_out_events(split: Split, share: float) -> np.ndarray:
 
     Args:
         split: The split of the data.
-        share: Share of the train transitions, on average.
+        share: Share of the train transitions, on average; 1 for the whole fold.
+        fold: 0..num_folds - 1, the fold of which they are.
+        num_folds: Folds of equal size, on average, into which all train transitions are split.
     """
+    first, end = fold / num_folds, (fold + 1) / num_folds
     log = split.interactions
     keys = hash_users(log.user_ids)
     is_left_out = np.zeros(len(log.items), bool)
@@ -39,9 +42,18 @@ def left_out_events(split: Split, share: float) -> np.ndarray:
         events = slice(log.offsets[part.start], log.offsets[part.stop])
         index = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         numbers = _mixed(np.repeat(keys[part], lengths) ^ _mixed(index.astype(np.uint64)))
-        is_drawn = (numbers >> np.uint64(11)) / 2.0**53 < share
+        numbers = (numbers >> np.uint64(11)) / 2.0**53
+        is_drawn = (numbers >= first) & (numbers < min(first + share, end))
         is_left_out[events] = is_drawn & (index > 0) & split.is_train[events]
     return is_left_out
+
+
+def folds_of_events(split: Split, num_folds: int) -> np.ndarray:
+    """Returns uint8 [E], the fold of each train event that is a target, 0 for other events."""
+    folds = np.zeros(len(split.interactions.items), np.uint8)
+    for fold in range(1, num_folds):
+        folds[left_out_events(split, 1.0, fold=fold, num_folds=num_folds)] = fold
+    return folds
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

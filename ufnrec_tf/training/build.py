@@ -47,6 +47,7 @@ from ufnrec_tf.method.step_state import StepState
 from ufnrec_tf.method.teacher import EmaTeacher
 from ufnrec_tf.objectives.base import LossSettings, Objective
 from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
+from ufnrec_tf.runs.state import LoopSettings
 from ufnrec_tf.runs.worker_state import WorkerState
 
 
@@ -256,7 +257,8 @@ def make_objective(config: ConfigDict, split: Split) -> Objective:
             is_candidate=split.is_training_item,
             label_mass=settings.mass,
         ),
-        consistency_weight=settings.weight,
+        # No entry is softened under other policies: the term is 0, and not free.
+        consistency_weight=settings.weight if POLICIES[config.memory.policy].is_softened else 0.0,
         averages_over_flipped=settings.consistency_mean == "flipped",
         uses_soft_label_only=settings.soft_label_only,
         l2=config.optimizer.l2,
@@ -284,6 +286,26 @@ def scored_weights(config: ConfigDict) -> str:
     if config.evaluation.weights == "auto" and is_safe:
         return "better"
     return config.evaluation.weights
+
+
+def loop_settings(
+    config: ConfigDict, steps_per_epoch: int, *, floor: float, selects_on: str = "validation"
+) -> LoopSettings:
+    """Returns the times at which a run evaluates, saves and stops; see `LoopSettings`."""
+    training, evaluation = config.training, config.evaluation
+    return LoopSettings(
+        steps_per_epoch=steps_per_epoch,
+        max_steps=training.max_steps,
+        monitor=training.monitor,
+        patience=training.patience,
+        floor=floor,
+        every=evaluation.every,
+        test_every=evaluation.test_every,
+        weights=scored_weights(config),
+        checkpoint_seconds=60 * training.checkpoint_minutes,
+        checkpoint_steps=training.checkpoint_steps,
+        selects_on=selects_on,
+    )
 
 
 @dataclass(frozen=True)

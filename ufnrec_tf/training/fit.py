@@ -9,9 +9,26 @@ from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.progress import working_on
-from ufnrec_tf.runs.state import Interrupted
+from ufnrec_tf.runs.checkpoints import CheckpointStore
+from ufnrec_tf.runs.state import Interrupted, Progress
 from ufnrec_tf.training.build import Experiment
 from ufnrec_tf.training.loop import TrainingLoop
+
+
+def restored(store: CheckpointStore, config: ConfigDict, display: Display) -> tuple[Progress, str]:
+    """Restores the newest undamaged checkpoint; returns its progress and its name, or "" for none.
+
+    Args:
+        store: The checkpoints of the run.
+        config: The configuration, whose patience may have been raised since.
+        display: Shows which checkpoints are damaged.
+    """
+    found = store.restore_newest("progress", warn=lambda text: display.line(f"  warning: {text}"))
+    if found is None:
+        return Progress(), ""
+    progress = Progress(**found["progress"])
+    progress.stopped_early = 0 < config.training.patience <= progress.num_without
+    return progress, found["name"]
 
 
 def fit(

@@ -31,7 +31,7 @@ class RunScores:
     """Scores weights on a part of the split and records them in metrics.jsonl and TensorBoard.
 
     Args:
-        evaluators: `validation` and `test`.
+        evaluators: Part to evaluator: `settings.selects_on` and, but for a teacher, `test`.
         metrics_log: metrics.jsonl.
         board: TensorBoard.
         settings: The times of evaluations, checkpoints and the end.
@@ -54,22 +54,23 @@ class RunScores:
         self.progress = progress
 
     def validate(self, scored: Scored) -> dict[str, float]:
-        """Returns the validation metrics of the run's weights.
+        """Returns the metrics of the run's weights on the part that selects.
 
         Where both are asked for, the better of student and teacher from now on stand for it.
         """
+        part = self.settings.selects_on
         if self.settings.weights != "better":
-            return self.evaluate("validation", *scored())
+            return self.evaluate(part, *scored())
         name, metrics = self.settings.monitor or "ndcg@10", {}
         for weights in ("student", "teacher"):
             self.progress.better_weights = weights
             label, backbone = scored()
-            metrics[label] = self.evaluate("validation", label, backbone)
+            metrics[label] = self.evaluate(part, label, backbone)
             if label != weights:  # there is no teacher
                 break
         self.progress.better_weights = max(metrics, key=lambda label: metrics[label][name])
         better = metrics[self.progress.better_weights]
-        self._write_ranking_scalars("validation", better)
+        self._write_ranking_scalars(part, better)
         return better
 
     def evaluate(self, part: str, weights: str, backbone: Backbone) -> dict[str, float]:
@@ -98,7 +99,7 @@ class RunScores:
                 **result.metrics,
             }
         )
-        is_one_of_two = self.settings.weights == "better" and part == "validation"
+        is_one_of_two = self.settings.weights == "better" and part == self.settings.selects_on
         group = f"ranking_{weights}" if is_one_of_two else "ranking"
         self._write_ranking_scalars(part, result.metrics, group=group)
         return result.metrics
@@ -131,7 +132,7 @@ class TrainingLoop(keras.callbacks.Callback):
         ufnrec: The model.
         host: The step state on the worker's host.
         gate: The rule that opens the gate.
-        evaluators: `validation` and `test`.
+        evaluators: Part to evaluator: `settings.selects_on` and, but for a teacher, `test`.
         best: A backbone that holds the best weights so far.
         store: The checkpoints; `best_store` those of `best`.
         metrics_log: metrics.jsonl.

@@ -29,13 +29,20 @@ from ufnrec_tf.evaluation.teacher_words import teacher_lines
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.method.soft_labels import worker_folder
 from ufnrec_tf.reading.sources import Source
-from ufnrec_tf.runs.record import identity
 from ufnrec_tf.teachers.label_files import read_facts, write_labels
-from ufnrec_tf.teachers.labels import AlikeLabels, LabelSource, LaterLabels, TeacherLabels
+from ufnrec_tf.teachers.labels import (
+    AlikeLabels,
+    LabelsByFold,
+    LabelSource,
+    LaterLabels,
+    TeacherLabels,
+)
+from ufnrec_tf.teachers.left_out import folds_of_events
 from ufnrec_tf.teachers.vectors import TransitionVectors
 from ufnrec_tf.training.given_teachers import check_runs, given_teachers
 from ufnrec_tf.training.hindsight_training import (
     teacher_config,
+    teacher_identity,
     train_hindsight,
     trained_hindsight,
     windows_of,
@@ -61,7 +68,8 @@ class _Teacher(NamedTuple):
     Attributes:
         identity: What it is; labels of an equal one are equal.
         result: What its training came to; empty where it was not trained here.
-        make: Makes the vectors by which it scores, once they are needed.
+        make: Makes the vectors by which it scores, once they are needed: of each fold, or of
+            each run.
     """
 
     identity: dict[str, Any]
@@ -174,7 +182,7 @@ def _make_teacher(
 ) -> _Teacher:
     settings = config.teacher
     if settings.labels == "later":
-        of_data = identity(teacher_config(config), source, seed)
+        of_data = teacher_identity(teacher_config(config), source, seed)
         named = {key: of_data[key] for key in of_data if key.startswith(("data", "split."))}
         return _Teacher(named, {}, list)
     if settings.kind == "runs":
@@ -198,7 +206,8 @@ def _make_teacher(
         samples = make_samples(
             split, max_length=own.backbone.max_length, windows=own.training.windows
         )
-        return [TransitionVectors(trained_hindsight(own, split, folder), split, samples)]
+        networks = trained_hindsight(own, split, folder)
+        return [TransitionVectors(network, split, samples) for network in networks]
 
     return _Teacher(known["identity"], known["result"], make)
 
@@ -259,13 +268,22 @@ def _source(
     settings = config.teacher
     if settings.labels == "later":
         return LaterLabels(split, num_labels=num_labels)
-    source = TeacherLabels(
-        teacher.make(),
-        split,
-        num_labels=num_labels,
-        temperature=settings.temperature,
-        outranking_only=settings.outranking_only,
-    )
+
+    def labels_of(teachers: list[TransitionVectors]) -> LabelSource:
+        return TeacherLabels(
+            teachers,
+            split,
+            num_labels=num_labels,
+            temperature=settings.temperature,
+            outranking_only=settings.outranking_only,
+        )
+
+    teachers = teacher.make()
+    if settings.kind == "hindsight" and settings.folds > 1:
+        folds = folds_of_events(split, settings.folds)
+        source: LabelSource = LabelsByFold([labels_of([each]) for each in teachers], folds)
+    else:
+        source = labels_of(teachers)
     return AlikeLabels(source, split, seed=seed) if settings.labels == "alike" else source
 
 

@@ -24,7 +24,7 @@ from ufnrec_tf.method.memory_usage import over_workers
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import identity, is_done, keep_ids, run_record, write_run_ids
 from ufnrec_tf.runs.run_files import check_run_file, read_result
-from ufnrec_tf.runs.state import LoopSettings, Progress
+from ufnrec_tf.runs.state import Progress
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.runs.workdir import JsonLines, Workdir
 from ufnrec_tf.training.arms import Arm, configure_arm, label_of, parse_arms
@@ -32,14 +32,14 @@ from ufnrec_tf.training.build import (
     Experiment,
     build,
     give_whole_memory,
+    loop_settings,
     make_evaluator,
     metrics_of,
     prepare_tensorflow,
-    scored_weights,
 )
 from ufnrec_tf.training.checks import check_with_data
 from ufnrec_tf.training.finish import finish
-from ufnrec_tf.training.fit import fit
+from ufnrec_tf.training.fit import fit, restored
 from ufnrec_tf.training.loop import TrainingLoop
 from ufnrec_tf.training.shown_results import show_finished
 from ufnrec_tf.training.teacher_phase import teach
@@ -187,15 +187,10 @@ def _train_one(
     experiment = build(config, split, seed, strategy=strategy, labels=labels)
     is_chief = experiment.workers.is_chief
     store, _ = experiment.stores(path)
-    progress = Progress()
     log = JsonLines(path / "metrics.jsonl", is_written=is_chief)
-    found = store.restore_newest("progress", warn=lambda text: display.line(f"  warning: {text}"))
-    if found is not None:
-        progress = Progress(**found["progress"])
-        # Asked again, since the patience may have been raised.
-        patience = config.training.patience
-        progress.stopped_early = 0 < patience <= progress.num_without
-        display.notes.line(f"  resuming from {found['name']} in {path}")
+    progress, name = restored(store, config, display)
+    if name:
+        display.notes.line(f"  resuming from {name} in {path}")
     else:
         start_warm(config, experiment, split, path=path, progress=progress, display=display)
     if is_chief:
@@ -238,8 +233,8 @@ def _make_loop(
     log: JsonLines,
     display: Display,
 ) -> TrainingLoop:
-    training, evaluation, workers = config.training, config.evaluation, experiment.workers
-    store, best_store = experiment.stores(path, num_kept=training.checkpoints_kept)
+    workers = experiment.workers
+    store, best_store = experiment.stores(path, num_kept=config.training.checkpoints_kept)
     board = Board(path / "tensorboard", is_written=workers.is_chief)
     board.cut_after(progress.step)
     floor = _floor(config, split)
@@ -264,18 +259,7 @@ def _make_loop(
         bar=ProgressBar(
             display, label=label_of(config), total=experiment.num_steps, done=progress.step
         ),
-        settings=LoopSettings(
-            steps_per_epoch=experiment.steps_per_epoch,
-            max_steps=training.max_steps,
-            monitor=training.monitor,
-            patience=training.patience,
-            floor=floor,
-            every=evaluation.every,
-            test_every=evaluation.test_every,
-            weights=scored_weights(config),
-            checkpoint_seconds=60 * training.checkpoint_minutes,
-            checkpoint_steps=training.checkpoint_steps,
-        ),
+        settings=loop_settings(config, experiment.steps_per_epoch, floor=floor),
         progress=progress,
         workers=workers,
     )

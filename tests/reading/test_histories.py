@@ -80,6 +80,28 @@ def test_grouping_of_neighbours(rows, size):
     assert list(group_neighbours(batches_of(rows, size))) == expected_groups(rows)
 
 
+def test_grouping_keeps_the_time_of_each_item_and_leaves_out_what_is_said_twice(
+    tmp_path, monkeypatch
+):
+    rows = [("a", "x", 50), ("b", "x", 10), ("a", "x", 50), ("a", "y", 20), ("b", "z", 10)]
+    expected = [("a", ["y", "x"], [20, 50]), ("b", ["x", "z"], [10, 10])]
+    how = {"drops_doubles": True, "with_times": True}
+    batches = batches_of(rows, 2)
+    assert list(group_scattered(batches, num_events=5, folder=tmp_path, **how)) == expected
+    together = batches_of(sorted(rows, key=lambda row: row[0]), 2)
+    assert list(group_neighbours(together, **how)) == expected
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "user,item,timestamp\n" + "".join(f"{u},{i},{1_600_000_000 + t}\n" for u, i, t in rows),
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(history_groups, "_EVENTS_IN_MEMORY", 1)
+    file = HistoryFile(path, LogSettings(filters=Filters(duplicates="drop")))
+    (tmp_path / "scratch").mkdir()
+    found = list(file.read_timed(tmp_path / "scratch"))
+    assert found == [(u, ids, [1_600_000_000 + t for t in own]) for u, ids, own in expected]
+
+
 @pytest.mark.parametrize("size", [1, 5, 13])
 def test_users_are_counted_and_seen_apart(monkeypatch, size):
     monkeypatch.setattr(history_groups, "_BUFFERED_RUNS", 4)

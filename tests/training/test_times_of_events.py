@@ -1,11 +1,16 @@
 """Runs that read the times of events, from the log to the answer."""
 
+import asyncio
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.helpers.runs import PLANTED, metric_lines, read, run, train
 from ufnrec_tf.backbones.hindsight import Hindsight
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import default_config, option_table
 from ufnrec_tf.data.batches import make_dataset
 from ufnrec_tf.data.splits import leave_one_out
@@ -15,6 +20,12 @@ from ufnrec_tf.evaluation.suspects import newest_vectors
 from ufnrec_tf.method.positions import choose_rows, pack_batch
 from ufnrec_tf.reading.sources import load
 from ufnrec_tf.recommend.recommender import Recommender
+from ufnrec_tf.serving.batching import Batcher
+from ufnrec_tf.serving.counters import ServerMetrics
+from ufnrec_tf.serving.limits import Limits
+from ufnrec_tf.serving.models import load_model
+from ufnrec_tf.serving.page_api import RecommendationsBody, WhyBody, _recommendations, _why
+from ufnrec_tf.serving.service import Service
 from ufnrec_tf.teachers.vectors import TransitionVectors
 from ufnrec_tf.training.build import make_backbone
 
@@ -121,6 +132,35 @@ def weights_of(workdir):
     return {name: reader.get_tensor(name) for name in names}
 
 
+def check_reasons(model, history, times):
+    """Checks that an item is left out with its time, in Python and on the server's page."""
+
+    def drops_at(times):
+        pairs = list(zip(history, times, strict=True))
+        rows = [pairs, *([pair for pair in pairs if pair[0] != raw] for raw in history)]
+        ids, own = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
+        scores = model.encode(ids, times=own) @ model.item_vectors[place]
+        return dict(zip(history, scores[0] - scores[1:], strict=True))
+
+    place = model.items["item_id"].tolist().index("i9")
+    found = model.explain(history, "i9", times=times)
+    drops = drops_at(times)
+    np.testing.assert_allclose(found["drop"], [drops[raw] for raw in found["item"]], atol=1e-5)
+    with pytest.raises(UserError, match="without times, which this model reads"):
+        model.explain(history, "i9")
+    loaded, limits = load_model(model.path), Limits()
+    batcher = Batcher(limits, ServerMetrics())
+    service = Service(SimpleNamespace(current=loaded), batcher, None, limits, None, print)
+    now = drops_at([int(time.time())] * len(history))
+    shown = asyncio.run(_why(service, WhyBody(history=history, item="i9")))["items"]
+    np.testing.assert_allclose(
+        [row["drop"] for row in shown], [now[row["id"]] for row in shown], atol=1e-5
+    )
+    asked = RecommendationsBody(history=history, k=3, diversity=0.5)
+    assert len(asyncio.run(_recommendations(service, asked))["items"]) == 3
+    batcher.close()
+
+
 @pytest.mark.slow
 def test_a_run_resumes_to_the_last_digit_and_answers_with_times(log_path, tmp_path, capsys):
     settings = (
@@ -146,6 +186,9 @@ def test_a_run_resumes_to_the_last_digit_and_answers_with_times(log_path, tmp_pa
     assert len(answer) == 3
     later = [[1_600_000_000, 1_600_800_000, 1_600_900_000]]
     assert not np.allclose(answer["score"], model.recommend(rows, times=later, top_k=3)["score"])
+    check_reasons(model, rows[0], times[0])
+    assert len(model.recommend(rows, times=times, top_k=3, diversity=0.5)) == 3
+    assert len(model.similar("i3", top_k=3)) == 3
     capsys.readouterr()
     output = tmp_path / "out.csv"
     common = ("--mode=recommend", f"--workdir={tmp_path / 'whole'}", f"--output={output}")
@@ -153,6 +196,9 @@ def test_a_run_resumes_to_the_last_digit_and_answers_with_times(log_path, tmp_pa
     of_log = output.read_text(encoding="utf-8")
     assert run(*common, "--histories=train", "--top_k=2") == 0
     assert output.read_text(encoding="utf-8") == of_log
+    (tmp_path / "items.txt").write_text("i3\ni4\n", encoding="utf-8")
+    assert run(*common, f"--similar={tmp_path / 'items.txt'}", "--top_k=2") == 0
+    assert len(output.read_text(encoding="utf-8").splitlines()) == 5
     capsys.readouterr()
     (tmp_path / "lines.txt").write_text("i3 i4\n", encoding="utf-8")
     assert run(*common, f"--histories={tmp_path / 'lines.txt'}") == 1

@@ -27,7 +27,7 @@ def test_the_quick_start_runs_and_learns(monkeypatch):
     metrics = numbers_of(next(text for text in shown if text.startswith("{")))
     assert metrics["hr@10"] > 0.8  # chance is 10 of some 60
     assert any("volume" in text for text in shown)
-    assert "(1, 50)" in shown[-1]
+    assert "(1, 64)" in shown[-1]
     assert not [text for text in shown if "--config" in text or "Warning" in text]
     assert any("<iframe" in output["data"]["text/html"] for output in frames_of(notebook))
 

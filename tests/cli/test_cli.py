@@ -478,7 +478,7 @@ def test_the_process_says_one_line_before_tensorflow_and_after(tmp_path):
     # Names of backbones are known only with TensorFlow, by when the data has been told.
     for argument, code, num_lines in (
         ("--config.bakbone.width=8", 2, 0),
-        ("--config.backbone.name=sasrek", 1, 7),
+        ("--config.backbone.name=sasrek", 1, 8),
     ):
         done = run_apart("--data=log", "--workdir=w", argument, cwd=tmp_path)
         assert done.returncode == code

@@ -77,7 +77,7 @@ def test_a_path_without_its_flag(capsys, write):
 @pytest.mark.parametrize(
     "argument",
     [
-        *("extra", "--zzz", "--version", "--flagfile=x", "--undefok=epochs", "--", "-x"),
+        *("extra", "--zzz", "--flagfile=x", "--undefok=epochs", "--", "-x"),
         pytest.param("y" * 300, id="longer than a file's name"),
     ],
 )

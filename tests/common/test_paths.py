@@ -14,7 +14,7 @@ from ufnrec_tf.config import load_config
 from ufnrec_tf.reading.published.cache import cache_folder
 from ufnrec_tf.training.arms import configure_arm, parse_arms
 
-PATHS = ("data", "config", "workdir", "histories", "users", "output", "export")
+PATHS = ("data", "config", "workdir", "histories", "users", "similar", "output", "export")
 KEYS = (
     *("data.cache", "data.titles", "data.exclude_users"),
     *("training.warm_start", "export.path", "backbone.name"),

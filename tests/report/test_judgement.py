@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -211,13 +212,15 @@ def test_figures_of_the_documentation_stand_in_files(page):
             known |= figures([row["mean"], row["sd"] or {}])
             if row["difference"] and row["mean"] != found["arms"][0]["mean"]:
                 assert row["difference"]["ndcg@10"]["words"] in text or path.stem not in text
+        for part in found.get("slices", []):
+            known |= figures(part["arms"].values())
     shown = [row for row in text.splitlines() if row.startswith("|")]
     shown_figures = set(re.findall(r"(?<![\d\w])\.\d{4}\b", "\n".join(shown)))
     assert len(shown_figures) > 20
     assert shown_figures <= known
 
 
-def figures(rows: list[dict[str, Any]]) -> set[str]:
+def figures(rows: Iterable[dict[str, Any]]) -> set[str]:
     numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
     return {f"{value:.4f}".removeprefix("0") for value in numbers}
 

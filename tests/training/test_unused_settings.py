@@ -149,7 +149,14 @@ def test_conditions_can_be_met(pattern, number):
 # Flags and keys by the mode.
 
 
-SAMPLES = {"split": "test", "seed": "3", "top_k": "3", "port": "80", "mode": "train"}
+SAMPLES = {
+    "split": "test",
+    "seed": "3",
+    "top_k": "3",
+    "diversity": "0.3",
+    "port": "80",
+    "mode": "train",
+}
 
 
 @pytest.mark.parametrize("mode", MODES)

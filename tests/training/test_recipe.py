@@ -8,6 +8,7 @@ from ufnrec_tf.config import check_config, default_config, load_config, option_t
 from ufnrec_tf.data.splits import leave_one_out
 from ufnrec_tf.data.synthetic.planted import planted
 from ufnrec_tf.data.windows import make_samples
+from ufnrec_tf.training.build import check_backbone
 from ufnrec_tf.training.recipe import (
     BY_SIZE,
     MOST_ITEMS_IN_FULL,
@@ -69,6 +70,15 @@ def test_what_was_named_stays_and_the_rest_is_said(split):
     assert config.backbone.variant == "corrected" and "backbone.dropout=0.4" in line
     assert "loss.name" not in line and "batch_size" not in line
     assert line.startswith("chosen for 60 users (95% have up to ") and " and 400 items: " in line
+
+
+@pytest.mark.parametrize("name", ["gru4rec", "hstu"])
+def test_a_network_keeps_the_settings_that_it_does_not_read(split, name):
+    named = {"backbone.name": name}
+    config = load_config("", named.items())
+    choose_settings(config, split, named)
+    check_backbone(config)
+    assert config.backbone.width == 64 and config.loss.name == "cross_entropy"
 
 
 @pytest.mark.parametrize(

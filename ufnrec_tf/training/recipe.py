@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from ufnrec_tf import backbones
+from ufnrec_tf.backbones.base import setting_names
 from ufnrec_tf.config import unmet_condition
 from ufnrec_tf.data.splits import Split
 
@@ -93,8 +95,9 @@ def recipe_of(size: LogSize) -> dict[str, Any]:
 def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) -> list[str]:
     """Sets the keys that nobody has named; returns the line that says which, and why.
 
-    A warm start has the settings of its older run: nothing is chosen. Who names a loss may bring
-    one without soft labels, and who names a key of the memory or the gate wants a memory.
+    A warm start has the settings of its older run: nothing is chosen. Settings that the named
+    network does not read stay as they are. Who names a loss may bring one without soft labels, and
+    who names a key of the memory or the gate wants a memory.
 
     Args:
         config: The configuration, which is changed.
@@ -104,7 +107,12 @@ def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) ->
     if config.training.recipe == "base" or config.training.warm_start:
         return []
     size = LogSize.of(split)
-    chosen = {key: value for key, value in recipe_of(size).items() if key not in given}
+    known = {f"backbone.{name}" for name in setting_names(backbones.find(config.backbone.name))}
+    chosen = {
+        key: value
+        for key, value in recipe_of(size).items()
+        if key not in given and (key in known or not key.startswith("backbone."))
+    }
     if "memory.policy" in chosen and "loss.name" in given:
         chosen["memory.policy"] = "plain"
     if any(key.startswith(("memory.", "gate.")) for key in given):

@@ -5,7 +5,7 @@
 Expected on Amazon Beauty (three seeds, one teacher; benchmarks/results/beauty_hindsight.json): test
 HR@10 .1021 +- .0016 and NDCG@10 .0603 +- .0008, seen items masked; plain training at the same
 schedule .0984 +- .0009 and .0582 +- .0003. A run takes 720 to 1,050 CPU seconds, of which the
-teacher takes 302 and its labels 8. Other data have not been tried with it yet.
+teacher takes 302 and its labels 8. docs/evaluation-and-comparison.md has other data.
 """
 
 from typing import Any

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from ufnrec_tf import backbones
-from ufnrec_tf.backbones.base import setting_names
 from ufnrec_tf.config import unmet_condition
 from ufnrec_tf.data.splits import Split
 
@@ -95,9 +93,9 @@ def recipe_of(size: LogSize) -> dict[str, Any]:
 def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) -> list[str]:
     """Sets the keys that nobody has named; returns the line that says which, and why.
 
-    A warm start has the settings of its older run: nothing is chosen. Settings that the named
-    network does not read stay as they are. Who names a loss may bring one without soft labels, and
-    who names a key of the memory or the gate wants a memory.
+    A warm start has the settings of its older run: nothing is chosen. The variant is one of
+    SASRec's, and who brings a network of their own knows its settings. Who names a loss may bring
+    one without soft labels, and who names a key of the memory or the gate wants a memory.
 
     Args:
         config: The configuration, which is changed.
@@ -107,12 +105,11 @@ def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) ->
     if config.training.recipe == "base" or config.training.warm_start:
         return []
     size = LogSize.of(split)
-    known = {f"backbone.{name}" for name in setting_names(backbones.find(config.backbone.name))}
-    chosen = {
-        key: value
-        for key, value in recipe_of(size).items()
-        if key not in given and (key in known or not key.startswith("backbone."))
-    }
+    chosen = {key: value for key, value in recipe_of(size).items() if key not in given}
+    if "backbone.name" in given:
+        chosen.pop("backbone.variant", None)
+        if ":" in config.backbone.name:  # a class of the user's own, with settings of its own
+            chosen = {k: v for k, v in chosen.items() if not k.startswith("backbone.")}
     if "memory.policy" in chosen and "loss.name" in given:
         chosen["memory.policy"] = "plain"
     if any(key.startswith(("memory.", "gate.")) for key in given):

@@ -413,7 +413,7 @@ class Disk:
 def test_a_full_disk_and_room_again(capsys, monkeypatch):
     # capsys keeps the screen in memory, where the limit does not reach.
     settings = ["--config.training.num_epochs=2", *LIGHT]
-    for size, place in ((200, "config.json"), (9000, "checkpoint step")):
+    for size, place in ((200, "config.json"), (11_000, "checkpoint step")):
         with Disk(size):
             got = train("w", *settings)
         refused(capsys, 1, "w/", place, "File too large", "Free some space", got=got)

@@ -1,5 +1,7 @@
 """The verdict on one run: baselines that win, validation that rises, a method that did nothing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def test_the_strongest_baseline_is_that_of_validation_and_pairs_are_users():
         {part: rng.integers(1, most, 120) for part in USERS} for most in (15, 40, 20)
     )
     weak["test"] = np.ones(120, int)  # on test it would win
-    found = against_baseline([own], {"weak": weak, "strong": strong}, USERS)
+    found: Any = against_baseline([own], {"weak": weak, "strong": strong}, USERS)
     assert found["label"] == "strong"
     gains = {
         name: np.where(ranks["test"] <= 10, 1 / np.log2(1 + ranks["test"]), 0).reshape(60, 2)
@@ -49,10 +51,11 @@ def test_the_strongest_baseline_is_that_of_validation_and_pairs_are_users():
     assert found["test"]["run"] == pytest.approx(gains["own"].mean())
     assert [found["test"][key] for key in expected._fields] == pytest.approx(list(expected))
     assert against_baseline([own], {}, USERS) is None
-    twice = against_baseline([own, own], {"strong": strong}, USERS)
+    twice: Any = against_baseline([own, own], {"strong": strong}, USERS)
     assert twice["test"] == pytest.approx(found["test"])  # a seed more of the same adds no luck
     none = {part: np.full(120, 11) for part in USERS}  # a baseline without a hit has no ratio
-    assert against_baseline([own], {"none": none}, USERS)["test"]["estimate"] is None
+    without: Any = against_baseline([own], {"none": none}, USERS)
+    assert without["test"]["estimate"] is None
 
 
 @pytest.mark.parametrize(

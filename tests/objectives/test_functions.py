@@ -61,7 +61,8 @@ class Case:
         self.counted[-1] = False
         self.soft_only = policy == "ufnrec_soft"
         self.over_flipped = policy == "ufnrec_over_flipped"
-        self.smoothing, self.is_candidate = 0.0, None
+        self.smoothing = 0.0
+        self.is_candidate: np.ndarray | None = None
 
     def objective(self):
         return OBJECTIVES[self.loss](

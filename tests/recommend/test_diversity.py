@@ -1,5 +1,7 @@
 """Diverse lists and leave-one-out reasons, against their definitions in plain Python."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ def test_lists_are_chosen_by_maximal_marginal_relevance(diversity):
 
 
 def test_a_diverse_list_is_less_alike(trained):
-    model = Recommender(trained / "export")
+    model: Any = Recommender(trained / "export")
     ids = model.items["item_id"].tolist()
     histories = [ids[:3], ids[5:9]]
     plain = model.recommend(histories, top_k=6)
@@ -64,7 +66,7 @@ def test_a_diverse_list_is_less_alike(trained):
 
 
 def test_the_items_that_carried_a_recommendation(trained):
-    model = Recommender(trained / "export")
+    model: Any = Recommender(trained / "export")
     ids = model.items["item_id"].tolist()
     history = [ids[0], ids[4], ids[9], ids[4]]
     found = model.explain(history, ids[20])

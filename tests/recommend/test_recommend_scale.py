@@ -49,11 +49,11 @@ class Watched(ExactScorer):
         self.num_histories = self.calls = 0
         self._before = before
 
-    def best(self, item_ids, k):
+    def best(self, item_ids, k, times=None):
         self.calls += 1
         self._before(self.calls)
         self.num_histories += len(item_ids)
-        return super().best(item_ids, k)
+        return super().best(item_ids, k, times)
 
 
 class Screen(Display):

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,9 +63,10 @@ def test_the_lines_of_the_docs_find_what_the_model_finds(trained, model):
     section = DOCS.read_text(encoding="utf-8").split("**Your own index.**")[1]
     blocks = re.findall(r"```python\n(.*?)```", section.split("**Smaller tables.**")[0], re.DOTALL)
     assert len(blocks) == 6
-    a12, b7 = read_items(model.path)["item_id"][:2]
+    items: Any = read_items(model.path)
+    a12, b7 = items["item_id"][:2]
     values = {"runs/mine/export/1": str(model.path), '"a12"': f'"{a12}"', '"b7"': f'"{b7}"'}
-    names: dict = {}
+    names: dict[str, Any] = {}
     for block in blocks:
         package = next((name for name in ("faiss", "hnswlib") if f"{name}." in block), "")
         if package and importlib.util.find_spec(package) is None:
@@ -73,14 +75,14 @@ def test_the_lines_of_the_docs_find_what_the_model_finds(trained, model):
         for old, new in values.items():
             block = block.replace(old, new)
         exec(block, names)
-        rows = names.get("rows")
+        rows: Any = names.get("rows")
         if package and "query" in block and "item]" not in block:
             found = [raw for raw in names["item_ids"][rows[0]] if raw not in (a12, b7)][:5]
             assert found == names["best"].tolist()
         elif package:
             assert names["item_ids"][rows[0, 1:]].tolist() == names["alike"].tolist()
     assert names["best"].tolist() == model.recommend([[a12, b7]], top_k=5)["item"].tolist()
-    similar = model.similar(a12, top_k=5)
+    similar: Any = model.similar(a12, top_k=5)
     assert names["alike"].tolist() == similar["item"].tolist()
     np.testing.assert_allclose(
         similar["score"],

@@ -68,7 +68,7 @@ class Commands:
 
     def contents(self, workdir):
         """The users and items that the page of a server shows, of a run whose log is gone."""
-        from ufnrec_tf.cli.serve import _read_memory
+        from ufnrec_tf.cli.serve import _MEMORY_COLUMNS, _MEMORY_FILE, _read_table
         from ufnrec_tf.common.errors import UserError
         from ufnrec_tf.runs.histories import read_histories
         from ufnrec_tf.runs.raw_ids import read_ids
@@ -77,8 +77,8 @@ class Commands:
         try:
             log = read_record(workdir / "config.json")["identity"]["data of sha256"]
             tables = [*read_ids(workdir), *read_histories(workdir, log)]
-            found = [value.tolist() for value in tables]
-            memory = _read_memory(workdir)
+            found = [value.tolist() for value in tables if value is not None]
+            memory = _read_table(workdir, _MEMORY_FILE, _MEMORY_COLUMNS)
             assert memory is not None
             return Ended(0, [], []), (found, memory.to_csv())
         except UserError as error:

@@ -117,8 +117,8 @@ def test_nothing_is_chosen_for_base_and_for_a_warm_start(split, key):
 
 @pytest.mark.usefixtures("without_graphs", "without_export")
 def test_a_run_without_a_configuration_keeps_what_was_chosen(tmp_path, capsys):
-    arguments = (*PLANTED, *LIGHT, f"--workdir={tmp_path}", "--config.memory.policy=plain")
-    arguments += ("--config.training.num_epochs=0",)
+    arguments = [*PLANTED, *LIGHT, f"--workdir={tmp_path}", "--config.memory.policy=plain"]
+    arguments += ["--config.training.num_epochs=0"]
     assert run(*arguments) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "chosen for 60 users" in shown and "loss.name=cross_entropy" in shown

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +151,9 @@ def check_reasons(model, history, times):
         model.explain(history, "i9")
     loaded, limits = load_model(model.path), Limits()
     batcher = Batcher(limits, ServerMetrics())
-    service = Service(SimpleNamespace(current=loaded), batcher, None, limits, None, print)
+    keeper: Any = SimpleNamespace(current=loaded)
+    nothing: Any = None
+    service = Service(keeper, batcher, nothing, limits, None, print)
     now = drops_at([int(time.time())] * len(history))
     shown = asyncio.run(_why(service, WhyBody(history=history, item="i9")))["items"]
     np.testing.assert_allclose(

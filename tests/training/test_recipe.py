@@ -46,7 +46,7 @@ def test_a_recipe_is_of_settings_that_exist_and_fit(name):
     check_settings(config)
     loss = "sampled_softmax_logq" if name == "large" else "cross_entropy"
     assert values["loss.name"] == loss
-    policy = "plain" if name in ("long", "large") else "ufnrec_soft"
+    policy = "ufnrec_soft" if name in ("small", "sparse") else "plain"
     assert values["memory.policy"] == policy
     # About as many steps between two evaluations of a small log as an epoch of a larger one has.
     steps = -(-SIZES[name].num_windows // values["training.batch_size"])

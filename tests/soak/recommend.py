@@ -366,7 +366,10 @@ def any_command(folder, rng, model, counts):
 def as_read(asked, model):
     """Returns a command with what the program itself reads where the files do not say it."""
     given = {name: asked.flags.get(name, "") for name in ("histories", "users", "exclude", "allow")}
-    flags, run = SimpleNamespace(**given, data=""), command.opened_run(str(model.workdir))
+    flags, run = (
+        SimpleNamespace(**given, data="", similar="", diversity=0.0),
+        command.opened_run(str(model.workdir)),
+    )
     exclude, allow = command.read_lists(flags, run)
     asked = asked._replace(
         exclude=list(exclude) if asked.exclude is None else asked.exclude,

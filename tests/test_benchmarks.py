@@ -13,6 +13,7 @@ from ufnrec_tf.config import load_config
 from ufnrec_tf.reading.readers import read_interactions
 
 
+@pytest.mark.slow
 def test_cost_of_a_process_is_its_own():
     # Long beside the start of a process, which takes a third of a second on a busy machine.
     burn = "import time\nwhile time.process_time() < 1.5: pass\nprint('done')"

@@ -62,6 +62,7 @@ def test_dot_products_give_the_answers_of_the_model(tmp_path, kind, table):
         assert_same_ranking(best, answers["item_ids"][row].numpy(), answers["scores"][row].numpy())
 
 
+@pytest.mark.slow
 def test_a_model_that_was_published_without_vectors_is_published_again(tmp_path, monkeypatch):
     """As by an earlier version of the program."""
     backbone = make_backbone("fake")
@@ -78,6 +79,7 @@ def test_a_model_that_was_published_without_vectors_is_published_again(tmp_path,
     assert not publish(tmp_path, model).is_new
 
 
+@pytest.mark.slow
 def test_vectors_that_were_damaged_are_published_again(tmp_path):
     model = model_of(make_backbone("fake"))
     publish(tmp_path, model)

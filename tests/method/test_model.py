@@ -172,6 +172,7 @@ def test_every_user_is_counted_once_an_epoch_and_no_step_repeats_another():
     assert users == [4, 4, 2] * 12
 
 
+@pytest.mark.slow
 def test_first_step_that_is_not_finite_is_noted():
     settings = replace(RUNS["plain"], has_teacher_always=False, num_steps=3)
     run = make_run(settings, split_of(tiny_histories(), NUM_ITEMS))

@@ -206,6 +206,7 @@ def test_far_out_scores_keep_the_gradient_finite():
             assert np.isfinite(found).all(), loss
 
 
+@pytest.mark.slow
 def test_a_loss_of_the_users_own_must_say_what_it_does_with_labels(tmp_path):
     path = written(tmp_path)
     for name in ("Hinge", "Mine"):  # the second inherits a term that may not be its own

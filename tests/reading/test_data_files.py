@@ -144,6 +144,7 @@ def test_a_compressed_log_goes_in_blocks(write, monkeypatch):
         assert raw(read_interactions(write(pack(plain)))) == expected
 
 
+@pytest.mark.slow
 def test_size_of_the_text_is_estimated(write, monkeypatch):
     monkeypatch.setattr(data_files, "_SAMPLE_BYTES", 1 << 20)
     monkeypatch.setattr(compressed, "_INPUT_BYTES", 1 << 12)

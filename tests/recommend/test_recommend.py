@@ -92,6 +92,7 @@ def test_rows_without_a_header_are_detected(run):
     assert_answers(rows, "u2", ["i9"])
 
 
+@pytest.mark.slow
 def test_rows_keep_the_order_of_a_users_events(run):
     _, scattered = run("u1,i7\nu2,i9\nu1,i8\n")
     _, grouped = run("u1,i7\nu1,i8\nu2,i9\n")
@@ -157,6 +158,7 @@ def test_nothing_is_written_where_no_item_is_known(run, tmp_path, content, words
     assert os.listdir(tmp_path) == ["in"]
 
 
+@pytest.mark.slow
 def test_lists_bound_all_answers(run):
     whole = tuple(row[2] for row in run("i7 i8\n", top_k=NUM_ITEMS)[1][1:])
     summary, rows = run("i7 i8\n\n", lists=ItemLists(exclude=(whole[0], "nope", "nope")))

@@ -71,6 +71,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @BOUNDED
 @given(pairs=EVENTS)

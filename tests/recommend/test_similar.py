@@ -22,6 +22,7 @@ def model(trained):
     return Recommender(trained / "export")
 
 
+@pytest.mark.slow
 def test_a_file_of_items_gets_what_python_gets(trained, model, tmp_path, capsys):
     items, output = tmp_path / "items.txt", tmp_path / "out.csv"
     known = model.items["item_id"].tolist()

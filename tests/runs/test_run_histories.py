@@ -103,6 +103,7 @@ def test_an_older_run_reads_its_log_if_that_is_the_same(tmp_path):
         run_histories(tmp_path, config, record | {"data_path": str(tmp_path / "gone")})
 
 
+@pytest.mark.slow
 def test_users_at_the_command_line(trained, tmp_path, capsys):
     """The run's own users get what their whole histories get, and others are told."""
 

@@ -263,6 +263,7 @@ def test_memory_of_a_user_is_an_item_a_row_flagged_first():
     assert users.search("W", limit=5) == [{"id": "w", "events": 1}]
 
 
+@pytest.mark.slow
 def test_a_version_is_loaded_once_its_files_have_come_to_rest(tmp_path):
     loaded: list[str] = []
     lines: list[str] = []
@@ -317,6 +318,7 @@ def test_a_version_that_is_pruned_while_it_loads_is_not_called_damaged(tmp_path)
     keeper.close()
 
 
+@pytest.mark.slow
 def test_an_older_version_is_let_go_cycles_and_all(tmp_path):
     class Model:
         def __init__(self, path):

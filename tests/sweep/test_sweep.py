@@ -196,6 +196,7 @@ def results_of(sweep):
 TRIALS, MANY = ("sweep.trials", "6"), ("sweep.trials", "9")
 
 
+@pytest.mark.slow
 def test_search_finds_the_better_settings_and_scores_the_best_alone(search, capsys):
     trainer = Trainer()
     sweep = search(trainer, MANY)

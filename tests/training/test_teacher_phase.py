@@ -49,6 +49,7 @@ def labels_of(folder):
     return [(labels / name).read_bytes() for name in (ITEMS_FILE, SHARES_FILE)]
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_of_its_teacher(taught):
     found = read(taught / "result.json")["teacher"]
     assert found["kind"] == "hindsight" and found["epochs"] == 2 and found["steps"] == 8
@@ -72,6 +73,7 @@ def test_what_a_run_leaves_of_its_teacher(taught):
     assert not (taught / "teacher/config.json").exists()
 
 
+@pytest.mark.slow
 def test_runs_share_a_teacher(taught, capfd):
     """The second run, of another network and another seed, trains none; a third one may not."""
     shared = "--config.teacher.folder=shared"
@@ -101,6 +103,7 @@ def test_runs_share_a_teacher(taught, capfd):
     assert contents("shared").items() > before.items()
 
 
+@pytest.mark.slow
 def test_finished_runs_are_teachers(taught, trained, capfd):
     by_runs = (*SOFT, "--config.teacher.kind=runs", "--config.teacher.labels=alike")
     assert train("run", *by_runs, f"--config.teacher.runs={taught},{trained}") == 0

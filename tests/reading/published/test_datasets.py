@@ -365,6 +365,7 @@ def test_a_long_conversion_shows_how_far_it_is(publisher, monkeypatch):
     assert re.search(r"converting: 75% 3\.0 MB of 4\.0 MB, .*, \d+ s left", publisher.text())
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_download_once(publisher):
     raw = RAW_SETS["steam"]
     publisher.publish("steam", raw.files)

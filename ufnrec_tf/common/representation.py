@@ -1,5 +1,6 @@
 """What an object of the Python API shows of itself: text at a prompt, HTML in a notebook."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from html import escape
 from io import StringIO
@@ -11,16 +12,16 @@ from ufnrec_tf.common.display import Display
 _COLUMNS = 100
 
 
-class Shown:
+class Shown(ABC):
     """Base of objects that show themselves on a display, whichever it is."""
 
+    @abstractmethod
     def _show(self, display: Display) -> None:
         """Shows the object, on one screen.
 
         Args:
             display: Speaks Python.
         """
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         display, text = Display(in_python=True), StringIO()

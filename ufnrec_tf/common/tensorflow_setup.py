@@ -20,7 +20,7 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except Exception:
+        except Exception:  # whichever it is, it goes on its way with what was said before it
             kept.seek(0)
             os.write(saved, kept.read())
             raise
@@ -36,7 +36,8 @@ def _without_matplotlib() -> Iterator[None]:
     name = "matplotlib"
     is_hidden = name not in sys.modules
     if is_hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # makes an import of it fail
+        # Ignored: None in place of a module makes an import of it fail, which no type says.
+        sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:

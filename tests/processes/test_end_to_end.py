@@ -139,7 +139,7 @@ def test_selection_is_the_best_line_of_the_validation(trained):
 
 
 def test_files_of_the_work_directory(trained):
-    for name in ("train", "validation", "test"):
+    for name in ("curves", "test"):
         assert list((trained / "tensorboard" / name).glob("events.out.tfevents.*"))
     assert sorted(path.name for path in (trained / "checkpoints").iterdir()) == [
         "best",
@@ -188,8 +188,8 @@ def test_tensorboard_has_what_the_run_did(trained):
         "teacher/decay",
         "training/learning_rate",
         "training/users_per_second",
-    } <= tags["train"]
-    assert {f"ranking/{name}" for name in METRICS} <= tags["validation"]
+    } <= tags["curves"]
+    assert {f"ranking/{name}" for name in METRICS} <= tags["curves"]
     assert any("ndcg@10" in tag for tag in tags["test"])
 
 

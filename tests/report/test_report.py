@@ -14,7 +14,7 @@ from ufnrec_tf.evaluation.run_verdict import verdict_lines
 from ufnrec_tf.evaluation.statistics import Interval, mean_intervals, resampled_user_means
 from ufnrec_tf.evaluation.user_values import user_means
 from ufnrec_tf.report import write as reporting
-from ufnrec_tf.report.run_facts import ArmFacts, target_keys, with_titles
+from ufnrec_tf.report.run_facts import ArmFacts, read_arms, target_keys, with_titles
 from ufnrec_tf.report.run_numbers import Numbers, ScoreRow
 from ufnrec_tf.report.run_page import _older_lead
 from ufnrec_tf.runs.event_files import current_tag, read_scalars
@@ -223,10 +223,10 @@ def test_wrong_calls(arguments, words, capsys):
 
 
 def test_scalars_are_read_as_tensorflow_reads_them(workdir):
-    folder = workdir / "tensorboard" / "train"
+    folder = workdir / "tensorboard" / "curves"
     scalars = read_scalars(folder)
     others = ("ufnrec_memory/counts",)
-    shown = {key[1:] for key in points(workdir / "tensorboard") if key[0] == "train"}
+    shown = {key[1:] for key in points(workdir / "tensorboard") if key[0] == "curves"}
     found = {(tag, step) for tag, values in scalars.items() for step in values}
     assert found == {(tag, step) for tag, step in shown if tag not in others}
     flips = scalars["ufnrec/flips_per_epoch"]
@@ -235,6 +235,8 @@ def test_scalars_are_read_as_tensorflow_reads_them(workdir):
     first.write_bytes(first.read_bytes() + b"\x40\0\0\0\0\0\0\0half")  # killed in mid-write
     assert read_scalars(folder) == scalars
     assert read_scalars(workdir / "nowhere") == {}
+    folder.rename(folder.with_name("train"))  # where an older version wrote them
+    assert read_arms(workdir)[-1].scalars == scalars
     assert current_tag("false_negatives/flips_per_epoch") == "ufnrec/flips_per_epoch"
     assert current_tag("gate/is_open") == "ufnrec/gate_is_open"
     assert {current_tag(tag) for tag in scalars} == scalars.keys()

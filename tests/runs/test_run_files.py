@@ -60,16 +60,16 @@ def verified(monkeypatch):
 
 @pytest.mark.parametrize("byte", [30, -9])
 def test_a_changed_event_is_refused_and_later_ones_are_no_change(workdir, byte):
-    path = max((workdir / "tensorboard" / "train").iterdir(), key=lambda path: path.stat().st_size)
+    path = max((workdir / "tensorboard" / "curves").iterdir(), key=lambda path: path.stat().st_size)
     body = bytearray(path.read_bytes())
     path.write_bytes(body + b"more")
-    check_run_file(workdir, "tensorboard/train")
+    check_run_file(workdir, "tensorboard/curves")
     body[byte] ^= 1
     path.write_bytes(body)
     with pytest.raises(UserError, match=r"tfevents.*is not what was written"):
-        check_run_file(workdir, "tensorboard/train")
+        check_run_file(workdir, "tensorboard/curves")
     path.unlink()  # as a resumed run does with some
-    check_run_file(workdir, "tensorboard/train")
+    check_run_file(workdir, "tensorboard/curves")
 
 
 def places(body):

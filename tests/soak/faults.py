@@ -92,7 +92,7 @@ READ_BY = {
     "result.json": "report",
     "ranks.parquet": "report",
     "metrics.jsonl": "report",
-    "tensorboard/train": "report",
+    "tensorboard/curves": "report",
     "ids": "contents",
     "false_negatives.parquet": "contents",
 }

@@ -69,7 +69,7 @@ def test_what_a_run_leaves_of_its_teacher(taught):
     shares = np.frombuffer(labels_of(taught / "teacher")[1], "<f4").reshape(-1, 40)
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
     assert 0 < labels["share_outranked"] <= 1 and labels["median_outranking"] > 0
-    assert list((taught / "tensorboard/teacher/train").glob("events*"))
+    assert list((taught / "tensorboard/teacher/curves").glob("events*"))
     assert not (taught / "teacher/config.json").exists()
 
 

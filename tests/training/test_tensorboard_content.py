@@ -91,16 +91,14 @@ def test_a_finished_run_is_a_row_of_its_settings_and_results(trained):
     assert Path(row.name).parts[-2:] == trained.parts[-2:]
 
 
-def test_a_training_has_three_folders_loss_and_ranking_first_and_no_chart_of_one_dot(trained):
+def test_a_training_has_two_folders_loss_and_ranking_first_and_no_chart_of_one_dot(trained):
     folder = trained / "tensorboard"
-    assert sorted(path.name for path in folder.iterdir()) == ["test", "train", "validation"]
-    groups = set()
-    for part in ("train", "validation"):
-        scalars = read_scalars(folder / part)
-        assert not [tag for tag, values in scalars.items() if len(values) < 2]
-        groups |= {tag.partition("/")[0] for tag in scalars}
+    assert sorted(path.name for path in folder.iterdir()) == ["curves", "test"]
+    scalars = read_scalars(folder / "curves")
+    assert not [tag for tag, values in scalars.items() if len(values) < 2]
+    groups = {tag.partition("/")[0] for tag in scalars}
     assert sorted(groups)[:2] == ["loss", "ranking"] and len(groups) > 3
-    assert read_scalars(folder / "test").keys() <= read_scalars(folder / "validation").keys()
+    assert read_scalars(folder / "test").keys() <= scalars.keys()
 
 
 def projector_of(folder):

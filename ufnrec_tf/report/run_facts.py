@@ -18,7 +18,7 @@ from ufnrec_tf.evaluation.user_groups import Slice, make_slices
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.reading.sources import load, make_split
 from ufnrec_tf.runs.event_files import read_scalars
-from ufnrec_tf.runs.run_files import SCALARS, check_run_file, read_result
+from ufnrec_tf.runs.run_files import OLDER_SCALARS, SCALARS, check_run_file, read_result
 from ufnrec_tf.runs.workdir import RANKS_FILES, JsonLines
 
 MOST_SCORES = 10**9
@@ -135,8 +135,11 @@ def _read_arm(path: Path, name: str) -> ArmFacts:
     label = result["label"] if result else name or "this run"
     if result and name and current_value("memory.policy", name) not in POLICIES:
         label = f"{label}, {name}"
-    check_run_file(path, SCALARS)
-    scalars = read_scalars(path / SCALARS)
+    scalars: dict[str, dict[int, float]] = {}
+    for folder in (OLDER_SCALARS, SCALARS):  # a run begun by an older version has both
+        check_run_file(path, folder)
+        for tag, values in read_scalars(path / folder).items():
+            scalars[tag] = scalars.get(tag, {}) | values
     ranks_path = path / RANKS_FILES["test"]
     check_run_file(path, RANKS_FILES["test"])
     ranks = _read_ranks(ranks_path) if is_done and ranks_path.is_file() else None

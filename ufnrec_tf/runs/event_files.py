@@ -69,7 +69,7 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
     What cannot be read as an event is passed over: the files are an account, not the run.
 
     Args:
-        folder: The folder of one part, such as `tensorboard/train`; may be missing.
+        folder: The folder of one part, such as `tensorboard/curves`; may be missing.
     """
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event

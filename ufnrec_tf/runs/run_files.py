@@ -14,8 +14,10 @@ _TABLES = (
     *("ranks.parquet", "ranks_validation.parquet", "false_negatives.parquet"),
     "future_lift.parquet",
 )
-SCALARS = "tensorboard/train"
-_GROWING = ("metrics.jsonl", SCALARS)
+SCALARS = "tensorboard/curves"
+OLDER_SCALARS = "tensorboard/train"
+"""Where runs of older versions have their scalars."""
+_GROWING = ("metrics.jsonl", SCALARS, OLDER_SCALARS)
 """Files, or folders of them, to which evaluations and resumed runs append."""
 _MEND_GROWING = "Put a copy of it back, or remove it: then the curves are lost, and no result."
 _MEND = (
@@ -26,7 +28,8 @@ _MEND = (
 
 def write_result(workdir: Path, result: dict[str, Any]) -> None:
     """Writes result.json with the hashes of the run's other files, and of itself."""
-    events = sorted((workdir / SCALARS).glob(f"{EVENTS}*"))
+    folders = (workdir / OLDER_SCALARS, workdir / SCALARS)
+    events = [path for folder in folders for path in sorted(folder.glob(f"{EVENTS}*"))]
     scalars = (path.relative_to(workdir).as_posix() for path in events)
     files = hashes_of(workdir, (*_TABLES, *_GROWING, *scalars))
     write_hashed_json(workdir / RESULT, {**result, _FILES: files})

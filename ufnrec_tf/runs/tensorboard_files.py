@@ -24,17 +24,20 @@ from ufnrec_tf.runs.event_files import EVENTS, whole_records
 _END = ".end.v2"
 """The ending of the event files that a run writes at its end."""
 _NEW = ".cut.new"
+CURVES = "curves"
+"""The folder of what is written during training: losses, validation, the memory."""
 END_PART = "test"
-"""The folder of what is written once, at the end."""
+"""The folder of test metrics and of what is written once, at the end."""
 _VECTORS, _METADATA = "item_vectors.tsv", "items.tsv"
 _PROJECTOR = (_VECTORS, _METADATA, PROJECTOR_FILENAME)
 
 
 class Board:
-    """The event files of a run, in the folders train, validation and test.
+    """The event files of a run, in the folders curves and test.
 
-    Each folder is what TensorBoard calls a run. What is written once, at the end, lies in `test`:
-    beside the test metrics, which HParams so shows as the results of the settings.
+    Each folder is what TensorBoard calls a run, and it shows at most 40 of those at first. What is
+    written once, at the end, lies in `test`: beside the test metrics, which HParams so shows as the
+    results of the settings.
 
     Args:
         folder: The `tensorboard` folder of the work directory.
@@ -97,7 +100,7 @@ class Board:
         """Writes a histogram of whole numbers, given how often 0, 1, ... occur."""
         last = max((value for value, count in enumerate(counts) if count), default=0)
         buckets = [[value - 0.5, value + 0.5, float(counts[value])] for value in range(last + 1)]
-        with self._writing("train", step):
+        with self._writing(CURVES, step):
             tf.summary.write(
                 name,
                 tf.constant(buckets, tf.float64),

@@ -19,7 +19,7 @@ from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.step_state import NEVER, TOTALS, StepState
 from ufnrec_tf.runs.checkpoints import GATE, CheckpointStore, named_variables
 from ufnrec_tf.runs.state import WARM_UP_STEPS, Interrupted, LoopSettings, Progress, Stopwatch
-from ufnrec_tf.runs.tensorboard_files import Board
+from ufnrec_tf.runs.tensorboard_files import CURVES, END_PART, Board
 from ufnrec_tf.runs.workdir import JsonLines
 from ufnrec_tf.training.tensorboard_content import write_scalars
 
@@ -108,7 +108,8 @@ class RunScores:
         self, part: str, metrics: dict[str, float], *, group: str = "ranking"
     ) -> None:
         scalars = {f"{group}/{name}": value for name, value in metrics.items()}
-        self.board.scalars(part, scalars, step=self.progress.step)
+        folder = END_PART if part == END_PART else CURVES
+        self.board.scalars(folder, scalars, step=self.progress.step)
 
 
 def gate_store(folder: Path, backbone: Backbone) -> CheckpointStore:

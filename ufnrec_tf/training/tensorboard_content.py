@@ -25,7 +25,7 @@ from ufnrec_tf.method.memory_usage import over_workers
 from ufnrec_tf.method.model import UFNRecModel
 from ufnrec_tf.method.teacher import warm_up_decay
 from ufnrec_tf.runs.state import Progress
-from ufnrec_tf.runs.tensorboard_files import Board
+from ufnrec_tf.runs.tensorboard_files import CURVES, Board
 
 _SHARES_OF_NEGATIVES = {
     "ufnrec/share_of_labels_flipped": "flips",
@@ -95,7 +95,7 @@ def write_scalars(
         for tag, name in _SHARES_OF_NEGATIVES.items():
             if model.memory is not None or not tag.startswith("ufnrec_memory/"):
                 values[tag] = sums[name] / sums["negatives"]
-    board.scalars("train", values, step=progress.step)
+    board.scalars(CURVES, values, step=progress.step)
     board.flush()
 
 

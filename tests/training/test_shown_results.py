@@ -9,8 +9,8 @@ from ufnrec_tf.training.shown_results import _show_next
 RUN = Path("runs/mine")
 
 
-def shown(capsys, display):
-    _show_next(RUN, display)
+def shown(capsys, display, is_own_log=False):
+    _show_next(RUN, display, is_own_log=is_own_log)
     return capsys.readouterr().out.partition("\nNext\n")[2]
 
 
@@ -24,6 +24,11 @@ def test_make_is_named_only_where_our_makefile_is(tmp_path, monkeypatch, capsys)
         steps = shown(capsys, Display())
         assert " --mode=board --workdir=runs/mine " in steps and "--mode=serve" in steps
         assert "tensorboard" not in steps
+
+
+def test_the_way_to_an_own_log_is_for_those_who_had_none(capsys):
+    assert "--data=YOUR_FILE" in shown(capsys, Display())
+    assert "--data=" not in shown(capsys, Display(), is_own_log=True)
 
 
 def test_python_gets_the_next_steps_in_python(capsys):

@@ -59,7 +59,7 @@ def show_finished(path: Path, display: Display) -> None:
         display.line(f"  user {sample['user']}: ... {', '.join(sample['history'])}")
         display.line(f"    next: {', '.join(sample['recommended'])}")
         display.line(f"    took: {sample['taken_next']}")
-    _show_next(path, display)
+    _show_next(path, display, is_own_log="reading" in result["data"])
 
 
 def _cell(value: float | None) -> str:
@@ -136,7 +136,7 @@ def _own_command() -> str:
     return f"{python} {sys.argv[0]}"
 
 
-def _show_next(path: Path, display: Display) -> None:
+def _show_next(path: Path, display: Display, *, is_own_log: bool) -> None:
     found = versions(path / "export")
     newest = found[max(found)] if found else None
     display = display.notes
@@ -149,7 +149,10 @@ def _show_next(path: Path, display: Display) -> None:
         wraps=False,
     )
     display.heading("Next")
-    display.block(_python_steps(path) if display.in_python else _commands(path), wraps=False)
+    steps = _python_steps(path) if display.in_python else _commands(path)
+    if not (is_own_log or display.in_python):
+        steps.append(f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)")
+    display.block(steps, wraps=False)
 
 
 def _commands(path: Path) -> list[str]:
@@ -163,7 +166,6 @@ def _commands(path: Path) -> list[str]:
         f"{_own_command()} --mode=recommend --workdir={path} --histories=FILE --output=out.csv",
         f"{_own_command()} --mode=serve --workdir={path}     (a page to try it, and requests)",
         f"{_own_command()} --mode=report --workdir={path}     (report.html and pictures)",
-        f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)",
     ]
 
 

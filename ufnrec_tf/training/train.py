@@ -59,10 +59,12 @@ def show_run(config: ConfigDict, experiment: Experiment, display: Display) -> No
             f"memory of {usage.num_rows:,} rows x {usage.num_slots} slots, "
             f"{usage.table_bytes / 2**20:,.1f} MiB"
         )
+    policy = model.policy
+    gate = f"; gate: {config.gate.kind}" if policy.remembers or policy.has_soft_labels else ""
     display.block(
         [
             f"{weights:,} weights, {memory}; {experiment.steps_per_epoch:,} steps an epoch of "
-            f"{config.training.batch_size} users{_devices(experiment)}; gate: {config.gate.kind}",
+            f"{config.training.batch_size} users{_devices(experiment)}{gate}",
         ]
     )
 

@@ -74,6 +74,7 @@ def train_command(
         settings: Key to value of the configuration, `memory.slots` and the like.
     """
     values: dict[str, object] = {
+        "training.recipe": "base",  # else the size of the log chooses loss and network
         "evaluation.every": 100_000,
         "training.monitor": "",
         "gate.popularity_lift": 0,

@@ -1,13 +1,15 @@
 """Our training against other people's, on one machine, data and shape.
 
     python -m benchmarks.peers --peer=authors --path=DIR --data=FILE [--python=INTERPRETER]
+    python -m benchmarks.peers --peer=packages [--path=DIR] --data=FILE [--output=FILE.json]
 
-DIR is where you fetched the peer's code and INTERPRETER one that has the packages it needs; none
-of its code is here (what the drivers in peer_drivers/ set, each says in its docstring). Theirs and
-ours take turns, round after round. A figure is the CPU seconds (user and system, of whole
-processes and their children) of 2 N steps less those of N, so that start-up and end fall out, per
-1,000 users trained. RecBole trains a sample for every prefix: there 1,000 users are all prefixes
-of 1,000 users.
+The second form is for RecTools, RePlay and RecBole, which pip installs; peer_packages.py says how.
+The rest here is about the first. DIR is where you fetched the peer's code and INTERPRETER one that
+has the packages it needs; none of its code is here (what the drivers in peer_drivers/ set, each
+says in its docstring). Theirs and ours take turns, round after round. A figure is the CPU seconds
+(user and system, of whole processes and their children) of 2 N steps less those of N, so that
+start-up and end fall out, per 1,000 users trained. RecBole trains a sample for every prefix: there
+1,000 users are all prefixes of 1,000 users.
 
 Batch 128, max length 50, width 50, 2 blocks, 1 head, dropout 0.5. A peer on PyTorch gets one
 thread, which costs it the fewest CPU seconds on a small model, and threads that wait passively
@@ -30,10 +32,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import peer_packages
 from benchmarks.common import ROOT, Cost, machine, measure, median, train_command
 from benchmarks.peer_drivers.common import REPORT, SHAPES, package_versions
 
 Settings = dict[str, object]
+PACKAGES = "packages"
 
 
 class Case(NamedTuple):
@@ -203,8 +207,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         ValueError: If a directory, file or interpreter is not there, or a number is too small.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--peer", choices=sorted(CASES), required=True)
-    parser.add_argument("--path", type=Path, required=True, help="the peer's code")
+    parser.add_argument("--peer", choices=[*sorted(CASES), PACKAGES], required=True)
+    parser.add_argument("--path", type=Path, help="the peer's code, or a folder of environments")
     parser.add_argument("--data", type=Path, default=Path("beauty.txt"), help="user item item ...")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--python", default=sys.executable, help="interpreter for the peer")
@@ -214,18 +218,22 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peer-threads", type=int, default=1, help="OpenMP; 0: PyTorch's default")
     parser.add_argument("--case", default="", help="only cases whose description has this in it")
     flags = parser.parse_args(arguments)
-    if not flags.path.is_dir():
-        raise ValueError(f"{flags.path} is not a directory: fetch the peer's code there first.")
+    if flags.peer == PACKAGES:
+        known = [comparison.title for comparison in peer_packages.COMPARISONS]
+    else:
+        known = [case.theirs for case in CASES[flags.peer]]
+        if not flags.path or not flags.path.is_dir():
+            raise ValueError("--path must be the directory to which you fetched the peer's code.")
     if not flags.data.is_file():
         raise ValueError(f"{flags.data} does not exist: --data names a log, user item item ...")
     if flags.rounds < 1 or min(flags.num_steps, flags.our_steps, flags.peer_threads) < 0:
         raise ValueError("`--rounds` must be positive, and no number negative.")
     if flags.output and not flags.output.absolute().parent.is_dir():
         raise ValueError(f"{flags.output.parent} does not exist: --output names a file in it.")
-    if not any(flags.case in case.theirs for case in CASES[flags.peer]):
-        known = "; ".join(case.theirs for case in CASES[flags.peer])
-        raise ValueError(f"`--case` must be part of one of: {known}. Received: {flags.case}.")
-    flags.path, flags.data = flags.path.resolve(), flags.data.resolve()
+    if not any(flags.case in title for title in known):
+        titles = "; ".join(known)
+        raise ValueError(f"`--case` must be part of one of: {titles}. Received: {flags.case}.")
+    flags.path, flags.data = flags.path and flags.path.resolve(), flags.data.resolve()
     if os.sep in flags.python:  # not resolved: an environment's interpreter is a link
         flags.python = os.path.abspath(flags.python)
     return flags
@@ -235,27 +243,39 @@ def main(arguments: list[str] | None = None) -> int:
     """Compares and prints; an error that the user can mend is one line and exit code 1."""
     try:
         flags = parse(arguments)
-        _check_driver(flags)
         about = {
             **machine(),
             **SHAPES._asdict(),
             "our_packages": package_versions(),
             "peer": flags.peer,
-            "commit": commit_of(flags.path) or "unknown",
             "data": flags.data.name,
             "data_sha256": hashlib.sha256(flags.data.read_bytes()).hexdigest()[:12],
             "peer_threads": flags.peer_threads or "default",
         }
-        print(", ".join(f"{name} {value}" for name, value in about.items()))
-        cases = [case for case in CASES[flags.peer] if flags.case in case.theirs]
-        results = [compare(case, flags=flags) for case in cases]
+        if flags.peer == PACKAGES:
+            found = _compare_packages(about, flags)
+        else:
+            _check_driver(flags)
+            about["commit"] = commit_of(flags.path) or "unknown"
+            print(", ".join(f"{name} {value}" for name, value in about.items()))
+            cases = [case for case in CASES[flags.peer] if flags.case in case.theirs]
+            found = {"about": about, "cases": [compare(case, flags=flags) for case in cases]}
     except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if flags.output:
-        text = json.dumps({"about": about, "cases": results}, indent=2)
-        flags.output.write_text(text + "\n", encoding="utf-8")
+        flags.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _compare_packages(about: dict[str, object], flags: argparse.Namespace) -> dict[str, object]:
+    """Compares the peers that pip installs, in environments that stay only if --path names them."""
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    if flags.path:
+        return peer_packages.compare_all(about, flags)
+    with tempfile.TemporaryDirectory() as name:
+        flags.path = Path(name)
+        return peer_packages.compare_all(about, flags)
 
 
 def _check_driver(flags: argparse.Namespace) -> None:

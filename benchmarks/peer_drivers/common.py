@@ -1,7 +1,8 @@
 """The common parts of the drivers: arguments, the data, a scratch directory, the report.
 
 A driver is a process of its own, under the peer's interpreter: nothing but the standard library
-is imported here.
+is imported here. With --timed-from=M it reads its own CPU clock after step M and after the last
+step, so that start and end fall out without a second process.
 """
 
 import argparse
@@ -9,14 +10,18 @@ import contextlib
 import json
 import os
 import platform
+import resource
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 REPORT = "PEER_REPORT "
+PACKAGES = ("rectools", "replay-rec", "recbole", "torch", "pytorch-lightning", "lightning")
+PACKAGES += ("tensorflow", "keras", "numpy", "pandas", "polars", "pyarrow")
 
 
 class Shapes(NamedTuple):
@@ -34,32 +39,65 @@ SHAPES = Shapes()
 
 
 class Arguments(NamedTuple):
-    """The arguments of a driver: the peer's directory, the log, the steps, and `off`."""
+    """The arguments of a driver.
 
-    path: Path
+    Attributes:
+        path: The peer's code; None: the interpreter's own packages.
+        data: The log.
+        num_steps: Optimizer steps.
+        timed_from: Steps before the timed ones; 0: the driver times nothing.
+        num_rankings: How often the whole catalogue is ranked for all users after training.
+        off: authors: memory and teacher stay off.
+        variant: Which of a peer's ways to train it takes; each driver has a default.
+        loss: `bce` or `cross_entropy`.
+        num_negatives: Negatives of `bce`.
+    """
+
+    path: Path | None
     data: Path
     num_steps: int
-    off: bool
+    timed_from: int = 0
+    num_rankings: int = 0
+    off: bool = False
+    variant: str = ""
+    loss: str = "bce"
+    num_negatives: int = 1
 
 
 class UserError(Exception):
     """Something the user can put right; shown as one line."""
 
 
+class Mark(NamedTuple):
+    """CPU seconds of this process since its start, and the users that it trained or ranked."""
+
+    cpu_seconds: float
+    num_users: float
+
+
 class Journal:
-    """The steps, users and losses that a run really did."""
+    """The steps, users, losses and costs of a run."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.num_users = 0.0
         self.notes: dict[str, object] = {}
+        self._steps: list[Mark] = []
+        self._rankings: list[Mark] = []
+        self._peak_rss_bytes = 0
 
     def step(self, loss: float, *, num_users: float) -> None:
         """Adds one optimizer step."""
         self.losses.append(loss)
         self.num_users += num_users
+        self._steps.append(Mark(time.process_time(), self.num_users))
+        self._peak_rss_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    def report(self) -> None:
+    def ranking(self, num_users: int) -> None:
+        """Adds one ranking of the whole catalogue for `num_users` users."""
+        self._rankings.append(Mark(time.process_time(), num_users * (1 + len(self._rankings))))
+
+    def report(self, *, timed_from: int = 0) -> None:
         """Prints one line that peers.py reads."""
         tenth = max(1, len(self.losses) // 10)
         values = {
@@ -67,16 +105,33 @@ class Journal:
             "num_users": self.num_users,
             "first_loss": sum(self.losses[:tenth]) / tenth,
             "last_loss": sum(self.losses[-tenth:]) / tenth,
+            **(self._costs(timed_from) if timed_from else {}),
             **self.notes,
             "packages": package_versions(),
         }
         print(f"\n{REPORT}{json.dumps(values)}", flush=True)
 
+    def _costs(self, timed_from: int) -> dict[str, float]:
+        """Returns the costs by this process's clock, without the first ranking, which prepares."""
+        costs = {
+            "start_cpu_seconds": self._steps[0].cpu_seconds,
+            "train": _per_thousand(self._steps[timed_from - 1], self._steps[-1]),
+            "peak_rss_bytes": self._peak_rss_bytes,
+        }
+        if len(self._rankings) > 1:
+            costs["rank"] = _per_thousand(self._rankings[0], self._rankings[-1])
+        return costs
+
+
+def _per_thousand(first: Mark, last: Mark) -> float:
+    """Returns the CPU seconds per 1,000 users between two marks."""
+    return 1000 * (last.cpu_seconds - first.cpu_seconds) / (last.num_users - first.num_users)
+
 
 def package_versions() -> dict[str, str]:
     """Returns the versions of Python and of the installed packages that a peer may use."""
     versions = {"python": platform.python_version()}
-    for name in ("torch", "tensorflow", "keras", "numpy", "pandas"):
+    for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions
@@ -85,12 +140,18 @@ def package_versions() -> dict[str, str]:
 def run_driver(train: Callable[[Arguments, Journal], None]) -> None:
     """Parses the command line, trains in a scratch directory, reports; errors are one line."""
     parser = argparse.ArgumentParser(description="Trains exactly --num-steps steps of a peer.")
-    parser.add_argument("--path", type=Path, required=True, help="where the peer's code is")
+    parser.add_argument("--path", type=Path, help="where the peer's code is")
     parser.add_argument("--data", type=Path, required=True, help="a log: user item item ...")
     parser.add_argument("--num-steps", type=int, required=True)
+    parser.add_argument("--timed-from", type=int, default=0)
+    parser.add_argument("--num-rankings", type=int, default=0)
     parser.add_argument("--off", action="store_true", help="authors: memory and teacher never on")
+    parser.add_argument("--variant", default="")
+    parser.add_argument("--loss", choices=("bce", "cross_entropy"), default="bce")
+    parser.add_argument("--num-negatives", type=int, default=1)
     given = parser.parse_args()
-    arguments = Arguments(given.path.resolve(), given.data.resolve(), given.num_steps, given.off)
+    given.path, given.data = given.path and given.path.resolve(), given.data.resolve()
+    arguments = Arguments(**vars(given))
     journal = Journal()
     try:
         with scratch_directory():
@@ -99,7 +160,7 @@ def run_driver(train: Callable[[Arguments, Journal], None]) -> None:
         sys.exit(f"error: {error}")
     if len(journal.losses) != arguments.num_steps:
         sys.exit(f"error: {len(journal.losses)} steps were seen, not {arguments.num_steps}.")
-    journal.report()
+    journal.report(timed_from=arguments.timed_from)
 
 
 @contextlib.contextmanager
@@ -114,7 +175,7 @@ def scratch_directory() -> Iterator[Path]:
             os.chdir(before)
 
 
-def import_root(path: Path, marker: str, *, folders: tuple[str, ...] = ("",)) -> Path:
+def import_root(path: Path | None, marker: str, *, folders: tuple[str, ...] = ("",)) -> Path:
     """Puts the folder of a peer that holds its modules first on sys.path and returns it.
 
     Args:
@@ -125,6 +186,8 @@ def import_root(path: Path, marker: str, *, folders: tuple[str, ...] = ("",)) ->
     Raises:
         UserError: If there is no such file.
     """
+    if path is None:
+        raise UserError("--path must name the folder of the peer's code.")
     for folder in folders:
         if (path / folder / marker).is_file():
             sys.path.insert(0, str(path / folder))

@@ -1,4 +1,6 @@
-"""RecBole's SASRec with cross-entropy (github RUCAIBox/RecBole), its Trainer for exactly N steps.
+"""RecBole's SASRec with cross-entropy, its Trainer for exactly N steps.
+
+Its code is github RUCAIBox/RecBole in --path, or the package recbole from PyPI without one.
 
 Set: its configuration values of CONFIG, the rest at its default (GELU, Adam 1e-3, the leave-one-out
 split of its sequential models). Its data augmentation makes a sample of every prefix of a user's
@@ -68,7 +70,8 @@ class Cut:
 
 def train(arguments: Arguments, journal: Journal) -> None:
     """Trains `num_steps` steps."""
-    import_root(arguments.path, "recbole/model/sequential_recommender/sasrec.py")
+    if arguments.path:
+        import_root(arguments.path, "recbole/model/sequential_recommender/sasrec.py")
     _write_inter(read_sequences(arguments.data))
     # RecBole reads what it takes for its own arguments.
     sys.argv = sys.argv[:1]

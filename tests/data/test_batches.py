@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.helpers.tiny import MAX_LENGTH, NUM_ITEMS, split_of, tiny_histories
 from ufnrec_tf.data.batches import make_dataset, steps_per_epoch
@@ -33,6 +34,7 @@ def batches(split, num_steps, *, windows="last", max_length=MAX_LENGTH, **settin
     samples = make_samples(split, max_length=max_length, windows=windows)
     defaults = {"batch_size": 4, "seed": 0}
     dataset = make_dataset(split, samples, max_length=max_length, **{**defaults, **settings})
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     return list(dataset.take(num_steps).as_numpy_iterator())
 
 

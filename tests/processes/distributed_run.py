@@ -181,7 +181,16 @@ def run(config: Any, split: Any, experiment: Experiment, is_watched: bool) -> di
         "top": evaluator.top_k(model.backbone, 5)[0],
         "num_own": np.array(len(evaluator._own)),
         "num_replicas": np.array(experiment.num_replicas),
+        "num_messages": np.array(num_messages(model) if workers.count > 1 else 0),
     }
+
+
+def num_messages(model: Any) -> int:
+    """How often a step of `fit` sums over workers."""
+    (step,) = model.train_function._list_all_concrete_functions()
+    graph = step.graph.as_graph_def()
+    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+    return sum(node.op.startswith("Collective") and "Reduce" in node.op for node in nodes)
 
 
 def flat(variables: Any) -> np.ndarray:

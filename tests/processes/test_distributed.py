@@ -113,3 +113,9 @@ def test_every_user_is_ranked_once_and_the_same(runs, one, kind, case):
     for part in parts:
         for name in ("ranks", "sampled", "top"):
             np.testing.assert_array_equal(part[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES_OF["2 workers"])
+def test_workers_exchange_two_messages_a_step(runs, case):
+    for run in runs["2 workers"]:
+        assert of(case, run)["num_messages"] == 2  # counts; loss and gradients

@@ -165,4 +165,7 @@ def make_dataset(
     if placement is not None and (num_replicas > 1 or placement.is_own is not None):
         deal = _deal_out(placement, num_rows, num_replicas)
         dataset = dataset.map(deal, num_parallel_calls=1, deterministic=True).unbatch()
-    return dataset.map(gather, num_parallel_calls=1, deterministic=True).prefetch(4)
+    dataset = dataset.map(gather, num_parallel_calls=1, deterministic=True)
+    # It never ends, and `repeat` says so: with a dataset that may end, the workers would ask each
+    # other in every step whether all of them have a batch.
+    return dataset.repeat().prefetch(4)

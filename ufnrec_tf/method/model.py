@@ -124,7 +124,7 @@ class UFNRecModel(keras.Model):
         copy of the weights before that step, and scores from a + 2 on.
 
         Returns:
-            {"loss": float32 []}, the global loss, [1] with replicas, which Keras averages.
+            {"loss": float32 []}, the global loss.
         """
         positions = pack_batch(batch, self.capacities)
         positions, num_replaced, look = self._exchange(batch, positions)
@@ -156,7 +156,35 @@ class UFNRecModel(keras.Model):
         num_taught += look.num_users
         self._add_to_sums(batch["user"], positions, student, num_shown, num_replaced, num_taught)
         self.host.note_bad_step(loss, self._num_done() - 1)
-        return {"loss": loss if num_replicas() == 1 else loss[None]}
+        return {"loss": loss}
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Makes the function by which Keras does its next steps, given an iterator.
+
+        With several replicas Keras's own would average the loss, which is the global one already:
+        two more messages between workers in each step.
+        """
+        strategy, num_steps = self.distribute_strategy, self.steps_per_execution
+        if strategy.num_replicas_in_sync == 1:
+            return super().make_train_function(force)
+
+        def one_step(iterator: Any) -> tf.Tensor:
+            losses = strategy.run(self.train_step, args=(next(iterator),))["loss"]
+            return strategy.experimental_local_results(losses)[0]
+
+        def all_steps(iterator: Any) -> dict[str, tf.Tensor]:
+            if num_steps == 1:
+                return {"loss": one_step(iterator)}
+            _, loss = tf.while_loop(
+                lambda done, _: done < num_steps,
+                lambda done, _: (done + 1, one_step(iterator)),
+                (tf.constant(0), tf.constant(0.0)),
+            )
+            return {"loss": loss}
+
+        if self.train_function is None or force:
+            self.train_function = graph_function(all_steps)
+        return self.train_function
 
     def _exchange(
         self, batch: dict[str, tf.Tensor], positions: Positions

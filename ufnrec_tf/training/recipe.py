@@ -130,6 +130,6 @@ def choose_settings(config: ConfigDict, split: Split, given: Collection[str]) ->
     others = f"{len(chosen) - len(shown)} more settings in config.json"
     return [
         f"chosen for {size.num_users:,} users (95% have up to {size.long:,} train events) and "
-        f"{size.num_items:,} items: {', '.join([*shown, others])}; --config.KEY=VALUE changes "
-        "one, --config.training.recipe=base leaves all as --help shows them"
+        f"{size.num_items:,} items: {', '.join([*shown, others])}; what you set yourself "
+        "stays, and --config.training.recipe=base chooses nothing"
     ]

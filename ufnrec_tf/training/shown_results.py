@@ -151,7 +151,8 @@ def _show_next(path: Path, display: Display, *, is_own_log: bool) -> None:
     display.heading("Next")
     steps = _python_steps(path) if display.in_python else _commands(path)
     if not (is_own_log or display.in_python):
-        steps.append(f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine     (user, item, time)")
+        own = f"{_own_command()} --data=YOUR_FILE --workdir=runs/mine"
+        steps.append(f"{own}     (user, item, time)")
     display.block(steps, wraps=False)
 
 

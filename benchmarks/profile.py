@@ -85,7 +85,7 @@ def parts(experiment: Experiment, batches: list[dict[str, tf.Tensor]]) -> dict[s
         is_softened = is_taught & entry.is_flipped
         is_soft_only = model.objective.uses_soft_label_only
         divisors = count_entries(entry, is_softened, is_soft_only)
-        return model._learn(where.inputs, entry, is_softened, logits, divisors)
+        return model._learn(where.inputs, entry, is_softened, logits, divisors, None)
 
     found["encode, score, gradients"], students = cpu_ms(
         learn, list(zip(packed, entries, taught, strict=True))

@@ -56,7 +56,7 @@ BEAUTY, ML_100K = "beauty.txt", "ml-100k.inter"
 
 ROWS = {
     "ufnrec": Row(
-        "UFNRec, default settings", BEAUTY, 350, 8, "11.5 (authors)", 0.60, 0.35, WORKING
+        "UFNRec, default settings", BEAUTY, 350, 8, "11.5 (authors)", 0.24, 0.24, WORKING
     ),
     "faithful": Row(
         "UFNRec, faithful mode, 128 slots",
@@ -67,6 +67,17 @@ ROWS = {
         0.90,
         0.50,
         {**WORKING, "memory.slots": 128},
+        FAITHFUL,
+    ),
+    "paper": Row(
+        "UFNRec, faithful mode, 2,048 slots",
+        BEAUTY,
+        350,
+        8,
+        "11.5 (authors)",
+        0.60,
+        0.45,
+        WORKING,
         FAITHFUL,
     ),
     "plain": Row(
@@ -98,8 +109,8 @@ ROWS = {
         48,
         8,
         "85 (authors)",
-        6.0,
-        4.0,
+        2.0,
+        1.2,
         {**WORKING, **LONG},
     ),
     "long_faithful": Row(
@@ -108,8 +119,8 @@ ROWS = {
         48,
         8,
         "85 (authors)",
-        6.0,
         4.0,
+        2.5,
         {**WORKING, **LONG, "memory.slots": 2048},
         FAITHFUL,
     ),

@@ -1,6 +1,7 @@
 """The TensorFlow memory against the oracle, entry by entry, and against the golden vectors."""
 
 import json
+import resource
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,9 @@ import tensorflow as tf
 from tests.reference.cases import Case, census, random_case
 from tests.reference.oracle import Lookup as OracleLookup
 from tests.reference.oracle import hard_flags
+from ufnrec_tf.method import memory_table
 from ufnrec_tf.method.memory import COUNTER_NAMES, FalseNegativeMemory
+from ufnrec_tf.method.memory_table import RowTable
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
 NUM_CASES = 160
@@ -110,6 +113,37 @@ def test_memory_equals_oracle_on_random_cases(first):
 @pytest.mark.parametrize("seed", [0, 4, 8, 13])
 def test_memory_equals_oracle_inside_tf_function(seed):
     compare_case(random_case(seed))
+
+
+@pytest.mark.parametrize("seed", [3, 7, 11, 14, 15, 19])
+def test_rows_of_several_blocks_equal_the_oracle(seed, monkeypatch, without_graphs):
+    monkeypatch.setattr(memory_table, "_BLOCK_COLUMNS", 4)
+    compare_case(random_case(seed))
+
+
+def test_a_wide_table_takes_memory_only_for_the_blocks_that_its_rows_use():
+    before = resident_bytes()
+    table = RowTable(1 << 18, 2048, "wide")
+    rows = np.array([3, 5, 1 << 17, 9])
+    values = np.zeros([4, 130], np.int32)
+    values[0, -1:], values[1, -65:], values[2, -130:] = 7, 8, 9
+    table.write(tf.constant(rows), tf.constant(values), tf.constant([1, 65, 130, 0]))
+    assert int(table.width(rows)) == 192 and int(table.width(rows[:1])) == 64
+    assert int(table.width(rows[3:], least=70)) == 128
+    np.testing.assert_array_equal(table.read(rows, 192)[:, 62:], values)
+    whole = table.sparse_read(rows).numpy()
+    np.testing.assert_array_equal(whole[:, -130:], values)
+    assert not whole[:, :-130].any()
+    # Shorter rows leave nothing of what was there.
+    table.write(tf.constant(rows[1:3]), tf.constant(values[:2, -65:]), tf.constant([1, 65]))
+    whole = table.sparse_read(rows).numpy()
+    np.testing.assert_array_equal(whole[1:3, -130:], values[:2])
+    assert not whole[:, :-130].any() and not table.sparse_read([0, 1, 9]).numpy().any()
+    assert resident_bytes() - before < 0.2e9 < 2048 * 4 * (1 << 18)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_cases_contain_what_they_must():

@@ -50,8 +50,8 @@ def read_suspects(memory: FalseNegativeMemory, *, most: int = 0) -> Suspects:
     with working_on("reading the memory", memory.num_rows, "rows") as read:
         for begin in range(0, memory.num_rows, _CHUNK_ROWS):
             chunk = slice(begin, min(begin + _CHUNK_ROWS, memory.num_rows))
-            items = read_rows(memory.items, chunk).numpy()
-            counts = read_rows(memory.states, chunk).numpy() // 2
+            items, states = (x.numpy() for x in read_rows(memory.items, memory.states, chunk))
+            counts = states // 2
             row, slot = np.nonzero((items > 0) & (counts > 0))
             parts.append(np.stack([row + begin, items[row, slot], counts[row, slot]]))
             num_suspects += len(row)

@@ -8,14 +8,16 @@ import tensorflow as tf
 
 from ufnrec_tf.method.memory_rows import (
     KeptRows,
+    add_at,
     compact,
-    distinct_sorted,
     flat_slots,
     insert,
     keep_best,
     later_repeats,
     merge,
+    sort_entries,
 )
+from ufnrec_tf.method.memory_table import RowTable
 from ufnrec_tf.method.memory_usage import MemoryUsage, measure, suspect_pairs
 
 
@@ -27,8 +29,9 @@ class Lookup(NamedTuple):
         is_shown: bool [P, N], True where the negative is a remembered item.
         is_suspect: bool [P, N], True where a shown item's count is now above the patience.
         is_excluded: bool [P, N], True where the negative takes no part in loss and record.
-        slot_items: int32 [P, S], the items of the rows' slots, ascending, zeros first.
-        slot_states: int32 [P, S], their states if this visit is recorded; see
+        slot_items: int32 [P, W], the items of the rows' last W slots, ascending, zeros first. No
+            row of the step uses more.
+        slot_states: int32 [P, W], their states if this visit is recorded; see
             `FalseNegativeMemory`.
     """
 
@@ -49,15 +52,16 @@ class FalseNegativeMemory:
     A row is a transition, `row_offset[user] + index`, so that neither a crop nor another window
     length moves it, and padding costs nothing. A row has `num_slots` slots, each an item
     (int32) and a state (int32: twice the count, plus 1 while the item is remembered), sorted by
-    item with the empty ones first: 8 bytes a slot. In faithful mode (`allows_duplicates`) the
-    ordered list with its repeats stands beside it, 4 bytes an entry.
+    item with the empty ones first: 8 bytes a slot, and where there are many, only of those in use
+    (`RowTable`). In faithful mode (`allows_duplicates`) the ordered list with its repeats stands
+    beside it, 4 bytes an entry.
 
     Eviction: a row with more items than slots keeps the remembered ones first, in the order in
     which they were written, then the highest counts, ties by the lower item id. An item with a
     count that loses its slot is an eviction, one without a refusal; while there are neither,
     counts are exact.
 
-    The tables are plain variables: make the memory outside any strategy's scope, on the host of
+    The tables are variables: make the memory outside any strategy's scope, on the host of
     the worker that trains these users. `lookup` reads the tables, only `record` changes them.
 
     Source: arXiv 2208.04116, section 3.1 and 3.2. Deviations are options, each named below.
@@ -112,24 +116,23 @@ class FalseNegativeMemory:
         self.is_lasting = is_lasting
         self.capacity = min(capacity or num_negatives, num_negatives)
         self._num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
-        shape = [max(num_rows, 1), num_slots]
-        self.items = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="items")
-        self.states = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="states")
+        self.items = RowTable(max(num_rows, 1), num_slots, "items")
+        self.states = RowTable(max(num_rows, 1), num_slots, "states")
         self.lists: tf.Variable | None = None
         if allows_duplicates:
-            entries = tf.zeros([shape[0], self.capacity], tf.int32)
+            entries = tf.zeros([max(num_rows, 1), self.capacity], tf.int32)
             self.lists = tf.Variable(entries, trainable=False, name="lists")
         counters = tf.zeros([len(COUNTER_NAMES)], tf.int64)
         self.counters = tf.Variable(counters, trainable=False, name="counters")
 
     @property
-    def tables(self) -> dict[str, tf.Variable]:
+    def tables(self) -> dict[str, RowTable | tf.Variable]:
         """Name to variable [rows, ...]: the tables, which with the counters are the whole state."""
-        tables = {"items": self.items, "states": self.states}
+        tables: dict[str, RowTable | tf.Variable] = {"items": self.items, "states": self.states}
         return tables if self.lists is None else {**tables, "lists": self.lists}
 
     @property
-    def variables(self) -> dict[str, tf.Variable]:
+    def variables(self) -> dict[str, RowTable | tf.Variable]:
         """Name to variable: tables and counters."""
         return {**self.tables, "counters": self.counters}
 
@@ -154,8 +157,8 @@ class FalseNegativeMemory:
             rows: int64 [P], distinct.
             fresh: int32 [P, N], the drawn negatives, 0 where there is none.
         """
-        items = tf.gather(self.items, rows)  # [P, S]
-        states = tf.gather(self.states, rows)
+        width = self.items.width(rows, least=1 if self.lists is not None else self._num_shown)
+        items, states = self.items.read(rows, width), self.states.read(rows, width)
         if self.lists is not None:
             shown, counts, states = self._shown_from_lists(rows, items, states)
         else:
@@ -163,13 +166,14 @@ class FalseNegativeMemory:
         negatives, is_shown, padding = self._overlay(shown, fresh)
         is_suspect = tf.pad(self._is_suspect(counts), padding)
         is_excluded = negatives == 0
-        if self.is_lasting or not self.allows_duplicates:
+        if not self.allows_duplicates:
+            # Shown items stand from the highest on.
+            _, is_remembered = flat_slots(tf.reverse(shown, [1]), negatives)
+            is_excluded |= is_remembered & ~is_shown
+        if self.is_lasting and self.finds_suspects:
             slots, is_found = flat_slots(items, negatives)
             found = tf.where(is_found, tf.gather(tf.reshape(states, [-1]), slots), 0)
-            if not self.allows_duplicates:
-                is_excluded |= (found % 2 == 1) & ~is_shown
-            if self.is_lasting and self.finds_suspects:
-                is_suspect |= (found // 2 > self.patience) & ~is_excluded
+            is_suspect |= (_count_of(found) > self.patience) & ~is_excluded
         return Lookup(negatives, is_shown, is_suspect, is_excluded, items, states)
 
     def record(
@@ -191,61 +195,61 @@ class FalseNegativeMemory:
         is_spent = lookup.is_suspect if is_spent is None else is_spent
         is_kept = ~lookup.is_excluded & (~is_spent | self.is_sticky)
         is_written = is_hard & is_kept
-        num_refused = tf.constant(0, tf.int64)
-        if self.allows_duplicates:
-            place = tf.cumsum(tf.cast(is_written, tf.int32), axis=1)
-            num_refused = tf.math.count_nonzero(is_written & (place > self.capacity))
-            is_written &= place <= self.capacity
-        entries = tf.where(is_written, lookup.negatives, 0)
-        kept = self._replace(lookup.slot_items, lookup.slot_states, entries)
-        index = rows[:, None]
-        self.items.scatter_nd_update(index, kept.items)
-        self.states.scatter_nd_update(index, kept.states)
+        entries = compact(tf.where(is_written, lookup.negatives, 0))
+        num_written = num_entries = tf.math.count_nonzero(is_written)
+        if self.allows_duplicates and self.capacity < is_written.shape[1]:
+            entries = entries[:, : self.capacity]
+            num_written = tf.math.count_nonzero(entries)
+        kept = self._replace(lookup, entries)
+        self.items.write(rows, kept.items, kept.num_used)
+        self.states.write(rows, kept.states, kept.num_used)
         if self.lists is not None:
-            _, has_slot = flat_slots(kept.items, entries)
-            order = compact(tf.where(has_slot, entries, 0), self.capacity)
-            self.lists.scatter_nd_update(index, order)
+            self._write_lists(rows, kept, entries)
         counts = [
             tf.math.count_nonzero(lookup.is_shown),
             tf.math.count_nonzero(lookup.is_suspect),
-            tf.math.count_nonzero(is_written),
+            num_written,
             kept.num_evicted,
-            kept.num_refused + num_refused,
+            kept.num_refused + num_entries - num_written,
         ]
         self.counters.assign_add(tf.stack(counts))
 
-    def _replace(self, items: tf.Tensor, states: tf.Tensor, entries: tf.Tensor) -> KeptRows:
-        """Returns the rows with their counts, and `entries` int32 [P, N] remembered."""
+    def _replace(self, lookup: Lookup, entries: tf.Tensor) -> KeptRows:
+        """Returns the rows with their counts, and `entries` int32 [P, K] remembered."""
+        items, states = lookup.slot_items, lookup.slot_states
+        num_columns = lookup.negatives.shape[1]
 
         def by_sorting() -> KeptRows:
             merged = merge(
                 items,
                 states,
                 entries,
+                num_columns=num_columns,
                 num_items=self.num_items,
                 capacity=self.capacity,
                 is_cumulative=self.is_cumulative,
             )
             return keep_best(merged, num_slots=self.num_slots, num_items=self.num_items)
 
-        can_cut = self.capacity < entries.shape[1] and not self.allows_duplicates
-        if can_cut or not self.is_cumulative or self.num_slots <= entries.shape[1]:
+        can_cut = self.capacity < num_columns and not self.allows_duplicates
+        if can_cut or not self.is_cumulative or self.num_slots <= num_columns:
             return by_sorting()
         # Many slots: rows are seldom full, and sorting them would cost more than the whole rest.
-        slots, is_found = flat_slots(items, entries)
-        new = distinct_sorted(tf.where(is_found, 0, entries))
-        room = tf.math.count_nonzero(items == 0, axis=1, dtype=tf.int32)
-        needed = tf.math.count_nonzero(new, axis=1, dtype=tf.int32)
+        in_order = sort_entries(items, entries)
+        has_room = tf.reduce_max(in_order.num_used) <= self.num_slots
+        return tf.cond(has_room, lambda: insert(items, states, in_order), by_sorting)
 
-        def by_inserting() -> KeptRows:
-            flat = tf.reshape(states - states % 2, [-1, 1])
-            listed = tf.cast(tf.reshape(is_found, [-1, 1]), tf.int32)
-            added = tf.tensor_scatter_nd_max(
-                tf.zeros_like(flat), tf.reshape(slots, [-1, 1]), listed
-            )
-            return insert(items, tf.reshape(flat + added, tf.shape(states)), new)
+    def _write_lists(self, rows: tf.Tensor, kept: KeptRows, entries: tf.Tensor) -> None:
+        """Replaces the rows' lists by those of the entries int32 [P, K] that got a slot."""
 
-        return tf.cond(tf.reduce_all(needed <= room), by_inserting, by_sorting)
+        def cut() -> tf.Tensor:
+            _, has_slot = flat_slots(kept.items, entries)
+            return compact(tf.where(has_slot, entries, 0))
+
+        lists = tf.cond(kept.num_evicted + kept.num_refused > 0, cut, lambda: entries)
+        missing = tf.maximum(self.capacity - tf.shape(lists)[1], 0)
+        lists = tf.pad(lists, [[0, 0], [0, missing]])
+        self.lists.scatter_update(tf.IndexedSlices(lists, rows))
 
     def usage(self) -> MemoryUsage:
         """Returns how full the tables are, from one pass over them."""
@@ -266,11 +270,11 @@ class FalseNegativeMemory:
         self, items: tf.Tensor, states: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns shown items [P, R] and their counts, highest id first, and the new states."""
-        is_listed = states % 2
+        is_listed = tf.bitwise.bitwise_and(states, 1)
         # All remembered items are shown, so the count of each such slot grows by one.
         counted = states + 2 * is_listed
         shown, slot = tf.math.top_k(items * is_listed, self._num_shown)
-        counts = tf.gather(counted, slot, batch_dims=1) // 2
+        counts = _count_of(tf.gather(counted, slot, batch_dims=1))
         return shown, tf.where(shown > 0, counts, 0), counted
 
     def _shown_from_lists(
@@ -278,19 +282,20 @@ class FalseNegativeMemory:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns listed items [P, R] in order, their counts one by one, and the new states."""
         shown = tf.gather(self.lists, rows)
-        is_entry = shown > 0
-        slots, _ = flat_slots(items, shown)
-        flat = tf.reshape(states, [-1])
-        added = tf.tensor_scatter_nd_add(
-            flat,
-            tf.reshape(slots, [-1, 1]),
-            tf.reshape(2 * tf.cast(is_entry, tf.int32), [-1]),
-        )
-        after = tf.gather(added, slots) // 2
+        longest = tf.reduce_max(tf.math.count_nonzero(shown, axis=1, dtype=tf.int32))
+        longest = tf.maximum(longest, 1)
+        listed = shown[:, :longest]
+        is_entry = listed > 0
+        slots, _ = flat_slots(items, listed)
+        added = add_at(slots, tf.cast(is_entry, tf.int32), tf.size(items))
+        states = tf.reshape(states, [-1]) + 2 * added
         # Of two equal entries the first has a count of one less than the second.
-        is_repeated = is_entry & (after > tf.gather(flat, slots) // 2 + 1)
-        counts = tf.where(is_entry, after, 0) - later_repeats(shown, is_repeated)
-        return shown, counts, tf.reshape(added, tf.shape(states))
+        is_repeated = is_entry & (tf.gather(added, slots) > 1)
+        counts = tf.where(is_entry, _count_of(tf.gather(states, slots)), 0)
+        counts -= later_repeats(listed, is_repeated)
+        missing = self.capacity - longest
+        counts = tf.ensure_shape(tf.pad(counts, [[0, 0], [0, missing]]), [None, self.capacity])
+        return shown, counts, tf.reshape(states, tf.shape(items))
 
     def _overlay(
         self, shown: tf.Tensor, fresh: tf.Tensor
@@ -300,3 +305,8 @@ class FalseNegativeMemory:
         shown = tf.pad(shown, padding)
         is_shown = shown > 0
         return tf.where(is_shown, shown, fresh), is_shown, padding
+
+
+def _count_of(states: tf.Tensor) -> tf.Tensor:
+    """Returns the counts of slots with these states."""
+    return tf.bitwise.right_shift(states, 1)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.method.memory_table import RowTable
+
 BYTES_PER_SLOT = 8
 _CHUNK_ROWS = 65_536
 _NUM_BINS = 64
@@ -19,7 +21,7 @@ class MemoryUsage(NamedTuple):
         num_slots: Slots of a row.
         num_counted: Slots in use.
         num_remembered: Remembered items, which the next visit shows.
-        table_bytes: Bytes of all tables.
+        table_bytes: Bytes of all tables once each slot is used.
         bytes_per_slot: Bytes of one slot.
         count_histogram: int64 [64], how many slots hold each count, the last bin open.
     """
@@ -52,24 +54,26 @@ def _chunks(num_rows: int) -> Iterator[slice]:
         yield slice(begin, min(begin + _CHUNK_ROWS, num_rows))
 
 
-def read_rows(table: tf.Variable, chunk: slice) -> tf.Tensor:
-    """Returns some rows of a table, [n, S].
-
-    Gathers: once a scatter has written to a variable, slicing it copies the whole of it first.
-    """
-    return tf.gather(table, tf.range(chunk.start, chunk.stop))
+def read_rows(items: RowTable, states: RowTable, chunk: slice) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns items and states of some rows, [n, W], without the columns that none of them uses."""
+    rows = tf.range(chunk.start, chunk.stop, dtype=tf.int64)
+    width = items.width(rows)
+    return items.read(rows, width), states.read(rows, width)
 
 
 def measure(
-    items: tf.Variable, states: tf.Variable, lists: tf.Variable | None, *, num_rows: int
+    items: RowTable, states: RowTable, lists: tf.Variable | None, *, num_rows: int
 ) -> MemoryUsage:
     """Returns how full the tables of a `FalseNegativeMemory` are."""
     histogram = tf.zeros([_NUM_BINS], tf.int64)
     counted = remembered = 0
     for chunk in _chunks(num_rows):
-        used = tf.boolean_mask(read_rows(states, chunk), read_rows(items, chunk) > 0)
+        row_items, row_states = read_rows(items, states, chunk)
+        used = tf.boolean_mask(row_states, row_items > 0)
         counted += int(tf.size(used))
-        listed = used % 2 if lists is None else read_rows(lists, chunk)
+        # A gather: a slice of a variable that has been written to would copy all of it.
+        rows = tf.range(chunk.start, chunk.stop)
+        listed = used % 2 if lists is None else tf.gather(lists, rows)
         remembered += int(tf.math.count_nonzero(listed))
         counts = tf.minimum(used // 2, _NUM_BINS - 1)
         histogram += tf.math.bincount(
@@ -90,12 +94,13 @@ def measure(
 
 
 def suspect_pairs(
-    items: tf.Variable, states: tf.Variable, patience: int, *, num_rows: int
+    items: RowTable, states: RowTable, patience: int, *, num_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
     rows, found = [np.zeros([0], np.int64)], [np.zeros([0], np.int32)]
     for chunk in _chunks(num_rows):
-        is_suspect = read_rows(states, chunk) // 2 > patience
+        row_items, row_states = read_rows(items, states, chunk)
+        is_suspect = row_states // 2 > patience
         rows.append(tf.where(is_suspect).numpy()[:, 0] + chunk.start)
-        found.append(tf.boolean_mask(read_rows(items, chunk), is_suspect).numpy())
+        found.append(tf.boolean_mask(row_items, is_suspect).numpy())
     return np.concatenate(rows), np.concatenate(found)

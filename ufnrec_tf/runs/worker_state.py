@@ -22,7 +22,7 @@ def write_arrays(prefix: Path, arrays: Mapping[str, tf.Variable | np.ndarray]) -
     """
     checksums = {}
     for name, array in arrays.items():
-        own = array.dtype.as_numpy_dtype if isinstance(array, tf.Variable) else array.dtype
+        own = array.dtype if isinstance(array, np.ndarray) else array.dtype.as_numpy_dtype
         dtype, shape = np.dtype(own), tuple(int(size) for size in array.shape)
         header = {
             "descr": np.lib.format.dtype_to_descr(dtype),
@@ -44,9 +44,9 @@ def _chunks(array: tf.Variable | np.ndarray, step: int) -> Iterator[np.ndarray]:
     length = int(array.shape[0])
     for begin in range(0, length, step):
         end = min(begin + step, length)
-        if isinstance(array, tf.Variable):
-            # A gather: a slice of a table that has been written to would copy all of it.
-            yield tf.gather(array, tf.range(begin, end)).numpy()
+        if not isinstance(array, np.ndarray):
+            # Not a slice: that of a variable that has been written to would copy all of it.
+            yield array.sparse_read(tf.range(begin, end)).numpy()
         else:
             yield array[begin:end]
 

@@ -111,7 +111,7 @@ class FalseNegativeMemory:
         self.is_sticky = is_sticky
         self.is_lasting = is_lasting
         self.capacity = min(capacity or num_negatives, num_negatives)
-        self._num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
+        self.num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
         shape = [max(num_rows, 1), num_slots]
         self.items = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="items")
         self.states = tf.Variable(tf.zeros(shape, tf.int32), trainable=False, name="states")
@@ -269,7 +269,7 @@ class FalseNegativeMemory:
         is_listed = states % 2
         # All remembered items are shown, so the count of each such slot grows by one.
         counted = states + 2 * is_listed
-        shown, slot = tf.math.top_k(items * is_listed, self._num_shown)
+        shown, slot = tf.math.top_k(items * is_listed, self.num_shown)
         counts = tf.gather(counted, slot, batch_dims=1) // 2
         return shown, tf.where(shown > 0, counts, 0), counted
 
@@ -296,7 +296,7 @@ class FalseNegativeMemory:
         self, shown: tf.Tensor, fresh: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[list[int]]]:
         """Returns negatives [P, N], is_shown [P, N] and the padding from R to N columns."""
-        padding = [[0, 0], [0, fresh.shape[1] - self._num_shown]]
+        padding = [[0, 0], [0, fresh.shape[1] - self.num_shown]]
         shown = tf.pad(shown, padding)
         is_shown = shown > 0
         return tf.where(is_shown, shown, fresh), is_shown, padding

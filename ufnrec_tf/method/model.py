@@ -300,8 +300,9 @@ class UFNRecModel(keras.Model):
 
     def _num_own(self) -> int:
         """Returns the columns that may hold another item in each position, with the positive's."""
-        is_shown = self.memory is not None and self.safe_flips is None
-        return 1 + (self.memory.num_shown if is_shown else 0)
+        if self.memory is None or self.safe_flips is not None:
+            return 1
+        return 1 + self.memory.num_shown
 
     def _descend_and_follow(
         self,

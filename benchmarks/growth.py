@@ -1,12 +1,12 @@
 """The growth of the cost of a step, of an evaluated user and of memory; `make growth` runs it.
 
-    python -m benchmarks.growth [--axes=users,items] [--output=FILE.json]
+    python -m benchmarks.growth [--axes=users,items] [--set=KEY=VALUE,...] [--output=FILE.json]
 
 One axis at a time is varied around 2,000 planted users, 10,000 items, length 20, 100 negatives and
 16 slots, batch 128, the gate open; every point is a process of its own. The exponent is that of
 the last two points: 1 is linear. Nothing may grow faster than its work: a step does not depend on
 the users, its dense optimizer and a user's ranking are linear in the items, attention is quadratic
-in the length at worst, everything else linear.
+in the length at worst, everything else linear. --set changes settings of every point.
 """
 
 import argparse
@@ -33,9 +33,9 @@ AXES: dict[str, list[dict[str, int]]] = {
 COSTS = ("step_cpu_ms", "evaluated_user_cpu_ms", "peak_rss_gb")
 
 
-def measure_point(point: dict[str, int]) -> dict[str, Any]:
-    """Returns the figures of one point."""
-    options = [f"--{name}={value}" for name, value in point.items()]
+def measure_point(point: dict[str, int], settings: str) -> dict[str, Any]:
+    """Returns the figures of one point, with settings KEY=VALUE,..."""
+    options = [f"--{name}={value}" for name, value in point.items()] + [f"--set={settings}"]
     cost = measure([sys.executable, "-m", "benchmarks.growth_point", *options])
     return {**point, **json.loads(cost.output.splitlines()[-1])}
 
@@ -50,18 +50,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Prints a table an axis; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--axes", default=",".join(AXES))
+    parser.add_argument("--set", default="")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "growth.json")
     flags = parser.parse_args(arguments)
     unknown = set(flags.axes.split(",")) - set(AXES)
     if unknown:
         print(f"error: --axes must be of {', '.join(AXES)}.", file=sys.stderr)
         return 1
-    found: dict[str, Any] = {"machine": machine(), "axes": {}}
+    found: dict[str, Any] = {"machine": machine(), "settings": flags.set, "axes": {}}
     print(f"{'':>20} {'positions':>10} {'step, CPU ms':>13} {'user ranked, CPU ms':>20} {'GB':>6}")
     for axis in flags.axes.split(","):
         points = []
         for point in AXES[axis]:
-            points.append(measure_point(point))
+            points.append(measure_point(point, flags.set))
             row = points[-1]
             print(
                 f"{axis:>10} {row[axis]:>9,} {row['positions']:>10,.0f} {row['step_cpu_ms']:>13.1f}"

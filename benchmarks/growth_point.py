@@ -29,7 +29,8 @@ def settings_of(flags: argparse.Namespace) -> list[tuple[str, str]]:
         "gate.kind": "epochs",
         "gate.epochs": 0,
     }
-    return [(name, str(value)) for name, value in values.items()]
+    given = [part.split("=", 1) for part in flags.set.split(",") if part]
+    return [(name, str(value)) for name, value in (values | dict(given)).items()]
 
 
 def train(experiment: Any) -> dict[str, float]:
@@ -83,6 +84,7 @@ def main() -> int:
         ("batch", 128),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--set", default="", help="KEY=VALUE,... of the configuration")
     flags = parser.parse_args()
     from ufnrec_tf.config import load_config
     from ufnrec_tf.data.splits import leave_one_out

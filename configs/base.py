@@ -367,6 +367,11 @@ OPTIONS = {
             minimum=1,
             maximum=60000,
         ),
+        "shared": Option(
+            False,
+            "Draws one set of negatives for all users of a step, of which each leaves out the "
+            "items that it has seen. Cheaper, above all with many items.",
+        ),
         "probes": Option(
             32,
             "Candidates for each position that are drawn only for the memory. Used where the loss "
@@ -611,6 +616,12 @@ OPTIONS = {
             "constant", "Learning rate after the warm-up.", choices=("constant", "cosine")
         ),
         "l2": Option(0.0, "Weight of the item table's norm in the loss.", minimum=0),
+        "lazy_rows": Option(
+            False,
+            "Moves only those rows of the item table that a step has read (lazy Adam), so that a "
+            "step of a sampled loss hardly grows with the number of items. The moments of the "
+            "other rows stay as they are, and weights do not decay there.",
+        ),
     },
     "training": {
         "recipe": Option(
@@ -947,7 +958,9 @@ USED_IF: dict[str, tuple[Condition, ...]] = {
     "loss.calibration": ({"loss.name": ("gbce",)},),
     "loss.scale": ({"loss.name": ("scaled_cross_entropy",)},),
     "loss.label_smoothing": ({"loss.name": ("cross_entropy",)},),
+    "optimizer.lazy_rows": ({"loss.name": AllBut(("cross_entropy",)), "optimizer.l2": (0.0,)},),
     "negatives.count": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
+    "negatives.shared": ({"loss.name": AllBut(("bce", "cross_entropy"))},),
     "negatives.probes": ({"loss.name": ("bce", "cross_entropy"), **_REMEMBERS},),
     "memory.safe_*": ({**_SAFE, **_OPENS},),
     "memory.patience": (_REMEMBERS,),

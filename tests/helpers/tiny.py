@@ -17,7 +17,7 @@ from ufnrec_tf.data.splits import Split, leave_one_out, seen_train_items
 from ufnrec_tf.data.windows import Placement, make_samples, place
 from ufnrec_tf.method.memory import FalseNegativeMemory
 from ufnrec_tf.method.model import UFNRecModel
-from ufnrec_tf.method.negatives import UniformNegativeSampler
+from ufnrec_tf.method.negatives import SharedNegatives, UniformNegativeSampler
 from ufnrec_tf.method.optimizer import make_optimizer
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.method.soft_labels import FACTS_FILE, ITEMS_FILE, SHARES_FILE
@@ -77,6 +77,7 @@ class RunSettings:
     label_mass: float = 0.0
     num_negatives: int = 6
     num_probes: int = 0  # for losses that take one negative, or none
+    shares: bool = False  # one set of negatives a step
     patience: int = 1
     num_slots: int = 16
     capacity: int = 0
@@ -103,6 +104,7 @@ class RunSettings:
     # Far above the paper's: a gradient that is zero but for rounding must not move a weight.
     epsilon: float = 1e-3
     learning_rate: float = 1e-2
+    lazy_rows: bool = False
     seed: int = 3
 
 
@@ -184,7 +186,7 @@ def make_run(
             max_suspects=settings.max_flips,
         )
     host = StepState(num_replicas=num_local_replicas(strategy), workers=workers)
-    sampler = UniformNegativeSampler(
+    sampler = (SharedNegatives if settings.shares else UniformNegativeSampler)(
         num_items=num_items,
         seen_offsets=offsets,
         seen_items=items,
@@ -205,7 +207,12 @@ def make_run(
         )
         teacher = None
         if policy.is_softened or settings.has_teacher_always:
-            teacher = EmaTeacher(backbone, decay=0.999, uses_dropout=settings.duplicates)
+            teacher = EmaTeacher(
+                backbone,
+                decay=0.999,
+                uses_dropout=settings.duplicates,
+                lazy_rows=settings.lazy_rows,
+            )
         model = UFNRecModel(
             backbone=backbone,
             sampler=sampler,
@@ -234,12 +241,14 @@ def make_run(
             compiles=settings.compiles,
             num_probes=settings.num_probes,
             label_source=label_source,
+            shares_negatives=settings.shares,
         )
         optimizer = make_optimizer(
             learning_rate=settings.learning_rate,
             beta_1=0.9,
             beta_2=0.98,
             epsilon=settings.epsilon,
+            lazy_rows=settings.lazy_rows,
         )
         # Made here, in the scope: in the first step it would be too late for replicas.
         optimizer.build(backbone.trainable_variables)
@@ -291,7 +300,7 @@ class _Tracer(keras.callbacks.Callback):
             StepTrace(
                 weights=self.before,
                 weights_after=weights_of(run.model.backbone),
-                teacher_after=weights_of(run.model.teacher.backbone) if run.model.teacher else [],
+                teacher_after=weights_of(run.model.teacher.settle()) if run.model.teacher else [],
                 tables={name: table.numpy() for name, table in tables.items()},
                 sums=run.host.read_all_sums(clear=True),
             )

@@ -184,6 +184,54 @@ def test_first_step_that_is_not_finite_is_noted():
     assert int(run.host.first_bad_step) == 3
 
 
+@pytest.mark.usefixtures("without_graphs")
+@pytest.mark.parametrize("policy", ["plain", "ufnrec"])
+def test_shared_negatives_scored_in_one_product_train_as_scored_one_by_one(policy):
+    """The memory shows up to two candidates of six: four columns are shared."""
+    settings = RunSettings(
+        policy=policy, shares=True, num_slots=2, patience=0, agreement="none", num_steps=6
+    )
+    runs = []
+    for shares in (True, False):
+        runs.append(make_run(settings, split_of(tiny_histories(), NUM_ITEMS)))
+        runs[-1].model._shares_negatives = shares
+        train(runs[-1])
+    together, apart = runs
+    np.testing.assert_allclose(together.losses, apart.losses, rtol=1e-6)
+    for mine, theirs in zip(together.steps, apart.steps, strict=True):
+        assert mine.sums["flips"] == theirs.sums["flips"]
+        for weight, other in zip(mine.weights_after, theirs.weights_after, strict=True):
+            np.testing.assert_allclose(weight, other, rtol=0, atol=1e-5)
+    assert (sum(step.sums["flips"] for step in together.steps) > 5) == (policy == "ufnrec")
+
+
+@pytest.mark.usefixtures("without_graphs")
+@pytest.mark.parametrize("shares", [False, True])
+def test_lazy_rows_move_only_in_steps_that_read_them(shares):
+    """The first step is Adam's, the average in each step that of all rows."""
+    settings = RunSettings(policy="plain", has_teacher_always=True, shares=shares, num_steps=3)
+    split = split_of(tiny_histories(), 200)
+    dense, lazy = (
+        train(make_run(replace(settings, lazy_rows=on), split)).steps for on in (False, True)
+    )
+    for mine, theirs in zip(lazy[0].weights_after, dense[0].weights_after, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-6)
+    moved = [
+        [(step.weights[0] != step.weights_after[0]).any(axis=1).sum() for step in steps]
+        for steps in (dense, lazy)
+    ]
+    assert moved[0][2] > moved[1][2] > 10
+    average = lazy[0].weights
+    for number, step in enumerate(lazy, 1):
+        decay = (1 + number) / (10 + number)
+        average = [
+            decay * old + (1 - decay) * new
+            for old, new in zip(average, step.weights_after, strict=True)
+        ]
+        for mine, theirs in zip(step.teacher_after, average, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-6)
+
+
 def test_random_flips_spend_the_suspects_in_whose_place_others_were_flipped():
     settings = RunSettings(policy="random", num_negatives=4, patience=0, max_flips=1)
     run = make_run(settings, split_of(tiny_histories(), NUM_ITEMS))

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.helpers.tiny import split_of
 from ufnrec_tf.data.splits import seen_train_items
-from ufnrec_tf.method.negatives import PopularitySampler, UniformNegativeSampler
+from ufnrec_tf.method.negatives import PopularitySampler, SharedNegatives, UniformNegativeSampler
 
 NUM_ITEMS = 20
 NUM_NEGATIVES = 50
@@ -216,3 +216,38 @@ def test_draws_by_popularity_take_each_event_of_an_unseen_item_once():
         found = np.bincount(drawn[user][: expected.sum()], minlength=NUM_ITEMS + 1)
         np.testing.assert_array_equal(found[1:], expected)
         assert set(drawn[user].tolist()) <= set((1 + np.flatnonzero(expected)).tolist())
+
+
+def make_shared(seed: int = 0) -> SharedNegatives:
+    return SharedNegatives(
+        num_items=NUM_ITEMS,
+        seen_offsets=np.cumsum([0] + [len(items) for items in SEEN]).astype(np.int64),
+        seen_items=np.array([item for items in SEEN for item in items], np.int32),
+        num_negatives=NUM_NEGATIVES,
+        seed=seed,
+    )
+
+
+def test_shared_draws_are_one_set_without_what_each_user_has_seen():
+    users = np.arange(len(SEEN))
+    keys = [(user, position) for user in users for position in (0, 3)]
+    counts = np.zeros(NUM_ITEMS + 1)
+    for visit in range(40):
+        found = draw(make_shared(), users, [visit] * len(users), keys)
+        drawn = found[2 * NOTHING_SEEN]
+        counts += np.bincount(drawn, minlength=NUM_ITEMS + 1)
+        for (user, _), row in zip(keys, found, strict=True):
+            np.testing.assert_array_equal(row, np.where(np.isin(drawn, SEEN[user]), 0, drawn))
+    assert counts[0] == 0 and abs(chi_square(counts[1:])) < 3.5
+
+
+def test_shared_draws_depend_on_seed_users_and_visits_only():
+    base = draw(make_shared(), [6, 0], [7, 4], [(0, 4)])
+    same = draw(make_shared(), [-1, 0, 6, -1], [9, 4, 7, 2], [(2, 1)])
+    np.testing.assert_array_equal(same, base)
+    others = [
+        draw(make_shared(1), [6, 0], [7, 4], [(0, 4)]),
+        draw(make_shared(), [6, 0], [7, 5], [(0, 4)]),
+        draw(make_shared(), [6, 1], [7, 4], [(0, 4)]),
+    ]
+    assert all((other == base).mean() < 0.25 for other in others)

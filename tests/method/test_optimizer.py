@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.reference.oracle import OracleAdam
-from ufnrec_tf.method.optimizer import WarmUp, make_optimizer
+from ufnrec_tf.method.optimizer import RowGradient, WarmUp, make_optimizer
 
 PAPER: dict[str, Any] = {"learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.98, "epsilon": 1e-8}
 
@@ -67,6 +67,34 @@ def test_sparse_gradients_equal_dense_ones():
         expected = oracle.step(expected, whole)
         np.testing.assert_allclose(sparse.numpy(), dense.numpy(), rtol=0, atol=1e-7)
         np.testing.assert_allclose(dense.numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 0.7}, {"weight_decay": 0.5}])
+def test_lazy_rows_are_those_of_adam_and_the_others_stay(settings):
+    """Rows 0 to 2 are read in each step, with repeats in any order; row 3 never."""
+    start = np.arange(8, dtype=np.float32).reshape(4, 2)
+    bias = np.array([4.0], np.float32)
+    pairs = [[keras.Variable(value) for value in (start, bias)] for _ in range(2)]
+    dense, lazy = (make_optimizer(**PAPER, **settings, lazy_rows=on) for on in (False, True))
+    rng = np.random.default_rng(6)
+    for optimizer, variables in zip((dense, lazy), pairs, strict=True):
+        optimizer.build(variables)
+    for rows in ([0, 2, 2, 1], [1, 0, 2, 1], [2, 0, 1, 0]):
+        values = rng.normal(0, 1, (4, 2)).astype(np.float32)
+        whole = np.zeros((4, 2), np.float32)
+        np.add.at(whole, rows, values)
+        parts = RowGradient(tf.constant(rows), tf.constant(values))
+        for optimizer, variables, gradient in (
+            (dense, pairs[0], tf.constant(whole)),
+            (lazy, pairs[1], parts),
+        ):
+            optimizer.apply_on([gradient, tf.constant([0.3])], variables, lambda v: v.value)
+    for expected, found in zip(dense.variables, lazy.variables, strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6, atol=1e-7)
+    (theirs, their_bias), (mine, my_bias) = ([v.numpy() for v in pair] for pair in pairs)
+    np.testing.assert_allclose(mine[:3], theirs[:3], rtol=1e-6)
+    np.testing.assert_allclose(my_bias, their_bias, rtol=1e-6)
+    np.testing.assert_array_equal(mine[3], start[3])
 
 
 def rates(num_taken: int, **settings) -> list[float]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tests.reference.oracle import OracleTeacher
 from ufnrec_tf import backbones
 from ufnrec_tf.backbones.packing import pack
+from ufnrec_tf.method import teacher as teacher_module
 from ufnrec_tf.method.teacher import EmaTeacher, warm_up_decay
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
@@ -134,3 +135,34 @@ def test_dropout_of_the_teacher_is_an_option():
     np.testing.assert_allclose(newest(quiet), student.encode(HISTORIES), rtol=1e-6)
     first, second = newest(noisy).numpy(), newest(noisy).numpy()
     assert not np.allclose(first, second)
+
+
+@pytest.mark.parametrize("decay", [0.999, 0.5, 0.0])
+def test_average_by_rows_is_that_of_all_rows(decay, monkeypatch):
+    """Also once its numbers have been brought back into range, and before it starts."""
+    monkeypatch.setattr(teacher_module, "_LEAST_SCALE", 1e-6)
+    rng = np.random.default_rng(5)
+    student = make_student()
+    whole = make_teacher(student, decay=decay)
+    lazy = EmaTeacher(student, decay=decay, uses_dropout=False, lazy_rows=True)
+    num_rescaled = 0
+    for number in [0, 0, *range(1, 60)]:
+        rows = tf.constant(rng.choice(6, 2)[[0, 1, 0]], tf.int32)
+        before = lazy.rows_of(rows)
+        weights = student.item_table.numpy()
+        weights[np.unique(rows)] += rng.normal(0, 0.3, (len(np.unique(rows)), 4))
+        student.item_table.assign(weights)
+        student.final_norm.gamma.assign_add([0.1, 0.0, 0.0, -0.1])
+        whole.update(tf.constant(number, tf.int64))
+        lazy.update(tf.constant(number, tf.int64), rows=rows, before=before)
+        was = float(lazy.lag["scale"])
+        lazy.rescale()
+        num_rescaled += float(lazy.lag["scale"]) != was
+    candidates = tf.constant([[1, 2], [3, 4]])
+    expected, found = newest(whole), newest(lazy)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    scores = lazy.score(found, candidates)
+    np.testing.assert_allclose(scores, whole.score(expected, candidates), rtol=0, atol=1e-5)
+    for mine, theirs in zip(values(lazy.settle()), values(whole.backbone), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
+    assert num_rescaled > 0

@@ -57,7 +57,7 @@ COMMON = {
 }
 # Tracing is slow: a block in one case.
 CASES: dict[str, dict[str, str]] = {
-    "ufnrec": {},
+    "ufnrec": {"optimizer.l2": "0", "optimizer.lazy_rows": "true"},
     "faithful": {
         "backbone.num_blocks": "0",
         "memory.duplicates": "true",
@@ -80,6 +80,7 @@ CASES: dict[str, dict[str, str]] = {
         "memory.policy": "ufnrec_soft",
         "loss.name": "sampled_softmax_logq",
         "optimizer.l2": "0",
+        "optimizer.lazy_rows": "true",
     },
 }
 
@@ -171,7 +172,7 @@ def run(config: Any, split: Any, experiment: Experiment, is_watched: bool) -> di
         "gap": gap.numpy(),
         "sums": np.array(list(experiment.host.read_all_sums().values())),
         "weights": flat(model.backbone.trainable_variables),
-        "teacher": flat(floats(model.teacher.backbone.variables)),
+        "teacher": flat(floats(model.teacher.settle().variables)),
         "optimizer": flat(floats(model.optimizer.variables)),
         "counters": workers.sum(model.memory.counters.numpy()) if model.memory else np.zeros(1),
         "rows": experiment.row_owners.rows_of(workers.index, workers.count),

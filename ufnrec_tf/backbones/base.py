@@ -147,6 +147,10 @@ class Backbone(keras.layers.Layer):
         rows = tf.gather(self.item_embeddings(), candidates)  # [P, C, D]
         return tf.squeeze(tf.matmul(rows, vectors[:, :, None]), axis=2)  # [P, C]
 
+    def score_shared(self, vectors: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """Returns logits float32 [P, C] of int32 [C] items, the same for all vectors [P, D]."""
+        return tf.matmul(vectors, tf.gather(self.item_embeddings(), items), transpose_b=True)
+
     def build_now(self) -> None:
         """Makes all variables; call it inside the strategy's scope."""
         # The call below builds the layers. Else Keras would trace it before, once a level.

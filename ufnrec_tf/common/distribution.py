@@ -253,6 +253,13 @@ def sum_over_replicas(value: Any) -> Any:
     return [tf.reshape(part, like.shape) for part, like in zip(parts, value, strict=True)]
 
 
+def concat_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    """Returns the tensors [M, ...] of all replicas one after the other; the M may differ."""
+    if num_replicas() == 1:
+        return value
+    return tf.distribute.get_replica_context().all_gather(value, axis=0)
+
+
 def copy_on(variable: Any, replica: int) -> tf.Variable:
     """Returns a local replica's copy of a Keras or TensorFlow variable."""
     raw = variable.value if hasattr(variable, "path") else variable

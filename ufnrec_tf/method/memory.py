@@ -115,7 +115,7 @@ class FalseNegativeMemory:
         self.is_sticky = is_sticky
         self.is_lasting = is_lasting
         self.capacity = min(capacity or num_negatives, num_negatives)
-        self._num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
+        self.num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
         self.items = RowTable(max(num_rows, 1), num_slots, "items")
         self.states = RowTable(max(num_rows, 1), num_slots, "states")
         self.lists: tf.Variable | None = None
@@ -157,7 +157,7 @@ class FalseNegativeMemory:
             rows: int64 [P], distinct.
             fresh: int32 [P, N], the drawn negatives, 0 where there is none.
         """
-        width = self.items.width(rows, least=1 if self.lists is not None else self._num_shown)
+        width = self.items.width(rows, least=1 if self.lists is not None else self.num_shown)
         items, states = self.items.read(rows, width), self.states.read(rows, width)
         if self.lists is not None:
             shown, counts, states = self._shown_from_lists(rows, items, states)
@@ -273,7 +273,7 @@ class FalseNegativeMemory:
         is_listed = tf.bitwise.bitwise_and(states, 1)
         # All remembered items are shown, so the count of each such slot grows by one.
         counted = states + 2 * is_listed
-        shown, slot = tf.math.top_k(items * is_listed, self._num_shown)
+        shown, slot = tf.math.top_k(items * is_listed, self.num_shown)
         counts = _count_of(tf.gather(counted, slot, batch_dims=1))
         return shown, tf.where(shown > 0, counts, 0), counted
 
@@ -301,7 +301,7 @@ class FalseNegativeMemory:
         self, shown: tf.Tensor, fresh: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[list[int]]]:
         """Returns negatives [P, N], is_shown [P, N] and the padding from R to N columns."""
-        padding = [[0, 0], [0, fresh.shape[1] - self._num_shown]]
+        padding = [[0, 0], [0, fresh.shape[1] - self.num_shown]]
         shown = tf.pad(shown, padding)
         is_shown = shown > 0
         return tf.where(is_shown, shown, fresh), is_shown, padding

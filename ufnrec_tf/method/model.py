@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.common.distribution import (
+    concat_over_replicas,
     copy_on,
     num_replicas,
     on_each_replica,
@@ -20,6 +21,7 @@ from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.method.candidates import Proposal, ask_teacher, count_entries, decide, propose
 from ufnrec_tf.method.memory import FalseNegativeMemory, Lookup
 from ufnrec_tf.method.negatives import Sampler
+from ufnrec_tf.method.optimizer import RowGradient
 from ufnrec_tf.method.policies import Policy
 from ufnrec_tf.method.positions import PackedInputs, Positions, pack_batch
 from ufnrec_tf.method.safe_flips import LookResult, SafeFlips
@@ -34,13 +36,14 @@ class Student(NamedTuple):
 
     Attributes:
         terms: The loss, this replica's share.
-        gradients: One for each trainable variable, of its shape.
+        gradients: One for each trainable variable, of its shape; of the item table only the rows
+            that were read, where the optimizer moves only these.
         is_hard: bool [C, N], True where the negative's logit is strictly above the positive's.
         counts: int64 [4], negatives in the loss, flipped, removed, and hard ones of label 0.
     """
 
     terms: LossTerms
-    gradients: list[tf.Tensor]
+    gradients: list[tf.Tensor | RowGradient]
     is_hard: tf.Tensor
     counts: tf.Tensor
 
@@ -72,6 +75,8 @@ class UFNRecModel(keras.Model):
         num_probes: The sampler's first draws that are only for the memory.
         safe_flips: Replaces memory and flips where the policy is `ufnrec_safe`.
         label_source: Gives the soft labels where the policy is `ufnrec_soft`; None for none.
+        shares_negatives: True if each column of the sampler holds one item, or padding, in all
+            positions: the columns that the memory does not fill are scored in one product.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class UFNRecModel(keras.Model):
         num_probes: int = 0,
         safe_flips: SafeFlips | None = None,
         label_source: LabelSource | None = None,
+        shares_negatives: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -106,6 +112,7 @@ class UFNRecModel(keras.Model):
         self.num_probes = num_probes
         self.safe_flips = safe_flips
         self.label_source = label_source
+        self._shares_negatives = shares_negatives
         self._draw = graph_function(sampler.__call__, jit_compile=compiles)
         self._learn = graph_function(self._differentiate, backbone, objective, jit_compile=compiles)
         self._follow = graph_function(self._descend_and_follow, jit_compile=compiles)
@@ -145,12 +152,13 @@ class UFNRecModel(keras.Model):
         student = self._learn(
             positions.inputs, entries, is_softened, teacher_logits, divisors, labels
         )
-        loss, *gradients = sum_over_replicas([student.terms.total, *student.gradients])
+        loss, gradients = _summed(student)
         num_updates = self._num_teacher_updates()
         if num_replicas() == 1:
             self._follow(0, gradients, num_updates)
         else:
             on_each_replica(self._follow, gradients, num_updates)
+        self._rescale()
         self._record(positions, lookup, student.is_hard, entries)
         num_shown = tf.math.count_nonzero(lookup.is_shown) + look.num_shown
         num_taught += look.num_users
@@ -283,33 +291,77 @@ class UFNRecModel(keras.Model):
         flags = entries.is_counted[:, 1:], entries.is_flipped, entries.is_removed
         return Student(
             terms=terms,
-            # Whole gradients, not rows of the table: the optimizer is dense.
-            gradients=[tf.convert_to_tensor(gradient) for gradient in gradients],
+            gradients=[
+                self._gradient_of(variable, gradient)
+                for variable, gradient in zip(
+                    self.backbone.trainable_variables, gradients, strict=True
+                )
+            ],
             is_hard=is_hard,
             counts=tf.stack([tf.math.count_nonzero(x) for x in (*flags, is_hard & is_negative)]),
         )
+
+    def _gradient_of(self, variable: Any, gradient: Any) -> tf.Tensor | RowGradient:
+        """Returns the whole gradient of a variable, or the rows where the optimizer wants these."""
+        is_table = variable is self.backbone.item_table
+        if self.optimizer.lazy_rows and is_table and isinstance(gradient, tf.IndexedSlices):
+            return RowGradient(tf.cast(gradient.indices, tf.int32), gradient.values)
+        return tf.convert_to_tensor(gradient)
 
     def _score(
         self, vectors: tf.Tensor, candidates: tf.Tensor, labels: SoftLabels | None
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None]:
         """Returns the logits [C, 1 + N] of the candidates; items, shares and logits of the labels.
 
-        In one call, as a small catalogue is scored whole for both.
+        In one call, as a small catalogue is scored whole for both; but for shared negatives.
         """
-        if labels is None:
-            return self.backbone.score(vectors, candidates), None
-        logits = self.backbone.score(vectors, tf.concat([candidates, labels.items], axis=1))
-        num_candidates = candidates.shape[1]
-        return logits[:, :num_candidates], (*labels, logits[:, num_candidates:])
+        own = candidates if not self._shares_negatives else candidates[:, : self._num_own()]
+        items = own if labels is None else tf.concat([own, labels.items], axis=1)
+        logits = self.backbone.score(vectors, items)
+        own_logits, label_logits = logits[:, : own.shape[1]], logits[:, own.shape[1] :]
+        if own.shape[1] < candidates.shape[1]:
+            # Padding, of users who have seen the item and of fillers, is in no loss.
+            shared = tf.reduce_max(candidates[:, own.shape[1] :], axis=0)
+            shared_logits = self.backbone.score_shared(vectors, shared)
+            own_logits = tf.concat([own_logits, shared_logits], axis=1)
+        return own_logits, None if labels is None else (*labels, label_logits)
+
+    def _num_own(self) -> int:
+        """Returns the columns that may hold another item in each position, with the positive's."""
+        if self.memory is None or self.safe_flips is not None:
+            return 1
+        return 1 + self.memory.num_shown
 
     def _descend_and_follow(
-        self, replica: int, gradients: list[tf.Tensor], num_updates: tf.Tensor
+        self,
+        replica: int,
+        gradients: list[tf.Tensor | RowGradient],
+        num_updates: tf.Tensor,
     ) -> None:
         """Updates a local replica's copies of the student, then of the teacher."""
         own = partial(copy_on, replica=replica)
+        teacher, moved = self.teacher, {}
+        if teacher is not None and teacher.lag:
+            rows = self._rows_read(gradients)
+            moved = {"rows": rows, "before": teacher.rows_of(rows, own)}
         self.optimizer.apply_on(gradients, self.backbone.trainable_variables, own)
-        if self.teacher is not None:
-            self.teacher.update(num_updates, own)
+        if teacher is not None:
+            teacher.update(num_updates, own, **moved)
+
+    def _rows_read(self, gradients: list[tf.Tensor | RowGradient]) -> tf.Tensor:
+        """Returns int32 [M], the rows of the item table that the step moves."""
+        found = [gradient.rows for gradient in gradients if isinstance(gradient, RowGradient)]
+        return found[0] if found else tf.range(self.backbone.num_items + 1)
+
+    def _rescale(self) -> None:
+        """Lets the teacher keep its numbers in range; not compiled, as it is rare."""
+        teacher = self.teacher
+        if teacher is None or not teacher.lag:
+            return
+        if num_replicas() == 1:
+            teacher.rescale()
+        else:
+            on_each_replica(lambda replica: teacher.rescale(partial(copy_on, replica=replica)))
 
     def _record(
         self, positions: Positions, lookup: Lookup, is_hard: tf.Tensor, entries: Entries
@@ -375,3 +427,16 @@ class UFNRecModel(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Does nothing: the model is built already, and Keras would take a batch to build it."""
+
+
+def _summed(student: Student) -> tuple[tf.Tensor, list[tf.Tensor | RowGradient]]:
+    """Returns the loss and the gradients over all replicas."""
+    whole = [part for part in student.gradients if not isinstance(part, RowGradient)]
+    loss, *summed = sum_over_replicas([student.terms.total, *whole])
+    found: list[tf.Tensor | RowGradient] = []
+    for part in student.gradients:
+        if isinstance(part, RowGradient):
+            found.append(RowGradient(*map(concat_over_replicas, part)))
+        else:
+            found.append(summed.pop(0))
+    return loss, found

@@ -1,12 +1,22 @@
 """Negatives, drawn in the graph exactly uniformly over the items that a user has not seen."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from ufnrec_tf.common.tensors import GOLDEN, mix
 from ufnrec_tf.data.item_sets import chunks_of
+
+
+class Sampler(Protocol):
+    """Draws the negatives of positions."""
+
+    def __call__(
+        self, *, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns int32 [P, N] items; see `UniformNegativeSampler.__call__`."""
+        ...
 
 
 class UniformNegativeSampler:
@@ -88,11 +98,8 @@ class UniformNegativeSampler:
         self, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
     ) -> tf.Tensor:
         """Returns 63 random bits for each draw, non-negative int64 [P, N]."""
-        stream = mix(visits + mix(tf.constant(self._seed) + GOLDEN))  # [B]
-        stream = mix(stream + tf.cast(users, tf.int64) * GOLDEN)
-        stream = mix(tf.gather(stream, batch_index) + positions * GOLDEN)  # [P]
-        column = tf.range(1, self.num_negatives + 1, dtype=tf.int64) * GOLDEN  # [N]
-        return tf.bitwise.bitwise_and(mix(stream[:, None] + column), np.int64(2**63 - 1))
+        stream = tf.gather(_streams_of(users, visits, self._seed), batch_index)
+        return _random_bits(mix(stream + positions * GOLDEN)[:, None], self.num_negatives)
 
 
 class PopularitySampler(UniformNegativeSampler):
@@ -135,6 +142,71 @@ class PopularitySampler(UniformNegativeSampler):
         return tf.where(num_unseen > 0, item, 0)
 
 
+class SharedNegatives:
+    """Draws N items uniformly, with replacement, once for all positions of a batch.
+
+    A position keeps those that its user has not seen in training: its negatives are uniform over
+    the unseen items too, a few less than N. A draw is a function of the seed and of the users and
+    visits of the batch (each replica's own), in any order.
+
+    Source: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks", ICLR
+    2016, section 3.2.2, which shares within the batch; additional shared samples: Hidasi &
+    Karatzoglou, CIKM 2018 ("additional samples").
+
+    Args:
+        num_items: See `UniformNegativeSampler`.
+        seen_offsets: See there.
+        seen_items: See there.
+        num_negatives: N, draws a batch.
+        seed: The run's seed.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_items: int,
+        seen_offsets: np.ndarray,
+        seen_items: np.ndarray,
+        num_negatives: int,
+        seed: int,
+    ) -> None:
+        self.num_items = num_items
+        self.num_negatives = num_negatives
+        self._seed = np.int64(seed)
+        self._offsets = tf.constant(seen_offsets, tf.int64)
+        self._seen = tf.constant(np.append(seen_items, 0), tf.int32)
+        self._num_bits = int(np.diff(seen_offsets).max(initial=0)).bit_length()
+
+    def __call__(
+        self, *, users: tf.Tensor, visits: tf.Tensor, batch_index: tf.Tensor, positions: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns int32 [P, N], in each column one item, or 0 for a user who has seen it."""
+        del positions
+        streams = tf.where(users >= 0, _streams_of(users, visits, self._seed), 0)
+        random = _random_bits(mix(tf.reduce_sum(streams)), self.num_negatives)  # [N]
+        items = 1 + tf.cast(random % self.num_items, tf.int32)
+        known = tf.maximum(users, 0)
+        begin = tf.gather(self._offsets, known)[:, None]
+        count = tf.cast(tf.gather(self._offsets, known + 1)[:, None] - begin, tf.int32)  # [B, 1]
+        wanted = tf.broadcast_to(items, [tf.shape(users)[0], self.num_negatives])
+        num_below = _num_at_most(wanted, self._seen, begin, count, self._num_bits)
+        nearest = tf.gather(self._seen, begin + tf.cast(tf.maximum(num_below - 1, 0), tf.int64))
+        is_seen = (num_below > 0) & (nearest == items)  # [B, N]
+        return tf.gather(tf.where(is_seen, 0, items), batch_index)
+
+
+def _streams_of(users: tf.Tensor, visits: tf.Tensor, seed: np.int64) -> tf.Tensor:
+    """Returns a random number for each visit, int64 [B]."""
+    stream = mix(visits + mix(tf.constant(seed) + GOLDEN))
+    return mix(stream + tf.cast(users, tf.int64) * GOLDEN)
+
+
+def _random_bits(stream: tf.Tensor, num_negatives: int) -> tf.Tensor:
+    """Returns 63 random bits for each column of a stream, non-negative int64 [..., N]."""
+    column = tf.range(1, num_negatives + 1, dtype=tf.int64) * GOLDEN  # [N]
+    return tf.bitwise.bitwise_and(mix(stream + column), np.int64(2**63 - 1))
+
+
 def _num_at_most(
     draw: tf.Tensor, values: tf.Tensor, begin: tf.Tensor, count: tf.Tensor, num_bits: int
 ) -> tf.Tensor:
@@ -168,7 +240,7 @@ class AmongItems:
         items: int32 [T], ascending, the items that may be drawn.
     """
 
-    def __init__(self, sampler: UniformNegativeSampler, items: np.ndarray) -> None:
+    def __init__(self, sampler: Sampler, items: np.ndarray) -> None:
         self._sampler = sampler
         self._items = tf.constant(np.append(0, items), tf.int32)
 
@@ -182,9 +254,6 @@ class AmongItems:
         return tf.gather(self._items, places)
 
 
-Sampler = UniformNegativeSampler | AmongItems
-
-
 def make_sampler(
     items: np.ndarray,
     *,
@@ -193,6 +262,7 @@ def make_sampler(
     num_negatives: int,
     seed: int,
     num_events: np.ndarray | None = None,
+    are_shared: bool = False,
 ) -> Sampler:
     """Returns the sampler of negatives among some items.
 
@@ -203,6 +273,7 @@ def make_sampler(
         num_negatives: N.
         seed: The run's seed.
         num_events: int64 [T], how often each is drawn relative to the others; None for equally.
+        are_shared: True draws one set of negatives a batch; without `num_events`.
     """
     # Ascending ids of which the last is their number are all ids up to it.
     are_all = items[-1] == len(items)
@@ -213,8 +284,9 @@ def make_sampler(
         "num_negatives": num_negatives,
         "seed": seed,
     }
-    if num_events is None:
-        sampler = UniformNegativeSampler(**settings)
-    else:
+    sampler: Sampler
+    if num_events is not None:
         sampler = PopularitySampler(num_events=num_events, **settings)
+    else:
+        sampler = (SharedNegatives if are_shared else UniformNegativeSampler)(**settings)
     return sampler if are_all else AmongItems(sampler, items)

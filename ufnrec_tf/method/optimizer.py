@@ -1,10 +1,38 @@
 """The optimizer: Adam with epsilon where the authors' has it, and schedules of the rate."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+
+
+class RowGradient(NamedTuple):
+    """The gradient of the rows of a table that a step has read; it is zero in the others.
+
+    Attributes:
+        rows: int32 [M], the rows, repeats allowed.
+        values: float [M, D], the parts of the gradient; those of one row add up.
+    """
+
+    rows: tf.Tensor
+    values: tf.Tensor
+
+    def sums(self, num_rows: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns float [M, D], each row's gradient once; int32 [M], where an entry's row has it.
+
+        The other entries are zero, so that the norm is that of the whole gradient.
+
+        Args:
+            num_rows: Rows of the table.
+        """
+        # Which of several entries a row takes has no effect: no sort, and no shape of the data's.
+        size = tf.size(self.rows)
+        owners = tf.tensor_scatter_nd_update(
+            tf.zeros([num_rows], tf.int32), self.rows[:, None], tf.range(size)
+        )
+        places = tf.gather(owners, self.rows)
+        return tf.math.unsorted_segment_sum(self.values, places, size), places
 
 
 class TorchAdam(keras.optimizers.Adam):
@@ -17,20 +45,29 @@ class TorchAdam(keras.optimizers.Adam):
 
     Attributes:
         coupled_decay: See below.
+        lazy_rows: See below.
 
     Args:
+        lazy_rows: True moves only those rows of the item table, and of its moments, that the step
+            has read (lazy Adam): a step then does not cost more with more items. A row that is not
+            read keeps its moments as they are, and no weight decay acts on it. Where every row is
+            read it is Adam.
         coupled_decay: Share of a weight that is added to its gradient, after clipping, so that it
             goes through both moments, as the `weight_decay` of torch's Adam does; 0 for none.
         **settings: See `keras.optimizers.Adam`.
     """
 
-    def __init__(self, *, coupled_decay: float = 0.0, **settings: Any) -> None:
+    def __init__(
+        self, *, coupled_decay: float = 0.0, lazy_rows: bool = False, **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self.coupled_decay = coupled_decay
+        self.lazy_rows = lazy_rows
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "coupled_decay": self.coupled_decay}
+        own = {"coupled_decay": self.coupled_decay, "lazy_rows": self.lazy_rows}
+        return {**super().get_config(), **own}
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Keras clips here: each replica's share by itself, and sparse gradients before repeated
@@ -55,21 +92,37 @@ class TorchAdam(keras.optimizers.Adam):
         self, gradient: Any, variable: Any, momentum: Any, velocity: Any, step: Any, rate: Any
     ) -> None:
         """Updates a variable and its moments, Keras's or TensorFlow's, in step number `step`."""
-        gradient = tf.convert_to_tensor(gradient)
+        state = tuple(map(tf.convert_to_tensor, (variable, momentum, velocity)))
+        moved = self._moved(tf.convert_to_tensor(gradient), state, step, rate)
+        for kept, value in zip((variable, momentum, velocity), moved, strict=True):
+            kept.assign(value)
+
+    def _moved(
+        self, gradient: tf.Tensor, state: tuple[tf.Tensor, ...], step: Any, rate: Any
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the weights and their moments after step number `step`.
+
+        Args:
+            gradient: Of the weights' shape.
+            state: The weights and their moments before.
+            step: int64 [], from 1.
+            rate: The learning rate.
+        """
+        weights, momentum, velocity = state
         if self.coupled_decay:
-            gradient += self.coupled_decay * tf.convert_to_tensor(variable)
-        step = tf.cast(step, variable.dtype)
-        correction_1 = 1.0 - tf.pow(tf.constant(self.beta_1, variable.dtype), step)
-        correction_2 = 1.0 - tf.pow(tf.constant(self.beta_2, variable.dtype), step)
-        momentum.assign_add((gradient - momentum) * (1.0 - self.beta_1))
-        velocity.assign_add((tf.square(gradient) - velocity) * (1.0 - self.beta_2))
-        rate = tf.cast(rate, variable.dtype) / correction_1
-        scale = tf.sqrt(tf.convert_to_tensor(velocity)) * tf.math.rsqrt(correction_2)
-        variable.assign_sub(rate * momentum / (scale + self.epsilon))
+            gradient += self.coupled_decay * weights
+        step = tf.cast(step, weights.dtype)
+        correction_1 = 1.0 - tf.pow(tf.constant(self.beta_1, weights.dtype), step)
+        correction_2 = 1.0 - tf.pow(tf.constant(self.beta_2, weights.dtype), step)
+        momentum += (gradient - momentum) * (1.0 - self.beta_1)
+        velocity += (tf.square(gradient) - velocity) * (1.0 - self.beta_2)
+        rate = tf.cast(rate, weights.dtype) / correction_1
+        scale = tf.sqrt(velocity) * tf.math.rsqrt(correction_2)
+        return weights - rate * momentum / (scale + self.epsilon), momentum, velocity
 
     def apply_on(
         self,
-        gradients: Sequence[tf.Tensor],
+        gradients: Sequence[tf.Tensor | RowGradient],
         variables: Sequence[Any],
         own: Callable[[Any], tf.Variable],
     ) -> None:
@@ -79,7 +132,7 @@ class TorchAdam(keras.optimizers.Adam):
         can compile this.
 
         Args:
-            gradients: Whole gradients, none of them None.
+            gradients: Whole gradients, or those of rows; none of them None.
             variables: As many of Keras's variables, those the optimizer was built with.
             own: Returns this replica's copy of one of Keras's variables.
         """
@@ -88,15 +141,44 @@ class TorchAdam(keras.optimizers.Adam):
             rate = rate(iterations)
         else:
             rate = tf.convert_to_tensor(own(rate))
-        if self.global_clipnorm:
-            gradients, _ = tf.clip_by_global_norm(list(gradients), self.global_clipnorm)
+        found: list[tf.Tensor] = []
+        places: list[tf.Tensor | None] = []
         for gradient, variable in zip(gradients, variables, strict=True):
+            are_rows = isinstance(gradient, RowGradient)
+            sums, place = gradient.sums(variable.shape[0]) if are_rows else (gradient, None)
+            found.append(sums)
+            places.append(place)
+        if self.global_clipnorm:
+            found, _ = tf.clip_by_global_norm(found, self.global_clipnorm)
+        for gradient, whole, place, variable in zip(
+            gradients, found, places, variables, strict=True
+        ):
             copy, index = own(variable), self._get_variable_index(variable)
+            moments = own(self._momentums[index]), own(self._velocities[index])
+            if isinstance(gradient, RowGradient):
+                whole = tf.gather(whole, place)
+                self._move_rows(gradient.rows, whole, (copy, *moments), iterations + 1, rate)
+                continue
             if self.weight_decay:
                 copy.assign_sub(copy * tf.cast(self.weight_decay * rate, copy.dtype))
-            moments = own(self._momentums[index]), own(self._velocities[index])
-            self._move(gradient, copy, *moments, iterations + 1, rate)
+            self._move(whole, copy, *moments, iterations + 1, rate)
         iterations.assign_add(1)
+
+    def _move_rows(
+        self,
+        rows: tf.Tensor,
+        gradient: tf.Tensor,
+        variables: tuple[tf.Variable, ...],
+        step: Any,
+        rate: Any,
+    ) -> None:
+        """Updates rows of a table and of its moments; repeats of a row have the same gradient."""
+        weights, *moments = (tf.gather(variable, rows) for variable in variables)
+        if self.weight_decay:
+            weights -= weights * tf.cast(self.weight_decay * rate, weights.dtype)
+        moved = self._moved(gradient, (weights, *moments), step, rate)
+        for variable, value in zip(variables, moved, strict=True):
+            variable.scatter_nd_update(rows[:, None], value)  # repeats write the same
 
 
 @keras.saving.register_keras_serializable("ufnrec_tf")
@@ -135,6 +217,7 @@ def make_optimizer(
     warm_up_steps: int = 0,
     schedule: str = "constant",
     num_steps: int = 0,
+    lazy_rows: bool = False,
 ) -> TorchAdam:
     """Returns a new optimizer; call it inside the strategy's scope.
 
@@ -150,6 +233,7 @@ def make_optimizer(
         warm_up_steps: Steps of linear warm-up, 0 for none.
         schedule: `constant` or `cosine` (Keras's CosineDecay to 0 at `num_steps`).
         num_steps: Steps of the whole run, read by `cosine`.
+        lazy_rows: See `TorchAdam`.
     """
     rate: Any = learning_rate
     if schedule == "cosine":
@@ -170,4 +254,5 @@ def make_optimizer(
         weight_decay=None if is_coupled else weight_decay or None,
         coupled_decay=weight_decay if is_coupled else 0.0,
         global_clipnorm=clip_norm or None,
+        lazy_rows=lazy_rows,
     )

@@ -22,6 +22,7 @@ from ufnrec_tf.common.distribution import (
     on_host,
 )
 from ufnrec_tf.common.errors import UserError
+from ufnrec_tf.common.graphs import is_ours
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.config import option_table
 from ufnrec_tf.data.batches import make_dataset, steps_per_epoch
@@ -126,6 +127,11 @@ def draws_of(config: ConfigDict) -> Draws:
     return Draws(config.negatives.probes if has_probes else 0, min(negatives, most))
 
 
+def shares_negatives(config: ConfigDict) -> bool:
+    """True if all positions of a batch have the same negatives."""
+    return config.negatives.shared and objectives.find(config.loss.name).most_negatives is None
+
+
 def make_memory(
     config: ConfigDict, policy: Policy, num_rows: int, num_items: int
 ) -> FalseNegativeMemory | None:
@@ -161,7 +167,12 @@ def make_memory(
 
 
 def make_split_sampler(
-    split: Split, seed: int, *, num_negatives: int, by_popularity: bool = False
+    split: Split,
+    seed: int,
+    *,
+    num_negatives: int,
+    by_popularity: bool = False,
+    are_shared: bool = False,
 ) -> Sampler:
     """Returns the sampler of training items outside each user's train items.
 
@@ -170,6 +181,7 @@ def make_split_sampler(
         seed: The run's seed.
         num_negatives: N, draws a position.
         by_popularity: True draws an item as often as it has train events; False draws uniformly.
+        are_shared: True draws one set of items a batch.
     """
     offsets, items = seen_train_items(split)
     return make_sampler(
@@ -179,6 +191,7 @@ def make_split_sampler(
         num_negatives=num_negatives,
         seed=seed,
         num_events=train_counts(split)[split.training_items] if by_popularity else None,
+        are_shared=are_shared,
     )
 
 
@@ -342,7 +355,7 @@ class Experiment:
         return {
             "student": named_variables(model.backbone.variables),
             "optimizer": named_variables(model.optimizer.variables),
-            "teacher": named_variables(model.teacher.backbone.variables) if model.teacher else {},
+            "teacher": _teacher_variables(model.teacher),
             "host": self.host.variables,
             # With the rest, so that a killed run resumes with those of its checkpoint.
             "best": named_variables(self.best.trainable_variables),
@@ -374,6 +387,11 @@ class Experiment:
             num_kept=num_kept,
         )
         return store, best_store(folder, self.best)
+
+
+def _teacher_variables(teacher: EmaTeacher | None) -> dict[str, tf.Variable]:
+    """Returns the variables of a teacher that a checkpoint keeps, by name."""
+    return named_variables(teacher.backbone.variables) | teacher.lag if teacher else {}
 
 
 def best_store(folder: Path, best: Backbone) -> CheckpointStore:
@@ -435,10 +453,20 @@ def _make_model(
     settings = config.teacher
     teacher = None
     if policy.has_teacher or settings.always:
-        teacher = EmaTeacher(backbone, decay=settings.decay, uses_dropout=settings.dropout)
+        teacher = EmaTeacher(
+            backbone,
+            decay=settings.decay,
+            uses_dropout=settings.dropout,
+            # Labels read the whole average at each step; a user's backbone may read its table.
+            lazy_rows=config.optimizer.lazy_rows
+            and not policy.has_soft_labels
+            and is_ours(backbone),
+        )
     model = UFNRecModel(
         backbone=backbone,
-        sampler=make_split_sampler(split, seed, num_negatives=sum(draws_of(config))),
+        sampler=make_split_sampler(
+            split, seed, num_negatives=sum(draws_of(config)), are_shared=shares_negatives(config)
+        ),
         objective=make_objective(config, split),
         policy=policy,
         host=host,
@@ -453,6 +481,7 @@ def _make_model(
         label_source=make_label_source(
             config, split, seed, num_rows=num_rows, teacher=teacher, folder=labels
         ),
+        shares_negatives=shares_negatives(config),
     )
     optimizer = make_optimizer(
         **{name: value for name, value in config.optimizer.items() if name != "l2"},

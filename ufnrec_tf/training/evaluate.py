@@ -68,7 +68,7 @@ def _weights(
         raise UserError(f"{workdir}/checkpoints: no checkpoint. Run --mode=train with it first.")
     state = store.restore(newest, "step", "progress")
     model = experiment.model
-    teacher = model.teacher.backbone if model.teacher else model.backbone
+    teacher = model.teacher.settle() if model.teacher else model.backbone
     backbone = teacher if config.evaluation.weights == "teacher" else model.backbone
     epoch = state["progress"]["epoch"]
     return backbone, {

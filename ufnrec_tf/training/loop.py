@@ -340,7 +340,7 @@ class TrainingLoop(keras.callbacks.Callback):
         if choice == "better":
             choice = self.progress.better_weights
         if teacher is not None and (choice == "teacher" or (choice == "auto" and is_made)):
-            return "teacher", teacher.backbone
+            return "teacher", teacher.settle()
         return "student", self.ufnrec.backbone
 
     def _select(self, metric: float) -> None:

@@ -41,6 +41,7 @@ class RowTable:
         if self._is_wide:
             blocks = tf.raw_ops.Empty(shape=[self._no_block + 1, self._block], dtype=tf.int32)
         self._blocks = tf.Variable(blocks, trainable=False, name=name)
+        del blocks  # a second reference would make the first write copy the table
         self._num_used = tf.Variable(
             tf.zeros([num_rows if self._is_wide else 0], tf.int32),
             trainable=False,

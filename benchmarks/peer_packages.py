@@ -4,7 +4,8 @@ Each peer gets a virtual environment of its own, `DIR/rectools` and so on, made 
 none. A process trains N steps, reads its own CPU clock (user and system, all threads), trains N
 more and reads it again, so that start and end fall out; where lists are compared too it then ranks
 the whole catalogue for all users twice and times the second time. The start is the CPU time up to
-the end of the first step. Peak memory is that up to the last step.
+the end of the first step; beside the steps lies all that the first N steps took beyond N times what
+a step takes, start included. Peak memory is that up to the last step.
 
 All contenders of a loss take turns, round after round. A peer on PyTorch gets one thread that waits
 passively, which costs it the fewest CPU seconds; TensorFlow is left as it is. Each is set to what
@@ -13,6 +14,7 @@ is cheapest on a CPU: see the drivers' docstrings.
 
 import argparse
 import json
+import shutil
 import sys
 import venv
 from pathlib import Path
@@ -32,6 +34,7 @@ FIGURES = {
     "train": "CPU s / 1,000 users trained",
     "rank": "CPU s / 1,000 users ranked",
     "start_cpu_seconds": "CPU s to the first step",
+    "one_time_cpu_seconds": "CPU s beside the steps",
     "peak_rss_bytes": "peak RSS, bytes",
 }
 
@@ -104,11 +107,13 @@ def interpreter(driver: str, folder: Path) -> str:
     python = folder / driver / "bin" / "python"
     if not python.exists():
         print(f"installing {PACKAGES[driver]} into {folder / driver}", flush=True)
-        venv.create(folder / driver, with_pip=True)
+        venv.create(folder / driver, with_pip=True, symlinks=True)
         try:
             measure([str(python), "-m", "pip", "install", "--quiet", PACKAGES[driver]])
         except RuntimeError as error:
-            raise RuntimeError(f"pip cannot install {PACKAGES[driver]}: {error}") from error
+            shutil.rmtree(folder / driver)
+            last = str(error).strip().splitlines()[-1]
+            raise RuntimeError(f"pip cannot install {PACKAGES[driver]}: {last}") from error
     return str(python)
 
 
@@ -140,7 +145,7 @@ def compare(comparison: Comparison, found: Json, flags: argparse.Namespace) -> N
             row["packages"] = report["packages"]
             for figure in FIGURES:
                 if figure in report:
-                    row["rounds"].setdefault(figure, []).append(report[figure])
+                    row["rounds"].setdefault(figure, []).append(round(report[figure], 4))
             row["median"] = {name: median(values) for name, values in row["rounds"].items()}
             print(
                 f"  round {number}: {contender.name}: {report['train']:.3f} CPU s / 1,000 users, "
@@ -155,7 +160,8 @@ def compare_all(about: Json, flags: argparse.Namespace) -> Json:
     Rounds that an output file of the same data and processor holds are kept: those of now are added
     to them.
     """
-    result: Json = {"about": about, "figures": FIGURES, "losses": {}}
+    command = f"python -m benchmarks.peers --peer={flags.peer} --data={flags.data.name}"
+    result: Json = {"command": command, "about": about, "figures": FIGURES, "losses": {}}
     if flags.output and flags.output.exists():
         before = json.loads(flags.output.read_text(encoding="utf-8"))
         same = ("processor", "cores", "data_sha256", "peer_threads")

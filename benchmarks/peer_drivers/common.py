@@ -113,9 +113,12 @@ class Journal:
 
     def _costs(self, timed_from: int) -> dict[str, float]:
         """Returns the costs by this process's clock, without the first ranking, which prepares."""
+        first, last = self._steps[timed_from - 1], self._steps[-1]
+        train = _per_thousand(first, last)
         costs = {
+            "train": train,
             "start_cpu_seconds": self._steps[0].cpu_seconds,
-            "train": _per_thousand(self._steps[timed_from - 1], self._steps[-1]),
+            "one_time_cpu_seconds": first.cpu_seconds - train * first.num_users / 1000,
             "peak_rss_bytes": self._peak_rss_bytes,
         }
         if len(self._rankings) > 1:

@@ -204,7 +204,7 @@ class FalseNegativeMemory:
         self.items.write(rows, kept.items, kept.num_used)
         self.states.write(rows, kept.states, kept.num_used)
         if self.lists is not None:
-            self._write_lists(rows, kept, entries)
+            self._write_lists(self.lists, rows, kept, entries)
         counts = [
             tf.math.count_nonzero(lookup.is_shown),
             tf.math.count_nonzero(lookup.is_suspect),
@@ -239,7 +239,9 @@ class FalseNegativeMemory:
         has_room = tf.reduce_max(in_order.num_used) <= self.num_slots
         return tf.cond(has_room, lambda: insert(items, states, in_order), by_sorting)
 
-    def _write_lists(self, rows: tf.Tensor, kept: KeptRows, entries: tf.Tensor) -> None:
+    def _write_lists(
+        self, table: tf.Variable, rows: tf.Tensor, kept: KeptRows, entries: tf.Tensor
+    ) -> None:
         """Replaces the rows' lists by those of the entries int32 [P, K] that got a slot."""
 
         def cut() -> tf.Tensor:
@@ -249,7 +251,7 @@ class FalseNegativeMemory:
         lists = tf.cond(kept.num_evicted + kept.num_refused > 0, cut, lambda: entries)
         missing = tf.maximum(self.capacity - tf.shape(lists)[1], 0)
         lists = tf.pad(lists, [[0, 0], [0, missing]])
-        self.lists.scatter_update(tf.IndexedSlices(lists, rows))
+        table.scatter_update(tf.IndexedSlices(lists, rows))
 
     def usage(self) -> MemoryUsage:
         """Returns how full the tables are, from one pass over them."""

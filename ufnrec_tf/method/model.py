@@ -79,6 +79,8 @@ class UFNRecModel(keras.Model):
             positions: the columns that the memory does not fill are scored in one product.
     """
 
+    train_function: Any  # set by Keras
+
     def __init__(
         self,
         *,

@@ -229,7 +229,7 @@ class FalseNegativeMemory:
                 capacity=self.capacity,
                 is_cumulative=self.is_cumulative,
             )
-            return keep_best(merged, num_slots=self.num_slots, num_items=self.num_items)
+            return keep_best(merged, self.num_slots)
 
         can_cut = self.capacity < num_columns and not self.allows_duplicates
         if can_cut or not self.is_cumulative or self.num_slots <= num_columns:

@@ -162,14 +162,12 @@ def _cut(
     return tf.where(is_cut, never, order), tf.math.count_nonzero(is_cut)
 
 
-def keep_best(rows: MergedRows, *, num_slots: int, num_items: int) -> KeptRows:
+def keep_best(rows: MergedRows, num_slots: int) -> KeptRows:
     """Returns merged rows cut to their slots: remembered items first, then the highest counts."""
     is_used = rows.items > 0
     is_listed = rows.order < rows.never
-    # By (remembered, column | count, item id). Counts stay below 2**30.
-    rank = tf.where(is_listed, 2**30 + rows.never - rows.order, rows.counts)
-    priority = tf.cast(rank, tf.int64) * (num_items + 1)
-    priority += tf.cast(num_items - rows.items, tf.int64)
+    # Counts stay below 2**30. Of equal ones top_k takes the first, which is the lower item.
+    priority = tf.where(is_listed, 2**30 + rows.never - rows.order, rows.counts)
     priority = tf.where(is_used, priority, -1)
     best = tf.math.top_k(priority, tf.minimum(num_slots, tf.shape(priority)[1])).indices
     items, place = _descending(tf.gather(rows.items, best, batch_dims=1))

@@ -37,11 +37,14 @@ class RowTable:
         self._is_wide = self._num_blocks > 1
         # One block more: the zeros that are read in the place of a block that is not used.
         self._no_block = num_rows * self._num_blocks
-        blocks = tf.zeros([num_rows, self._block], tf.int32)
-        if self._is_wide:
-            blocks = tf.raw_ops.Empty(shape=[self._no_block + 1, self._block], dtype=tf.int32)
-        self._blocks = tf.Variable(blocks, trainable=False, name=name)
-        del blocks  # a second reference would make the first write copy the table
+        # Not under a name of its own: the first write to a tensor that is held twice copies it.
+        self._blocks = tf.Variable(
+            tf.raw_ops.Empty(shape=[self._no_block + 1, self._block], dtype=tf.int32)
+            if self._is_wide
+            else tf.zeros([num_rows, self._block], tf.int32),
+            trainable=False,
+            name=name,
+        )
         self._num_used = tf.Variable(
             tf.zeros([num_rows if self._is_wide else 0], tf.int32),
             trainable=False,

@@ -66,8 +66,8 @@ def keep_programs() -> None:
     own = {
         "directory": folder,
         "prefix": _PREFIX,
-        "device_types": "XLA_CPU_JIT",
-        "read_only": str(is_full or not os.access(folder, os.W_OK)).lower(),
+        "device_types": "CPU,XLA_CPU_JIT",  # as a device, and as what XLA compiles for
+        **({"read_only": "true"} if is_full else {}),
     }
     os.environ[_FLAGS] = " ".join([*flags, *(f"{_CACHE}{key}={own[key]}" for key in own)])
     _kept_in[:] = [folder]

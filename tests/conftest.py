@@ -10,6 +10,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ["UFNREC_PROGRAMS"] = "off"  # for the processes that tests start
 
 PROCESSES = Path(__file__).parent / "processes"
 """Its tests start processes of their own: all are slow."""

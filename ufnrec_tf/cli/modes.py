@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from ufnrec_tf.common.compiled_programs import keep_programs
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import check_folder, check_workdir
@@ -625,8 +626,20 @@ def _read_and_split(
     display.notes.block(unused_line(unused))
     display.notes.block(summary_lines(summary(split)))
     display.notes.block(chosen)
+    if _keeps_programs(config):
+        keep_programs()
     import_tensorflow()
     return source, split
+
+
+def _keeps_programs(config: ConfigDict) -> bool:
+    """True if XLA compiles for one device, and parts of this library only.
+
+    What a user's own part calls may be nothing that TensorFlow can write into a file.
+    """
+    distribution = config.distribution
+    is_one = distribution.strategy in ("auto", "one") and not distribution.num_virtual_devices
+    return config.training.jit_compile and is_one and ".py:" not in str(config.to_dict())
 
 
 def _trained_source(

@@ -1,6 +1,7 @@
 """Paths as users write them: `~` stands for a home folder."""
 
 import os
+from pathlib import Path
 
 from ufnrec_tf.common.errors import UserError
 
@@ -28,3 +29,17 @@ def expanded(path: str | os.PathLike[str]) -> str:
             f"path, or ./{text} for a name that begins with ~."
         )
     return whole
+
+
+def cache_folder(path: str = "") -> Path:
+    """Returns the folder of downloaded data sets and compiled programs.
+
+    Args:
+        path: The folder; "" for $UFNREC_CACHE, else the user's cache folder.
+    """
+    given = path or os.environ.get("UFNREC_CACHE", "")
+    if given:
+        return Path(expanded(given))
+    user = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG rules: a relative one is ignored.
+    return (Path(user) if os.path.isabs(user) else Path.home() / ".cache") / "ufnrec_tf"

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.common.compiled_programs import seal_programs
 from ufnrec_tf.common.display import ProgressBar
 from ufnrec_tf.common.distribution import ALONE, Workers
 from ufnrec_tf.common.errors import UserError, end_at_once
@@ -202,8 +203,10 @@ class TrainingLoop(keras.callbacks.Callback):
         """Counts the step, shows progress, and stops if asked to."""
         progress, settings = self.progress, self.settings
         progress.step = self._epoch_base + batch + 1
-        # Unix time, from which a caller can compute how long the start took.
-        progress.timing.setdefault("first_step_at", time.time())
+        if "first_step_at" not in progress.timing:
+            # Unix time, from which a caller can compute how long the start took, and its CPU time.
+            progress.timing["first_step_at"] = time.time()
+            progress.timing["first_step_cpu_seconds"] = time.process_time()
         if not self._stopwatch.is_running and progress.step - self._fit_first >= WARM_UP_STEPS:
             self._start_stopwatch()
         if progress.step == self._fit_first + 1:
@@ -303,6 +306,7 @@ class TrainingLoop(keras.callbacks.Callback):
         sums = self.host.read_all_sums(clear=True)
         self._check_finite()
         give_back()
+        seal_programs()
         progress, settings = self.progress, self.settings
         logs = {} if logs is None else logs  # what the callbacks of a user get, after this one
         logs["loss"] = sums["loss"] / max(sums["steps"], 1.0)

@@ -5,7 +5,6 @@ interactions.parquet, items.parquet where titles are known, and manifest.json, w
 it there, nothing is downloaded. A folder like it, served by any web server, is a mirror.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import held_folder, read_json, sha256_of, write_json, write_text
-from ufnrec_tf.common.paths import expanded
+from ufnrec_tf.common.paths import cache_folder
 from ufnrec_tf.reading.published.convert import convert
 from ufnrec_tf.reading.published.datasets import Dataset, File, find_dataset
 from ufnrec_tf.reading.published.download import (
@@ -62,16 +61,6 @@ class PublishedData(NamedTuple):
     interactions: Path
     items: Path | None
     manifest: dict[str, Any]
-
-
-def cache_folder(path: str = "") -> Path:
-    """Returns the folder of all data sets."""
-    given = path or os.environ.get("UFNREC_CACHE", "")
-    if given:
-        return Path(expanded(given))
-    user = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG rules: a relative one is ignored.
-    return (Path(user) if os.path.isabs(user) else Path.home() / ".cache") / "ufnrec_tf"
 
 
 def obtain(

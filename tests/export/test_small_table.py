@@ -124,6 +124,7 @@ def plainly(scores, hidden, allowed, allows_all, k):
 def test_blocks_do_not_change_the_answer(monkeypatch, rows, scores, k):
     monkeypatch.setattr(top_items, "_BLOCK_ROWS", rows)
     monkeypatch.setattr(top_items, "_BLOCK_SCORES", scores)
+    monkeypatch.setattr(top_items, "_GROUP", 3)
     rng = np.random.default_rng(2)
     table = rng.integers(0, 4, (3, 23)).astype(np.float32)  # full of ties
     hidden, allowed = rng.integers(0, 23, (3, 6)), rng.integers(0, 23, (3, 9))

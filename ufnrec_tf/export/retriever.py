@@ -356,7 +356,7 @@ class Retriever(tf.Module):
                 scores = tf.linalg.matmul(vectors, items, transpose_b=True)
             if self._popularity is not None:
                 scores = tf.where(has_item, scores, self._popularity[start:stop])
-            return tf.debugging.check_numerics(scores, "The model gave scores that are not finite")
+            return with_finite_values(scores, "The model gave scores that are not finite")
 
         return scores_of
 
@@ -376,7 +376,7 @@ class Retriever(tf.Module):
 
         def cosines_of(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
             cosines = tf.linalg.matmul(units, unit_vectors(start, stop), transpose_b=True)
-            return tf.debugging.check_numerics(cosines, "The model has vectors that are not finite")
+            return with_finite_values(cosines, "The model has vectors that are not finite")
 
         return cosines_of
 
@@ -409,6 +409,21 @@ class Retriever(tf.Module):
         target = tf.stack([tf.cast(source[:, 0], tf.int32), column], axis=1)
         shape = [tf.shape(histories)[0], self.max_length]
         return tf.scatter_nd(target, tf.gather_nd(values, source), shape)
+
+
+def with_finite_values(values: tf.Tensor, message: str) -> tf.Tensor:
+    """Returns float32 [B, n], once all values are known to be finite.
+
+    The sum of a row is not finite if one of them is not. They are made smaller first, so that the
+    sum of finite ones cannot overflow. To check each of them takes longer than to compute it.
+
+    Args:
+        values: float32 [B, n], n below 2 ** 24.
+        message: The error's.
+    """
+    sums = tf.linalg.matvec(values, tf.fill([tf.shape(values)[1]], 2.0**-24))
+    with tf.control_dependencies([tf.debugging.check_numerics(sums, message)]):
+        return tf.identity(values)
 
 
 def with_lists_of_its_rows(

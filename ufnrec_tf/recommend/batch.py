@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +44,8 @@ from ufnrec_tf.recommend.scoring import (
 
 # Recommendations that a killed run loses at most.
 _PART_ROWS = 1 << 18
+# Batches that the model answers at once, while others are read and written.
+_CALLS_AT_ONCE = 2
 _QUIET_SECONDS = 5.0
 
 
@@ -270,9 +274,7 @@ class _OutputRun:
                 num_items=self._num_items,
                 num_listed=self._num_listed,
             )
-            for batch in batches:
-                ids_of_batch = to_tensor([history[1] for history in batch])
-                best = self._scorer.best(ids_of_batch, self.k, **self._times(batch))
+            for batch, best in self._answered(batches):
                 if not self._unknown_id:
                     empty = (batch[row][1] for row in np.flatnonzero(best.num_known == 0))
                     self._unknown_id = next((ids[0] for ids in empty if ids), "")
@@ -289,6 +291,23 @@ class _OutputRun:
                 )
                 progress.update(parts.done.histories + counts.histories)
         parts.finish(counts)
+
+    def _answered(self, batches: Iterable[list[Any]]) -> Iterator[tuple[list[Any], BestItems]]:
+        """Yields each batch with its answer, in order; threads ask for those of the next ones."""
+        asked: deque[tuple[list[Any], Future[BestItems]]] = deque()
+        with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+            for batch in batches:
+                asked.append((batch, pool.submit(self._best, batch)))
+                if len(asked) > _CALLS_AT_ONCE:
+                    batch, answer = asked.popleft()
+                    yield batch, answer.result()
+            for batch, answer in asked:
+                yield batch, answer.result()
+
+    def _best(self, batch: list[Any]) -> BestItems:
+        """Returns the best items of a batch."""
+        ids_of_batch = to_tensor([history[1] for history in batch])
+        return self._scorer.best(ids_of_batch, self.k, **self._times(batch))
 
     def _times(self, batch: list[Any]) -> dict[str, list[list[int]]]:
         """Returns the `times` of a batch of histories; none for a model that reads none."""

@@ -224,7 +224,7 @@ def test_negatives_are_items_that_training_knows():
 
 
 def test_whole_catalogue_is_drawn_from_as_before():
-    seen = {"seen_offsets": np.array([0, 1]), "seen_items": np.array([2], np.int32)}
+    seen: dict = {"seen_offsets": np.array([0, 1]), "seen_items": np.array([2], np.int32)}
     sampler = make_sampler(np.arange(1, 5, dtype=np.int32), **seen, num_negatives=50, seed=1)
     assert type(sampler).__name__ == "UniformNegativeSampler"
     drawn = sampler(

@@ -47,6 +47,7 @@ SHAPE: Settings = {
     "backbone.num_blocks": 2,
     "backbone.num_heads": 1,
     "negatives.count": 100,
+    "training.recipe": "base",
 }
 FAITHFUL = "configs/paper.py"
 LONG: Settings = {"backbone.max_length": 200, "training.num_epochs": 200}

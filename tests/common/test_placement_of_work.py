@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.helpers.tiny import NUM_ITEMS, RunSettings, make_run, split_of, tiny_histories
 
-HOST_OPS = {"ResourceScatterNdUpdate", "ResourceScatterNdAdd"}
+HOST_OPS = {"ResourceScatterUpdate", "ResourceScatterNdUpdate", "ResourceScatterNdAdd"}
 COMPILED = ("_draw", "_learn", "_follow")
 
 

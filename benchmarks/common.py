@@ -32,6 +32,8 @@ class Cost(NamedTuple):
 def measure(command: list[str], *, cwd: Path = ROOT, env: dict[str, str] | None = None) -> Cost:
     """Runs a command to its end and returns its cost.
 
+    Each process compiles its own programs, so that two can be compared; `env` may change that.
+
     Raises:
         RuntimeError: If it fails; the message ends with what it printed.
     """
@@ -39,7 +41,12 @@ def measure(command: list[str], *, cwd: Path = ROOT, env: dict[str, str] | None 
     process = subprocess.Popen(
         command,
         cwd=cwd,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(env or {})},
+        env={
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "UFNREC_PROGRAMS": "off",
+            **(env or {}),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ufnrec_tf.cli import main as command_line
 from ufnrec_tf.common import compiled_programs
 from ufnrec_tf.common.compiled_programs import keep_programs, seal_programs
 
@@ -79,6 +80,17 @@ def test_nothing_is_kept_where_it_cannot_be_trusted(start, tmp_path, monkeypatch
     else:
         (tmp_path / "programs").write_text("a file")
     assert start() == {}
+
+
+def test_a_bug_leaves_no_program_behind(start, tmp_path, monkeypatch, capsys):
+    start()
+    (_folder(tmp_path) / "cause.pb").write_bytes(b"loads, and then does not run")
+    seal_programs()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command_line, "_run", lambda arguments: 1 / 0)
+    assert command_line.main(["main.py"]) == 1
+    assert "internal error" in capsys.readouterr().err
+    assert not list(_folder(tmp_path).iterdir())
 
 
 def test_a_full_disk_is_only_read(start, monkeypatch):

@@ -16,6 +16,7 @@ from absl import flags
 
 from ufnrec_tf.cli.help import ALL, SHORT, Pages
 from ufnrec_tf.cli.modes import FLAGS, MODES, Overrides, check_flags, unused_flags
+from ufnrec_tf.common.compiled_programs import drop_programs
 from ufnrec_tf.common.display import Display, set_quiet
 from ufnrec_tf.common.errors import Terminated, UserError, end_at_once
 from ufnrec_tf.common.hashes import set_verified
@@ -241,6 +242,7 @@ def main(argv: Sequence[str]) -> int:
         if is_out_of_memory(error):
             complain(memory_line(_SMALLER))
             return 1
+        drop_programs()
         complain(
             f"internal error (a bug in ufnrec-tf): {type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}; {_keep_traceback(argv)}"

@@ -85,6 +85,15 @@ def seal_programs() -> None:
                     new.rename(_seal(path))
 
 
+def drop_programs() -> None:
+    """Removes the programs of this machine after an error, as one of them may be its cause."""
+    for folder in _kept_in:
+        for path in folder.glob("*.pb"):
+            with suppress(OSError):
+                path.unlink()
+                _seal(path).unlink()
+
+
 def _seal(path: Path) -> Path:
     return path.with_suffix(".sha256")
 

@@ -57,7 +57,7 @@ BEAUTY, ML_100K = "beauty.txt", "ml-100k.inter"
 
 ROWS = {
     "ufnrec": Row(
-        "UFNRec, default settings", BEAUTY, 350, 8, "11.5 (authors)", 0.24, 0.24, WORKING
+        "UFNRec, default settings", BEAUTY, 350, 8, "11.5 (authors)", 0.24, 0.20, WORKING
     ),
     "faithful": Row(
         "UFNRec, faithful mode, 128 slots",

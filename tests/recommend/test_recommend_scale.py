@@ -4,6 +4,7 @@ import csv
 import gzip
 import os
 import shutil
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -47,12 +48,13 @@ class Watched(ExactScorer):
     def __init__(self, model, before=lambda call: None):
         super().__init__(model)
         self.num_histories = self.calls = 0
-        self._before = before
+        self._before, self._lock = before, Lock()
 
     def best(self, item_ids, k, times=None):
-        self.calls += 1
-        self._before(self.calls)
-        self.num_histories += len(item_ids)
+        with self._lock:  # two threads ask
+            self.calls += 1
+            self._before(self.calls)
+            self.num_histories += len(item_ids)
         return super().best(item_ids, k, times)
 
 

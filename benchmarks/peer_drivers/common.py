@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPORT = "PEER_REPORT "
-PACKAGES = ("rectools", "replay-rec", "recbole", "torch", "pytorch-lightning", "lightning")
-PACKAGES += ("tensorflow", "keras", "numpy", "pandas", "polars", "pyarrow")
+PACKAGES = (
+    *("rectools", "replay-rec", "recbole", "torch", "pytorch-lightning", "lightning"),
+    *("tensorflow", "keras", "numpy", "pandas", "polars", "pyarrow"),
+)
 
 
 class Shapes(NamedTuple):

@@ -183,7 +183,7 @@ class UFNRecModel(keras.Model):
             return {"loss": loss}
 
         if self.train_function is None or force:
-            self.train_function = graph_function(all_steps)
+            self.train_function: Any = graph_function(all_steps)
         return self.train_function
 
     def _exchange(

@@ -66,7 +66,8 @@ class EmaTeacher:
                 "lag": tf.Variable(tf.zeros(table.shape, table.dtype), trainable=False),
                 "scale": tf.Variable(tf.ones([], table.dtype), trainable=False),
             }
-            self.backbone.embed = self._embed
+            # Ignored: the average alone reads its rows so, not its class.
+            self.backbone.embed = self._embed  # type: ignore[method-assign]
 
     def encode_all(self, packed: PackedHistories) -> tf.Tensor:
         """Returns float32 [P, D] vectors of packed histories, without gradient."""

@@ -63,7 +63,7 @@ def keep_programs() -> None:
         is_full = shutil.disk_usage(folder).free < _LEAST_FREE_BYTES
     except (OSError, UserError, RuntimeError):  # the last where there is no home folder
         return
-    own = {
+    own: dict[str, object] = {
         "directory": folder,
         "prefix": _PREFIX,
         "device_types": "CPU,XLA_CPU_JIT",  # as a device, and as what XLA compiles for

@@ -70,8 +70,15 @@ def start(workdir: Path) -> tuple[subprocess.Popen[str], int]:
     raise RuntimeError("the server did not start")
 
 
-def under_load(port: int, *, clients: int, seconds: int) -> str:
+def cpu_seconds(process: int) -> float:
+    """Returns the user and system time of a running process; see proc_pid_stat(5)."""
+    stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return sum(map(int, stat[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def under_load(port: int, process: int, *, clients: int, seconds: int) -> str:
     """Returns a row: the figures of wrk with so many clients, and the load of the machine."""
+    begin = cpu_seconds(process)
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", f"-s{_SCRIPT}"]
     text = measure([*command, f"http://127.0.0.1:{port}/"]).output
     found = {
@@ -83,10 +90,11 @@ def under_load(port: int, *, clients: int, seconds: int) -> str:
             ("sent", r"(\d+) requests in"),
         )
     }
+    cpu = 1000 * (cpu_seconds(process) - begin) / max(1, int(found["sent"]))
     wrong = re.findall(r"(?:Non-2xx|Socket errors).*", text)
     return (
         f"| {clients} | {found['p50']} | {found['p99']} | {found['rate']} | {found['sent']} | "
-        f"{'; '.join(wrong) or 'none'} | {os.getloadavg()[0]:.1f} |"
+        f"{cpu:.3f} | {'; '.join(wrong) or 'none'} | {os.getloadavg()[0]:.1f} |"
     )
 
 
@@ -163,11 +171,12 @@ def main() -> None:
         server, port = start(workdir)
         try:
             print(machine())
-            under_load(port, clients=8, seconds=2)  # warms caches up
-            print("| clients | p50 | p99 | requests/s | requests | errors | load |")
-            print("|---|---|---|---|---|---|---|")
+            under_load(port, server.pid, clients=8, seconds=2)  # warms caches up
+            print("| clients | p50 | p99 | requests/s | requests | CPU ms each | errors | load |")
+            print("|---|---|---|---|---|---|---|---|")
             for clients in map(int, options.clients.split(",")):
-                print(under_load(port, clients=clients, seconds=options.seconds), flush=True)
+                row = under_load(port, server.pid, clients=clients, seconds=options.seconds)
+                print(row, flush=True)
             print(across_reloads(workdir, port, seconds=options.seconds))
         finally:
             server.send_signal(signal.SIGTERM)

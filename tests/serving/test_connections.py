@@ -144,6 +144,18 @@ def test_a_later_request_of_a_connection_must_come_in_time_too(running):
     assert b"okHTTP/1.1 408 " in answers
 
 
+@pytest.mark.parametrize(
+    "sent", [HEAD + b"X-Long: " + LONG[: 1 << 20], 999 * (HEAD + b"\r\n")], ids=["head", "many"]
+)
+def test_what_one_connection_may_make_us_hold_is_bounded(running, sent):
+    """Headers without end, and requests that wait for the answer to the first."""
+    with running.open() as raw:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            raw.sendall(sent)
+        assert read_all(raw).count(b"HTTP/1.1 200 ") < 100
+    assert running.is_well()
+
+
 def test_one_that_sends_nothing_is_closed_without_a_word(running):
     with running.open() as raw:
         assert raw.recv(1) == b""

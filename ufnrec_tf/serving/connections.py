@@ -1,7 +1,7 @@
 """The connections of the server: their number, and the time that a client may keep one waiting.
 
 uvicorn bounds neither: it answers 503 to everybody while too many connections are open, and waits
-for the end of a request's headers for as long as bytes come in.
+for the end of a request's headers for as long as bytes come in. Nor does it bound their length.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ufnrec_tf.serving.rest import to_json
 
@@ -29,6 +28,10 @@ _MOST = 800
 # yet, or cut but not closed yet: a few times _ACCEPTED_AT_ONCE.
 _RESERVED_DESCRIPTORS = 224
 _FEWEST = 16
+# Bytes of a request's headers, beside those that were read at once with their begin.
+_MOST_HEAD_BYTES = 1 << 16
+# Requests of one connection that wait for the answer to the one before.
+_MOST_WAITING = 64
 _SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -140,8 +143,10 @@ class _Timer:
         self._call(*arguments)
 
 
-class BoundedProtocol(H11Protocol):
+class BoundedProtocol(HttpToolsProtocol):
     """A connection that is cut if its client is too slow, or if another needs its place.
+
+    httptools takes a third of the time of h11 for a request.
 
     Args:
         connections: All open ones.
@@ -153,6 +158,8 @@ class BoundedProtocol(H11Protocol):
         self._connections = connections
         self._request_timer = _Timer(connections.timeout_seconds, self._refuse_slow_request)
         self._answer_timer = _Timer(connections.timeout_seconds, self._cut_unread_answer)
+        self._is_in_head = False  # True from the first byte of a request to the end of its headers
+        self._num_head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the first request."""
@@ -169,9 +176,23 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes of a request, whose headers must come in in time."""
+        self._num_head_bytes += len(data)
         super().data_received(data)
+        is_long = self._is_in_head and self._num_head_bytes > _MOST_HEAD_BYTES
+        if (is_long or len(self.pipeline) > _MOST_WAITING) and not self.transport.is_closing():
+            self.send_400_response("Invalid HTTP request received.")
         if self._mark_idle():
             self._request_timer.start()
+
+    def on_message_begin(self) -> None:
+        """Begins to read the headers of a request."""
+        self._is_in_head, self._num_head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Begins to answer, or to wait for the answer to the request before."""
+        self._is_in_head = False
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         """Begins to wait for the next request, as long as `timeout_keep_alive`."""
@@ -205,18 +226,15 @@ class BoundedProtocol(H11Protocol):
         """Closes a connection whose headers did not come in time."""
         if self.transport.is_closing():
             return
-        if self.conn.trailing_data[0] and self.conn.our_state is h11.IDLE:
+        if self._is_in_head:
             self._connections.note_cut()
             seconds = self._connections.timeout_seconds
             body = to_json({"error": f"the headers did not come within {seconds:g} s."})
-            headers = [
-                ("content-type", "application/json; charset=utf-8"),
-                ("content-length", str(len(body))),
-                ("connection", "close"),
-            ]
-            answer = h11.Response(status_code=408, headers=headers, reason=b"Request Timeout")
-            for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
+            headers = (
+                b"content-type: application/json; charset=utf-8\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            )
+            self.transport.write(STATUS_LINE[408] + headers + body)
         self.transport.close()
 
     def _cut_unread_answer(self, left_before: int) -> None:

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -32,6 +32,7 @@ _FEWEST = 16
 _MOST_HEAD_BYTES = 1 << 16
 # Requests of one connection that wait for the answer to the one before.
 _MOST_WAITING = 64
+_MOST_JOINED_BYTES = 1 << 16
 _SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -143,6 +144,43 @@ class _Timer:
         self._call(*arguments)
 
 
+class _JoinedWrites:
+    """A transport that sends together what is written in one turn of the event loop.
+
+    uvicorn writes the head of an answer and then its body. Sent one by one they are two calls of
+    the system, each of which wakes the client up.
+
+    Args:
+        transport: The transport; all but writing is its own.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes, at the latest in the next turn."""
+        if not self._parts:
+            self._loop.call_soon(self._send)
+        self._parts.append(data)
+        if len(data) > _MOST_JOINED_BYTES:
+            self._send()
+
+    def close(self) -> None:
+        """Closes the connection once all is sent."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._parts:
+            data, self._parts = b"".join(self._parts), []
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """A connection that is cut if its client is too slow, or if another needs its place.
 
@@ -163,7 +201,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the first request."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _JoinedWrites(transport)))
         self._connections.add(self)
         self._request_timer.start()
 

@@ -204,7 +204,8 @@ class FalseNegativeMemory:
         self.items.write(rows, kept.items, kept.num_used)
         self.states.write(rows, kept.states, kept.num_used)
         if self.lists is not None:
-            self._write_lists(self.lists, rows, kept, entries)
+            order = self._with_slot(kept, entries)
+            self.lists.scatter_update(tf.IndexedSlices(order, rows))
         counts = [
             tf.math.count_nonzero(lookup.is_shown),
             tf.math.count_nonzero(lookup.is_suspect),
@@ -239,19 +240,15 @@ class FalseNegativeMemory:
         has_room = tf.reduce_max(in_order.num_used) <= self.num_slots
         return tf.cond(has_room, lambda: insert(items, states, in_order), by_sorting)
 
-    def _write_lists(
-        self, table: tf.Variable, rows: tf.Tensor, kept: KeptRows, entries: tf.Tensor
-    ) -> None:
-        """Replaces the rows' lists by those of the entries int32 [P, K] that got a slot."""
+    def _with_slot(self, kept: KeptRows, entries: tf.Tensor) -> tf.Tensor:
+        """Returns the entries int32 [P, K] that got a slot, in order, int32 [P, capacity]."""
 
         def cut() -> tf.Tensor:
             _, has_slot = flat_slots(kept.items, entries)
             return compact(tf.where(has_slot, entries, 0))
 
-        lists = tf.cond(kept.num_evicted + kept.num_refused > 0, cut, lambda: entries)
-        missing = tf.maximum(self.capacity - tf.shape(lists)[1], 0)
-        lists = tf.pad(lists, [[0, 0], [0, missing]])
-        table.scatter_update(tf.IndexedSlices(lists, rows))
+        order = tf.cond(kept.num_evicted + kept.num_refused > 0, cut, lambda: entries)
+        return tf.pad(order, [[0, 0], [0, self.capacity - tf.shape(order)[1]]])
 
     def usage(self) -> MemoryUsage:
         """Returns how full the tables are, from one pass over them."""

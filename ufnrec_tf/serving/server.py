@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +22,6 @@ from ufnrec_tf.serving.service import Service
 
 _LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _GRACE_SECONDS = 15
-# Python's default of 5 ms is as long as a call of the model: the thread that has an answer would
-# wait for so long while the event loop is busy.
-_SWITCH_SECONDS = 0.0005
 
 
 class Address(NamedTuple):
@@ -141,12 +137,9 @@ class Server:
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         self.service.keeper.start(poll_seconds=poll_seconds)
-        switch_seconds = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_SECONDS)
         try:
             self._uvicorn.run(sockets=[bound])
         finally:
-            sys.setswitchinterval(switch_seconds)
             self.close()
 
     def stop(self) -> None:

@@ -2,9 +2,9 @@
 
     python main.py --config=configs/recommended.py --data=beauty.txt
 
-Expected on Amazon Beauty (three seeds, one teacher; benchmarks/results/beauty_hindsight.json): test
-HR@10 .1021 +- .0016 and NDCG@10 .0603 +- .0008, seen items masked; plain training at the same
-schedule .0984 +- .0009 and .0582 +- .0003. A run takes 720 to 1,050 CPU seconds, of which the
+Expected on Amazon Beauty (7 seeds, one teacher; benchmarks/results/beauty_seven_seeds.json): test
+HR@10 .1022 +- .0009 and NDCG@10 .0603 +- .0006, seen items masked; plain training at the same
+schedule .0981 +- .0006 and .0581 +- .0004. A run takes 720 to 1,050 CPU seconds, of which the
 teacher takes 302 and its labels 8. docs/evaluation-and-comparison.md has other data.
 """
 

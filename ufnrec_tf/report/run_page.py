@@ -62,7 +62,7 @@ def page(facts: RunFacts, numbers: Numbers, *, training: list[Chart], data: list
             if arm.result and (found := arm.result.get("beyond_accuracy"))
         ],
         training=[chart for chart in training if not is_empty(chart)],
-        gate_epoch=result["false_negatives"].get("gate_epoch") if result else None,
+        gate_epoch=_gate_epoch(result),
         suspects=suspect_facts(without_teacher(pairs)),
         teachers=teacher_facts(pairs),
         averaged="",
@@ -111,6 +111,14 @@ def _unfinished(facts: RunFacts) -> str:
     state = "A process is at work on it" if facts.is_running else "Not finished"
     again = "" if facts.is_running else " The same train command goes on."
     return f"{state}: {where}.{again}"
+
+
+def _gate_epoch(result: dict[str, Any] | None) -> int | None:
+    """Returns the epoch after which the gate opened; None where it opened nothing."""
+    if result is None or not result["memory"]["slots"]:
+        return None
+    epoch: int | None = result["false_negatives"].get("gate_epoch")
+    return epoch
 
 
 def _protocol(result: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.distribution import Workers, report_lost_workers
 from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import hide_phases
-from ufnrec_tf.config import as_json
+from ufnrec_tf.config import as_json, unmet_condition
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
 from ufnrec_tf.data.synthetic.planted import MAX_EXACT_ITEMS, ceiling_ranks
 from ufnrec_tf.evaluation.baselines import Popularity, baseline_ranks
@@ -59,8 +59,7 @@ def show_run(config: ConfigDict, experiment: Experiment, display: Display) -> No
             f"memory of {usage.num_rows:,} rows x {usage.num_slots} slots, "
             f"{usage.table_bytes / 2**20:,.1f} MiB"
         )
-    policy = model.policy
-    gate = f"; gate: {config.gate.kind}" if policy.remembers or policy.has_soft_labels else ""
+    gate = "" if unmet_condition(config, "gate.kind") else f"; gate: {config.gate.kind}"
     display.block(
         [
             f"{weights:,} weights, {memory}; {experiment.steps_per_epoch:,} steps an epoch of "

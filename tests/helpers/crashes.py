@@ -36,6 +36,7 @@ CASES = {
         "--config.teacher.num_epochs=2",
         "--config.teacher.left_out=0.2",
     ),
+    "lazy": ("--config.optimizer.lazy_rows=true", "--config.negatives.shared=true"),
     # The last step is within an epoch and has a checkpoint of its own.
     "arms": (
         "--config.comparison.arms=base",

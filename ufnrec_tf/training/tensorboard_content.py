@@ -68,8 +68,6 @@ def write_scalars(
     values = {
         "loss/total": sums["loss"] / steps,
         "loss/ranking": sums["ranking"] / steps,
-        "loss/consistency": sums["consistency"] / steps,
-        "loss/l2": sums["l2"] / steps,
         "ufnrec/flips_per_step": sums["flips"] / steps,
         "ufnrec/flips_per_epoch": sums["flips"],
         "ufnrec/removed_per_step": sums["removals"] / steps,
@@ -78,6 +76,10 @@ def write_scalars(
         "training/users_per_second": progress.timing["train_users"] / seconds if seconds else 0.0,
         "ufnrec/gate_is_open": float(progress.gate_epoch is not None),
     }
+    if model.policy.is_softened:
+        values["loss/consistency"] = sums["consistency"] / steps
+    if model.objective.l2:
+        values["loss/l2"] = sums["l2"] / steps
     if model.teacher is not None:
         decay = float(warm_up_decay(model.teacher.decay, num_teacher_updates))
         values["teacher/decay"] = decay if num_teacher_updates else 0.0

@@ -7,6 +7,7 @@ import pytest
 
 from tests.helpers.same_run import points
 from tests.processes.crash_run import cut_events
+from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.runs.tensorboard_files import Board
 from ufnrec_tf.training.tensorboard_content import write_scalars
 
@@ -59,10 +60,15 @@ def test_a_loss_without_negatives_has_no_shares_of_them(negatives, expected):
     sums = dict.fromkeys(("loss", "ranking", "consistency", "l2", "removals", "shown", "hard"), 1.0)
     sums |= {"steps": 2.0, "users": 4.0, "positions": 8.0, "flips": 10.0, "negatives": negatives}
     model: Any = SimpleNamespace(
-        optimizer=SimpleNamespace(learning_rate=0.1), teacher=None, memory=None
+        optimizer=SimpleNamespace(learning_rate=0.1),
+        teacher=None,
+        memory=None,
+        policy=POLICIES["plain"],
+        objective=SimpleNamespace(l2=0.0),
     )
     progress: Any = SimpleNamespace(step=2, timing={"train_users": 4}, gate_epoch=None)
     write_scalars(board, sums, progress, model=model, num_teacher_updates=0)
     assert written.get("ufnrec/share_of_labels_flipped") == expected
     assert written["ufnrec/flips_per_positive"] == 1.25
+    assert not {"loss/consistency", "loss/l2"} & written.keys()  # charts of terms that are off
     assert "ufnrec_memory/shown_share_of_negatives" not in written

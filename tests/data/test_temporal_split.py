@@ -17,7 +17,6 @@ from ufnrec_tf.data.windows import make_samples
 from ufnrec_tf.evaluation.baselines import LastItemMarkov, baseline_ranks
 from ufnrec_tf.evaluation.evaluator import RankingEvaluator
 from ufnrec_tf.method.negatives import make_sampler
-from ufnrec_tf.objectives.functions import catalogue_logsumexp
 from ufnrec_tf.reading.readers import read_interactions
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -236,26 +235,6 @@ def test_whole_catalogue_is_drawn_from_as_before():
     assert set(drawn.numpy()[0]) == {1, 3, 4}
     # As in every earlier version: a run can be repeated.
     assert drawn.numpy()[0, :12].tolist() == [3, 4, 4, 4, 3, 4, 3, 4, 4, 1, 3, 4]
-
-
-@pytest.mark.parametrize("chunk_items", [100, 2])
-def test_cross_entropy_over_known_items(chunk_items):
-    rng = np.random.default_rng(0)
-    vectors, catalogue = rng.normal(size=(3, 4)), rng.normal(size=(6, 4))
-    is_candidate = np.array([True, False, True, True, False, True])
-    logits = vectors @ catalogue.T
-    positives = np.array([0, 2, 5])
-    expected = np.log(np.exp(logits[:, is_candidate]).sum(axis=1)) - logits[np.arange(3), positives]
-    table = tf.Variable(catalogue, dtype=tf.float32)
-    with tf.GradientTape() as tape:
-        chosen = tf.constant(logits[np.arange(3), positives], tf.float32)
-        sums = catalogue_logsumexp(
-            tf.constant(vectors, tf.float32), tf.convert_to_tensor(table), is_candidate, chunk_items
-        )
-        losses = sums - chosen
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
-    moved = np.abs(tf.convert_to_tensor(tape.gradient(losses, table))).sum(axis=1) > 0
-    assert moved.tolist() == is_candidate.tolist()
 
 
 def test_real_file():

@@ -122,7 +122,7 @@ def test_drawn_labels_are_unseen_items_of_equal_share(by_popularity):
 
 @pytest.mark.parametrize("outranking_only", [False, True])
 def test_labels_of_the_average_against_numpy(outranking_only, monkeypatch):
-    monkeypatch.setattr(soft_labels, "CHUNK_ITEMS", 4)
+    monkeypatch.setattr(soft_labels, "_CHUNK_ITEMS", 4)
     split = tiny()
     run = make_run(SETTINGS, split)
     offsets, seen = seen_train_items(split)

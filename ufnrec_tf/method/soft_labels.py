@@ -28,7 +28,10 @@ from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.method.negatives import Sampler
 from ufnrec_tf.method.positions import Positions
 from ufnrec_tf.method.teacher import EmaTeacher
-from ufnrec_tf.objectives.functions import CHUNK_ITEMS, MINUS_INFINITY
+from ufnrec_tf.objectives.functions import MINUS_INFINITY
+
+_CHUNK_ITEMS = 16384
+"""Items of a catalogue that the teacher scores at once."""
 
 ITEMS_FILE, SHARES_FILE = "items.i32", "shares.f32"
 """int32 and float32, little-endian, [rows * num_labels]: item ids and their shares; both 0 in
@@ -222,8 +225,8 @@ class EmaLabels:
         best = tf.pad(own, [[0, 0], [0, room]], constant_values=own.dtype.min)
         items = tf.pad(positives, [[0, 0], [0, room]])
         table = backbone.item_embeddings()
-        for begin in range(1, backbone.num_items + 1, CHUNK_ITEMS):
-            end = min(begin + CHUNK_ITEMS, backbone.num_items + 1)
+        for begin in range(1, backbone.num_items + 1, _CHUNK_ITEMS):
+            end = min(begin + _CHUNK_ITEMS, backbone.num_items + 1)
             logits = tf.matmul(vectors, table[begin:end], transpose_b=True)
             logits = tf.where(masked(begin, end), logits.dtype.min, logits)
             best, items = _best_of(best, items, logits, begin)

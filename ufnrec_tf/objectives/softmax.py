@@ -24,22 +24,19 @@ mass of positive and suspects is divided among them.
 """
 
 import math
+from abc import abstractmethod
 
 import tensorflow as tf
 
 from ufnrec_tf.common.tensors import PAD
 from ufnrec_tf.objectives.base import Objective, Scored, Targets
 from ufnrec_tf.objectives.functions import (
-    CHUNK_ITEMS,
+    LEAST_SHARE,
     MINUS_INFINITY,
-    catalogue_logits,
-    catalogue_logsumexp,
+    catalogue_log_denominators,
     first_of_each,
     masked_softmax_kl,
 )
-
-_LEAST_SHARE = 1e-6
-"""The least share of the denominator that removed suspects leave; the positive is never removed."""
 
 
 class SoftmaxObjective(Objective):
@@ -49,36 +46,9 @@ class SoftmaxObjective(Objective):
     (`averages_over_flipped` False) over all.
     """
 
-    def log_denominator(self, scored: Scored) -> tf.Tensor:
-        """Returns float32 [P], the log of the denominator; see the module."""
-        adjusted = scored.logits + self.adjustment(scored)
-        is_inside = scored.is_counted & ~scored.is_removed
-        return tf.reduce_logsumexp(tf.where(is_inside, adjusted, MINUS_INFINITY), axis=1)
-
-    def adjustment(self, scored: Scored) -> tf.Tensor:
-        """Returns float32 [P, K], the numbers added to the logits of negatives with label 0."""
-        return tf.where(
-            scored.is_positive() | scored.is_flipped,
-            tf.zeros([], scored.logits.dtype),
-            self.negative_shift(),
-        )
-
-    def negative_shift(self) -> float:
-        """Returns the number that is added to every negative's logit."""
-        return 0.0
-
-    def target_losses(self, scored: Scored, targets: Targets) -> tf.Tensor:
-        """Returns float32 [P, 1 + K], the position's loss with each target as its positive."""
-        shift = self.negative_shift()
-        is_inside = scored.is_counted[:, 1:]
-        adjusted = tf.where(is_inside, scored.logits[:, 1:] + shift, MINUS_INFINITY)
-        negatives = tf.reduce_logsumexp(adjusted, axis=1, keepdims=True)
-        # Draws that equal the target are taken out again: most targets have none.
-        num_equal = targets.num_equal(scored.candidates[:, 1:], is_inside)
-        logs = tf.math.log(tf.maximum(num_equal, 1.0)) + targets.logits + shift - negatives
-        parts = tf.exp(tf.where(num_equal > 0, tf.minimum(logs, 0.0), MINUS_INFINITY))
-        negatives += tf.math.log1p(-tf.minimum(parts, 1.0 - _LEAST_SHARE))
-        return tf.nn.softplus(negatives - targets.logits)
+    @abstractmethod
+    def log_denominators(self, scored: Scored) -> tf.Tensor:
+        """Returns float32 [], the sum of the real positions' log denominators; see the module."""
 
     def ranking_term(self, scored: Scored) -> tf.Tensor:
         """Returns this replica's share, float32 []; see the formula of the module."""
@@ -86,15 +56,9 @@ class SoftmaxObjective(Objective):
         mass = tf.cast(is_target, scored.logits.dtype)
         num_targets = tf.maximum(tf.reduce_sum(mass, axis=1), 1.0)
         targets = tf.reduce_sum(mass * scored.logits, axis=1) / num_targets
-        losses = self.log_denominator(scored) - self.smoothed(targets[:, None], scored)[:, 0]
-        is_real = scored.is_counted[:, 0]
-        return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
-
-    def soft_ranking_term(self, scored: Scored, targets: Targets) -> tf.Tensor:
-        """Returns this replica's share, float32 []; see the formula of the module."""
-        losses = tf.reduce_sum(targets.weights * self.target_losses(scored, targets), axis=1)
-        is_real = scored.is_counted[:, 0]
-        return tf.reduce_sum(tf.where(is_real, losses, 0.0)) / scored.counts.positions
+        targets = self.smoothed(targets[:, None], scored)[:, 0]
+        sums = self.log_denominators(scored) - _sum_over_real(targets, scored)
+        return sums / scored.counts.positions
 
     def smoothed(self, logits: tf.Tensor, scored: Scored) -> tf.Tensor:
         """Returns float32 [P, T], the mean logit of T targets, each perhaps shared with others."""
@@ -112,14 +76,56 @@ class SoftmaxObjective(Objective):
         return tf.reduce_sum(tf.where(has_suspect, divergence, 0.0)) / divisor
 
 
+def _sum_over_real(values: tf.Tensor, scored: Scored) -> tf.Tensor:
+    """Returns float32 [], the sum of float32 [P] values over the real positions."""
+    return tf.reduce_sum(tf.where(scored.is_counted[:, 0], values, 0.0))
+
+
 class SampledSoftmax(SoftmaxObjective):
     """Cross-entropy of the positive among itself and N uniform negatives, uncorrected.
 
     Source: Jean et al., ACL 2015, without the correction.
     """
 
+    def log_denominators(self, scored: Scored) -> tf.Tensor:
+        """Returns float32 []; the denominators are of the adjusted logits of the row."""
+        adjusted = scored.logits + self.adjustment(scored)
+        is_inside = scored.is_counted & ~scored.is_removed
+        logs = tf.reduce_logsumexp(tf.where(is_inside, adjusted, MINUS_INFINITY), axis=1)
+        return _sum_over_real(logs, scored)
 
-class SampledSoftmaxLogQ(SoftmaxObjective):
+    def adjustment(self, scored: Scored) -> tf.Tensor:
+        """Returns float32 [P, K], the numbers added to the logits of negatives with label 0."""
+        return tf.where(
+            scored.is_positive() | scored.is_flipped,
+            tf.zeros([], scored.logits.dtype),
+            self.negative_shift(),
+        )
+
+    def negative_shift(self) -> float:
+        """Returns the number that is added to every negative's logit."""
+        return 0.0
+
+    def soft_ranking_term(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns this replica's share, float32 []; see the formula of the module."""
+        losses = tf.reduce_sum(targets.weights * self.target_losses(scored, targets), axis=1)
+        return _sum_over_real(losses, scored) / scored.counts.positions
+
+    def target_losses(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns float32 [P, 1 + K], the position's loss with each target as its positive."""
+        shift = self.negative_shift()
+        is_inside = scored.is_counted[:, 1:]
+        adjusted = tf.where(is_inside, scored.logits[:, 1:] + shift, MINUS_INFINITY)
+        negatives = tf.reduce_logsumexp(adjusted, axis=1, keepdims=True)
+        # Draws that equal the target are taken out again: most targets have none.
+        num_equal = targets.num_equal(scored.candidates[:, 1:], is_inside)
+        logs = tf.math.log(tf.maximum(num_equal, 1.0)) + targets.logits + shift - negatives
+        parts = tf.exp(tf.where(num_equal > 0, tf.minimum(logs, 0.0), MINUS_INFINITY))
+        negatives += tf.math.log1p(-tf.minimum(parts, 1.0 - LEAST_SHARE))
+        return tf.nn.softplus(negatives - targets.logits)
+
+
+class SampledSoftmaxLogQ(SampledSoftmax):
     """Sampled softmax whose denominator estimates the whole catalogue's.
 
     A negative stands for (I - 1) / N items, hence + log((I - 1) / N) on its logit (logQ with a
@@ -135,7 +141,7 @@ class SampledSoftmaxLogQ(SoftmaxObjective):
         return math.log(max(settings.num_items - 1, 1) / settings.num_negatives)
 
 
-class ScaledCrossEntropy(SoftmaxObjective):
+class ScaledCrossEntropy(SampledSoftmax):
     """Sampled softmax with the negatives' part of the denominator multiplied by alpha.
 
     Source: Xu et al., arXiv 2402.06216, section 4 (alpha 100 with 500 negatives on Beauty).
@@ -150,8 +156,8 @@ class CrossEntropy(SoftmaxObjective):
     """Mean over positions of -log softmax(positive) in the whole catalogue.
 
     Items that the user has seen are in the softmax too, as is usual. It draws no negatives: only
-    probes are remembered, removed and flipped. The catalogue is scored in pieces, so that memory is
-    bounded by positions times `functions.CHUNK_ITEMS`.
+    probes are remembered, removed and flipped. The logits of a block of positions are held at once;
+    see `functions.catalogue_log_denominators`.
 
     With label smoothing e, a target's mass 1 becomes 1 - e, and each item of the catalogue, itself
     included, gets e / (number of items): the target's logit s becomes (1 - e) s + e * mean of all
@@ -163,23 +169,30 @@ class CrossEntropy(SoftmaxObjective):
 
     most_negatives = 0
 
-    def log_denominator(self, scored: Scored) -> tf.Tensor:
-        """Returns float32 [P], over all items but the removed ones."""
-        everything = catalogue_logsumexp(
-            scored.vectors, scored.item_table[PAD + 1 :], self.settings.is_candidate
+    def log_denominators(self, scored: Scored) -> tf.Tensor:
+        """Returns float32 []; the denominators are over all items but the removed ones."""
+        # An item is in a denominator once, in however many columns of the row it was removed.
+        is_gone = scored.is_removed
+        if is_gone.shape[1] > 1:  # else only the positive, which is never removed
+            is_gone = tf.cond(
+                tf.reduce_any(scored.is_removed),  # in most configurations never
+                lambda: first_of_each(scored.candidates, scored.is_removed),
+                lambda: scored.is_removed,
+            )
+        return catalogue_log_denominators(
+            scored.vectors,
+            scored.item_table[PAD + 1 :],
+            tf.cast(scored.is_counted[:, 0], scored.vectors.dtype),
+            tf.where(is_gone, scored.logits, MINUS_INFINITY),
+            self.settings.is_candidate,
         )
-        if scored.candidates.shape[1] == 1:  # only the positive, which is never removed
-            return everything
-        # Exactly as if they were not in the sum, its gradient too: an item is in it once, in
-        # however many columns of the row it was removed.
-        is_gone = tf.cond(
-            tf.reduce_any(scored.is_removed),  # in most configurations never
-            lambda: first_of_each(scored.candidates, scored.is_removed),
-            lambda: scored.is_removed,
-        )
-        shares = tf.exp(tf.minimum(scored.logits - everything[:, None], 0.0))
-        removed = tf.reduce_sum(tf.where(is_gone, shares, 0.0), axis=1)
-        return everything + tf.math.log1p(-tf.minimum(removed, 1.0 - _LEAST_SHARE))
+
+    def soft_ranking_term(self, scored: Scored, targets: Targets) -> tf.Tensor:
+        """Returns this replica's share, float32 []; the denominator is the same for each target."""
+        logits = self.smoothed(targets.logits, scored)
+        logits = tf.reduce_sum(targets.weights * logits, axis=1)
+        sums = self.log_denominators(scored) - _sum_over_real(logits, scored)
+        return sums / scored.counts.positions
 
     def smoothed(self, logits: tf.Tensor, scored: Scored) -> tf.Tensor:
         """Returns float32 [P, T], the mean logit of T targets; see the class."""
@@ -191,15 +204,3 @@ class CrossEntropy(SoftmaxObjective):
             catalogue = catalogue * (is_candidate / is_candidate.mean())[:, None].astype("float32")
         mean = tf.linalg.matvec(scored.vectors, tf.reduce_mean(catalogue, axis=0))
         return (1 - share) * logits + share * mean[:, None]
-
-    def target_losses(self, scored: Scored, targets: Targets) -> tf.Tensor:
-        """Returns float32 [P, 1 + K]; the denominator is the same for each target."""
-        catalogue = scored.item_table[PAD + 1 :]
-        if catalogue.shape[0] > CHUNK_ITEMS:
-            logits = self.smoothed(targets.logits, scored)
-            return self.log_denominator(scored)[:, None] - logits
-        # Every score is there: to read those of the targets costs a fraction of their rows.
-        logits = catalogue_logits(scored.vectors, catalogue, self.settings.is_candidate)
-        own = tf.gather(logits, tf.maximum(targets.items - 1, 0), batch_dims=1)
-        denominator = tf.reduce_logsumexp(logits, axis=1, keepdims=True)
-        return denominator - self.smoothed(own, scored)

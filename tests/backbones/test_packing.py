@@ -330,5 +330,9 @@ def test_capacities_hold_every_batch_and_waste_little():
     used = [len(np.unique(np.searchsorted(sizes, sums))) for sizes in (few, many)]
     assert waste[1] < 0.08 < waste[0] < 0.4
     assert used[0] <= 2 < used[1] <= 4
+    # The largest that was chosen holds the batches of a whole run, but in few of a thousand runs.
+    largest = many[used[1] - 1]
+    drawn = np.random.default_rng(3).choice(lengths, [20_000, 128]).sum(axis=1)
+    assert drawn.max() <= largest < 1.2 * drawn.max()
     assert choose_capacities(np.full(9, 50), 128, 50, num_steps=100) == (6400,)
     assert choose_capacities(np.array([1]), 3, 4, num_steps=10)[-1] == 12

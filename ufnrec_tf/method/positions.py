@@ -1,6 +1,7 @@
 """The scored positions of a batch, one after the other, filled up to a compiled size."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ _COMPILE_STEPS = 150
 
 _NUM_DRAWS = 2000
 """Batches that are drawn to estimate the cost of capacities."""
+
+_EXCEEDED_IN_RUNS = 10
+"""In one run of so many a batch exceeds the capacities that were chosen."""
 
 _GRAIN = 16
 """Capacities are multiples of it."""
@@ -140,8 +144,9 @@ def choose_capacities(
 
     A program is compiled for each that occurs, which costs about `_COMPILE_STEPS` steps; a filler
     costs as much as a position. The numbers are those for which both together cost least over the
-    run, estimated on batches drawn from the lengths; a few larger ones follow, so that every batch
-    fits.
+    run, estimated on batches drawn from the lengths, where the largest is to fit all batches of the
+    run: a program for one batch in a thousand would be compiled in the middle of it. A few larger
+    ones follow, so that every batch fits.
 
     Args:
         lengths: int [W], input positions of each window.
@@ -157,6 +162,7 @@ def choose_capacities(
         drawn = np.where(np.arange(num_rows) < counts[:, None], drawn, 0)
     drawn = drawn.sum(axis=1)
     sizes = np.unique(-(-np.sort(drawn) // _GRAIN) * _GRAIN)
+    sizes[-1] = max(sizes[-1], -(-_seldom_exceeded(drawn, num_steps) // _GRAIN) * _GRAIN)
     # below[j]: batches that fit into sizes[j].
     below = np.searchsorted(np.sort(drawn), sizes, side="right")
     # cost[j]: least positions computed for the batches of at most sizes[j], with k sizes.
@@ -178,6 +184,23 @@ def choose_capacities(
     while ladder[-1] < most:
         ladder.append(-(-ladder[-1] * 3 // 2 // _GRAIN) * _GRAIN)
     return tuple(sorted({min(size, most) for size in ladder}))
+
+
+def _seldom_exceeded(sizes: np.ndarray, num_steps: int) -> int:
+    """Returns the size that no batch of a run exceeds, but for one run in `_EXCEEDED_IN_RUNS`.
+
+    Of the normal distribution, corrected for the skewness (Cornish and Fisher, 1937).
+
+    Args:
+        sizes: int [N], positions of some batches.
+        num_steps: Steps of the run.
+    """
+    deviation = sizes.std()
+    if not deviation:
+        return int(sizes[0])
+    quantile = NormalDist().inv_cdf(1 - 1 / (_EXCEEDED_IN_RUNS * max(num_steps, 1)))
+    skewness = np.mean(((sizes - sizes.mean()) / deviation) ** 3)
+    return int(sizes.mean() + deviation * (quantile + (quantile**2 - 1) * skewness / 6))
 
 
 def choose_rows(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from ufnrec_tf.cli.counterparts import counterpart
 from ufnrec_tf.common.compiled_programs import keep_programs
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
@@ -213,9 +214,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Trains arms x seeds and compares them, or trains only the run `comparison.run`."""
     if flags["seed"].present:
-        raise UserError(
-            f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
-        )
+        raise _no_effect("--seed", flags.mode, counterpart("seed", flags.mode, flags.seed))
     settings = _run_settings(flags, overrides, flags.config or COMPARE_CONFIG)
     config, data_path = settings.config, settings.data_path
     _refuse_pipes(config, data_path)
@@ -512,12 +511,14 @@ def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
     for name in FLAGS:
         is_known = name in (*COMMON_FLAGS, *MODES[mode].needs, *MODES[mode].takes)
         if flags[name].present and not is_known:
-            raise _no_effect(f"--{name}", mode)
-    for key, _ in overrides:
+            raise _no_effect(f"--{name}", mode, counterpart(name, mode, flags[name].value))
+    for key, text in overrides:
         if MODES[mode].refuses_others and not _is_read(mode, key):
             read = ", ".join(f"{section}.*" for section in MODES[mode].sections)
             raise _no_effect(
-                f"--config.{key}", f"{mode}, which reads only {read}" if read else mode
+                f"--config.{key}",
+                f"{mode}, which reads only {read}" if read else mode,
+                counterpart(key, mode, text),
             )
     if mode in ("evaluate", "export"):
         check_changeable(overrides, MODES[mode].keys)
@@ -531,7 +532,7 @@ def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
         if flags[name].present > 1:
             found[f"--{name}"] = "given more than once: the last one counts"
         if flags[name].present and name in _OF_SOME_MODES and name not in use.needs + use.takes:
-            found[f"--{name}"] = f"--mode={mode} does not read it"
+            found[f"--{name}"] = _not_read(name, mode, flags[name].value)
     if flags.data and mode == "recommend" and flags.histories not in ("", TRAIN_HISTORIES):
         found["--data"] = "--histories names the histories"
     if flags.data and flags.similar:
@@ -543,7 +544,7 @@ def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
     last = dict(overrides)
     for key, text in overrides:
         if not _is_read(mode, key):
-            found[key] = f"--mode={mode} does not read it"
+            found[key] = _not_read(key, mode, text)
         elif text != last[key]:
             found[f"{key} {text}"] = f"given again as {last[key]}"
     return found
@@ -561,8 +562,14 @@ def _missing_flag(name: str, mode: str) -> UserError:
     return UserError(f"--mode={mode} needs --{name} (`--help={mode}` has an example).")
 
 
-def _no_effect(name: str, mode: str) -> UserError:
-    return UserError(f"{name} has no effect with --mode={mode}. Leave it out.")
+def _no_effect(name: str, mode: str, instead: str = "") -> UserError:
+    way_out = f"Give {instead}." if instead else "Leave it out."
+    return UserError(f"{name} has no effect with --mode={mode}. {way_out}")
+
+
+def _not_read(name: str, mode: str, value: object) -> str:
+    instead = counterpart(name, mode, value)
+    return f"--mode={mode} does not read it" + (f": give {instead}" if instead else "")
 
 
 def _default_workdir(data_path: str, config: ConfigDict) -> str:

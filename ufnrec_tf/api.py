@@ -27,6 +27,7 @@ from ufnrec_tf.common.files import check_workdir
 from ufnrec_tf.common.python_terms import speaks_python, warn
 from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
+from ufnrec_tf.comparison.arms_and_seeds import arms_and_seeds
 from ufnrec_tf.config import COMPARE_CONFIG, load_config
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
@@ -38,9 +39,9 @@ from ufnrec_tf.runs.result import RunResult, run_lines
 from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
-from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
+from ufnrec_tf.training.before_reading import check_before_reading
 from ufnrec_tf.training.recipe import choose_settings
-from ufnrec_tf.training.settings_checks import check_seeds, check_settings
+from ufnrec_tf.training.settings_checks import check_evaluation
 from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
@@ -464,6 +465,7 @@ class Run(Shown):
         display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
         with Workdir(str(self.path), must_exist=True).held_if_writable():
             config, record = trained_config(str(self.path), _overrides(settings))
+            check_evaluation(config)
             source = _read_source(config, self._data(data, config, record, call="evaluate(data)"))
             import_tensorflow()
             from ufnrec_tf.training.evaluate import evaluate_workdir
@@ -596,12 +598,9 @@ def _prepared(
         workdir=workdir,
     )
     chosen = found.config
-    check_settings(chosen)
     if is_compared:
-        check_seeds(chosen.comparison.seeds)
-        for named in parse_arms(chosen.comparison.arms):
-            with of_arm(named.name):
-                check_settings(configure_arm(chosen, named))
+        arms_and_seeds(chosen)
+    check_before_reading(chosen, is_compared=is_compared)
     display.notes.block(found.lines)
     if isinstance(data, str):
         data = found.data_path

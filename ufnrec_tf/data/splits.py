@@ -421,7 +421,10 @@ def user_holdout(interactions: Interactions, settings: SplitSettings | None = No
         "change --config.split.validation_share, test_share or seed, give a larger log, or set "
         "--config.split.name=leave_one_out."
     )
-    check_split("user_holdout", settings)
+    try:
+        check_split("user_holdout", settings)
+    except UserError as error:
+        raise UserError(f"{interactions.source}: {error}") from error
     places = user_shares(interactions.user_ids, settings.seed)
     # Test comes first, so that another validation share leaves its users as they are.
     is_drawn = {"test": places < test}

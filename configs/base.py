@@ -245,6 +245,8 @@ OPTIONS = {
             "sasrec",
             "Network: sasrec, gru4rec, fmlp, bsarec, hstu or your own. Your own class is "
             "path/to/file.py:ClassName (CONTRIBUTING.md explains what it has to provide).",
+            choices=("sasrec", "gru4rec", "fmlp", "bsarec", "hstu"),
+            takes_code=True,
             is_path=True,
         ),
         "variant": Option(
@@ -340,6 +342,11 @@ OPTIONS = {
             "negatives' part multiplied by a factor. cross_entropy: over the whole catalogue. Your "
             "own class is path/to/file.py:ClassName (CONTRIBUTING.md explains what it has to "
             "provide).",
+            choices=(
+                *("pooled_bce", "bce", "nce", "gbce", "sampled_softmax", "sampled_softmax_logq"),
+                *("scaled_cross_entropy", "cross_entropy"),
+            ),
+            takes_code=True,
             is_path=True,
         ),
         "calibration": Option(
@@ -391,6 +398,10 @@ OPTIONS = {
             "positives is replaced by suspects that have proven themselves (safe_*). ufnrec_soft: "
             "no memory; a part of each target is given to items that a teacher expects "
             "(teacher.kind).",
+            choices=(
+                *("plain", "replay", "remove", "flip", "ufnrec", "random", "neutral"),
+                *("ufnrec_safe", "ufnrec_soft"),
+            ),
         ),
         "safe_patience": Option(
             2,
@@ -728,6 +739,12 @@ OPTIONS = {
             "path/to/file.py:name (CONTRIBUTING.md explains what it has to return). Each target "
             "has a ranking of its own, so that recall equals hr and map equals mrr. hr@10, "
             "ndcg@10 and mrr are always computed.",
+            parts=Option(
+                "hr",
+                "A metric.",
+                choices=("hr", "ndcg", "mrr", "recall", "map"),
+                takes_code=True,
+            ),
         ),
         "cutoffs": Option(
             (1, 5, 10, 20),
@@ -751,6 +768,7 @@ OPTIONS = {
             "Devices that train. one: one device. mirrored: all GPUs of this machine. auto: "
             "mirrored if there are several GPUs, else one. multi_worker: the processes that "
             "TF_CONFIG or Slurm names.",
+            choices=("auto", "one", "mirrored", "multi_worker"),
         ),
         "start_minutes": Option(
             10.0,
@@ -830,6 +848,7 @@ OPTIONS = {
         "baselines": Option(
             ("popularity", "markov"),
             "Simple baselines in the tables of a run or a comparison: popularity, markov, itemknn.",
+            parts=Option("popularity", "A baseline.", choices=("popularity", "markov", "itemknn")),
         ),
         "arms": Option(
             (),

@@ -1,5 +1,6 @@
 """The Python API: from a frame of events to recommendations, and back to a trained run."""
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.helpers.runs import LIGHT, PLANTED, ROOT, TINY, read
 from ufnrec_tf.cli.main import main
 from ufnrec_tf.config import load_config
 from ufnrec_tf.reading.sources import load
+from ufnrec_tf.recommend.recommender import Recommender
 from ufnrec_tf.runs.child_process import Ended
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -185,6 +187,29 @@ def test_a_report_is_a_path_that_a_notebook_shows(run, monkeypatch, tmp_path, ca
     assert "page.html: written" in capsys.readouterr().out
     with pytest.raises(ufn.UserError, match="sha256"):
         run.report(events()[1:], shows=False)
+    with pytest.raises(ufn.UserError, match=r"run\.report\(data, items=items\)"):
+        run.report(items=items())
+    named: dict[str, str] = {}
+    monkeypatch.setattr(
+        "ufnrec_tf.report.write.with_titles", lambda arms, names: named.update(names) or arms
+    )
+    assert run.report(events(), items=items(), output=page, shows=False) == page
+    assert "No 4" in named["é,4"]
+
+
+def test_one_notion_has_one_name_in_all_methods_of_a_run():
+    """What `explain` and `recommend` have in common stands for the same, in the same order."""
+    named = {
+        name: list(inspect.signature(getattr(ufn.Run, name)).parameters)[1:]
+        for name in ("recommend", "similar", "explain", "evaluate", "report")
+    }
+    assert named["recommend"][:3] == ["histories", "users", "top_k"]
+    assert named["explain"][:5] == ["histories", "items", "users", "top_k", "times"]
+    assert named["similar"] == ["items", "top_k", "exclude", "allow"]
+    assert named["evaluate"][0] == named["report"][0] == "data"
+    for name in ("recommend", "similar", "explain"):
+        own = inspect.signature(getattr(Recommender, name)).parameters
+        assert [key for key in named[name] if key != "users"] == list(own)[1:]
 
 
 @pytest.mark.slow
@@ -243,6 +268,17 @@ def test_recommendations_have_names_titles_and_no_seen_item(run):
     np.testing.assert_array_equal(
         of_users["item"][:2], run.recommend([series.iloc[0]], top_k=2)["item"]
     )
+
+
+def test_reasons_are_of_histories_or_of_users(run):
+    of_user = run.explain(users="user 3", top_k=2)
+    assert list(of_user["user"]) == ["user 3"] * 2
+    assert list(of_user["explained"].unique()) == list(
+        run.recommend(users="user 3", top_k=1)["item"]
+    )
+    assert len(run.explain(history=["é,0", "é,1"], item="é,5")) == 2
+    with pytest.raises(ufn.UserError, match="either `histories` or `users`"):
+        run.explain(["é,0"], "é,5", users="user 3")
 
 
 def test_lists_bound_what_is_recommended(run):

@@ -27,6 +27,7 @@ from ufnrec_tf.common.files import check_workdir
 from ufnrec_tf.common.python_terms import speaks_python, warn
 from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.common.tensorflow_setup import import_tensorflow
+from ufnrec_tf.comparison.arms_and_seeds import arms_and_seeds
 from ufnrec_tf.config import COMPARE_CONFIG, load_config
 from ufnrec_tf.data.interactions import Interactions
 from ufnrec_tf.data.splits import EVALUATION_PARTS, Split
@@ -38,9 +39,9 @@ from ufnrec_tf.runs.result import RunResult, run_lines
 from ufnrec_tf.runs.run_files import check_run_file, read_result
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.runs.workdir import RANKS_FILES, Workdir, read_record
-from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
+from ufnrec_tf.training.before_reading import check_before_reading
 from ufnrec_tf.training.recipe import choose_settings
-from ufnrec_tf.training.settings_checks import check_seeds, check_settings
+from ufnrec_tf.training.settings_checks import check_evaluation
 from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
@@ -373,17 +374,7 @@ class Run(Shown):
             UserError: If both or neither of histories and users are given, or a user is not one
                 of the run; see also `Recommender.recommend`.
         """
-        if (histories is None) == (users is None):
-            raise UserError("give either `histories` or `users`.")
-        if histories is None:
-            from ufnrec_tf.recommend.given_ids import id_list
-
-            asked = id_list(users, name="users")
-            if times is not None:
-                raise UserError("`times` go with `histories`: those of `users` are known.")
-            histories = self._histories.of_users(asked)
-            if "times" in self.recommender.metadata:
-                times = self._histories.times_of_users(asked)
+        histories, times = self._given_histories(histories, users, times)
         return self.recommender.recommend(
             histories,
             top_k=top_k,
@@ -399,11 +390,50 @@ class Run(Shown):
         """Returns the items most like some items; see `Recommender.similar`."""
         return self.recommender.similar(items, top_k=top_k, exclude=exclude, allow=allow)
 
+    @speaks_python
     def explain(
-        self, history: Any, item: Any, *, top_k: int = 10, times: Any = None
+        self,
+        histories: Any = None,
+        items: "Ids" = None,
+        *,
+        users: Any = None,
+        top_k: int = 10,
+        times: Any = None,
+        history: Any = None,
+        item: Any = None,
     ) -> pd.DataFrame:
-        """Returns the items of a history that carried an item; see `Recommender.explain`."""
-        return self.recommender.explain(history, item, top_k=top_k, times=times)
+        """Returns the items of a history that carried an item; see `Recommender.explain`.
+
+        Args:
+            histories: Raw item ids of one history, or several, as in `recommend`.
+            items: Raw ids of the items to explain, one or several. None: the first recommendation
+                of each history.
+            users: Users of the run in place of `histories`, as in `recommend`.
+            top_k: Items with the largest drops, 1 or more.
+            times: When each event of the histories was.
+            history: Older name of `histories`.
+            item: Older name of `items`.
+        """
+        histories = history if histories is None else histories
+        histories, times = self._given_histories(histories, users, times)
+        return self.recommender.explain(
+            histories, item if items is None else items, top_k=top_k, times=times
+        )
+
+    def _given_histories(self, histories: Any, users: Any, times: Any) -> tuple[Any, Any]:
+        """Returns histories and their times: as given, or those that the run read of its users."""
+        if (histories is None) == (users is None):
+            raise UserError("give either `histories` or `users`.")
+        if users is None:
+            return histories, times
+        from ufnrec_tf.recommend.given_ids import id_list
+
+        asked = id_list(users, name="users")
+        if times is not None:
+            raise UserError("`times` go with `histories`: those of `users` are known.")
+        reads_times = "times" in self.recommender.metadata
+        known_times = self._histories.times_of_users(asked) if reads_times else None
+        return self._histories.of_users(asked), known_times
 
     @speaks_python
     def evaluate(
@@ -435,21 +465,34 @@ class Run(Shown):
         display = Display(is_shown=true_or_false(shows, "shows"), in_python=True)
         with Workdir(str(self.path), must_exist=True).held_if_writable():
             config, record = trained_config(str(self.path), _overrides(settings))
-            path = record["data_path"]
-            if data is None and not path and not config.data.name:
-                raise UserError(
-                    f"{self.path}: was trained with a table, of which a run keeps only the hash. "
-                    "Give it again: run.evaluate(data)."
-                )
-            source = _read_source(config, path if data is None else data)
+            check_evaluation(config)
+            source = _read_source(config, self._data(data, config, record, call="evaluate(data)"))
             import_tensorflow()
             from ufnrec_tf.training.evaluate import evaluate_workdir
 
             return evaluate_workdir(config, record, source, str(self.path), part, display)
 
+    def _data(
+        self, data: Data | None, config: "ConfigDict", record: dict[str, Any], *, call: str
+    ) -> Data:
+        """Returns data as given, or else the file from which the run read them."""
+        if data is not None:
+            return data
+        if not record["data_path"] and not config.data.name:
+            raise UserError(
+                f"{self.path}: was trained with a table, of which a run keeps only the hash. "
+                f"Give it again: run.{call}."
+            )
+        return record["data_path"]
+
     @speaks_python
     def report(
-        self, data: Data | None = None, *, output: str | os.PathLike[str] = "", shows: bool = True
+        self,
+        data: Data | None = None,
+        *,
+        items: str | os.PathLike[str] | Table | None = None,
+        output: str | os.PathLike[str] = "",
+        shows: bool = True,
     ) -> "Page":
         """Writes the page of the run, and its charts as pictures beside it.
 
@@ -458,6 +501,7 @@ class Run(Shown):
         Args:
             data: The data that the run was trained with. None: the file from which they were read;
                 after a table the page then lacks what needs the events.
+            items: The table of items that the run was trained with, or its file: their titles.
             output: The page to write. "": report.html in the work directory.
             shows: True to print what the command line prints.
 
@@ -475,6 +519,9 @@ class Run(Shown):
 
         page = Page(path_text(output, "output")) if output else Page(self.path / PAGE)
         given = "" if data is None else _given(data)
+        if items is not None:
+            again = self._data(data, config, record, call="report(data, items=items)")
+            given = _read_source(config, again, items).interactions
         write_report(self.path, config, record, data=given, output=str(page), display=display)
         return page
 
@@ -551,12 +598,9 @@ def _prepared(
         workdir=workdir,
     )
     chosen = found.config
-    check_settings(chosen)
     if is_compared:
-        check_seeds(chosen.comparison.seeds)
-        for named in parse_arms(chosen.comparison.arms):
-            with of_arm(named.name):
-                check_settings(configure_arm(chosen, named))
+        arms_and_seeds(chosen)
+    check_before_reading(chosen, is_compared=is_compared)
     display.notes.block(found.lines)
     if isinstance(data, str):
         data = found.data_path

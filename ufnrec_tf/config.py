@@ -17,6 +17,7 @@ from ml_collections import FieldReference
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.lookup import nearest
 from ufnrec_tf.common.paths import expanded
+from ufnrec_tf.common.user_code import is_path as names_code
 from ufnrec_tf.common.user_code import raising_line, run_user_file, user_code_error
 
 COMPARE_CONFIG = "configs/compare_confounders.py"
@@ -37,6 +38,7 @@ class Option:
         minimum: Smallest allowed number.
         maximum: Largest allowed number. A whole number without one is at most `MOST`.
         choices: Allowed values; empty if any is allowed.
+        takes_code: True if FILE.py:NAME, code of the user's own, is allowed beside the choices.
         or_text: True if a text, such as a date, may stand for the number.
         is_path: True if a `~` at the start of the text stands for a home folder.
         parts: The option of each part of a list; None for a list of texts.
@@ -47,6 +49,7 @@ class Option:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    takes_code: bool = False
     or_text: bool = False
     is_path: bool = False
     parts: "Option | None" = None
@@ -250,9 +253,6 @@ def load_config(
     for key, text in overrides:
         section, _, name = key.partition(".")
         config[section][name] = parse_value(table, key, text)
-    for key in OLDER_VALUES:
-        section, _, name = key.partition(".")
-        config[section][name] = current_value(key, config[section][name])
     check_config(config, table)
     return config
 
@@ -275,7 +275,8 @@ def set_values(config: ml_collections.ConfigDict, values: Values, *, source: str
                 unknown.append(f"{section}.{key}" if key else section)
                 continue
             try:
-                config[section][key] = tuple(value) if isinstance(value, list) else value
+                value = tuple(value) if isinstance(value, list) else value
+                config[section][key] = current_value(f"{section}.{key}", value)
             except TypeError as error:
                 raise UserError(
                     f"{source}: `{section}.{key}` must be of type "
@@ -335,6 +336,9 @@ def _apply_python(path: str, file: Path, config: ml_collections.ConfigDict) -> N
         configure(config)
     except Exception as error:  # the user has to mend whatever the function raises
         raise _config_error(file, error) from error
+    for key in OLDER_VALUES:
+        section, _, name = key.partition(".")
+        config[section][name] = current_value(key, config[section][name])
 
 
 def _expand_paths(config: ml_collections.ConfigDict, table: Table) -> None:
@@ -363,7 +367,7 @@ def parse_value(table: Table, key: str, text: str) -> Any:
     if option.is_path:
         return expanded(text)
     try:
-        return parse_text(f"--config.{key}", text, option.default)
+        return current_value(key, parse_text(f"--config.{key}", text, option.default))
     except UserError:
         if option.or_text:
             return text
@@ -421,15 +425,18 @@ def check_value(name: str, value: Any, option: Option) -> None:
     # A ConfigDict accepts only one type for every other key.
     if option.or_text and type(value) not in (int, float, str):
         raise UserError(f"{name} must be a number or a text. Received: {value!r}.")
-    if option.choices and value not in option.choices:
+    is_code = option.takes_code and isinstance(value, str) and names_code(value)
+    if option.choices and value not in option.choices and not is_code:
+        own = ", or FILE.py:NAME of your own" if option.takes_code else ""
         raise UserError(
-            f"{name} must be one of {', '.join(option.choices)}. Received: {value!r}."
+            f"{name} must be one of {', '.join(option.choices)}{own}. Received: {value!r}."
             + nearest(str(value), option.choices)
         )
     if isinstance(value, tuple):
+        kind = type(option.parts.default) if option.parts else str
         for part in value:
-            if type(part) is not type(option.parts.default if option.parts else ""):
-                noun = "whole numbers, as in 0,1,2" if option.parts else "texts"
+            if type(part) is not kind:
+                noun = "texts" if kind is str else "whole numbers, as in 0,1,2"
                 raise UserError(f"{name} must hold {noun}. Received: {part!r}.")
             if option.parts:
                 check_value(name, part, option.parts)

@@ -179,7 +179,7 @@ FLAGS = {
     "--mode=evaluate": (1, ["w", "not a trained work directory", "--mode=train"]),
     "--mode=export": (1, ["w", "not a trained work directory", "--mode=train"]),
     "--mode=recommend": (1, ["--histories", "--help=recommend"]),
-    "--top_k=3": (1, ["--top_k has no effect with --mode=train", "Leave it out"]),
+    "--top_k=3": (1, ["--top_k has no effect with --mode=train", "--config.evaluation.cutoffs=3"]),
     "--split=": (1, ["--split", "test, validation"]),
 }
 

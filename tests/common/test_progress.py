@@ -10,6 +10,8 @@ import pytest
 from ufnrec_tf.common.display import Display, ProgressBar, running_bar, set_quiet
 from ufnrec_tf.common.notebook import UpdatedLine, in_notebook
 from ufnrec_tf.common.progress import Phase, ProgressWatcher, busy, current, hide_phases, working_on
+from ufnrec_tf.runs.state import LoopSettings, Progress
+from ufnrec_tf.training.loop import step_bar
 
 
 @pytest.fixture
@@ -142,8 +144,53 @@ def test_time_left_does_not_count_what_came_before_the_first_step(clock, capsys)
     ]
 
 
-def resumed_bar(clock, *, label="SASRec+UFNRec"):
-    bar = ProgressBar(Display(), label=label, total=200, done=100)
+def test_time_left_is_by_the_later_steps_and_leaves_out_what_compiles(clock, capsys):
+    bar = ProgressBar(
+        Display(), label="teacher", total=1000, done=0, may_end_early=True, num_slow=3
+    )
+    for step, seconds in ((1, 60.0), (2, 20.0), (3, 20.0), (13, 20.0)):
+        clock(seconds)
+        bar.update(step, "loss 1.5")
+    clock(50.0)
+    bar.leave_out(45.0)  # a step that compiled a program of its own
+    bar.update(18, "loss 1.4")
+    clock(16.0)
+    bar.update(33, "loss 1.3")
+    # Steps 1 to 3 are slow. Then 2 s a step, 25 s for 15 steps, and 16 s for the later half of 30.
+    assert capsys.readouterr().out.splitlines() == [
+        "  teacher: 0% loss 1.5",
+        "  teacher: 0% loss 1.5",
+        "  teacher: 0% loss 1.5",
+        "  teacher: 1% loss 1.5, at most 1974 s left",
+        "  teacher: 1% loss 1.4, at most 1637 s left",
+        "  teacher: 3% loss 1.3, at most 1031 s left",
+    ]
+    bar.close(33)
+
+
+@pytest.mark.parametrize(("monitor", "words"), [("ndcg@10", "at most 178 s"), ("", "178 s")])
+def test_the_bar_of_a_training_knows_whether_it_may_stop_early(clock, capsys, monitor, words):
+    settings = LoopSettings(
+        steps_per_epoch=10,
+        max_steps=0,
+        monitor=monitor,
+        patience=10,
+        floor=0.0,
+        every=1,
+        test_every=0,
+        weights="auto",
+        checkpoint_seconds=0,
+    )
+    bar = step_bar(Display(), "SASRec", settings, Progress(), num_steps=103)
+    for step in (3, 14):
+        clock(22.0)
+        bar.update(step, "loss 1.4")
+    bar.close(14)
+    assert capsys.readouterr().out.splitlines()[1] == f"  SASRec: 13% loss 1.4, {words} left"
+
+
+def resumed_bar(clock, *, label="SASRec+UFNRec", may_end_early=False):
+    bar = ProgressBar(Display(), label=label, total=200, done=100, may_end_early=may_end_early)
     clock(60.0)  # of reading and compiling
     bar.update(101, "epoch 7 loss 0.1048, ndcg@10 0.0370, 2,391 users/s")
     clock(20.0)
@@ -152,12 +199,13 @@ def resumed_bar(clock, *, label="SASRec+UFNRec"):
 
 
 @pytest.mark.parametrize("label", ["SASRec+UFNRec", "a backbone whose name is long" * 3])
+@pytest.mark.parametrize("may_end_early", [False, True])
 def test_bar_of_a_terminal_is_one_line_and_its_time_left_is_of_this_process(
-    clock, capsys, monkeypatch, label
+    clock, capsys, monkeypatch, label, may_end_early
 ):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
-    bar = resumed_bar(clock, label=label)
+    bar = resumed_bar(clock, label=label, may_end_early=may_end_early)
     assert bar._bar is not None
     bar._bar.refresh()
     bar.close(111)
@@ -165,8 +213,9 @@ def test_bar_of_a_terminal_is_one_line_and_its_time_left_is_of_this_process(
     lines = [line for line in re.split(r"[\r\n]+", shown) if line]
     assert all(len(line) <= 80 and "…" not in line[25:] for line in lines)
     # Ten steps took 20 s, so that 89 take 178 s.
-    assert any("55% time left 2:58, epoch 7 loss 0.1048" in line for line in lines)
-    assert not any("time left" in line and "users/s" in line for line in lines)  # no room
+    left = "at most 2:58 left" if may_end_early else "time left 2:58"
+    assert any(f"55% {left}, epoch 7 loss 0.1048" in line for line in lines)
+    assert not any("2:58" in line and "users/s" in line for line in lines)  # no room
 
 
 def test_bar_of_a_notebook_overwrites_itself(clock, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ufnrec_tf.common.errors import UserError
@@ -77,9 +78,20 @@ def test_the_items_that_carried_a_recommendation(trained):
     assert found["drop"].is_monotonic_decreasing
     with pytest.warns(UserWarning, match="1 of 2 item ids are unknown"):
         assert len(model.explain(["nobody", ids[1]], ids[2])) == 1
-    for wrong in (([ids[0]], "nobody"), (["nobody"], ids[0]), ([], ids[0])):
-        with pytest.raises(UserError, match=r"unknown to the model|no item"):
+    for wrong in (([ids[0]], "nobody"), (["nobody"], ids[0]), ([], ids[0]), ()):
+        with pytest.raises(UserError, match=r"unknown to the model|no item|is missing"):
             model.explain(*wrong)
+    pd.testing.assert_frame_equal(model.explain(history=history, item=ids[20]), found)
+    # Several histories, as those of `recommend`; without items the first recommendation of each.
+    several = {"a": history, "b": [ids[1]], "c": []}
+    firsts = model.recommend(several, top_k=1).set_index("user")["item"]
+    reasons = model.explain(several)
+    assert list(reasons["user"]) == ["a"] * 3 + ["b"]
+    assert list(reasons["explained"]) == [firsts["a"]] * 3 + [firsts["b"]]
+    both = model.explain(several, [ids[20], ids[21]], top_k=1)
+    assert list(both["user"] + both["explained"]) == [u + ids[n] for u in "ab" for n in (20, 21)]
+    assert both["drop"][0] == found["drop"][0]
+    assert list(model.explain(history)["explained"]) == [firsts["a"]] * 3
 
 
 def test_a_left_out_item_makes_place_for_an_older_one():

@@ -1,12 +1,22 @@
 """What is given and not used is named: keys by their conditions, flags and keys by the mode."""
 
+import re
 from fnmatch import fnmatchcase
 
 import pytest
 
 from tests.helpers.runs import PLANTED, pairs_text, run
+from ufnrec_tf.cli.counterparts import COUNTERPARTS, counterpart
 from ufnrec_tf.cli.main import _parse
-from ufnrec_tf.cli.modes import COMMON_FLAGS, FLAGS, MODES, check_flags, unused_flags
+from ufnrec_tf.cli.modes import (
+    ALL_SECTIONS,
+    COMMON_FLAGS,
+    FLAGS,
+    MODES,
+    _is_read,
+    check_flags,
+    unused_flags,
+)
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.config import (
     AllBut,
@@ -172,8 +182,38 @@ def test_every_flag_is_read_refused_or_named(mode):
         except UserError as error:
             assert f"--{name} has no effect with --mode={mode}" in str(error)
         else:
-            reason = f"--mode={mode} does not read it"
-            assert unused_flags(values, overrides) == {f"--{name}": reason}
+            ((given, reason),) = unused_flags(values, overrides).items()
+            assert given == f"--{name}"
+            assert reason.startswith(f"--mode={mode} does not read it")
+            assert reason.endswith(counterpart(name, mode, values[name].value))
+
+
+PARTED = [
+    (name, mode, counterpart(name, mode, "7"))
+    for name, texts in COUNTERPARTS.items()
+    for modes in texts
+    for mode in modes.split()
+]
+
+
+def test_a_flag_is_refused_with_what_does_it_in_that_mode():
+    """Each counterpart is a flag or key that the mode takes, which the flag itself is not."""
+    for name, mode, text in PARTED:
+        use = MODES[mode]
+        assert name not in (*use.needs, *use.takes)
+        assert "." not in name or not _is_read(mode, name)
+        for flag in re.findall(r"--([\w.]+)=?", text.partition("--mode=")[0]):
+            if flag.startswith("config."):
+                section = flag.split(".")[1]
+                assert use.sections == ALL_SECTIONS or section in use.sections
+            else:
+                assert flag in (*use.needs, *use.takes)
+
+
+def test_the_counterpart_has_the_value_as_it_was_given():
+    values, overrides = _parse(["main.py", "--data=log", "--output=runs/my x"])
+    with pytest.raises(UserError, match=r"--mode=train\. Give --workdir='runs/my x', the folder"):
+        check_flags("train", values, overrides)
 
 
 @pytest.mark.parametrize(

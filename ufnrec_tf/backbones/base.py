@@ -47,6 +47,9 @@ class Backbone(keras.layers.Layer):
     of the events, L + 1 with that of the request, the moment at which the next item is asked for.
     A backbone for which it depends on the settings sets it in its constructor."""
 
+    times_read: tuple[str, ...] = ("none",)
+    """Values of `backbone.time` that a backbone of the library takes."""
+
     item_table: Any
 
     def __init__(

@@ -58,6 +58,8 @@ class HSTU(BlockBackbone):
         **settings: See `BlockBackbone`; a block is a unit.
     """
 
+    times_read = ("none", "gaps", "bias", "both")
+
     def __init__(
         self,
         *,
@@ -68,8 +70,7 @@ class HSTU(BlockBackbone):
     ) -> None:
         super().__init__(num_heads=num_heads, time=time, request_time=request_time, **settings)
         policy = self.dtype_policy
-        allowed = ("none", "gaps", "bias", "both")
-        self.num_times = num_times(time, request_time, self.max_length, allowed=allowed)
+        self.num_times = num_times(time, request_time, self.max_length, allowed=self.times_read)
         self.has_gaps, self.has_bias = time in ("gaps", "both"), time in ("bias", "both")
         check_heads(num_heads, self.width)
         self.item_table = self.add_weight(

@@ -95,6 +95,8 @@ class SASRec(BlockBackbone):
         **settings: See `BlockBackbone`.
     """
 
+    times_read = ("none", "gaps")
+
     def __init__(
         self,
         *,
@@ -113,8 +115,7 @@ class SASRec(BlockBackbone):
             request_time=request_time,
             **settings,
         )
-        allowed = ("none", "gaps")
-        self.num_times = num_times(time, request_time, self.max_length, allowed=allowed)
+        self.num_times = num_times(time, request_time, self.max_length, allowed=self.times_read)
         width, policy = self.width, self.dtype_policy
         check_heads(num_heads, width)
         form = pick(VARIANTS, variant, key="backbone.variant")

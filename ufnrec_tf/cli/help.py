@@ -23,6 +23,8 @@ MOST_USED = (
 )
 """Keys that are on the short page."""
 WIDEST = 100
+_LONGEST_CHOICES = 50
+"""Characters of the choices that stand in one word."""
 PAPER = "Paper: "
 """Begins the last sentence of a help text: the paper's symbol of the key."""
 
@@ -181,7 +183,10 @@ class Pages:
         self, name: str, option: Option, *, indent: int = 0, allowed: bool = False
     ) -> list[str]:
         """Returns a flag or key with its default, and below it what it does."""
-        choices = f" [{'|'.join(option.choices)}]" if option.choices else ""
+        joined = "|".join(option.choices)
+        if len(joined) > _LONGEST_CHOICES:  # such a word would not be broken
+            joined = ", ".join(option.choices)
+        choices = f" [{joined}]" if joined else ""
         lines = [" " * indent + _head(name, option)]
         lines += self._wrapped(option.help + choices, indent + 4)
         return [*lines, f"{'':{indent + 4}}{_allowed_values(option)}"] if allowed else lines

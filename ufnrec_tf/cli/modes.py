@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from ufnrec_tf.cli.counterparts import counterpart
 from ufnrec_tf.common.compiled_programs import keep_programs
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
@@ -23,8 +24,6 @@ from ufnrec_tf.config import COMPARE_CONFIG, DEMO_CONFIG, DEMO_WORKDIR, Option, 
 from ufnrec_tf.runs.inherited_settings import RunSettings, prefer_given_data, run_settings
 from ufnrec_tf.runs.trained_settings import check_changeable, keep_titles, trained_config
 from ufnrec_tf.runs.workdir import Workdir
-from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
-from ufnrec_tf.training.settings_checks import check_seeds, check_settings
 from ufnrec_tf.training.unused_settings import unused_line, unused_settings
 
 if TYPE_CHECKING:
@@ -187,7 +186,7 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     is_demo = not flags.config and not has_data
     settings = _run_settings(flags, overrides, flags.config or (DEMO_CONFIG if is_demo else ""))
     config, data_path = settings.config, settings.data_path
-    check_settings(config)
+    _check_settings(config)
     workdir = flags.workdir or (DEMO_WORKDIR if is_demo else _default_workdir(data_path, config))
     if config.distribution.strategy != "multi_worker":  # there only the chief uses it
         check_workdir(Path(workdir))
@@ -213,33 +212,26 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
 def compare(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Trains arms x seeds and compares them, or trains only the run `comparison.run`."""
     if flags["seed"].present:
-        raise UserError(
-            f"--seed has no effect with --mode=compare. Set --config.comparison.seeds={flags.seed}."
-        )
+        raise _no_effect("--seed", flags.mode, counterpart("seed", flags.mode, flags.seed))
     settings = _run_settings(flags, overrides, flags.config or COMPARE_CONFIG)
     config, data_path = settings.config, settings.data_path
     _refuse_pipes(config, data_path)
-    check_seeds(config.comparison.seeds)
-    for named in parse_arms(config.comparison.arms):
-        with of_arm(named.name):
-            check_settings(configure_arm(config, named))
+    from ufnrec_tf.comparison.arms_and_seeds import arms_and_seeds, chosen_run
+
+    arms, seeds, _ = arms_and_seeds(config)
+    _check_settings(config, is_compared=True)
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_compared"
     check_workdir(Path(workdir), is_shared=True)
     display = Display()
     source, split = _read_and_split(settings, flags, overrides, display)
     from ufnrec_tf.comparison.compare import Comparison
-    from ufnrec_tf.comparison.plan import (
-        check_arms,
-        chosen_run,
-        comparison_record,
-        enter,
-        make_plan,
-    )
+    from ufnrec_tf.comparison.plan import check_arms, comparison_record, enter, make_plan
     from ufnrec_tf.training.train import train as train_run
 
     plan = make_plan(config, source, split, workdir)
     check_arms(plan)
-    chosen = chosen_run(plan) if config.comparison.run else None
+    run = config.comparison.run
+    chosen = chosen_run(arms, seeds, run) if run else None
     record = comparison_record(plan, data_path, argv)
     enter(plan, record)
     if chosen is None:
@@ -263,17 +255,11 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     settings = _run_settings(flags, overrides, flags.config)
     config, data_path = settings.config, settings.data_path
     _refuse_pipes(config, data_path)
-    from ufnrec_tf.sweep.plan import parse_space
-
-    parse_space(config.sweep.space)
     workdir = flags.workdir or f"{_default_workdir(data_path, config)}_sweep"
-    check_workdir(Path(workdir))
-    display = Display()
-    source, _ = _read_and_split(settings, flags, overrides, display, is_free=not flags.config)
-    from ufnrec_tf.evaluation.metrics import check_cutoffs
     from ufnrec_tf.sweep.plan import check_choices, enter, make_sweep_plan
-    from ufnrec_tf.sweep.search import Sweep
+    from ufnrec_tf.training.settings_checks import check_reading
 
+    check_reading(config)
     plan = make_sweep_plan(
         config,
         workdir,
@@ -283,6 +269,13 @@ def sweep(flags: Any, overrides: Overrides, argv: list[str]) -> None:
         overrides=overrides,
     )
     check_choices(plan)
+    check_workdir(Path(workdir))
+    display = Display()
+    source, _ = _read_and_split(settings, flags, overrides, display, is_free=not flags.config)
+    from ufnrec_tf.evaluation.metrics import check_cutoffs
+    from ufnrec_tf.sweep.search import Sweep
+
+    check_choices(plan)  # again: the size of the log may have chosen some
     check_cutoffs(config.evaluation.cutoffs, source.interactions.num_items)
     with Workdir(plan.path):
         Sweep(plan, enter(plan, source, argv), display=display).run()
@@ -303,6 +296,11 @@ def export(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     with Workdir(flags.workdir, must_exist=True).read():
         config, _ = trained_config(flags.workdir, overrides, further_keys=TITLE_KEYS)
         check_folder(config.export.path or f"{flags.workdir}/export", key="export.path")
+        if config.export.onnx:
+            import_tensorflow()
+            from ufnrec_tf.export.onnx_model import check_onnx
+
+            check_onnx(config.backbone.name, config.backbone.time)
         config, record, source = _trained_source(flags, overrides, further_keys=TITLE_KEYS)
         from ufnrec_tf.training.export import export_workdir
 
@@ -512,12 +510,14 @@ def check_flags(mode: str, flags: Any, overrides: Overrides) -> None:
     for name in FLAGS:
         is_known = name in (*COMMON_FLAGS, *MODES[mode].needs, *MODES[mode].takes)
         if flags[name].present and not is_known:
-            raise _no_effect(f"--{name}", mode)
-    for key, _ in overrides:
+            raise _no_effect(f"--{name}", mode, counterpart(name, mode, flags[name].value))
+    for key, text in overrides:
         if MODES[mode].refuses_others and not _is_read(mode, key):
             read = ", ".join(f"{section}.*" for section in MODES[mode].sections)
             raise _no_effect(
-                f"--config.{key}", f"{mode}, which reads only {read}" if read else mode
+                f"--config.{key}",
+                f"{mode}, which reads only {read}" if read else mode,
+                counterpart(key, mode, text),
             )
     if mode in ("evaluate", "export"):
         check_changeable(overrides, MODES[mode].keys)
@@ -531,7 +531,7 @@ def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
         if flags[name].present > 1:
             found[f"--{name}"] = "given more than once: the last one counts"
         if flags[name].present and name in _OF_SOME_MODES and name not in use.needs + use.takes:
-            found[f"--{name}"] = f"--mode={mode} does not read it"
+            found[f"--{name}"] = _not_read(name, mode, flags[name].value)
     if flags.data and mode == "recommend" and flags.histories not in ("", TRAIN_HISTORIES):
         found["--data"] = "--histories names the histories"
     if flags.data and flags.similar:
@@ -543,7 +543,7 @@ def unused_flags(flags: Any, overrides: Overrides) -> dict[str, str]:
     last = dict(overrides)
     for key, text in overrides:
         if not _is_read(mode, key):
-            found[key] = f"--mode={mode} does not read it"
+            found[key] = _not_read(key, mode, text)
         elif text != last[key]:
             found[f"{key} {text}"] = f"given again as {last[key]}"
     return found
@@ -561,8 +561,14 @@ def _missing_flag(name: str, mode: str) -> UserError:
     return UserError(f"--mode={mode} needs --{name} (`--help={mode}` has an example).")
 
 
-def _no_effect(name: str, mode: str) -> UserError:
-    return UserError(f"{name} has no effect with --mode={mode}. Leave it out.")
+def _no_effect(name: str, mode: str, instead: str = "") -> UserError:
+    way_out = f"Give {instead}." if instead else "Leave it out."
+    return UserError(f"{name} has no effect with --mode={mode}. {way_out}")
+
+
+def _not_read(name: str, mode: str, value: object) -> str:
+    instead = counterpart(name, mode, value)
+    return f"--mode={mode} does not read it" + (f": give {instead}" if instead else "")
 
 
 def _default_workdir(data_path: str, config: ConfigDict) -> str:
@@ -626,20 +632,28 @@ def _read_and_split(
     display.notes.block(unused_line(unused))
     display.notes.block(summary_lines(summary(split)))
     display.notes.block(chosen)
-    if _keeps_programs(config):
-        keep_programs()
+    _keep_programs(config)
     import_tensorflow()
     return source, split
 
 
-def _keeps_programs(config: ConfigDict) -> bool:
-    """True if XLA compiles for one device, and parts of this library only.
+def _check_settings(config: ConfigDict, *, is_compared: bool = False) -> None:
+    """Checks all settings that need no data; imports TensorFlow where they need its classes."""
+    from ufnrec_tf.training.before_reading import check_before_reading
 
-    What a user's own part calls may be nothing that TensorFlow can write into a file.
+    check_before_reading(config, prepare=lambda: _keep_programs(config), is_compared=is_compared)
+
+
+def _keep_programs(config: ConfigDict) -> None:
+    """Keeps what XLA compiles for one device, if all parts are of this library.
+
+    What a user's own part calls may be nothing that TensorFlow can write into a file. Call it
+    before TensorFlow is imported.
     """
     distribution = config.distribution
     is_one = distribution.strategy in ("auto", "one") and not distribution.num_virtual_devices
-    return config.training.jit_compile and is_one and ".py:" not in str(config.to_dict())
+    if config.training.jit_compile and is_one and ".py:" not in str(config.to_dict()):
+        keep_programs()
 
 
 def _trained_source(
@@ -648,6 +662,9 @@ def _trained_source(
     """Returns configuration, record and data of a trained run, and imports TensorFlow."""
     config, record = trained_config(flags.workdir, overrides, further_keys=further_keys)
     from ufnrec_tf.reading.sources import load
+    from ufnrec_tf.training.settings_checks import check_evaluation
+
+    check_evaluation(config)
 
     source = load(config, flags.data or record["data_path"])
     import_tensorflow()

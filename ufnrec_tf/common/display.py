@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -129,22 +130,38 @@ class ProgressBar:
     """One bar for a whole training run, or plain lines if the output is a file.
 
     On a terminal and in a notebook it is one line that overwrites itself and is never longer than
-    the line has room for. The time left is by the steps of this process, from the first one on.
+    the line has room for. The time left is by the later half of the steps of this process: the
+    first ones compile.
 
     Args:
         display: The screen.
         label: The name of the work.
         total: Steps in all.
         done: Steps done already.
+        may_end_early: True if the work may end before its last step: the time left is the longest.
+        num_slow: First steps that are left out of the rate, such as those that compile.
     """
 
-    def __init__(self, display: Display, *, label: str, total: int, done: int) -> None:
+    def __init__(
+        self,
+        display: Display,
+        *,
+        label: str,
+        total: int,
+        done: int,
+        may_end_early: bool = False,
+        num_slow: int = 0,
+    ) -> None:
         self._display = display = display.notes
         self._label = label
         self._total = total
-        self._first = self._done = done
+        self._done = done
+        self._at_most = "at most " if may_end_early else ""
         self._made = time.monotonic()
-        self._begin: float | None = None
+        self._after_slow = done + num_slow
+        self._first: int | None = None
+        self._marks: deque[tuple[int, float]] = deque()
+        self._seconds_left_out = 0.0
         self._printed = self._made
         self._bar: Progress | None = None
         self._line: UpdatedLine | None = None
@@ -183,21 +200,39 @@ class ProgressBar:
         """
         now = time.monotonic()
         self._done = done
-        if self._begin is None:  # from here on: compiling took longer than the later steps will
-            self._begin, self._first = now, done
-        left = None
-        if done > self._first:
-            left = (now - self._begin) / (done - self._first) * (self._total - done)
+        left = self._seconds_left(now)
         if self.is_moving:
             time_left = [] if left is None else [f"time left {_clock(left)}"]
+            if time_left and self._at_most:
+                time_left = [f"{self._at_most}{_clock(left or 0)} left"]
             self._texts = text.split(", ")
             self._show([self._percent(done), *time_left, *self._texts])
             return
         if now - self._printed < LINE_SECONDS:
             return
         self._printed = now
-        seconds = "" if left is None else f", {left:.0f} s left"
+        seconds = "" if left is None else f", {self._at_most}{left:.0f} s left"
         self._display.line(f"  {self._label}: {self._percent(done).strip()} {text}{seconds}")
+
+    def leave_out(self, seconds: float) -> None:
+        """Takes a time that will not come again, such as that of compiling, out of the rate."""
+        self._seconds_left_out += seconds
+
+    def _seconds_left(self, now: float) -> float | None:
+        """Returns the time of the steps to come, by the later half of those done; None at first."""
+        now -= self._seconds_left_out
+        if self._done < self._after_slow:
+            return None
+        if self._first is None:  # from here on: compiling took longer than the later steps will
+            self._first = self._done
+        middle = (self._first + self._done) / 2
+        self._marks.append((self._done, now))
+        while len(self._marks) > 1 and self._marks[1][0] <= middle:
+            self._marks.popleft()
+        done, begin = self._marks[0]
+        if self._done <= done:
+            return None
+        return (now - begin) / (self._done - done) * max(self._total - self._done, 0)
 
     def _percent(self, done: int) -> str:
         return f"{min(100 * done // max(self._total, 1), 100):3}%"

@@ -174,9 +174,9 @@ def busy(display: Display, label: str) -> Iterator[Callable[[str], None]]:
         with console.status(escape(label)) as status:
 
             def show_status(line: str) -> None:
-                if phase := phase_of(line):
-                    room = max(console.width - len(label) - 4, 0)
-                    status.update(escape(f"{label}: {phase[:room]}"))
+                text = f"{label}: {phase_of(line)}"
+                if phase_of(line) and len(text) + 2 <= console.width:  # the spinner takes two
+                    status.update(escape(text))
 
             yield show_status
         return

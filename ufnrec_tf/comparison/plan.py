@@ -8,18 +8,16 @@ from ml_collections import ConfigDict
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.files import read_json, turn_at
 from ufnrec_tf.common.hashes import hash_of_json, write_hashed_json
-from ufnrec_tf.common.lookup import pick
+from ufnrec_tf.comparison.arms_and_seeds import arms_and_seeds
 from ufnrec_tf.data.splits import Split
-from ufnrec_tf.evaluation.baselines import BASELINES
 from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.reading.sources import Source
 from ufnrec_tf.runs.record import COMMON, identity, is_done, run_record
 from ufnrec_tf.runs.workdir import TIMES_UNREAD, Workdir
-from ufnrec_tf.training.arms import Arm, configure_arm, of_arm, parse_arms
+from ufnrec_tf.training.arms import Arm, configure_arm, of_arm
 from ufnrec_tf.training.build import has_average, num_weight_sets, scored_weights
 from ufnrec_tf.training.checks import check_names
 from ufnrec_tf.training.hindsight_training import teacher_config, teacher_identity
-from ufnrec_tf.training.settings_checks import check_seeds
 from ufnrec_tf.training.teacher_phase import has_stored_labels
 
 
@@ -111,18 +109,7 @@ def make_plan(config: ConfigDict, source: Source, split: Split, workdir: str) ->
     Raises:
         UserError: If arms, seeds or the reference are not fit for a comparison.
     """
-    settings = config.comparison
-    arms = parse_arms(settings.arms)
-    if len(arms) < 2:
-        raise UserError(
-            f"--mode=compare needs at least two arms, `comparison.arms` has {len(arms)}. Give "
-            "--config.comparison.arms=base,ufnrec, or --config=configs/compare_confounders.py."
-        )
-    names = {arm.name: arm for arm in arms}
-    reference = settings.reference or arms[0].name
-    pick(names, reference, key="comparison.reference")
-    seeds = tuple(settings.seeds)
-    check_seeds(seeds)
+    arms, seeds, reference = arms_and_seeds(config)
     both = config.evaluation.weights == "auto" and any(
         num_weight_sets(configure_arm(config, arm)) > 1 for arm in arms
     )
@@ -147,31 +134,13 @@ def _reports_average(config: ConfigDict) -> bool:
     return has_average(config) and scored_weights(config) != "student"
 
 
-def chosen_run(plan: Plan) -> tuple[str, int]:
-    """Returns the arm and the seed of `comparison.run`.
-
-    Raises:
-        UserError: If the plan has no such run.
-    """
-    known = {f"{arm.name}/{seed}": (arm.name, seed) for arm in plan.arms for seed in plan.seeds}
-    return pick(known, plan.config.comparison.run, key="comparison.run")
-
-
 def check_arms(plan: Plan) -> None:
     """Checks the settings of all arms, names in tables included, before anything is written.
 
     Raises:
         UserError: Naming the arm.
     """
-    if plan.config.distribution.strategy == "multi_worker":
-        raise UserError(
-            "--mode=compare trains each run on one machine, so `distribution.strategy` cannot be "
-            "multi_worker. Take mirrored, or share its runs out: --config.comparison.run=ARM/SEED "
-            "on each machine, with one --workdir."
-        )
     check_cutoffs(plan.config.evaluation.cutoffs, plan.source.interactions.num_items)
-    for name in plan.config.comparison.baselines:
-        pick(BASELINES, name, key="comparison.baselines")
     for arm in plan.arms:
         with of_arm(arm.name):
             check_names(plan.run_config(arm.name))

@@ -12,7 +12,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.data.interactions import Interactions, short_source
 from ufnrec_tf.data.item_sets import chunks_of, distinct_in_ranges
-from ufnrec_tf.data.times import moment_among
+from ufnrec_tf.data.times import moment_among, parse_moment
 from ufnrec_tf.data.user_hash import user_shares
 
 EVALUATION_PARTS = ("validation", "test")
@@ -39,6 +39,52 @@ class SplitSettings(NamedTuple):
     test_share: float = 0.1
     num_targets: int = 1
     seed: int = 0
+
+
+def check_split(name: str, settings: SplitSettings) -> None:
+    """Checks the settings of a split by themselves; the log may still not allow it.
+
+    Args:
+        name: The kind of split, a key of `SPLITS`.
+        settings: The settings.
+
+    Raises:
+        UserError: Naming the settings that contradict each other, or that are no dates.
+    """
+    if settings.num_targets > 1 and name != "leave_last_n":
+        raise UserError(
+            f"--config.split.num_targets={settings.num_targets} has no effect with "
+            f"--config.split.name={name}. Set --config.split.name=leave_last_n, or leave it out."
+        )
+    validation, test = settings.validation_share, settings.test_share
+    if name == "user_holdout" and validation + test >= 1:
+        raise UserError(
+            f"split.validation_share ({validation:g}) and test_share ({test:g}) leave no user to "
+            "train on: expected a sum below 1; change --config.split.validation_share or "
+            "test_share, or set --config.split.name=leave_one_out."
+        )
+    if name != "temporal":
+        return
+    given = [_text_of(getattr(settings, key)) for key in TIME_KEYS]
+    moments = [
+        parse_moment(text, key=f"split.{key}")
+        for key, text in zip(TIME_KEYS, given, strict=True)
+        if text
+    ]
+    if len(moments) < 2 or moments[0].is_date != moments[1].is_date:
+        return
+    if moments[0].value >= moments[1].value:
+        raise UserError(
+            "`split.validation_time` must lie before `split.test_time`. Received: "
+            f"{given[0]} and {given[1]}."
+        )
+
+
+def _text_of(moment: float | str) -> str:
+    """Returns a configured moment as text, "" if a share decides."""
+    if not moment:
+        return ""
+    return moment if isinstance(moment, str) else f"{moment:.15g}"
 
 
 class HeldOut(NamedTuple):
@@ -348,9 +394,9 @@ def _split_dates(
 
 def _configured_date(value: float | str, log: Interactions, *, key: str) -> float:
     """Returns a configured date as one of the log's times, or 0 if the share decides."""
-    if not value:
+    text = _text_of(value)
+    if not text:
         return 0.0
-    text = value if isinstance(value, str) else f"{value:.15g}"
     return moment_among(text, key=key, is_epoch=log.is_epoch, source=log.source)
 
 
@@ -375,11 +421,10 @@ def user_holdout(interactions: Interactions, settings: SplitSettings | None = No
         "change --config.split.validation_share, test_share or seed, give a larger log, or set "
         "--config.split.name=leave_one_out."
     )
-    if test + validation >= 1:
-        raise UserError(
-            f"{interactions.source}: split.validation_share ({validation:g}) and test_share "
-            f"({test:g}) leave no user to train on: expected a sum below 1; {ways_out}"
-        )
+    try:
+        check_split("user_holdout", settings)
+    except UserError as error:
+        raise UserError(f"{interactions.source}: {error}") from error
     places = user_shares(interactions.user_ids, settings.seed)
     # Test comes first, so that another validation share leaves its users as they are.
     is_drawn = {"test": places < test}

@@ -10,7 +10,7 @@ from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.progress import working_on
 from ufnrec_tf.data.interactions import Interactions
-from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings
+from ufnrec_tf.data.splits import SPLITS, Split, SplitSettings, check_split
 from ufnrec_tf.data.synthetic.planted import PlantedData, planted
 from ufnrec_tf.reading.columns import Columns
 from ufnrec_tf.reading.data_files import DataFile
@@ -51,11 +51,7 @@ def make_split(config: ConfigDict, interactions: Interactions) -> Split:
     """
     values = config.split.to_dict()
     name, settings = values.pop("name"), SplitSettings(**values)
-    if settings.num_targets > 1 and name != "leave_last_n":
-        raise UserError(
-            f"--config.split.num_targets={settings.num_targets} has no effect with "
-            f"--config.split.name={name}. Set --config.split.name=leave_last_n, or leave it out."
-        )
+    check_split(name, settings)
     return SPLITS[name](interactions, settings)
 
 

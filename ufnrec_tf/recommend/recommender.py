@@ -1,6 +1,7 @@
 """An exported model in Python: lists of raw item ids in, a frame of recommendations out."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -192,7 +193,14 @@ class Recommender(Shown):
 
     @speaks_python
     def explain(
-        self, history: Sequence[Any], item: Any, *, top_k: int = 10, times: Any = None
+        self,
+        histories: Any = None,
+        items: Ids = None,
+        *,
+        top_k: int = 10,
+        times: Any = None,
+        history: Sequence[Any] | None = None,
+        item: Any = None,
     ) -> pd.DataFrame:
         """Returns the items of a history that carried a recommended item, by leave-one-out.
 
@@ -201,36 +209,75 @@ class Recommender(Shown):
         compared with an empty one.
 
         Args:
-            history: Raw item ids, oldest first.
-            item: The raw id of the recommended item, or of any other.
+            histories: Raw item ids of one history, oldest first; or several, as in `recommend`.
+            items: The raw id of the recommended item, or of any other; several are explained one
+                after the other. None: the first recommendation of each history.
             top_k: Items with the largest drops, 1 or more.
-            times: When each event of the history was; see `recommend`. An item is left out with its
-                times.
+            times: When each event was, in the form of the histories; see `recommend`. An item is
+                left out with its times.
+            history: Older name of `histories`.
+            item: Older name of `items`.
 
         Returns:
             A frame of `rank` (from 1), `item`, `title` and `drop` (float32): the score less the
             score without that item. Above 0 it speaks for the recommended item, below 0 against.
+            Unless it is of one history and one item, `user` and `explained` come first. A history
+            without a known item has no rows.
 
         Raises:
-            UserError: If the model does not know the item, or no item of the history, or times are
+            UserError: If the model does not know the item, or no item of a history, or times are
                 missing or no times.
         """
         top_k = whole_number(top_k, "top_k", minimum=1)
-        _, found, seconds = self._known([history], None if times is None else [times])
+        histories, items = _either(histories, history), _either(items, item)
+        if histories is None:
+            raise UserError("`histories` is missing. Give raw item ids, oldest first.")
+        is_one = _is_one_history(histories)
+        if is_one:
+            histories, times = [histories], None if times is None else [times]
+        names, found, seconds = self._known(histories, times)
         for note in found.notes:
             warn(note)
-        text = id_text(item, name="`item`")
-        spelling = self._known_ids.spellings([text]).get(text)
-        if spelling is None:
-            note = unknown_text("`item`", [text], 1, example=self._example)
-            raise UserError(f"{note} Give an item id as it was in the log.")
-        ids = self._model.lookup(to_tensor([*found.rows, [spelling]])).numpy()
-        (row,), places = found.rows, np.flatnonzero(ids[0]).tolist()
-        if not places:
-            raise UserError("`history` has no item. Give raw item ids, oldest first.")
+        if is_one and not found.num_known[0]:
+            raise UserError("`histories` has no item. Give raw item ids, oldest first.")
+        explained = self._explained(items, histories, times, names)
+        frames = []
+        for place, (name, row) in enumerate(zip(names, found.rows, strict=True)):
+            own = None if seconds is None else seconds[place]
+            for asked in explained[name] if found.num_known[place] else ():
+                frame = self._reasons(row, asked, top_k, own)
+                frames.append(frame.assign(user=name, explained=asked))
+        columns = ["user", "explained", "rank", "item", "title", "drop"]
+        whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+        is_alone = is_one and items is not None and len(frames) == 1
+        return whole[columns[2:] if is_alone else columns]
+
+    def _explained(
+        self, items: Ids, histories: Any, times: Any, names: list[Any]
+    ) -> dict[Any, list[str]]:
+        """Returns user -> the items to explain, in the model's spelling."""
+        if items is None:
+            with warnings.catch_warnings(action="ignore"):  # said above
+                best = self.recommend(histories, top_k=1, times=times)
+            firsts = dict(zip(best["user"], best["item"], strict=True))
+            return {name: [firsts[name]] if name in firsts else [] for name in names}
+        asked = list(dict.fromkeys(id_list(items, name="`items`")))
+        spellings = self._known_ids.spellings(asked)
+        if unknown := [text for text in asked if text not in spellings]:
+            note = unknown_text("`items`", unknown, len(asked), example=self._example)
+            raise UserError(f"{note} Give item ids as they were in the log.")
+        spelled = [spellings[text] for text in asked]
+        return dict.fromkeys(names, spelled)
+
+    def _reasons(
+        self, row: list[str], item: str, top_k: int, seconds: list[int] | None
+    ) -> pd.DataFrame:
+        """Returns the reasons for one item by one history, both in the model's spelling."""
+        ids = self._model.lookup(to_tensor([row, [item]])).numpy()
+        places = np.flatnonzero(ids[0]).tolist()
         own = None
         if seconds is not None:  # that of the request comes after those of the ids
-            own = [*(seconds[0][place] for place in places), *seconds[0][len(row) :]]
+            own = [*(seconds[place] for place in places), *seconds[len(row) :]]
         known = [row[place] for place in places]
         items, rows, row_times = left_out(known, int(self.metadata["max_length"]), own)
         inputs = {"item_ids": to_tensor(rows)} | times_input(row_times)
@@ -325,6 +372,19 @@ class Recommender(Shown):
 
 def _lists_of(filters: GivenFilters) -> ItemLists:
     return ItemLists(tuple(filters.exclude), tuple(filters.allow))
+
+
+def _either(value: Any, older: Any) -> Any:
+    """Returns an argument, which may have been given by its older name."""
+    return older if value is None else value
+
+
+def _is_one_history(histories: Any) -> bool:
+    """True for the ids of one history, False for several, each of which is a list."""
+    if isinstance(histories, Mapping):
+        return False
+    rows = listed(histories)
+    return rows is not None and all(listed(row) is None for row in rows)
 
 
 def _named_histories(histories: Histories) -> tuple[list[Any], list[list[str]]]:

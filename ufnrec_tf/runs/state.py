@@ -101,6 +101,11 @@ class LoopSettings:
     checkpoint_steps: int = 0
     selects_on: str = "validation"
 
+    @property
+    def may_stop_early(self) -> bool:
+        """True if training may end before its last epoch."""
+        return bool(self.monitor and self.patience)
+
 
 class Stopwatch:
     """Measures training steps only: wall seconds, and CPU seconds of all threads of all workers.

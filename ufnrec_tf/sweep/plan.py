@@ -223,6 +223,9 @@ def make_sweep_plan(
             "--mode=sweep maximises a validation metric, and `training.monitor` is empty. Set "
             "--config.training.monitor=ndcg@10."
         )
+    if config.sweep.sampler == "grid":
+        for key, distribution in space.items():
+            _all_values(key, distribution)
     if config.distribution.strategy == "multi_worker":
         raise UserError(
             "--mode=sweep trains each trial on one machine, so `distribution.strategy` cannot be "

@@ -11,7 +11,9 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from ufnrec_tf import backbones, objectives
+from ufnrec_tf.backbones import BACKBONES
 from ufnrec_tf.backbones.base import Backbone, setting_names
+from ufnrec_tf.backbones.times import num_times
 from ufnrec_tf.common.distribution import (
     ALONE,
     Workers,
@@ -50,6 +52,7 @@ from ufnrec_tf.objectives.base import LossSettings, Objective
 from ufnrec_tf.runs.checkpoints import CheckpointStore, named_variables
 from ufnrec_tf.runs.state import LoopSettings
 from ufnrec_tf.runs.worker_state import WorkerState
+from ufnrec_tf.training.settings_checks import later_items_error
 
 
 def check_backbone(config: ConfigDict) -> None:
@@ -58,7 +61,8 @@ def check_backbone(config: ConfigDict) -> None:
     Raises:
         UserError: Naming the known values, or the setting that the backbone would not read.
     """
-    known = setting_names(backbones.find(config.backbone.name))
+    kind = backbones.find(config.backbone.name)
+    known = setting_names(kind)
     for key, option in option_table()["backbone"].items():
         value = config.backbone[key]
         if key != "name" and key not in known and value != option.default:
@@ -66,6 +70,8 @@ def check_backbone(config: ConfigDict) -> None:
                 f"`backbone.{key}` is {value!r}, which backbone {config.backbone.name!r} does not "
                 f"read. Leave it at --config.backbone.{key}={option.default}."
             )
+    if kind in BACKBONES.values():
+        num_times(config.backbone.time, False, 1, allowed=kind.times_read)
 
 
 def make_backbone(config: ConfigDict, num_items: int) -> Backbone:
@@ -89,13 +95,7 @@ def check_windows(backbone: Backbone, config: ConfigDict) -> None:
     """
     if backbone.is_causal or config.training.windows == "prefixes":
         return
-    has_filter = "filter" in backbone.settings
-    raise UserError(
-        f"backbone {config.backbone.name!r} sees later items of the history, so that a loss at "
-        f"every position (training.windows={config.training.windows}) would show it the answers. "
-        "Set --config.training.windows=prefixes"
-        + (", or --config.backbone.filter=causal, which costs a fraction." if has_filter else ".")
-    )
+    raise later_items_error(config, has_filter="filter" in backbone.settings)
 
 
 _PROBE_SEED = 0x9B0BE5

@@ -3,43 +3,31 @@
 from ml_collections import ConfigDict
 
 from ufnrec_tf import objectives
-from ufnrec_tf.common.distribution import STRATEGIES
 from ufnrec_tf.common.errors import UserError
-from ufnrec_tf.common.lookup import nearest, pick
 from ufnrec_tf.config import unmet_condition
 from ufnrec_tf.data.batches import steps_per_epoch
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import make_samples
-from ufnrec_tf.evaluation.baselines import BASELINES
 from ufnrec_tf.evaluation.metrics import check_cutoffs
 from ufnrec_tf.export.onnx_model import check_onnx
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.training.arms import configure_arm, of_arm, parse_arms
-from ufnrec_tf.training.build import check_backbone, metrics_of
-from ufnrec_tf.training.settings_checks import check_settings
+from ufnrec_tf.training.build import check_backbone
+from ufnrec_tf.training.settings_checks import check_metrics, check_settings
 
 
 def check_names(config: ConfigDict) -> None:
-    """Checks the keys whose values are names in tables.
+    """Checks the settings that only the classes of backbone and loss can judge, and all others.
 
     Raises:
         UserError: Naming the known values and the nearest.
     """
     check_backbone(config)
     loss = objectives.find(config.loss.name)
-    pick(STRATEGIES, config.distribution.strategy, key="distribution.strategy")
-    for name in config.comparison.baselines:
-        pick(BASELINES, name, key="comparison.baselines")
     for arm in parse_arms(config.comparison.arms):
         with of_arm(arm.name):
             check_names(configure_arm(config, arm))
-    known, monitor = metrics_of(config).names, config.training.monitor
-    if monitor and monitor not in known:
-        raise UserError(
-            f"`training.monitor` must be one of {', '.join(known)}. Received: {monitor!r}."
-            f"{nearest(monitor, known)} --config.evaluation.metrics and "
-            "--config.evaluation.cutoffs name further ones."
-        )
+    check_metrics(config)
     if config.export.onnx:
         check_onnx(config.backbone.name, config.backbone.time)
     check_settings(config)

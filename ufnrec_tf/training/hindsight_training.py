@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from ufnrec_tf import objectives
 from ufnrec_tf.backbones.base import setting_names
 from ufnrec_tf.backbones.hindsight import Hindsight
-from ufnrec_tf.common.display import Display, ProgressBar
+from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.distribution import Workers
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.hashes import read_hashed_json, write_hashed_json
@@ -33,7 +33,7 @@ from ufnrec_tf.teachers.left_out import LeftOutEvaluator, left_out_events
 from ufnrec_tf.training.build import Experiment, best_store, build, loop_settings
 from ufnrec_tf.training.finish import select
 from ufnrec_tf.training.fit import fit, restored
-from ufnrec_tf.training.loop import TrainingLoop
+from ufnrec_tf.training.loop import TrainingLoop, step_bar
 
 TEACHER_FILE = "teacher.json"
 """What the teacher is, and once it is trained, what came of it. Not `config.json`: the folder is
@@ -341,6 +341,7 @@ def _make_loop(
     log.cut_after(progress.step)
     board = Board(board_folder, is_written=workers.is_chief)
     board.cut_after(progress.step)
+    settings = loop_settings(own, experiment.steps_per_epoch, floor=0.0, selects_on=_SELECTS_ON)
     return TrainingLoop(
         ufnrec=experiment.model,
         host=experiment.host,
@@ -351,8 +352,8 @@ def _make_loop(
         best_store=best,
         metrics_log=log,
         board=board,
-        bar=ProgressBar(display, label="teacher", total=experiment.num_steps, done=progress.step),
-        settings=loop_settings(own, experiment.steps_per_epoch, floor=0.0, selects_on=_SELECTS_ON),
+        bar=step_bar(display, "teacher", settings, progress, num_steps=experiment.num_steps),
+        settings=settings,
         progress=progress,
         workers=workers,
     )

@@ -10,7 +10,7 @@ import keras
 
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.common.compiled_programs import seal_programs
-from ufnrec_tf.common.display import ProgressBar
+from ufnrec_tf.common.display import Display, ProgressBar
 from ufnrec_tf.common.distribution import ALONE, Workers
 from ufnrec_tf.common.errors import UserError, end_at_once
 from ufnrec_tf.common.tensorflow_setup import give_back
@@ -120,8 +120,27 @@ def gate_store(folder: Path, backbone: Backbone) -> CheckpointStore:
 
 
 SHOW_SECONDS = 0.5
+_NUM_SLOW = 3
+"""First steps that are left out of the bar's rate: they compile."""
+_COMPILES_ABOVE = 10
+"""A step that takes so many times as long as the shortest, and a second, has compiled a program:
+there is one for each of several numbers of positions."""
 POLL_STEPS = 16
 """Steps after which several workers ask each other whether to stop or to write a checkpoint."""
+
+
+def step_bar(
+    display: Display, label: str, settings: LoopSettings, progress: Progress, *, num_steps: int
+) -> ProgressBar:
+    """Returns the bar of a training of `num_steps` steps, which goes on from its progress."""
+    return ProgressBar(
+        display,
+        label=label,
+        total=num_steps,
+        done=progress.step,
+        may_end_early=settings.may_stop_early,
+        num_slow=_NUM_SLOW,
+    )
 
 
 class TrainingLoop(keras.callbacks.Callback):
@@ -186,7 +205,8 @@ class TrainingLoop(keras.callbacks.Callback):
         self._epoch_base = progress.step
         self._fit_first = progress.step
         self._read_at_start = {"users": 0.0, "positions": 0.0}
-        self._shown = self._saved = time.monotonic()
+        self._shown = self._saved = self._step_began = time.monotonic()
+        self._shortest_step = float("inf")
         self._saved_step = -1
         self.signal = 0
         self._metric_text = ""
@@ -198,10 +218,12 @@ class TrainingLoop(keras.callbacks.Callback):
         self._epoch_base = self.progress.step
         if self.progress.step - self._fit_first >= WARM_UP_STEPS:
             self._start_stopwatch()
+        self._step_began = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Counts the step, shows progress, and stops if asked to."""
         progress, settings = self.progress, self.settings
+        self._leave_out_compiling(time.monotonic() - self._step_began)
         progress.step = self._epoch_base + batch + 1
         if "first_step_at" not in progress.timing:
             # Unix time, from which a caller can compute how long the start took, and its CPU time.
@@ -222,6 +244,13 @@ class TrainingLoop(keras.callbacks.Callback):
             self.bar.update(
                 progress.step, self._epoch_text(progress.epoch + 1, self.host.read_sums())
             )
+        self._step_began = time.monotonic()
+
+    def _leave_out_compiling(self, seconds: float) -> None:
+        """Takes a step that has compiled a program out of the bar's time left."""
+        if seconds > max(_COMPILES_ABOVE * self._shortest_step, 1.0):
+            self.bar.leave_out(seconds - self._shortest_step)
+        self._shortest_step = min(self._shortest_step, seconds)
 
     def _poll(self) -> None:
         """Stops, or writes a checkpoint, within an epoch if either is due."""
@@ -330,7 +359,7 @@ class TrainingLoop(keras.callbacks.Callback):
             self._ask_gate(progress.epoch_loss + sums["loss"], metric)
         progress.epoch_loss = 0.0 if is_whole else progress.epoch_loss + sums["loss"]
         self._write_scalars(sums)
-        if settings.monitor and settings.patience and progress.num_without >= settings.patience:
+        if settings.may_stop_early and progress.num_without >= settings.patience:
             self.ufnrec.stop_training = progress.stopped_early = True
         self.stop_if_asked()
         if self._is_due():

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from ufnrec_tf.common.display import Display, ProgressBar
+from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.distribution import Workers, report_lost_workers
 from ufnrec_tf.common.hashes import write_hashed_json
 from ufnrec_tf.common.progress import hide_phases
@@ -40,7 +40,7 @@ from ufnrec_tf.training.build import (
 from ufnrec_tf.training.checks import check_with_data
 from ufnrec_tf.training.finish import finish
 from ufnrec_tf.training.fit import fit, restored
-from ufnrec_tf.training.loop import TrainingLoop
+from ufnrec_tf.training.loop import TrainingLoop, step_bar
 from ufnrec_tf.training.shown_results import show_finished
 from ufnrec_tf.training.teacher_phase import teach
 from ufnrec_tf.training.warm_start import start_warm
@@ -245,6 +245,7 @@ def _make_loop(
     if progress.step == 0 and gate.opens_at_start():
         experiment.host.open_gate(0)
         progress.gate_epoch = 0
+    settings = loop_settings(config, experiment.steps_per_epoch, floor=floor)
     return TrainingLoop(
         ufnrec=experiment.model,
         host=experiment.host,
@@ -257,10 +258,8 @@ def _make_loop(
         best_store=best_store,
         metrics_log=log,
         board=board,
-        bar=ProgressBar(
-            display, label=label_of(config), total=experiment.num_steps, done=progress.step
-        ),
-        settings=loop_settings(config, experiment.steps_per_epoch, floor=floor),
+        bar=step_bar(display, label_of(config), settings, progress, num_steps=experiment.num_steps),
+        settings=settings,
         progress=progress,
         workers=workers,
     )

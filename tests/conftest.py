@@ -11,6 +11,10 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["UFNREC_PROGRAMS"] = "off"  # for the processes that tests start
+# The same programs, turned into machine code in half the time: a test runs them a few times.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+)
 
 PROCESSES = Path(__file__).parent / "processes"
 """Its tests start processes of their own: all are slow."""

@@ -83,7 +83,7 @@ def test_gradients_are_those_of_the_padded_path(name, options):
     backbone = make(name, options, max_length=33)
     shake(backbone)
     packed = fill_up(pack(tf.constant(random_histories(33))), 32)
-    weights = tf.random.stateless_normal([packed.items.shape[0], 8], [1, 2])
+    weights = tf.random.stateless_normal([packed.items.shape[0], 8], [7, 8])
     weights *= tf.cast(packed.items > 0, tf.float32)[:, None]
 
     def gradients(call) -> list[tf.Tensor]:
@@ -240,17 +240,13 @@ def test_bfloat16_is_near_float32_and_keeps_float32_weights(variant):
 
 @pytest.mark.slow
 def test_a_run_in_bfloat16_learns_as_one_in_float32_does():
-    settings = RunSettings(policy="plain", num_steps=36, compiles=True, smaller_capacities=())
-    losses = [
-        train(
-            make_run(replace(settings, precision=name), split_of(tiny_histories(), NUM_ITEMS))
-        ).losses
-        for name in ("float32", "mixed_bfloat16")
-    ]
-    exact, rough = np.array(losses)
+    settings = RunSettings(policy="plain", num_steps=36)
+    compiled = replace(settings, precision="mixed_bfloat16", compiles=True, smaller_capacities=())
+    split = split_of(tiny_histories(), NUM_ITEMS)
+    exact, rough = (np.array(train(make_run(own, split)).losses) for own in (settings, compiled))
     assert exact[-3:].mean() < 0.8 * exact[:3].mean()
     np.testing.assert_allclose(rough, exact, rtol=0.05)
-    assert np.abs(rough - exact).max() > 1e-6
+    assert np.abs(rough - exact).max() > 1e-4  # more than compiling changes
 
 
 def batch_of(lengths: list[int], max_length: int) -> dict[str, tf.Tensor]:

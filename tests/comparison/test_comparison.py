@@ -84,7 +84,15 @@ def compared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         stand_in = InThisProcess()
         patch.setattr(comparison, "run_child", stand_in)
+        asked, export = [], finish.export
+
+        def export_first(*arguments):  # the others would take as long as their steps
+            asked.append(arguments)
+            return export(*arguments) if len(asked) == 1 else None
+
+        patch.setattr(finish, "export", export_first)
         assert compare(workdir=workdir) == 0
+    assert len(asked) == 4
     assert stand_in.started == ["base/0", "late/0", "base/1", "late/1"]  # seed by seed
     return workdir
 
@@ -109,7 +117,7 @@ def test_each_run_is_an_ordinary_work_directory(compared):
             assert record["config"]["memory"]["patience"] == (1 if arm == "base" else 0)
             for name in ("metrics.jsonl", "ranks.parquet", "ranks_validation.parquet"):
                 assert (path / name).is_file()
-            assert (path / "export" / "1").is_dir()
+            assert (path / "export" / "1").is_dir() == (path == compared / "runs/base/seed_0")
             assert set(result["beyond_accuracy"]) == {
                 "coverage",
                 "gini",

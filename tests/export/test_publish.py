@@ -118,29 +118,34 @@ def test_publication(tmp_path, monkeypatch):
 
 
 def check_publication(folder, backbone, monkeypatch):
-    first = publish(folder, model_of(backbone))
-    assert first == (folder / "1", True, [])
+    model = model_of(backbone)
+    assert publish(folder, model) == (folder / "1", True, [])
     before = contents(folder)
     assert publish(folder, model_of(backbone), versions_kept=1) == (folder / "1", False, [])
     # Dropout's own state, which training moves, changes no answer.
     backbone.dropout.seed_generator.state.assign([7, 7])
     assert not publish(folder, model_of(backbone)).is_new
     assert contents(folder) == before
-    other = FakeBackbone(seed=1)
-    assert publish(folder, model_of(other)) == (folder / "2", True, [])
+    other = model_of(FakeBackbone(seed=1))
+    assert publish(folder, other) == (folder / "2", True, [])
     # The model before again is a new version: what is in force is another.
-    assert publish(folder, model_of(backbone), versions_kept=2) == (folder / "3", True, [1])
+    assert publish(folder, model, versions_kept=2) == (folder / "3", True, [1])
     (folder / "3" / "items.parquet").write_bytes(b"damaged")
-    assert publish(folder, model_of(backbone), versions_kept=2) == (folder / "4", True, [2])
+    assert publish(folder, model, versions_kept=2) == (folder / "4", True, [2])
     before = contents(folder)
     fail_writing(monkeypatch)
     with pytest.raises(UserError, match="/5: cannot write the exported model: No space left"):
-        publish(folder, model_of(other), versions_kept=1)
+        publish(folder, other, versions_kept=1)
     assert contents(folder) == before
     assert sorted(os.listdir(folder)) == ["3", "4"]
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def unchanged():
+    """A model of the first weights and the usual settings."""
+    return model_of(FakeBackbone())
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -151,16 +156,19 @@ def check_publication(folder, backbone, monkeypatch):
         {"facts": ItemFacts(pd.Series(range(NUM_ITEMS + 1)).to_numpy())},
     ],
 )
-def test_what_makes_another_model(change):
-    backbone = FakeBackbone()
-    before, after = model_of(backbone), model_of(backbone, **change)
-    assert before.document["fingerprint"] != after.document["fingerprint"]
+def test_what_makes_another_model(unchanged, change):
+    other = model_of(FakeBackbone(), **change)
+    assert other.document["fingerprint"] != unchanged.document["fingerprint"]
 
 
-def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path):
+def test_the_same_again_is_the_same_model(unchanged):
+    assert model_of(FakeBackbone()).document["fingerprint"] == unchanged.document["fingerprint"]
+
+
+def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path, unchanged):
     Path(tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file/models: cannot be published to: Not a directory"):
-        publish(tmp_path / "file" / "models", model_of(FakeBackbone()))
+        publish(tmp_path / "file" / "models", unchanged)
 
 
 def test_items_beside_the_model(tmp_path):

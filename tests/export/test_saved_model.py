@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from tests.helpers.serving import (
     assert_same_ranking,
     brute_force,
     make_backbone,
+    model_of,
     pad,
     random_histories,
 )
@@ -26,7 +28,7 @@ from tests.helpers.serving import write_export as write
 from ufnrec_tf import backbones
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.export import saved_model as export
-from ufnrec_tf.export.saved_model import SIGNATURES, read_metadata
+from ufnrec_tf.export.saved_model import SIGNATURES, read_metadata, write_model
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,18 @@ def exported(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "export" / "1"
     write(path, backbone)
     return backbone, path, tf.saved_model.load(str(path))
+
+
+@pytest.fixture(scope="module")
+def other():
+    """Another model, traced and not written: of other weights and facts."""
+    return model_of(FakeBackbone(seed=1), metadata={"step": 8})
+
+
+@pytest.fixture
+def earlier(exported, tmp_path):
+    """A copy of an export, version 1, which another is to replace."""
+    return shutil.copytree(exported[1], tmp_path / "export" / "1")
 
 
 @pytest.mark.slow
@@ -185,13 +199,11 @@ def tree(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.slow
-def test_export_is_replaced(tmp_path):
-    write(tmp_path / "export" / "1", FakeBackbone())
-    write(tmp_path / "export" / "1", FakeBackbone(seed=1), metadata={"step": 8})
-    assert os.listdir(tmp_path / "export") == ["1"]
-    assert read_metadata(tmp_path / "export" / "1")["metadata"] == {"step": 8}
-    model = tf.saved_model.load(str(tmp_path / "export" / "1"))
+def test_export_is_replaced(earlier, other):
+    write_model(earlier, other)
+    assert os.listdir(earlier.parent) == ["1"]
+    assert read_metadata(earlier)["metadata"] == {"step": 8}
+    model = tf.saved_model.load(str(earlier))
     expected = brute_force(FakeBackbone(seed=1), ["i7"], 10)
     answer = model.signatures["serving_default"](item_ids=tf.constant([["i7"]]))
     assert_same_ranking(expected, answer["item_ids"][0].numpy(), answer["scores"][0])
@@ -222,58 +234,52 @@ def fail_rename(monkeypatch, which):
     monkeypatch.setattr(export.os, "rename", rename)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("where", ["writing", "first rename", "second rename"])
-def test_failure_keeps_the_old_export_and_leaves_nothing(tmp_path, monkeypatch, where):
-    write(tmp_path / "1", FakeBackbone())
-    before = tree(tmp_path)
+def test_failure_keeps_the_old_export_and_leaves_nothing(earlier, other, monkeypatch, where):
+    before = tree(earlier.parent)
     if where == "writing":
         fail_writing(monkeypatch)
     else:
         fail_rename(monkeypatch, 1 if where == "first rename" else 2)
     with pytest.raises(UserError, match="exported model: No space left on device") as caught:
-        write(tmp_path / "1", FakeBackbone(seed=1))
-    assert "\n" not in str(caught.value) and str(tmp_path / "1") in str(caught.value)
-    assert tree(tmp_path) == before
+        write_model(earlier, other)
+    assert "\n" not in str(caught.value) and str(earlier) in str(caught.value)
+    assert tree(earlier.parent) == before
 
 
-def test_failure_of_a_first_export_leaves_nothing(tmp_path, monkeypatch):
+def test_failure_of_a_first_export_leaves_nothing(tmp_path, other, monkeypatch):
     fail_writing(monkeypatch)
     with pytest.raises(UserError):
-        write(tmp_path / "export" / "1", FakeBackbone())
+        write_model(tmp_path / "export" / "1", other)
     assert os.listdir(tmp_path / "export") == []
 
 
-@pytest.mark.slow
-def test_interrupt_leaves_nothing(tmp_path, monkeypatch):
+def test_interrupt_leaves_nothing(earlier, other, monkeypatch):
     def save(*_, **__):
         raise KeyboardInterrupt
 
-    write(tmp_path / "1", FakeBackbone())
-    before = tree(tmp_path)
+    before = tree(earlier.parent)
     monkeypatch.setattr(export.tf.saved_model, "save", save)
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "1", FakeBackbone())
-    assert tree(tmp_path) == before
+        write_model(earlier, other)
+    assert tree(earlier.parent) == before
 
 
-@pytest.mark.slow
-def test_leftovers_of_a_killed_export_are_mended(tmp_path, monkeypatch):
-    write(tmp_path / "1", FakeBackbone())
-    before = tree(tmp_path)
-    os.rename(tmp_path / "1", tmp_path / ".1.old")  # killed between the two renames
-    (tmp_path / ".1.new").mkdir()
+def test_leftovers_of_a_killed_export_are_mended(earlier, other, monkeypatch):
+    before = tree(earlier.parent)
+    os.rename(earlier, earlier.with_name(".1.old"))  # killed between the two renames
+    earlier.with_name(".1.new").mkdir()
     with monkeypatch.context() as patch:
         fail_writing(patch)
         with pytest.raises(UserError):
-            write(tmp_path / "1", FakeBackbone(seed=1))
-    assert tree(tmp_path) == before
+            write_model(earlier, other)
+    assert tree(earlier.parent) == before
 
 
-def test_file_in_the_path_is_one_clear_line(tmp_path):
+def test_file_in_the_path_is_one_clear_line(tmp_path, other):
     (tmp_path / "export").write_text("")
     with pytest.raises(UserError, match=re.escape(f"{tmp_path}/export/1: cannot write")):
-        write(tmp_path / "export" / "1", FakeBackbone())
+        write_model(tmp_path / "export" / "1", other)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

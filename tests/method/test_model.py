@@ -56,7 +56,13 @@ RUNS = {
         smaller_capacities=(8,),
     ),
     "replay": RunSettings(policy="replay", num_steps=24),
-    "prefixes": RunSettings(windows="prefixes", batch_size=16, max_flips=0, compiles=True),
+    "prefixes": RunSettings(
+        windows="prefixes",
+        batch_size=16,
+        max_flips=0,
+        compiles=True,
+        smaller_capacities=(8,),
+    ),
     # Every step visits everybody and one showing is enough, so that flips come at once.
     "timing": RunSettings(
         open_at=2,
@@ -70,9 +76,9 @@ RUNS = {
     "shut": RunSettings(open_at=None, num_steps=6),
     "plain": RunSettings(policy="plain", has_teacher_always=True, num_steps=12),
 }
-RUNS |= {  # a program fewer to compile
-    f"compiled {name}": replace(RUNS[name], compiles=True, smaller_capacities=(8,))
-    for name in ("default", "faithful")
+RUNS |= {  # as few programs to compile as it takes: one alone, one of two by the batch's size
+    f"compiled {name}": replace(RUNS[name], compiles=True, smaller_capacities=smaller)
+    for name, smaller in (("default", ()), ("faithful", (8,)))
 }
 
 
@@ -172,7 +178,7 @@ def test_every_user_is_counted_once_an_epoch_and_no_step_repeats_another():
     assert users == [4, 4, 2] * 12
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("without_graphs")
 def test_first_step_that_is_not_finite_is_noted():
     settings = replace(RUNS["plain"], has_teacher_always=False, num_steps=3)
     run = make_run(settings, split_of(tiny_histories(), NUM_ITEMS))

@@ -33,7 +33,7 @@ COMMON = (
     "--config.split.test_time=80",
     "--config.training.deterministic=true",
     "--config.memory.patience=0",
-    "--config.training.num_epochs=4",
+    "--config.training.num_epochs=3",
     "--config.training.batch_size=20",
     "--config.backbone.dropout=0.2",
 )

@@ -3,15 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.crashes import KILLED
-from tests.helpers.runs import LIGHT, ROOT, environment, metric_lines, train
+from tests.helpers.runs import LIGHT, metric_lines, train
 from tests.processes.crash_short import DAMAGED_BEFORE, KILLS
+from tests.processes.forks import run_module
 from ufnrec_tf.common.display import ProgressBar
 from ufnrec_tf.runs import state as run_state
 from ufnrec_tf.runs.checkpoints import CheckpointStore
@@ -30,16 +29,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("case", KILLS)
 def test_a_run_killed_at_its_writes_ends_as_one_that_was_not(tmp_path, case):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.processes.crash_short", str(tmp_path), case],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr  # it compares the two
+    run_module("tests.processes.crash_short", tmp_path, case)  # it compares the two
     lives = json.loads((tmp_path / "lives.json").read_text(encoding="utf-8"))
     assert [life["code"] for life in lives] == [0, *[KILLED] * len(KILLS[case]), 0]
     told = [life["out"].count("Passed over; trying an older one.") for life in lives[1:]]

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -327,9 +328,8 @@ def test_no_export(tmp_path):
     ["ufnrec.json", "saved_model.pb", "variables/variables.index", "variables/variables.data"],
 )
 @pytest.mark.parametrize("damage", ["removed", "cut", "overwritten"])
-def test_damaged_export(tmp_path, file, damage):
-    path = tmp_path / "1"
-    write_export(path, BACKBONE)
+def test_damaged_export(export_dir, tmp_path, file, damage):
+    path = shutil.copytree(export_dir, tmp_path / "1")
     (broken,) = path.glob(file + "*")
     if damage == "removed":
         broken.unlink()

@@ -1,5 +1,7 @@
 """What needs no data is refused before the log is opened, in every mode."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from tests.helpers.runs import run
@@ -15,7 +17,7 @@ from ufnrec_tf.method.gate import GATES
 from ufnrec_tf.method.policies import POLICIES
 from ufnrec_tf.training.before_reading import OF_ALL_BACKBONES
 
-NAMED = {
+NAMED: dict[str, Iterable[str]] = {
     "backbone.name": BACKBONES,
     "loss.name": objectives.OBJECTIVES,
     "memory.policy": POLICIES,
@@ -33,7 +35,7 @@ OPTIONS = {
 }
 
 
-def choices_of(key):
+def choices_of(key: str) -> tuple[str, ...]:
     option = OPTIONS[key]
     return option.choices or (option.parts.choices if option.parts else ())
 
@@ -41,7 +43,7 @@ def choices_of(key):
 @pytest.mark.parametrize("key", NAMED)
 def test_the_configuration_names_what_the_table_has(key):
     """A new backbone, loss, policy ... is a line of its table and a choice of configs/base.py."""
-    assert set(choices_of(key)) == set(NAMED[key])
+    assert sorted(choices_of(key)) == sorted(NAMED[key])
 
 
 def test_settings_of_all_backbones_need_no_class():

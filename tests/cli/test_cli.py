@@ -473,12 +473,13 @@ def test_too_little_memory_is_no_bug(capfd, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_process_says_one_line_before_tensorflow_and_after(tmp_path):
+def test_the_process_says_one_line_before_the_data_and_after(tmp_path):
     write("log", PAIRS)
-    # Names of backbones are known only with TensorFlow, by when the data has been told.
+    # The number of items is known only once the data has been told.
     for argument, code, num_lines in (
         ("--config.bakbone.width=8", 2, 0),
-        ("--config.backbone.name=sasrek", 1, 8),
+        ("--config.backbone.name=sasrek", 1, 0),
+        ("--config.evaluation.cutoffs=(1000,)", 1, 8),
     ):
         done = run_apart("--data=log", "--workdir=w", argument, cwd=tmp_path)
         assert done.returncode == code

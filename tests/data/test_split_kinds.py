@@ -86,7 +86,7 @@ def test_last_events_are_ranked_one_after_the_other():
     lines = "\n".join(summary_lines(summary(split)))
     assert (
         "leave_last_n: 8 events train, 2 users evaluated on 2 targets each in validation and in "
-        "test, 1 (fewer than 5 events) train only" in lines
+        "test, 1 with fewer than 5 events only trained on" in lines
     )
 
 

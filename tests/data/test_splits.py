@@ -124,8 +124,9 @@ def test_summary_text_names_what_a_reader_looks_for(split):
         "sha256 abababababab",
         "4 users, 5 items, 10 events (1 repeats, kept)",
         "mean 2.5, median 2.5, longest 4; density 45.0000%",
-        "leave_one_out: 6 events train, 2 users evaluated, 2 (fewer than 3 events) train only",
-        "1 items occur only in held-out events",
+        "leave_one_out: 6 events train, 2 users evaluated, 2 with fewer than 3 events "
+        "only trained on",
+        "items that occur only in held-out events: 1",
         "leave_one_out: how much leaks is not known",
     ):
         assert part in text

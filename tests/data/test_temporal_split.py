@@ -114,7 +114,7 @@ def test_what_is_new_is_told(split):
         "temporal: 8 events train",
         "validation from 5: 2 users evaluated, 1 new ones not; 1 targets (50.0%) are new items",
         "test from 8: 3 users evaluated, 1 new ones not; 2 targets (66.7%) are new items",
-        "4 items occur only in held-out events",
+        "items that occur only in held-out events: 4",
     ):
         assert part in text
 

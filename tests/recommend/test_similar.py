@@ -37,7 +37,10 @@ def test_a_file_of_items_gets_what_python_gets(trained, model, tmp_path, capsys)
     assert right["similar_to"].tolist() == [known[3]] * 4 + [known[0]] * 4
     code, screen = similar()
     assert (code, screen.out.count("warning: ")) == (0, 1)
-    assert "does not know 1 of 3 items" in screen.out and "8 similar items for 2" in screen.out
+    assert (
+        "does not know 1 of 3 items" in screen.out
+        and "8 similar items; items asked for: 2" in screen.out
+    )
     best, parquet = right["item"][0], tmp_path / "out.parquet"
     assert similar(f"--exclude={best}", output=parquet)[0] == 0
     left = model.similar([known[3], known[0]], top_k=4, exclude=best)

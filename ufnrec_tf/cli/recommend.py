@@ -167,8 +167,8 @@ def recommend_workdir(
         display.line(f"warning: {line}")
     if summary.form == SIMILAR:
         display.line(
-            f"{flags.output}: {summary.num_recommendations:,} similar items for "
-            f"{summary.num_histories:,} items"
+            f"{flags.output}: {summary.num_recommendations:,} similar items; items asked for: "
+            f"{summary.num_histories:,}"
         )
         return
     display.line(

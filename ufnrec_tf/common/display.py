@@ -1,12 +1,12 @@
 """The screen: headings, lines, tables and one progress bar."""
 
+import re
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -72,16 +72,19 @@ class Display:
         """Prints a line, broken between words if the terminal is too narrow.
 
         Args:
-            text: The line; how far it is indented, so are those that follow.
+            text: The line; those that follow begin where its text does, behind a label (a word and
+                two spaces or more) if it has one.
             wraps: False for what is to be copied, such as a command.
         """
         text = self._shown_text(text)
         if not wraps or not self.console.is_terminal:
             self.console.print(text, markup=False)
             return
-        indent = len(text) - len(text.lstrip())
-        padded = Padding(Text(text.lstrip()), (0, 0, 0, indent), expand=False)
-        self.console.print(padded, soft_wrap=False)
+        start = len(text) - len(re.sub(r"^ *(\w+ {2,})?", "", text))
+        room = max(self.console.width - start, 1)
+        for number, line in enumerate(Text(text[start:]).wrap(self.console, room)):
+            line.rstrip()  # of the space where it was broken
+            self.console.print(Text(" " * start if number else text[:start]) + line)
 
     def heading(self, text: str) -> None:
         """Prints a heading, after an empty line; on a terminal it is broken between words."""

@@ -159,7 +159,7 @@ def summary_lines(summary: Summary) -> list[str]:
         f"         events a user: mean {s['mean_length']:.1f}, median {s['median_length']:.1f}, "
         f"longest {s['max_length']:,}; density {s['density']:.4%}",
         *(_part_lines(s) if "test_users" in s else _last_events_lines(s)),
-        f"         {s['heldout_only_items']:,} items occur only in held-out events",
+        f"         items that occur only in held-out events: {s['heldout_only_items']:,}",
         *(f"         {line}" for line in s["leaks"]),
     ]
 
@@ -170,7 +170,7 @@ def _last_events_lines(s: Summary) -> list[str]:
     several = f" on {each} targets each in validation and in test" if each > 1 else ""
     return [
         f"split    {s['split']}: {s['train_events']:,} events train, {s['evaluated_users']:,} "
-        f"users evaluated{several}, {train_only:,} (fewer than {least} events) train only"
+        f"users evaluated{several}, {train_only:,} with fewer than {least} events only trained on"
     ]
 
 

@@ -249,10 +249,12 @@ def test_removing_nearly_all_of_the_catalogue_stays_finite():
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("num_positions", "most_positions", "blocks"), [(7, 3, 3), (7, 256, 1), (8, 4, 2), (1, 1, 1)]
+    ("num_positions", "most_positions", "blocks"),
+    [(7, 3, 3), (7, 256, 1), (8, 4, 2), (1, 1, 1), (0, 256, 0)],
 )
-def test_denominators_in_blocks_and_their_gradients(num_positions, most_positions, blocks):
+def test_denominators_in_blocks_and_their_gradients(num_positions, most_positions, blocks, dtype):
     """Against NumPy: two items of every second position are removed, one item is no candidate."""
     assert -(-num_positions // most_positions) == blocks
     rng = np.random.default_rng(2)
@@ -269,17 +271,18 @@ def test_denominators_in_blocks_and_their_gradients(num_positions, most_position
     shares = weights[:, None] * kept / sums
     expected = [(weights[:, None] * np.log(sums)).sum(), shares @ table, shares.T @ vectors]
 
-    own, items = (tf.constant(part, tf.float32) for part in (vectors, table))
+    own, items = (tf.constant(part, dtype) for part in (vectors, table))
     with tf.GradientTape() as tape:
         tape.watch([own, items])
         rows = tf.gather(items, removed)
         gone = tf.where(is_removed, tf.linalg.matvec(rows, own), MINUS_INFINITY)
         total = catalogue_log_denominators(
-            own, items, tf.constant(weights, tf.float32), gone, is_candidate, most_positions
+            own, items, tf.constant(weights, dtype), gone, is_candidate, most_positions
         )
     found = [total, *map(tf.convert_to_tensor, tape.gradient(total, [own, items]))]
     for value, exact in zip(found, expected, strict=True):
-        np.testing.assert_allclose(value, exact, rtol=1e-4, atol=1e-5)
+        tolerance = 1e-4 if dtype == "float32" else 1e-11
+        np.testing.assert_allclose(value, exact, rtol=tolerance, atol=tolerance / 10)
 
 
 def test_softmax_divergence_by_hand():

@@ -109,7 +109,7 @@ def catalogue_log_denominators(
     num_positions = tf.shape(vectors)[0]
     most = max(min(most_positions, BLOCK_LOGITS // num_items), 1)
     num_blocks = tf.maximum((num_positions + most - 1) // most, 1)
-    size = (num_positions + num_blocks - 1) // num_blocks
+    size = tf.maximum((num_positions + num_blocks - 1) // num_blocks, 1)
 
     def in_blocks(values: tf.Tensor) -> tf.Tensor:
         fillers = tf.zeros(
@@ -137,16 +137,16 @@ def catalogue_log_denominators(
             whole = tf.reduce_sum(shares, axis=1, keepdims=True)
             gone = tf.exp(tf.minimum(removed - largest, 0.0))
             rest = whole - tf.reduce_sum(gone, axis=1, keepdims=True)
-            is_least = rest < LEAST_SHARE * whole
+            is_enough = rest >= LEAST_SHARE * whole
             rest = tf.maximum(rest, LEAST_SHARE * whole)
-            scale = weight / tf.where(is_least, whole, rest)
+            scale = weight / tf.where(is_enough, rest, whole)
             by_vectors, by_catalogue, by_removed = gradients
             return (
                 block + 1,
                 total + tf.reduce_sum(weight * (largest + tf.math.log(rest))),
                 put(by_vectors, block, scale * tf.matmul(shares, catalogue)),
                 by_catalogue + tf.matmul(scale * own, shares, transpose_a=True),
-                put(by_removed, block, tf.where(is_least, 0.0, -scale * gone)),
+                put(by_removed, block, tf.where(is_enough, -scale * gone, 0.0)),
             )
 
         starts = (

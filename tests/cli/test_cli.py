@@ -128,6 +128,12 @@ def test_a_pipe_for_several_runs(mode, capfd):
     assert not Path("w").exists()
 
 
+def test_the_demo_of_another_backbone_has_no_setting_that_it_does_not_read(capfd):
+    """It comes as far as the number of items, which only the data tells."""
+    got = run("--config.backbone.name=gru4rec", "--config.evaluation.cutoffs=(5000,)")
+    refused(capfd, 1, "evaluation.cutoffs", "number of items, 1,000", got=got)
+
+
 def test_a_folder_for_a_file(capfd):
     Path("folder").mkdir()
     refused(capfd, 1, "folder", "directory", got=run("--data=folder", "--workdir=w"))

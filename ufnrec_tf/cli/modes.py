@@ -184,6 +184,8 @@ def train(flags: Any, overrides: Overrides, argv: list[str]) -> None:
     """Trains a model; without --config and data, the demo's on the embedded data set."""
     has_data = flags.data or {"data.name", "training.warm_start"} & dict(overrides).keys()
     is_demo = not flags.config and not has_data
+    if is_demo and dict(overrides).get("backbone.name", "sasrec") != "sasrec":
+        overrides = [("backbone.variant", "authors"), *overrides]  # the demo's is one of SASRec's
     settings = _run_settings(flags, overrides, flags.config or (DEMO_CONFIG if is_demo else ""))
     config, data_path = settings.config, settings.data_path
     _check_settings(config)

@@ -70,8 +70,8 @@ def test_flags_that_are_paths(home):
 @pytest.mark.parametrize("key", KEYS)
 def test_keys_that_are_paths(home, write, key):
     assert value_of(load_config("", [(key, "~/x.py:C")]), key) == f"{home}/x.py:C"
-    file = write(f"def configure(config):\n    config.{key} = '~/y'\n", "own.py")
-    assert value_of(load_config(str(file), []), key) == f"{home}/y"
+    file = write(f"def configure(config):\n    config.{key} = '~/y.py:C'\n", "own.py")
+    assert value_of(load_config(str(file), []), key) == f"{home}/y.py:C"
 
 
 def test_a_key_of_an_arm(home):

@@ -18,7 +18,7 @@ from ufnrec_tf.method.memory import COUNTER_NAMES, FalseNegativeMemory
 from ufnrec_tf.method.memory_table import RowTable
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
-NUM_CASES = 128  # four times each combination of settings
+NUM_CASES = 160
 CASES_A_TEST = 32
 NUM_TABLE_ROWS = 24  # one shape for all cases, so that nothing is traced again
 
@@ -155,18 +155,18 @@ def test_cases_contain_what_they_must():
         assert len(case.steps) >= 15
         total += census(case)
     minimums = {
-        "flips": 1600,
-        "removals": 800,
-        "reflips": 160,
-        "list_duplicates": 800,
-        "ties": 800,
-        "evictions": 400,
-        "refusals": 400,
-        "one_item_histories": 800,
-        "returning_users": 4000,
-        "fresh_excluded": 400,
-        "fresh_label_0": 160,
-        "no_negatives": 40,
+        "flips": 2000,
+        "removals": 1000,
+        "reflips": 200,
+        "list_duplicates": 1000,
+        "ties": 1000,
+        "evictions": 500,
+        "refusals": 500,
+        "one_item_histories": 1000,
+        "returning_users": 5000,
+        "fresh_excluded": 500,
+        "fresh_label_0": 200,
+        "no_negatives": 50,
     }
     short = {k: (total[k], least) for k, least in minimums.items() if total[k] < least}
     assert not short, f"the cases contain too little (have, want): {short}"

@@ -63,6 +63,16 @@ def _deal_out(
     return deal
 
 
+def _untuned() -> tf.data.Options:
+    """Returns options without tf.data's tuner: there is nothing to tune in these datasets.
+
+    At the end of a worker's process its thread would sleep for up to a minute before it ends.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
+
+
 def make_dataset(
     split: Split,
     samples: Samples,
@@ -168,4 +178,4 @@ def make_dataset(
     dataset = dataset.map(gather, num_parallel_calls=1, deterministic=True)
     # It never ends, and `repeat` says so: with a dataset that may end, the workers would ask each
     # other in every step whether all of them have a batch.
-    return dataset.repeat().prefetch(4)
+    return dataset.repeat().prefetch(4).with_options(_untuned())

@@ -1,5 +1,6 @@
 """The model: UFNRec's training step, and the only file that knows the order of its parts."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,7 +38,8 @@ class Student(NamedTuple):
     Attributes:
         terms: The loss, this replica's share.
         gradients: One for each trainable variable, of its shape; of the item table only the rows
-            that were read, where the optimizer moves only these.
+            that were read, where the optimizer moves only these. With several replicas the loss
+            and all that has a variable's shape as one vector, then the rows.
         is_hard: bool [C, N], True where the negative's logit is strictly above the positive's.
         counts: int64 [4], negatives in the loss, flipped, removed, and hard ones of label 0.
     """
@@ -287,18 +289,17 @@ class UFNRecModel(keras.Model):
                 divisors=divisors,
                 labels=scored_labels,
             )
-        gradients = tape.gradient(terms.total, self.backbone.trainable_variables)
+        found = tape.gradient(terms.total, self.backbone.trainable_variables)
+        gradients = [
+            self._gradient_of(variable, gradient)
+            for variable, gradient in zip(self.backbone.trainable_variables, found, strict=True)
+        ]
         is_hard = logits[:, 1:] > logits[:, :1]
         is_negative = entries.is_counted[:, 1:] & ~entries.is_flipped[:, 1:]
         flags = entries.is_counted[:, 1:], entries.is_flipped, entries.is_removed
         return Student(
             terms=terms,
-            gradients=[
-                self._gradient_of(variable, gradient)
-                for variable, gradient in zip(
-                    self.backbone.trainable_variables, gradients, strict=True
-                )
-            ],
+            gradients=gradients if num_replicas() == 1 else _joined(terms.total, gradients),
             is_hard=is_hard,
             counts=tf.stack([tf.math.count_nonzero(x) for x in (*flags, is_hard & is_negative)]),
         )
@@ -342,6 +343,8 @@ class UFNRecModel(keras.Model):
     ) -> None:
         """Updates a local replica's copies of the student, then of the teacher."""
         own = partial(copy_on, replica=replica)
+        if num_replicas() > 1:
+            gradients = self._parted(gradients)
         teacher, moved = self.teacher, {}
         if teacher is not None and teacher.lag:
             rows = self._rows_read(gradients)
@@ -349,6 +352,19 @@ class UFNRecModel(keras.Model):
         self.optimizer.apply_on(gradients, self.backbone.trainable_variables, own)
         if teacher is not None:
             teacher.update(num_updates, own, **moved)
+
+    def _parted(self, joined: list[tf.Tensor | RowGradient]) -> list[tf.Tensor | RowGradient]:
+        """Returns a gradient for each trainable variable, of those that `_joined` joined."""
+        vector, *rows = joined
+        begin, gradients = 1, []
+        for variable in self.backbone.trainable_variables:
+            if rows and variable is self.backbone.item_table:
+                gradients.append(rows[0])
+                continue
+            end = begin + math.prod(variable.shape)
+            gradients.append(tf.reshape(vector[begin:end], variable.shape))
+            begin = end
+        return gradients
 
     def _rows_read(self, gradients: list[tf.Tensor | RowGradient]) -> tf.Tensor:
         """Returns int32 [M], the rows of the item table that the step moves."""
@@ -431,14 +447,23 @@ class UFNRecModel(keras.Model):
         """Does nothing: the model is built already, and Keras would take a batch to build it."""
 
 
+def _joined(
+    loss: tf.Tensor, gradients: list[tf.Tensor | RowGradient]
+) -> list[tf.Tensor | RowGradient]:
+    """Returns the loss and the whole gradients as one vector, then the gradients by rows.
+
+    What replicas add up crosses the network in one message, and the compiled program writes it.
+    """
+    rows = [part for part in gradients if isinstance(part, RowGradient)]
+    whole = [loss, *(part for part in gradients if not isinstance(part, RowGradient))]
+    return [tf.concat([tf.reshape(part, [-1]) for part in whole], axis=0), *rows]
+
+
 def _summed(student: Student) -> tuple[tf.Tensor, list[tf.Tensor | RowGradient]]:
-    """Returns the loss and the gradients over all replicas."""
-    whole = [part for part in student.gradients if not isinstance(part, RowGradient)]
-    loss, *summed = sum_over_replicas([student.terms.total, *whole])
-    found: list[tf.Tensor | RowGradient] = []
-    for part in student.gradients:
-        if isinstance(part, RowGradient):
-            found.append(RowGradient(*map(concat_over_replicas, part)))
-        else:
-            found.append(summed.pop(0))
-    return loss, found
+    """Returns the loss over all replicas, and the gradients, joined as they were."""
+    if num_replicas() == 1:
+        return student.terms.total, student.gradients
+    vector, *rows = student.gradients
+    vector = sum_over_replicas(vector)
+    summed = [RowGradient(*map(concat_over_replicas, part)) for part in rows]
+    return vector[0], [vector, *summed]

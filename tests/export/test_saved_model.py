@@ -11,6 +11,7 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tests.helpers.serving import (
     ITEM_IDS,
@@ -157,6 +158,13 @@ def test_seen_items_older_than_the_window_are_never_returned(exported):
     assert returned == set(ITEM_IDS[20:])
     vectors = [model.encode(tf.constant([ids]))["vectors"].numpy() for ids in (old + new, new)]
     np.testing.assert_array_equal(*vectors)  # the window itself is the newest five alone
+
+
+def test_each_graph_is_written_once(exported):
+    (meta,) = SavedModel.FromString((exported[1] / "saved_model.pb").read_bytes()).meta_graphs
+    nodes = [node.op for part in meta.graph_def.library.function for node in part.node_def]
+    # Of `serve`, `recommend` and the two with lists; `similar` calls one of these.
+    assert sum(name in ("While", "StatelessWhile") for name in nodes) == 4
 
 
 def test_k_larger_than_the_catalogue_pads(exported):

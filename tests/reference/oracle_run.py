@@ -27,7 +27,7 @@ from tests.reference.oracle import (
     oracle_loss,
 )
 from tests.reference.oracle_judge import judged, limited
-from ufnrec_tf.backbones.base import Backbone
+from ufnrec_tf.backbones.sasrec import SASRec
 
 NEAR_TIE = 2e-6
 
@@ -72,7 +72,7 @@ def memory_row(run: Run, key: Key) -> int:
 class Probe:
     """A backbone that takes the weights of any step and carries a gradient on to them."""
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: SASRec) -> None:
         self._backbone = backbone
         # Runs of the same backbone share its graph: tracing takes longer than their steps.
         self._graph = tf.function(self._differentiate, autograph=False, reduce_retracing=True)
@@ -107,9 +107,9 @@ class Probe:
 
 
 @functools.cache
-def _probe(kind: type[Backbone], settings: str) -> Probe:
-    """The probe of all runs whose backbone has these settings, a JSON object."""
-    return Probe(kind(**json.loads(settings)))
+def _probe(settings: str) -> Probe:
+    """The probe of all runs whose SASRec has these settings, a JSON object."""
+    return Probe(SASRec(**json.loads(settings)))
 
 
 class OracleRun:
@@ -129,8 +129,8 @@ class OracleRun:
         )
         self.teacher: OracleTeacher | None = None
         self.adams: list[OracleAdam] = []
-        backbone = run.model.backbone
-        self.probe = _probe(type(backbone), json.dumps(backbone.settings))
+        assert settings.backbone == "sasrec"
+        self.probe = _probe(json.dumps(run.model.backbone.settings))
         self.seen: Counter = Counter()
 
     def compare(self) -> Counter:

@@ -333,6 +333,7 @@ def test_a_corrupt_state(workdir, capfd):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 def test_a_corrupt_best_checkpoint(workdir, capfd):
     (workdir / "checkpoints" / "best" / "variables.index").write_bytes(b"")
     before = contents(workdir)

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.helpers.runs import (
     rename_back,
     run,
 )
+from tests.processes.forks import forks
 from ufnrec_tf.comparison import compare as comparison
 from ufnrec_tf.runs.child_process import Ended
 from ufnrec_tf.runs.run_files import renew_hashes
@@ -451,30 +451,21 @@ def test_ranks_of_other_users(workdir, capfd):
 
 @pytest.mark.slow
 def test_ctrl_c_reaches_the_run_and_the_command_goes_on(tmp_path):
-    process = subprocess.Popen(
-        command(
-            "--mode=compare",
-            "--workdir=w",
-            *SETTINGS,
-            "--config.training.num_epochs=2000",
-            "--config.training.patience=0",
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=environment(),
+    arguments = command(
+        "--mode=compare",
+        "--workdir=w",
+        *SETTINGS,
+        "--config.training.num_epochs=2000",
+        "--config.training.patience=0",
     )
     first, end = tmp_path / "w" / "runs" / "base" / "seed_0", time.monotonic() + 200
-    try:
+    with forks([arguments], [environment()], cwd=tmp_path) as (process,):
         while process.poll() is None and time.monotonic() < end:
             if (first / "metrics.jsonl").exists():
                 process.send_signal(signal.SIGINT)
                 break
             time.sleep(0.05)
         out, err = process.communicate(timeout=100)
-    finally:
-        process.kill()
     assert (process.returncode, err) == (130, "")
     assert "The same command trains the rest" in out
     (checkpoint,) = (first / "checkpoints").glob("step-*")

@@ -288,6 +288,7 @@ def write_log(path: Path, num_users: int = 40) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_export")
 @pytest.mark.parametrize("loss", ["pooled_bce", "cross_entropy"])
 def test_a_run_from_the_command_line(tmp_path, monkeypatch, capfd, loss):
     monkeypatch.chdir(tmp_path)

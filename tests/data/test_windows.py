@@ -37,6 +37,7 @@ def short_run(backbone: str, windows: str) -> Run:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_graphs")
 @pytest.mark.parametrize("backbone", ["gru4rec", "hstu"])
 def test_prefixes_are_trained_as_whole_windows_are(backbone):
     """For backbones that are causal and do not know the column; memory and teacher included."""

@@ -15,6 +15,7 @@ from tests.helpers.serving import (
     FakeBackbone,
     assert_same_ranking,
     brute_force,
+    brute_forces,
     make_backbone,
     pad,
     random_histories,
@@ -109,8 +110,8 @@ def test_lists_of_items_to_exclude_and_to_allow(mask_seen):
     )
     ids, scores = answer["item_ids"].numpy(), answer["scores"].numpy()
     lengths = []
-    for row, history in enumerate(histories):
-        ranked = brute_force(backbone, history, NUM_ITEMS, mask_seen=mask_seen)
+    everything = brute_forces(backbone, histories, NUM_ITEMS, mask_seen=mask_seen)
+    for row, ranked in enumerate(everything):
         left = [
             (score, raw)
             for score, raw in ranked

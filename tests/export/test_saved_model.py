@@ -11,6 +11,7 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tests.helpers.serving import (
     ITEM_IDS,
@@ -19,6 +20,7 @@ from tests.helpers.serving import (
     FakeBackbone,
     assert_same_ranking,
     brute_force,
+    brute_forces,
     make_backbone,
     model_of,
     pad,
@@ -68,8 +70,7 @@ def test_same_top_k_as_brute_force(tmp_path, kind, mask_seen):
     histories = random_histories(40, 14)
     answer = model.signatures["serving_default"](item_ids=tf.constant(pad(histories)))
     assert answer["item_ids"].shape == (40, 10)
-    for row, history in enumerate(histories):
-        expected = brute_force(backbone, history, 10, mask_seen=mask_seen)
+    for row, expected in enumerate(brute_forces(backbone, histories, 10, mask_seen=mask_seen)):
         assert_same_ranking(expected, answer["item_ids"][row].numpy(), answer["scores"][row])
 
 
@@ -157,6 +158,13 @@ def test_seen_items_older_than_the_window_are_never_returned(exported):
     assert returned == set(ITEM_IDS[20:])
     vectors = [model.encode(tf.constant([ids]))["vectors"].numpy() for ids in (old + new, new)]
     np.testing.assert_array_equal(*vectors)  # the window itself is the newest five alone
+
+
+def test_each_graph_is_written_once(exported):
+    (meta,) = SavedModel.FromString((exported[1] / "saved_model.pb").read_bytes()).meta_graphs
+    nodes = [node.op for part in meta.graph_def.library.function for node in part.node_def]
+    # Of `serve`, `recommend` and the two with lists; `similar` calls one of these.
+    assert sum(name in ("While", "StatelessWhile") for name in nodes) == 4
 
 
 def test_k_larger_than_the_catalogue_pads(exported):

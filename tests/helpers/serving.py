@@ -76,14 +76,22 @@ def pad(histories):
 
 def brute_force(backbone, history, k, *, mask_seen=True):
     """The k best of one history in plain Python and NumPy: [(score, id)]."""
+    return brute_forces(backbone, [history], k, mask_seen=mask_seen)[0]
+
+
+def brute_forces(backbone, histories, k, *, mask_seen=True):
+    """`brute_force` of each history; the backbone encodes all in one call."""
     internal = {raw: n for n, raw in enumerate(ITEM_IDS) if raw}
-    known = [internal[raw] for raw in history if raw in internal]
-    window = ([0] * LENGTH + known)[-LENGTH:]
-    vector = np.asarray(backbone.encode(np.array([window], np.int32)))[0].astype(np.float64)
-    scores = np.asarray(backbone.item_embeddings()).astype(np.float64) @ vector
-    left = [n for n in internal.values() if not (mask_seen and n in known)]
-    best = sorted(left, key=lambda n: (-scores[n], n))[:k]
-    return [(scores[n], ITEM_IDS[n]) for n in best]
+    known = [[internal[raw] for raw in history if raw in internal] for history in histories]
+    windows = np.array([([0] * LENGTH + row)[-LENGTH:] for row in known], np.int32)
+    vectors = np.asarray(backbone.encode(windows)).astype(np.float64)
+    table = np.asarray(backbone.item_embeddings()).astype(np.float64)
+    found = []
+    for row, scores in zip(known, vectors @ table.T, strict=True):
+        left = [n for n in internal.values() if not (mask_seen and n in row)]
+        best = sorted(left, key=lambda n: (-scores[n], n))[:k]
+        found.append([(scores[n], ITEM_IDS[n]) for n in best])
+    return found
 
 
 def assert_same_ranking(expected, ids, scores):

@@ -216,12 +216,17 @@ def test_no_more_than_the_budget_is_replaced_and_nothing_while_the_gate_is_shut(
     has = world.flips.substitutes.numpy() > 0
     assert has.sum() > 20
     times: Counter[int] = Counter()
-    for batch in batches:
+
+    @tf.function(autograph=False)
+    def substitute(batch, is_open):
         positions = pack_batch(batch)
-        same, nothing = world.flips.substitute(batch, positions, tf.constant(False))
+        return positions, *world.flips.substitute(batch, positions, is_open)
+
+    for batch in batches:
+        positions, same, nothing = substitute(batch, tf.constant(False))
         np.testing.assert_array_equal(same.positives, positions.positives)
         assert not nothing.numpy().any()
-        changed, is_replaced = world.flips.substitute(batch, positions, tf.constant(True))
+        _, changed, is_replaced = substitute(batch, tf.constant(True))
         rows, is_replaced = positions.rows.numpy(), is_replaced.numpy()
         assert not is_replaced[~has[rows]].any()
         expected = np.where(is_replaced, world.flips.substitutes.numpy()[rows], positions.positives)

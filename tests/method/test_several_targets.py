@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from tests.evaluation.test_evaluator import LENGTH, random_backbone, random_split
 from tests.helpers.runs import LIGHT, metric_lines, read, run, train
@@ -230,7 +231,13 @@ def several(tmp_path_factory):
         "--config.comparison.baselines=popularity",
         "--config.evaluation.sampled_negatives=5",
     )
-    assert train(workdir, *settings) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ufnrec_tf.training.finish.export", lambda *_: None)
+        tf.config.run_functions_eagerly(True)
+        try:
+            assert train(workdir, *settings) == 0
+        finally:
+            tf.config.run_functions_eagerly(False)
     return workdir
 
 
@@ -285,7 +292,7 @@ def test_a_comparison_reads_a_run_with_several_targets(several):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_graphs")
+@pytest.mark.usefixtures("without_graphs", "without_export")
 def test_a_run_with_held_out_users(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     settings = (

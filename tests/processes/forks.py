@@ -1,18 +1,22 @@
 """Processes forked from one that has imported TensorFlow, which saves each of them seconds.
 
-python -m tests.processes.forks is that process: it reads requests and answers them, by lines.
+python -m tests.processes.forks is that process: it reads requests from a socket and answers them,
+by lines.
 
 A fork differs from a process of its own in one thing: all forks hash strings alike. Where two
 processes must agree, `subprocess` starts them.
 """
 
-import atexit
+import fcntl
 import functools
 import gc
 import json
 import os
 import runpy
+import selectors
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +24,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from tests.helpers.runs import ROOT, environment
 
@@ -41,6 +45,8 @@ class Fork:
     def __init__(self, command: list[str], environ: dict[str, str], cwd: Path) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._files = [Path(self._folder.name) / name for name in ("out", "err")]
+        for file in self._files:
+            file.touch()
         request = {
             "command": command[1:],
             "environment": environ,
@@ -55,6 +61,10 @@ class Fork:
         if self.returncode is None:
             self.returncode = _ask({"pid": self.pid})
         return self.returncode
+
+    def shown(self) -> str:
+        """Returns what it has written to stdout so far."""
+        return self._files[0].read_text(encoding="utf-8")
 
     def send_signal(self, number: int) -> None:
         """Sends a signal; does nothing once it has ended."""
@@ -106,47 +116,88 @@ def run_module(module: str, *arguments: object, timeout: float = 600) -> str:
 
 
 @functools.cache
-def _server() -> subprocess.Popen[str]:
-    """Starts the process that forks, once for this one."""
-    pipe = subprocess.PIPE
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.processes.forks"],
-        stdin=pipe,
-        stdout=pipe,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-    )
-    atexit.register(server.communicate)  # closes its stdin, on which it ends
-    return server
+def _connection() -> TextIO:
+    """Connects to the process that forks, which all processes of pytest-xdist share.
+
+    Whoever comes first starts it. It ends once none of them is connected any more.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f"forks-{run}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    address = str(folder / "socket")
+    connection = socket.socket(socket.AF_UNIX)
+    with socket.socket(socket.AF_UNIX) as listener, (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            connection.connect(address)
+        except OSError:  # nobody listens: the first, or the first after it has ended
+            Path(address).unlink(missing_ok=True)
+            listener.bind(address)
+            listener.listen()
+            connection.connect(address)
+            command = [sys.executable, "-m", "tests.processes.forks", str(listener.fileno())]
+            subprocess.Popen(
+                [*command, str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd=ROOT,
+                env=environment(),
+                pass_fds=[listener.fileno()],
+            )
+    return connection.makefile("rw", encoding="utf-8")
 
 
 def _ask(request: dict[str, Any]) -> Any:
     """Sends a request to the process that forks; returns the answer."""
-    server = _server()
-    assert server.stdin is not None and server.stdout is not None
-    server.stdin.write(json.dumps(request) + "\n")
-    server.stdin.flush()
-    return json.loads(server.stdout.readline())
+    connection = _connection()
+    connection.write(json.dumps(request) + "\n")
+    connection.flush()
+    return json.loads(connection.readline())
 
 
-def serve() -> dict[str, Any]:
-    """Answers requests to the end of stdin.
+def serve(listener: socket.socket) -> dict[str, Any] | None:
+    """Answers requests until nobody is connected any more.
 
     Returns:
-        In a fork: the request to carry out. The process that forks does not return.
+        In a fork: the request to carry out. In the process that forks: None, at its end.
     """
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "pid" in request:
-            pid, status = os.waitpid(request["pid"], os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
-        else:
-            answer = os.fork()
-            if answer == 0:
-                return request
-        print(json.dumps(answer), flush=True)
-    sys.exit()
+    waiting = selectors.DefaultSelector()
+    waiting.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in waiting.select():
+            if key.fileobj is listener:
+                connection, _ = listener.accept()
+                stream = connection.makefile("rw", encoding="utf-8")
+                waiting.register(connection, selectors.EVENT_READ, stream)
+                continue
+            stream = key.data
+            line = stream.readline()
+            if not line:
+                waiting.unregister(key.fileobj)
+                _close(key)
+                if len(waiting.get_map()) == 1:
+                    return None
+                continue
+            request = json.loads(line)
+            if "pid" in request:
+                pid, status = os.waitpid(request["pid"], os.WNOHANG)
+                answer = os.waitstatus_to_exitcode(status) if pid else None
+            else:
+                answer = os.fork()
+                if answer == 0:
+                    for own in waiting.get_map().values():
+                        _close(own)
+                    waiting.close()
+                    return request
+            stream.write(json.dumps(answer) + "\n")
+            stream.flush()
+
+
+def _close(key: selectors.SelectorKey) -> None:
+    """Closes a socket and the stream over it."""
+    cast(socket.socket, key.fileobj).close()
+    if key.data is not None:
+        key.data.close()
 
 
 def carry_out(request: dict[str, Any]) -> None:
@@ -173,4 +224,9 @@ if __name__ == "__main__":
     import ufnrec_tf.training.train  # noqa: F401
 
     gc.freeze()
-    carry_out(serve())
+    number, folder = sys.argv[1:]
+    request = serve(socket.socket(fileno=int(number)))
+    if request is None:
+        shutil.rmtree(folder)
+    else:
+        carry_out(request)

@@ -358,6 +358,7 @@ def write_inter(path, seed=0):
     return [f"--data={path}"]
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_a_file_with_titles_and_repeat_consumption(tmp_path, capfd):
     data = write_inter(tmp_path / "log.inter")
     settings = (
@@ -539,7 +540,7 @@ def test_two_replicas(tmp_path):
         "--workdir=w",
         "--config.distribution.strategy=mirrored",
         "--config.distribution.num_virtual_devices=2",
-        "--config.backbone.num_blocks=0",  # test_replicas.py has one
+        *LIGHT,  # test_replicas.py has a block
         "--config.training.num_epochs=3",
     )
     with forks([arguments], [environment()], cwd=tmp_path) as (process,):

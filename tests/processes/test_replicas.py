@@ -14,6 +14,8 @@ from tests.helpers.tiny import make_run, train
 from tests.processes.forks import run_module
 from tests.processes.mirrored_run import PREFIXES, SETTINGS, clipped_step, report, split
 
+pytestmark = pytest.mark.usefixtures("eagerly")  # the one device; the two trace their steps
+
 
 @pytest.fixture(scope="module")
 def mirrored() -> dict[str, Any]:

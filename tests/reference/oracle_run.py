@@ -7,6 +7,8 @@ oracle's average. Of the package only the sampler is called, and the backbone wh
 by the logits is carried on to the weights.
 """
 
+import functools
+import json
 from collections import Counter
 
 import numpy as np
@@ -25,6 +27,7 @@ from tests.reference.oracle import (
     oracle_loss,
 )
 from tests.reference.oracle_judge import judged, limited
+from ufnrec_tf.backbones.sasrec import SASRec
 
 NEAR_TIE = 2e-6
 
@@ -66,6 +69,49 @@ def memory_row(run: Run, key: Key) -> int:
     raise AssertionError(f"no window holds {key}")
 
 
+class Probe:
+    """A backbone that takes the weights of any step and carries a gradient on to them."""
+
+    def __init__(self, backbone: SASRec) -> None:
+        self._backbone = backbone
+        # Runs of the same backbone share its graph: tracing takes longer than their steps.
+        self._graph = tf.function(self._differentiate, autograph=False, reduce_retracing=True)
+
+    def gradients(
+        self,
+        weights: list[np.ndarray],
+        histories: np.ndarray,
+        cells: list[tuple[int, int]],
+        candidates: np.ndarray,
+        gradient: np.ndarray,
+    ) -> list[np.ndarray]:
+        """Returns the loss's gradient by each weight, given that by the logits of `cells`."""
+        for variable, value in zip(self._backbone.trainable_variables, weights, strict=True):
+            variable.assign(value)
+        found = self._graph(
+            tf.constant(histories),
+            tf.constant(cells),
+            tf.constant(candidates, tf.int32),
+            tf.constant(gradient, tf.float32),
+        )
+        return [each.numpy() for each in found]
+
+    def _differentiate(
+        self, histories: tf.Tensor, cells: tf.Tensor, candidates: tf.Tensor, gradient: tf.Tensor
+    ) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            vectors = tf.gather_nd(self._backbone(histories), cells)
+            logits = self._backbone.score(vectors, candidates)
+        found = tape.gradient(logits, self._backbone.trainable_variables, gradient)
+        return [tf.convert_to_tensor(each) for each in found]
+
+
+@functools.cache
+def _probe(settings: str) -> Probe:
+    """The probe of all runs whose SASRec has these settings, a JSON object."""
+    return Probe(SASRec(**json.loads(settings)))
+
+
 class OracleRun:
     """Replays a run; `compare` raises at the first step that differs."""
 
@@ -83,7 +129,8 @@ class OracleRun:
         )
         self.teacher: OracleTeacher | None = None
         self.adams: list[OracleAdam] = []
-        self.probe = run.model.backbone.clone()
+        assert settings.backbone == "sasrec"
+        self.probe = _probe(json.dumps(run.model.backbone.settings))
         self.seen: Counter = Counter()
 
     def compare(self) -> Counter:
@@ -242,14 +289,9 @@ class OracleRun:
         candidates: np.ndarray,
         gradient: np.ndarray,
     ) -> None:
-        settings, probe = self.run.settings, self.probe
-        for variable, value in zip(probe.trainable_variables, trace.weights, strict=True):
-            variable.assign(value)
-        with tf.GradientTape() as tape:
-            vectors = tf.gather_nd(probe(tf.constant(batch["history"])), cells)
-            logits = probe.score(vectors, tf.constant(candidates, tf.int32))
-        gradients = tape.gradient(
-            logits, probe.trainable_variables, tf.constant(gradient, tf.float32)
+        settings = self.run.settings
+        gradients = self.probe.gradients(
+            trace.weights, batch["history"], cells, candidates, gradient
         )
         if not self.adams:
             self.adams = [
@@ -257,7 +299,6 @@ class OracleRun:
                 for _ in gradients
             ]
         for position, (adam, found) in enumerate(zip(self.adams, gradients, strict=True)):
-            found = tf.convert_to_tensor(found).numpy()
             if position == 0 and settings.l2:
                 table = trace.weights[0].astype(np.float64)
                 found = found + settings.l2 * table / np.sqrt((table**2).sum())

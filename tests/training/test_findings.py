@@ -31,7 +31,9 @@ def trained(tmp_path_factory):
     """A run that flags: five visits with the gate open, patience 1."""
     workdir = tmp_path_factory.mktemp("flagging") / "run"
     settings = ["--config.training.num_epochs=6", "--config.gate.epochs=0"]
-    assert train(workdir, *LIGHT, *settings, "--config.comparison.sample_users=3") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ufnrec_tf.training.finish.export", lambda *_: None)
+        assert train(workdir, *LIGHT, *settings, "--config.comparison.sample_users=3") == 0
     return workdir
 
 

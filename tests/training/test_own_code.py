@@ -28,7 +28,7 @@ def share(ranks, cutoff):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_graphs")
+@pytest.mark.usefixtures("without_graphs", "without_export")
 def test_a_run_by_a_loss_and_metrics_of_ones_own(tmp_path, write, capsys):
     path, workdir = write(CODE, "mine.py"), tmp_path / "w"
     settings = (

@@ -319,7 +319,9 @@ def older(tmp_path_factory):
     folder = tmp_path_factory.mktemp("older")
     write_log(folder / "old.csv", OLD)
     write_log(folder / "new.csv", new_histories())
-    assert train_on(folder / "old.csv", folder / "w", "--config.training.num_epochs=3") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ufnrec_tf.training.finish.export", lambda *_: None)
+        assert train_on(folder / "old.csv", folder / "w", "--config.training.num_epochs=3") == 0
     return folder
 
 
@@ -337,8 +339,7 @@ def by_raw_id(weights, split):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("logs")
-@pytest.mark.usefixtures("without_export")
+@pytest.mark.usefixtures("logs", "without_export")
 def test_known_ids_keep_weights_and_memory(capfd):
     before = contents("w")
     arguments = ("--config.training.num_epochs=0", "--config.training.warm_start=w")
@@ -365,7 +366,7 @@ def test_known_ids_keep_weights_and_memory(capfd):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("logs")
+@pytest.mark.usefixtures("logs", "without_export")
 def test_a_run_goes_on_from_the_memory_and_takes_it_over_once(capfd):
     warm = ("--config.training.warm_start=w", "--config.training.num_epochs=1")
     # The first step does not come: what is written at the end is what was taken over.
@@ -388,7 +389,7 @@ def test_a_run_goes_on_from_the_memory_and_takes_it_over_once(capfd):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("logs")
+@pytest.mark.usefixtures("logs", "without_export")
 def test_another_policy_takes_the_weights_alone():
     arguments = ("--config.training.num_epochs=0", "--config.training.warm_start=w")
     safe = "--config.memory.policy=ufnrec_safe"
@@ -437,7 +438,7 @@ def test_a_damaged_older_run_is_told(capfd):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("logs")
+@pytest.mark.usefixtures("logs", "without_export")
 def test_a_run_of_an_older_version_gets_its_ids_when_it_is_shown_again(capfd):
     rows = pd.read_parquet("w/ids/rows.parquet")
     shutil.rmtree("w/ids")

@@ -49,11 +49,12 @@ FALLBACKS = ("popularity", "model")
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A traced model, ready to be written; see `make_model`.
+    """A model that is ready to be written; see `make_model`.
 
     Attributes:
         retriever: Weights, vocabulary and graphs.
-        signatures: Name -> concrete function.
+        signatures: Name -> the retriever's function. It is traced when the model is written: what
+            was traced before would be written beside what TensorFlow then traces again.
         requests: Warm-up requests for a server.
         items: The table of `items_table`.
         document: The content of `ufnrec.json` without the files. Its `fingerprint` is the same
@@ -69,7 +70,7 @@ class ServedModel:
     extra_files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@working_on("tracing the export")
+@working_on("preparing the export")
 def make_model(
     backbone: Any,
     item_ids: np.ndarray,
@@ -149,7 +150,10 @@ def make_model(
     fingerprint = _fingerprint(_to_json(document), backbone, items)
     return ServedModel(
         retriever=retriever,
-        signatures=_trace(retriever),
+        signatures={
+            "serving_default": retriever.serve,
+            **{name: getattr(retriever, name) for name in SIGNATURES if name != "serving_default"},
+        },
         requests=warm_up_requests(
             item_ids, max_length=max_length, top_k=top_k, kind=warm_up, has_times=bool(num_times)
         ),
@@ -234,20 +238,6 @@ def _to_json(document: dict[str, Any]) -> str:
         return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ValueError(f"`metadata` must hold JSON values. Received: {error}.") from error
-
-
-def _trace(retriever: Retriever) -> dict[str, Any]:
-    """Returns the traced signatures; an OpError after this can only come from the disk."""
-    retriever.lookup.get_concrete_function()
-    retriever.item_vectors.get_concrete_function()
-    return {
-        "serving_default": retriever.serve.get_concrete_function(),
-        **{
-            name: getattr(retriever, name).get_concrete_function()
-            for name in SIGNATURES
-            if name != "serving_default"
-        },
-    }
 
 
 def _fingerprint(text: str, backbone: Any, items: pd.DataFrame) -> str:

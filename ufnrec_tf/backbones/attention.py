@@ -187,7 +187,7 @@ class CausalAttention(keras.layers.Layer):
         counts = newest.num_padding[:, None, None]
         share = tf.math.log(tf.cast(tf.maximum(counts, 1), widen(logits).dtype))
         share = tf.where(counts > 0, tf.cast(share, logits.dtype), logits.dtype.min)
-        return tf.repeat(share, self.num_heads, axis=1)
+        return tf.tile(share, [1, self.num_heads, 1])
 
     def _heads(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns [N, H, D / H] of [N, D]."""
@@ -210,7 +210,7 @@ class CausalAttention(keras.layers.Layer):
     def _padding_value(self, values: tf.Tensor) -> tf.Tensor:
         """Returns [P / W, H, 1, D / H], the value of a padded column: its bias."""
         bias = tf.reshape(self.key_value_bias[self.width :], [1, self.num_heads, 1, -1])
-        return tf.repeat(bias, tf.shape(values)[0], axis=0)
+        return tf.tile(bias, [tf.shape(values)[0], 1, 1, 1])
 
     def _project(
         self, queries: tf.Tensor, values: tf.Tensor
@@ -232,11 +232,15 @@ class CausalAttention(keras.layers.Layer):
         return tf.logical_or(tf.logical_and(visible, is_real[:, None, None, :]), itself)
 
     def _split(self, tensor: tf.Tensor) -> tf.Tensor:
+        if self.num_heads == 1:
+            return tf.expand_dims(tensor, 1)
         batch, length = tf.shape(tensor)[0], tf.shape(tensor)[1]
         heads = tf.reshape(tensor, [batch, length, self.num_heads, self.width // self.num_heads])
         return tf.transpose(heads, [0, 2, 1, 3])  # [B, H, L, D/H]
 
     def _merge(self, tensor: tf.Tensor) -> tf.Tensor:
+        if self.num_heads == 1:
+            return tf.squeeze(tensor, 1)
         batch, length = tf.shape(tensor)[0], tf.shape(tensor)[2]
         return tf.reshape(tf.transpose(tensor, [0, 2, 1, 3]), [batch, length, self.width])
 

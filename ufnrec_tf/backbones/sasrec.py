@@ -170,8 +170,8 @@ class SASRec(BlockBackbone):
         self, histories: tf.Tensor, training: bool = False, times: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
-        # A window that holds only padding stays zero up to the last norm.
-        empty = widen(self.final_norm(tf.zeros([1, self.width], self.compute_dtype)))
+        # A window that holds only padding stays zero up to the last norm, which adds its bias.
+        empty = widen(tf.cast(tf.convert_to_tensor(self.final_norm.beta), self.compute_dtype))
         return self.encode_packed(histories, empty, training=training, times=times)
 
     def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
@@ -184,8 +184,8 @@ class SASRec(BlockBackbone):
 
         In the last block only the newest positions have queries.
         """
-        if training:  # which reads all positions: no dropout for one a history
-            return super().call_newest(packed, training=True)
+        if training or not self.blocks:  # training reads all positions: no dropout for one
+            return super().call_newest(packed, training=training)
         *before, last = self.blocks
         hidden = self._run_packed(packed, before, training=False)
         hidden = last(hidden, where=newest_positions(packed, self.max_length))

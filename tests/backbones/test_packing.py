@@ -77,6 +77,21 @@ def test_packed_vectors_are_those_of_the_padded_histories(name, options, max_len
     np.testing.assert_allclose(backbone.encode(histories), padded[:, -1], rtol=0, atol=1e-5)
 
 
+@every_backbone
+def test_newest_vectors_are_those_of_all_positions(name, options):
+    backbone = make(name, options, precision="float64")
+    shake(backbone)
+    histories = random_histories(7)
+    for packed in (pack(tf.constant(histories)), fill_up(pack(tf.constant(histories)), 64)):
+        newest = backbone.call_newest(packed).numpy()
+        expected = backbone.call_packed(packed).numpy()[np.cumsum(LENGTHS[7]) - 1]
+        assert np.isfinite(newest).all()
+        has_item = np.array(LENGTHS[7]) > 0
+        np.testing.assert_allclose(newest[has_item], expected[has_item], rtol=1e-11, atol=1e-14)
+    nothing = backbone.encode(tf.constant(np.zeros_like(histories))).numpy()
+    np.testing.assert_allclose(nothing, backbone(np.zeros_like(histories))[:, -1], atol=1e-14)
+
+
 @pytest.mark.slow
 @every_backbone
 def test_gradients_are_those_of_the_padded_path(name, options):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from ufnrec_tf.backbones.dropout import Dropout, PooledDropout
-from ufnrec_tf.backbones.packing import Neighbourhood
+from ufnrec_tf.backbones.packing import Neighbourhood, NewestPositions
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.tensors import widen
 
@@ -152,6 +152,47 @@ class CausalAttention(keras.layers.Layer):
         mixed = tf.reshape(self._merge(tf.matmul(weights, values)), [-1, self.width])
         return tf.matmul(mixed, self.output_kernel) + self.output_bias
 
+    def call_newest(
+        self, queries: tf.Tensor, values: tf.Tensor, newest: NewestPositions
+    ) -> tf.Tensor:
+        """Returns the attended values of one query a history, float32 [B, D], without dropout.
+
+        No keys or values are made. The logit of a key is q (W_k x + b_k) = (W_k' q) x + q b_k,
+        whose second term is the same for all keys and so has no effect. Nor has it on padded keys,
+        where x = 0: their logits are 0. W_v is multiplied by the weighted sum of x.
+
+        Args:
+            queries: float32 [B, D].
+            values: float32 [B, T, D], the positions that `newest` sees.
+            newest: Which of them are real.
+        """
+        query = tf.matmul(queries, self.query_kernel) + self.query_bias
+        query *= (self.width // self.num_heads) ** -0.5
+        key_kernel, value_kernel = tf.split(tf.convert_to_tensor(self.key_value_kernel), 2, axis=1)
+        asked = tf.einsum("bhd,xhd->bhx", self._heads(query), self._heads(key_kernel))
+        logits = tf.matmul(asked, values, transpose_b=True)  # [B, H, T]
+        logits = tf.where(newest.is_real[:, None], logits, logits.dtype.min)
+        if self.masks_padding:
+            weights = softmax(logits)
+        else:
+            weights = softmax(tf.concat([logits, self._padding_share(logits, newest)], axis=-1))
+            weights = weights[..., :-1]
+        mixed = tf.matmul(weights, values)  # [B, H, D]
+        mixed = tf.einsum("bhx,xhd->bhd", mixed, self._heads(value_kernel))
+        mixed = tf.reshape(mixed, [-1, self.width]) + self.key_value_bias[self.width :]
+        return tf.matmul(mixed, self.output_kernel) + self.output_bias
+
+    def _padding_share(self, logits: tf.Tensor, newest: NewestPositions) -> tf.Tensor:
+        """Returns [B, H, 1], the logit of all padded keys together; see `_padding_logits`."""
+        counts = newest.num_padding[:, None, None]
+        share = tf.math.log(tf.cast(tf.maximum(counts, 1), widen(logits).dtype))
+        share = tf.where(counts > 0, tf.cast(share, logits.dtype), logits.dtype.min)
+        return tf.tile(share, [1, self.num_heads, 1])
+
+    def _heads(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns [N, H, D / H] of [N, D]."""
+        return tf.reshape(tensor, [-1, self.num_heads, self.width // self.num_heads])
+
     def _padding_logits(self, blocks: tf.Tensor, near: Neighbourhood) -> tf.Tensor:
         """Returns [P / W, H, W, 1], the logit of all padded keys together.
 
@@ -169,7 +210,7 @@ class CausalAttention(keras.layers.Layer):
     def _padding_value(self, values: tf.Tensor) -> tf.Tensor:
         """Returns [P / W, H, 1, D / H], the value of a padded column: its bias."""
         bias = tf.reshape(self.key_value_bias[self.width :], [1, self.num_heads, 1, -1])
-        return tf.repeat(bias, tf.shape(values)[0], axis=0)
+        return tf.tile(bias, [tf.shape(values)[0], 1, 1, 1])
 
     def _project(
         self, queries: tf.Tensor, values: tf.Tensor
@@ -191,11 +232,15 @@ class CausalAttention(keras.layers.Layer):
         return tf.logical_or(tf.logical_and(visible, is_real[:, None, None, :]), itself)
 
     def _split(self, tensor: tf.Tensor) -> tf.Tensor:
+        if self.num_heads == 1:
+            return tf.expand_dims(tensor, 1)
         batch, length = tf.shape(tensor)[0], tf.shape(tensor)[1]
         heads = tf.reshape(tensor, [batch, length, self.num_heads, self.width // self.num_heads])
         return tf.transpose(heads, [0, 2, 1, 3])  # [B, H, L, D/H]
 
     def _merge(self, tensor: tf.Tensor) -> tf.Tensor:
+        if self.num_heads == 1:
+            return tf.squeeze(tensor, 1)
         batch, length = tf.shape(tensor)[0], tf.shape(tensor)[2]
         return tf.reshape(tf.transpose(tensor, [0, 2, 1, 3]), [batch, length, self.width])
 

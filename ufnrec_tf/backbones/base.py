@@ -92,6 +92,15 @@ class Backbone(keras.layers.Layer):
         vectors = self(unpack(packed, self.max_length), training=training)
         return tf.gather_nd(vectors, tf.stack([packed.rows, packed.columns], axis=1))
 
+    def call_newest(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
+        """Returns float32 [B, D], the vectors of `call_packed` at each history's newest position.
+
+        The vector of a history without items is undefined but finite. This computes the vectors of
+        all positions; a backbone whose last block needs only the newest queries overrides it.
+        """
+        vectors = tf.pad(self.call_packed(packed, training=training), [[1, 0], [0, 0]])
+        return tf.gather(vectors, tf.cumsum(packed.lengths))
+
     def encode(self, histories: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position of each history."""
         return self(histories, training=training)[:, -1, :]
@@ -103,7 +112,7 @@ class Backbone(keras.layers.Layer):
         training: bool = False,
         times: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Returns the vectors of `encode`, float32 [B, D], computed by `call_packed`.
+        """Returns the vectors of `encode`, float32 [B, D], computed by `call_newest`.
 
         For a backbone that overrides `call_packed`, whose `encode` calls this.
 
@@ -114,8 +123,8 @@ class Backbone(keras.layers.Layer):
             times: int64 [B, num_times], or None for a backbone that takes none.
         """
         packed = pack(histories, times)
-        vectors = tf.concat([empty, self.call_packed(packed, training=training)], axis=0)
-        return tf.gather(vectors, tf.where(packed.lengths > 0, tf.cumsum(packed.lengths), 0))
+        vectors = self.call_newest(packed, training=training)
+        return tf.where((packed.lengths > 0)[:, None], vectors, empty)
 
     @property
     def score_dtype(self) -> str:

@@ -163,6 +163,45 @@ def padded_neighbourhood(is_real: tf.Tensor, *, padding_sees_all: bool = False) 
     )
 
 
+class NewestPositions(NamedTuple):
+    """The positions that the newest position of each history sees, of the longest history T.
+
+    Attributes:
+        places: int32 [B, T], 1 + the packed position, the newest last; any one of them, or 0, left
+            of the history.
+        is_real: bool [B, T], False left of the history.
+        num_padding: int32 [B], padded columns of the window of L.
+    """
+
+    places: tf.Tensor
+    is_real: tf.Tensor
+    num_padding: tf.Tensor
+
+    def newest(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns [B, D] of packed [P, D]: each history's newest position."""
+        return tf.gather(_after_zeros(tensor), self.places[:, -1])
+
+    def windows(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns [B, T, D] of packed [P, D]; undefined but finite left of a history."""
+        return tf.gather(_after_zeros(tensor), self.places)
+
+
+def _after_zeros(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns [1 + P, D], a row of zeros before [P, D]: without items there are no positions."""
+    return tf.pad(tensor, [[1, 0], [0, 0]])
+
+
+def newest_positions(packed: PackedHistories, max_length: int) -> NewestPositions:
+    """Returns the positions that the newest position of each history sees."""
+    longest = tf.maximum(tf.reduce_max(packed.lengths), 1)
+    back = tf.range(1 - longest, 1)[None, :]  # [1, T]
+    return NewestPositions(
+        places=tf.maximum(tf.cumsum(packed.lengths)[:, None] + back, 0),
+        is_real=packed.lengths[:, None] + back > 0,
+        num_padding=max_length - packed.lengths,
+    )
+
+
 def fill_up(packed: PackedHistories, size: int) -> PackedHistories:
     """Returns the histories with fillers up to the next multiple of `size`."""
     # Not -P % size: converted to ONNX, the remainder of a negative number is negative.

@@ -16,10 +16,12 @@ from ufnrec_tf.backbones.base import BlockBackbone
 from ufnrec_tf.backbones.dropout import Dropout
 from ufnrec_tf.backbones.packing import (
     Neighbourhood,
+    NewestPositions,
     PackedHistories,
     block_size,
     fill_up,
     neighbourhood,
+    newest_positions,
 )
 from ufnrec_tf.backbones.times import (
     TimeGaps,
@@ -168,13 +170,31 @@ class SASRec(BlockBackbone):
         self, histories: tf.Tensor, training: bool = False, times: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Returns float32 [B, D], the vector of the newest position; see `Backbone.encode`."""
-        # A window that holds only padding stays zero up to the last norm.
-        empty = widen(self.final_norm(tf.zeros([1, self.width], self.compute_dtype)))
+        # A window that holds only padding stays zero up to the last norm, which adds its bias.
+        empty = widen(tf.cast(tf.convert_to_tensor(self.final_norm.beta), self.compute_dtype))
         return self.encode_packed(histories, empty, training=training, times=times)
 
     def call_packed(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
         """Returns float32 [P, D] for packed histories; see `Backbone.call_packed`."""
-        num_positions = tf.shape(packed.items)[0]
+        hidden = self._run_packed(packed, self.blocks, training=training)
+        return widen(self.final_norm(hidden))[: tf.shape(packed.items)[0]]
+
+    def call_newest(self, packed: PackedHistories, training: bool = False) -> tf.Tensor:
+        """Returns float32 [B, D] for packed histories; see `Backbone.call_newest`.
+
+        In the last block only the newest positions have queries.
+        """
+        if training or not self.blocks:  # training reads all positions: no dropout for one
+            return super().call_newest(packed, training=training)
+        *before, last = self.blocks
+        hidden = self._run_packed(packed, before, training=False)
+        hidden = last(hidden, where=newest_positions(packed, self.max_length))
+        return widen(self.final_norm(hidden))
+
+    def _run_packed(
+        self, packed: PackedHistories, blocks: list["SASRecBlock"], training: bool
+    ) -> tf.Tensor:
+        """Returns [P', D], the output of the last of `blocks`; P' is P filled up."""
         packed = fill_up(packed, block_size(self.max_length))
         near = neighbourhood(packed, self.max_length)
         keep = tf.cast(packed.items != PAD, self.compute_dtype)[:, None]
@@ -184,9 +204,9 @@ class SASRec(BlockBackbone):
             is_first = first_positions(packed.rows)
             hidden += self.time_gaps(packed.times, packed.next_times, is_first)
         hidden = self.input_dropout(hidden, training=training) * keep
-        for block in self.blocks:
+        for block in blocks:
             hidden = block(hidden, where=near, training=training) * keep
-        return widen(self.final_norm(hidden))[:num_positions]
+        return hidden
 
 
 class SASRecBlock(keras.layers.Layer):
@@ -223,19 +243,30 @@ class SASRecBlock(keras.layers.Layer):
         self.built = True
 
     def call(
-        self, inputs: tf.Tensor, where: tf.Tensor | Neighbourhood, training: bool = False
+        self,
+        inputs: tf.Tensor,
+        where: tf.Tensor | Neighbourhood | NewestPositions,
+        training: bool = False,
     ) -> tf.Tensor:
-        """Returns the block's output, shaped as its input.
+        """Returns the block's output, shaped as its input, or [B, D] of the newest positions.
 
         Args:
             inputs: float32 [B, L, D] histories, or [P, D] packed ones.
-            where: bool [B, L], True where a column is real; or which packed positions see which.
+            where: bool [B, L], True where a column is real; or which packed positions see which;
+                or the positions that the newest ones see, without dropout.
             training: True if dropout acts.
         """
-        is_packed = isinstance(where, Neighbourhood)
-        attend = self.attention.call_packed if is_packed else self.attention
-        normed = self.attention_norm(inputs)
-        attended = attend(normed, normed if self.is_pre_norm else inputs, where, training=training)
+        if isinstance(where, NewestPositions):
+            values = self.attention_norm(inputs) if self.is_pre_norm else inputs
+            inputs = where.newest(inputs)
+            normed = self.attention_norm(inputs)
+            attended = self.attention.call_newest(normed, where.windows(values), where)
+        else:
+            is_packed = isinstance(where, Neighbourhood)
+            attend = self.attention.call_packed if is_packed else self.attention
+            normed = self.attention_norm(inputs)
+            values = normed if self.is_pre_norm else inputs
+            attended = attend(normed, values, where, training=training)
         hidden = (inputs if self.has_input_residual else normed) + attended
         fed = self.feed_forward_norm(hidden)
         return (hidden if self.is_pre_norm else fed) + self.feed_forward(fed, training=training)

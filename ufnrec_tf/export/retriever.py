@@ -346,7 +346,8 @@ class Retriever(tf.Module):
         The score of column 0, padding, is meaningless.
         """
         vectors = self._encode(histories) if times is None else self._encode(histories, times)
-        has_item = tf.reduce_any(histories != PAD, axis=1, keepdims=True)  # [B, 1]
+        has_item = tf.reduce_any(histories != PAD, axis=1)  # [B]
+        empty = tf.where(~has_item)  # [E, 1], rows
 
         def scores_of(start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
             if self._small_table is not None:
@@ -355,7 +356,9 @@ class Retriever(tf.Module):
                 items = tf.cast(self._item_embeddings()[start:stop], tf.float32)
                 scores = tf.linalg.matmul(vectors, items, transpose_b=True)
             if self._popularity is not None:
-                scores = tf.where(has_item, scores, self._popularity[start:stop])
+                # Not tf.where, which would copy the scores of all rows, though few are empty.
+                popular = tf.tile(self._popularity[None, start:stop], [tf.shape(empty)[0], 1])
+                scores = tf.tensor_scatter_nd_update(scores, empty, popular)
             return with_finite_values(scores, "The model gave scores that are not finite")
 
         return scores_of

@@ -121,7 +121,7 @@ def _top_columns(scores: tf.Tensor, k: tf.Tensor) -> TopColumns:
     count = tf.minimum(k, tf.shape(groups)[1])
     largest = tf.math.top_k(tf.reduce_max(groups, axis=2), count)
     # In the order of the columns, so that among equal values the lower index stays the first.
-    chosen = tf.sort(largest.indices, axis=1)  # [B, count]
+    chosen = -tf.math.top_k(-largest.indices, count).values  # [B, count]
     candidates = tf.reshape(tf.gather(groups, chosen, batch_dims=1), [num_rows, -1])
     top = tf.math.top_k(candidates, k)
     group = tf.gather(chosen, top.indices // _GROUP, batch_dims=1)
@@ -144,6 +144,6 @@ def _scatter(rows: tf.Tensor, columns: tf.Tensor, value: float | bool) -> tf.Ten
     """Returns `rows` [B, n] with `value` at `columns` int32 [B, X]; others are ignored."""
     is_inside = (columns >= 0) & (columns < tf.shape(rows)[1])
     source = tf.cast(tf.where(is_inside), tf.int32)  # [P, 2]
-    target = tf.stack([source[:, 0], tf.boolean_mask(columns, is_inside)], axis=1)
+    target = tf.stack([source[:, 0], tf.gather_nd(columns, source)], axis=1)
     values = tf.fill(tf.shape(target)[:1], tf.constant(value, rows.dtype))
     return tf.tensor_scatter_nd_update(rows, target, values)

@@ -33,7 +33,7 @@ from benchmarks.common import ROOT, machine, median
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from ufnrec_tf.training.build import Experiment
+    from ufnrec_tf.method.model import UFNRecModel
 
 CHECKED_STEPS = 10
 """Steps in a row whose losses are compared."""
@@ -41,8 +41,9 @@ CHECKED_STEPS = 10
 MOST_VALUES = 1 << 16
 """Values of an output that are compared, evenly spaced: the files stay small."""
 
-TOLERANCE = 1e-5
-"""Largest relative difference of losses; sums in another order."""
+TOLERANCE = 5e-5
+"""Largest relative difference of losses. TensorFlow's CPU program adds the losses of a step's million
+entries one after the other, which alone is off by 1e-5."""
 
 TF32_TOLERANCE = 2e-3
 """The same where products are of TF32, whose fraction has 10 bits."""
@@ -121,7 +122,7 @@ def output_aliases(hlo: str) -> dict[int, int]:
 
 
 def batch_program(
-    experiment: Experiment, batch: dict[str, tf.Tensor]
+    model: UFNRecModel, batch: dict[str, tf.Tensor]
 ) -> tuple[Any, list[tf.Tensor], dict[str, int]]:
     """Returns the compiled part of a step, its flat inputs, and the sizes of the batch.
 
@@ -133,7 +134,6 @@ def batch_program(
     from ufnrec_tf.method.candidates import count_entries, propose
     from ufnrec_tf.method.positions import pack_batch
 
-    model = experiment.model
     # A batch of several fits into none of the run's sizes.
     exact = -(-int(tf.math.count_nonzero(batch["history"])) // 16) * 16
     capacities = sorted({*model.capacities, exact})
@@ -291,7 +291,7 @@ def export_case(name: str, data: str, folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for size in BATCHES:
         batch = joined(batches[: size // least])
-        program, inputs, sizes = batch_program(experiment, batch)
+        program, inputs, sizes = batch_program(experiment.model, batch)
         variants = variants_of(case, sizes["filled_positions"])
         described = write_program(folder, f"{name}_{size}", program, inputs, variants)
         variables = described.pop("variables")
@@ -329,6 +329,10 @@ class Runner:
 
         computation = xla_client.XlaComputation(hlo)
         module = xla_client._xla.mlir.xla_computation_to_mlir_module(computation)
+        # TensorFlow copies a variable before it returns it; StableHLO, which plugins take, cannot.
+        module = re.sub(
+            r"mhlo\.copy (%\S+) : (tensor<\S+>)", r"stablehlo.reshape \1 : (\2) -> \2", module
+        )
         options, client = xla_client.CompileOptions(), device.client
         if hasattr(client, "compile_and_load"):
             devices = xla_client.DeviceList((device,))
@@ -345,7 +349,7 @@ class Runner:
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
     """Returns |found - expected| / |expected|, or of whole numbers the share that differ."""
     if expected.dtype.kind != "f":
-        return float(np.mean(found != expected))
+        return float(np.mean(found != expected)) if expected.size else 0.0
     wide = expected.astype(np.float64)
     return float(np.linalg.norm(found - wide) / max(np.linalg.norm(wide), 1e-30))
 

@@ -42,8 +42,8 @@ MOST_VALUES = 1 << 16
 """Values of an output that are compared, evenly spaced: the files stay small."""
 
 TOLERANCE = 5e-5
-"""Largest relative difference of losses. TensorFlow's CPU program adds the losses of a step's million
-entries one after the other, which alone is off by 1e-5."""
+"""Largest relative difference of losses: TensorFlow's CPU program adds up a step's million entries
+in an order that alone is off by 1e-5."""
 
 TF32_TOLERANCE = 2e-3
 """The same where products are of TF32, whose fraction has 10 bits."""
@@ -162,8 +162,9 @@ def batch_program(
     def program(*given: tf.Tensor) -> tuple[tf.Tensor, ...]:
         rest = iter(given)
         flat = [None if leaf is None else next(rest) for leaf in leaves]
+        learnt: list[Any]
         *learnt, updates = tf.nest.pack_sequence_as(structure, flat)
-        student = model._differentiate(*learnt, None)
+        student = model._differentiate(*learnt, labels=None)
         model._descend_and_follow(0, student.gradients, updates)
         return student.terms.total, student.counts, student.is_hard
 
@@ -208,7 +209,9 @@ def write_program(
     signature = [
         tf.TensorSpec([None if n == num_positions else n for n in x.shape], x.dtype) for x in inputs
     ]
-    files, traces, modules = [], [], []
+    files: list[dict[str, Any]] = []
+    traces: list[Any] = []
+    modules: list[Any] = []
     for variant in variants:
         tf.config.experimental.enable_tensor_float_32_execution(variant.uses_tf32)
         blocked = functools.partial(
@@ -351,7 +354,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     if expected.dtype.kind != "f":
         return float(np.mean(found != expected)) if expected.size else 0.0
     wide = expected.astype(np.float64)
-    return float(np.linalg.norm(found - wide) / max(np.linalg.norm(wide), 1e-30))
+    return float(np.linalg.norm(found - wide) / max(float(np.linalg.norm(wide)), 1e-30))
 
 
 def load_arrays(path: Path) -> list[np.ndarray]:

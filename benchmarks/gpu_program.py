@@ -156,15 +156,15 @@ def batch_program(
         return inputs, positions.rows, model._num_teacher_updates()
 
     inputs, rows, num_updates = prepare(batch)
-    structure = (*inputs, num_updates)
-    leaves = tf.nest.flatten(structure)  # None, where the backbone reads no times
+    structure = (*inputs, None, num_updates)  # without soft labels
+    leaves = tf.nest.flatten(structure)  # None too, where the backbone reads no times
 
     def program(*given: tf.Tensor) -> tuple[tf.Tensor, ...]:
         rest = iter(given)
         flat = [None if leaf is None else next(rest) for leaf in leaves]
         learnt: list[Any]
         *learnt, updates = tf.nest.pack_sequence_as(structure, flat)
-        student = model._differentiate(*learnt, labels=None)
+        student = model._differentiate(*learnt)
         model._descend_and_follow(0, student.gradients, updates)
         return student.terms.total, student.counts, student.is_hard
 

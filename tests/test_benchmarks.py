@@ -1,14 +1,18 @@
 """The benchmarks' own arithmetic and answers; nothing here is timed."""
 
 import argparse
+import gzip
 import json
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from benchmarks import bench, check_gpu, detection, growth, large, peers
+from benchmarks import bench, check_gpu, detection, gpu_program, growth, large, peers
 from benchmarks.common import machine, measure, median, train_command
 from benchmarks.rows import ROWS
+from tests.helpers.tiny import NUM_ITEMS, RunSettings, make_run, split_of, tiny_histories
 from ufnrec_tf.config import load_config
 from ufnrec_tf.reading.readers import read_interactions
 
@@ -86,6 +90,64 @@ def test_a_gpu_that_disagrees_is_told():
     assert check_gpu.compare(cpu, good) == []
     bad = {**good, "losses": [1.0, float("nan")], "flips": 200.0, "memory_on": "/device:GPU:0"}
     assert len(check_gpu.compare(cpu, bad)) == 3
+
+
+@pytest.fixture
+def tiny_step():
+    settings = RunSettings(agreement="none", patience=0, dropout=0.1)
+    run = make_run(settings, split_of(tiny_histories(), NUM_ITEMS))
+    run.host.open_gate(0)
+    return run.model, list(run.dataset().take(8))
+
+
+def test_an_exported_program_is_the_step(tiny_step, without_graphs):
+    model, batches = tiny_step
+    for batch in batches[:-1]:
+        model.train_step(batch)
+    program, inputs, sizes = gpu_program.batch_program(model, batches[-1])
+    variables = [
+        *model.backbone.variables,
+        *model.optimizer.variables,
+        *model.teacher.backbone.variables,
+    ]
+    before = [variable.numpy() for variable in variables]
+    loss = float(program(*inputs)[0])
+    after = [variable.numpy() for variable in variables]
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    assert float(model.train_step(batches[-1])["loss"]) == pytest.approx(loss, rel=1e-6)
+    for variable, value in zip(variables, after, strict=True):  # with fillers, so but for rounding
+        np.testing.assert_allclose(variable, value, rtol=1e-5, atol=1e-7)
+    assert sizes["flips"] and sizes["positions"] <= sizes["filled_positions"]
+
+
+def test_the_files_of_a_program_are_whole(tmp_path):
+    weights, unread = tf.Variable([1.0, 2.0]), tf.Variable(3.0)
+
+    def program(values: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        weights.assign_add(values[:2] * unread)
+        return tf.reduce_sum(values), tf.constant([1]), values > 0
+
+    variants = gpu_program.variants_of(gpu_program.Case("", {}, 0, (256, 1024, 4096)), 300)
+    assert [(v.block, v.uses_tf32) for v in variants] == [(256, False), (256, True), (1024, True)]
+    found = gpu_program.write_program(tmp_path, "tiny", program, [tf.range(4.0)], variants[:2])
+    json.dumps({**found, "variables": []})
+    assert [value.tolist() for value in found["variables"]] == [3.0, [1.0, 2.0]]
+    assert weights.numpy().tolist() == [1.0, 2.0]  # as before
+    assert found["replaces"] == {"3": 2}  # behind three outputs and an input, read second
+    assert found["losses"] == [6.0] * gpu_program.CHECKED_STEPS
+    arrays = gpu_program.load_arrays(tmp_path / found["outputs"])
+    assert [array.tolist() for array in arrays[:1] + arrays[3:]] == [[6.0], [1.0, 5.0]]
+    for described in found["programs"]:
+        assert b"Sum" in gzip.decompress((tmp_path / described["file"]).read_bytes())
+
+
+def test_a_difference_is_relative_and_nan_never_passes():
+    exact = np.array([3.0, 4.0], np.float32)
+    assert gpu_program.difference(np.array([3.0, 4.5]), exact) == pytest.approx(0.1)
+    assert np.isnan(gpu_program.difference(np.array([3.0, np.nan]), exact))
+    assert gpu_program.difference(np.array([True, False]), np.array([True, True])) == 0.5
+    assert gpu_program.sample(np.ones((1 << 16) + 1)).stride == 2
 
 
 def test_machine_and_median():

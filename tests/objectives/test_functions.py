@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ufnrec_tf.method.candidates import count_entries
-from ufnrec_tf.objectives import OBJECTIVES
+from ufnrec_tf.objectives import OBJECTIVES, functions
 from ufnrec_tf.objectives.base import Entries, LossSettings
 from ufnrec_tf.objectives.functions import (
     MINUS_INFINITY,
@@ -283,6 +283,12 @@ def test_denominators_in_blocks_and_their_gradients(num_positions, most_position
     for value, exact in zip(found, expected, strict=True):
         tolerance = 1e-4 if dtype == "float32" else 1e-11
         np.testing.assert_allclose(value, exact, rtol=tolerance, atol=tolerance / 10)
+
+
+def test_blocks_are_larger_on_a_gpu(monkeypatch):
+    assert functions.block_positions() == functions.BLOCK_POSITIONS
+    monkeypatch.setattr(functions, "has_gpu", lambda: True)
+    assert functions.block_positions() == functions.GPU_BLOCK_POSITIONS
 
 
 def test_softmax_divergence_by_hand():

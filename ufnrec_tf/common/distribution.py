@@ -14,12 +14,17 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.lookup import pick
 
 
+def has_gpu() -> bool:
+    """True if TensorFlow sees a GPU; it then computes there whatever no `on_host` surrounds."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def _one_device() -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
 def _mirrored() -> tf.distribute.Strategy:
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    kind = "GPU" if has_gpu() else "CPU"
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
     if len(devices) == 1:  # the step of one device is compiled further
         return _one_device()

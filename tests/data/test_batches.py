@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.helpers.tiny import MAX_LENGTH, NUM_ITEMS, split_of, tiny_histories
 from ufnrec_tf.data.batches import make_dataset, steps_per_epoch
-from ufnrec_tf.data.windows import make_samples
+from ufnrec_tf.data.windows import make_samples, place
 
 # Train events after leave-one-out: 7, 1, 2 (too short to be evaluated), 1, 4.
 HISTORIES = [
@@ -249,3 +249,36 @@ def test_repeated_items_stay_in_the_window():
     row = batch["user"].tolist().index(0)
     assert batch["history"][row].tolist() == [0, 2, 2, 1]
     assert batch["positives"][row].tolist() == [0, 2, 1, 2]
+
+
+def test_windows_of_no_worker_are_dealt_out_evenly(split):
+    samples = make_samples(split, max_length=MAX_LENGTH, windows="all")
+    num_steps, num_workers, num_replicas = 5, 3, 2
+    whole = batches(split, num_steps, windows="all", batch_size=20)
+    dealt = []
+    for worker in range(num_workers):
+        placement = place(
+            samples.users,
+            samples.first_rows,
+            samples.users_of_rows(),
+            split.interactions.user_ids,
+            worker=worker,
+            num_workers=num_workers,
+            is_bound=False,
+        )
+        shares = batches(
+            split,
+            num_steps * num_replicas,
+            windows="all",
+            batch_size=20,
+            placement=placement,
+            num_replicas=num_replicas,
+        )
+        dealt.append([shares[i : i + num_replicas] for i in range(0, len(shares), num_replicas)])
+    for step, expected in enumerate(whole):
+        shares = [share for worker in dealt for share in worker[step]]
+        assert {len(share["user"]) for share in shares} == {4}  # 20 among six
+        rows = np.concatenate([share["first_row"][share["user"] >= 0] for share in shares])
+        assert sorted(rows) == sorted(expected["first_row"][expected["user"] >= 0])
+        sizes = [share["length"].sum() for share in shares]
+        assert max(sizes) - min(sizes) <= expected["length"].max()

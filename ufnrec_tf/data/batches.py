@@ -39,14 +39,23 @@ def _order(samples: Samples, batch_size: int, draw: str, seed: int, epoch: tf.Te
 
 
 def _deal_out(
-    placement: Placement, num_rows: int, num_replicas: int
+    placement: Placement, lengths: np.ndarray, num_rows: int, num_replicas: int
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Returns the function that splits a batch int64 [B] into replicas' shares [R, num_rows].
 
-    The windows of this worker, one replica after the other, then -1.
+    The windows that this worker may train, from the longest to the shortest, are dealt to and fro,
+    so that all shares have about as many positions: no replica waits long for another.
+
+    Args:
+        placement: The windows of this worker.
+        lengths: int32 [W], input events of each window.
+        num_rows: Windows of a share at most; -1 fills it up.
+        num_replicas: R, the replicas of this worker.
     """
     is_own = None if placement.is_own is None else tf.constant(placement.is_own)
-    room = num_rows * num_replicas
+    num_shares = placement.num_shares(num_replicas)
+    first_share = placement.worker * num_replicas if is_own is None else 0
+    sizes, room = tf.constant(lengths), num_rows * num_shares
 
     @tf.autograph.experimental.do_not_convert
     def deal(chosen: tf.Tensor, visit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -54,11 +63,17 @@ def _deal_out(
         if is_own is not None:
             is_here &= tf.gather(is_own, tf.maximum(chosen, 0))
         here = tf.boolean_mask(chosen, is_here)
+        if num_shares > 1:
+            order = tf.argsort(tf.gather(sizes, here), direction="DESCENDING", stable=True)
+            here = tf.gather(here, order)
         fits = tf.debugging.assert_less_equal(tf.size(here), room, "more windows than room")
         with tf.control_dependencies([fits]):
             here = tf.pad(here, [[0, room - tf.size(here)]], constant_values=-1)
-        shares = tf.transpose(tf.reshape(here, [num_rows, num_replicas]))
-        return shares, tf.fill([num_replicas], visit)
+        rounds = tf.reshape(here, [num_rows, num_shares])
+        is_fro = tf.range(num_rows)[:, None] % 2 == 1
+        shares = tf.transpose(tf.where(is_fro, tf.reverse(rounds, [1]), rounds))
+        own = shares[first_share : first_share + num_replicas]
+        return own, tf.fill([num_replicas], visit)
 
     return deal
 
@@ -172,8 +187,8 @@ def make_dataset(
     begin_epoch, skipped = divmod(first_step, steps)
     dataset = tf.data.Dataset.range(begin_epoch, np.iinfo(np.int64).max)
     dataset = dataset.flat_map(epoch_batches).skip(skipped)
-    if placement is not None and (num_replicas > 1 or placement.is_own is not None):
-        deal = _deal_out(placement, num_rows, num_replicas)
+    if placement is not None and (placement.num_workers > 1 or num_replicas > 1):
+        deal = _deal_out(placement, samples.lengths, num_rows, num_replicas)
         dataset = dataset.map(deal, num_parallel_calls=1, deterministic=True).unbatch()
     dataset = dataset.map(gather, num_parallel_calls=1, deterministic=True)
     # It never ends, and `repeat` says so: with a dataset that may end, the workers would ask each

@@ -49,12 +49,15 @@ class Samples(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """One worker's share of the windows. A hash of the raw id decides a user's worker.
+    """One worker's share of the windows.
+
+    Where something is kept of a user's transitions a hash of the raw id decides the user's worker.
+    Else the windows of each step are dealt out anew; see `num_shares`.
 
     Attributes:
         worker: Number of the worker.
         num_workers: The number of workers.
-        is_own: bool [W], whether each window is of this worker; None where all are.
+        is_own: bool [W], whether each window is of this worker; None where any may be.
         first_rows: int64 [W], memory row of the window's first transition on this worker;
             without meaning for windows of others.
         num_rows: Rows of this worker's memory.
@@ -67,6 +70,14 @@ class Placement(NamedTuple):
     first_rows: np.ndarray
     num_rows: int
     share: float
+
+    def num_shares(self, num_replicas: int) -> int:
+        """Returns among how many replicas the windows are dealt out that this worker may train.
+
+        Args:
+            num_replicas: Replicas of this worker.
+        """
+        return num_replicas * (self.num_workers if self.is_own is None else 1)
 
     def rows_a_replica(self, batch_size: int, num_replicas: int) -> int:
         """Returns the largest number of rows of a global batch that one local replica can get.
@@ -81,7 +92,7 @@ class Placement(NamedTuple):
         """
         mean = batch_size * self.share
         most = batch_size if self.is_own is None else int(np.ceil(mean + 8 * np.sqrt(mean)))
-        return -(-min(most, batch_size) // num_replicas)
+        return -(-min(most, batch_size) // self.num_shares(num_replicas))
 
 
 class RowOwners:
@@ -110,6 +121,7 @@ def place(
     *,
     worker: int = 0,
     num_workers: int = 1,
+    is_bound: bool = True,
 ) -> Placement:
     """Returns a worker's share of the windows.
 
@@ -120,9 +132,11 @@ def place(
         user_ids: object(str) [U], raw ids.
         worker: 0..num_workers - 1.
         num_workers: The number of workers that share the users.
+        is_bound: False if nothing is kept of a transition from one visit to the next, so that any
+            worker may train it.
     """
-    if num_workers == 1:
-        return Placement(0, 1, None, first_rows, len(users_of_rows), 1.0)
+    if num_workers == 1 or not is_bound:
+        return Placement(worker, num_workers, None, first_rows, len(users_of_rows), 1.0)
     owners = owners_of(user_ids, num_workers)
     is_own_row = owners[users_of_rows] == worker
     # How many of the worker's rows lie before each row.

@@ -138,7 +138,13 @@ def _real_cells(items: tf.Tensor, size: tf.Tensor | None) -> tuple[tf.Tensor, tf
 
 
 def choose_capacities(
-    lengths: np.ndarray, batch_size: int, max_length: int, *, num_steps: int, num_rows: int = 0
+    lengths: np.ndarray,
+    batch_size: int,
+    max_length: int,
+    *,
+    num_steps: int,
+    num_rows: int = 0,
+    num_shares: int = 1,
 ) -> tuple[int, ...]:
     """Returns numbers of positions that batches are filled up to, ascending.
 
@@ -154,9 +160,11 @@ def choose_capacities(
         max_length: L.
         num_steps: Steps of the run.
         num_rows: Windows a batch at most; 0 for `batch_size`.
+        num_shares: Replicas among which the windows are dealt out evenly, by `make_dataset`.
     """
     rng = np.random.default_rng(0)
-    drawn = rng.choice(lengths, [_NUM_DRAWS, max(num_rows, batch_size)])
+    drawn = rng.choice(lengths, [_NUM_DRAWS, max(num_rows, batch_size), num_shares])
+    drawn = -(-drawn.sum(axis=2) // num_shares)  # what is dealt out evenly is like the mean
     if num_rows > batch_size:  # a worker's share of a batch is of no fixed size
         counts = rng.poisson(batch_size, _NUM_DRAWS)
         drawn = np.where(np.arange(num_rows) < counts[:, None], drawn, 0)

@@ -510,6 +510,7 @@ def _capacities(
         config.backbone.max_length,
         num_steps=num_steps,
         num_rows=placement.rows_a_replica(batch_size, num_local_replicas()),
+        num_shares=placement.num_shares(num_local_replicas()),
     )
 
 
@@ -564,6 +565,7 @@ def build(
         user_ids,
         worker=workers.index,
         num_workers=workers.count,
+        is_bound=policy.remembers or policy.has_soft_labels,
     )
     with on_host():
         memory = make_memory(config, policy, placement.num_rows, split.interactions.num_items)

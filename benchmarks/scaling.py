@@ -1,11 +1,11 @@
 """Weak scaling: users a second of two workers of one thread against one worker of one thread.
 
-    python -m benchmarks.scaling --data=FILE [--repeats=3]
+    python -m benchmarks.scaling --data=FILE [--users=128] [--steps=700] [--repeats=3] KEY=VALUE...
 
 Each worker is held to a core of its own and has the same number of users a step, so that the
 global batch grows with the workers. Needs two idle cores: with other work beside it, the waiting
 of one worker for the other is that work's. Besides the ratio it prints what their talking costs by
-itself.
+itself. KEY=VALUE are settings of a run, by default those of plain training.
 """
 
 import argparse
@@ -14,46 +14,23 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
-from typing import Any
 
 from tests.processes.distributed_run import ROOT, processes, worker_environments
 
-TRAIN_TIMES = ("train_seconds", "train_cpu_seconds", "train_users")
-BATCH_SIZE = 128
-STEPS = 300, 900
-"""A run of the second number less one of the first: compiling falls out."""
 CASES = {"one": 1, "two": 2}
-SETTINGS = (
-    "--config=configs/beauty.py",
-    "--config.evaluation.every=1000",
-    "--config.training.monitor=",
-    "--config.training.patience=0",
-    "--config.comparison.baselines=",
-    "--config.comparison.arms=",
-    "--config.comparison.sample_users=0",
-    "--config.gate.kind=never",
-    "--config.memory.policy=plain",
-    "--config.training.checkpoint_minutes=0",
-)
+PLAIN = ("memory.policy=plain", "gate.kind=never")
 
 
-def run(case: str, data: str, extra: list[str], folder: Path, steps: int) -> dict[str, Any]:
-    """Trains a case for some steps and returns the chief's result.json."""
-    count = CASES[case]
-    workdir = folder / f"{case.replace(' ', '_')}_{time.time_ns()}"
+def run(count: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Trains with some workers and returns what the first one measured."""
     command = [
         sys.executable,
-        "main.py",
-        f"--data={data}",
-        f"--workdir={workdir}",
-        *SETTINGS,
-        f"--config.training.batch_size={BATCH_SIZE * count}",
-        f"--config.training.max_steps={steps}",
-        "--config.distribution.strategy=multi_worker",
-        *extra,
+        "-m",
+        "benchmarks.scaling_point",
+        f"--data={os.path.abspath(arguments.data)}",
+        f"--users={arguments.users * count}",
+        f"--steps={arguments.steps}",
+        *(arguments.settings or PLAIN),
     ]
     environments = [
         {**environment, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
@@ -61,11 +38,10 @@ def run(case: str, data: str, extra: list[str], folder: Path, steps: int) -> dic
     ]
     commands = [["taskset", "-c", str(core), *command] for core in range(count)]
     with processes(commands, environments, cwd=ROOT) as started:
-        for process in started:
-            output, _ = process.communicate(timeout=3600)
-            if process.returncode:
-                raise SystemExit(f"{case}: {output[-3000:]}")
-    return json.loads((workdir / "result.json").read_text(encoding="utf-8"))
+        outputs = [process.communicate(timeout=3600)[0] for process in started]
+        if any(process.returncode for process in started):
+            raise SystemExit(f"{count} workers: {outputs[0][-3000:]}")
+    return json.loads(outputs[0].strip().splitlines()[-1])
 
 
 def talk(num_weights: int) -> dict[str, float]:
@@ -102,30 +78,25 @@ def talk(num_weights: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
+    parser.add_argument("--users", type=int, default=128, help="users a worker and step")
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--repeats", type=int, default=3)
-    arguments, extra = parser.parse_known_args()
-    rates: dict[str, list[float]] = {case: [] for case in CASES}
-    steps: dict[str, list[float]] = {case: [] for case in CASES}
-    cpu: dict[str, list[float]] = {case: [] for case in CASES}
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(arguments.repeats):
-            for case, count in CASES.items():
-                few, many = (
-                    run(case, arguments.data, extra, Path(folder), steps)["timing"]
-                    for steps in STEPS
-                )
-                timing = {name: many[name] - few[name] for name in TRAIN_TIMES}
-                num_steps = timing["train_users"] / (BATCH_SIZE * count)
-                rates[case].append(timing["train_users"] / timing["train_seconds"])
-                steps[case].append(1e3 * timing["train_seconds"] / num_steps)
-                cpu[case].append(1e3 * timing["train_cpu_seconds"] / num_steps / count)
-                print(f"{case}: {rates[case][-1]:,.0f} users/s", flush=True)
+    parser.add_argument("settings", nargs="*", help="of a run, in place of plain training's")
+    arguments = parser.parse_args()
+    found: dict[str, list[dict[str, float]]] = {case: [] for case in CASES}
+    for _ in range(arguments.repeats):
+        for case, count in CASES.items():
+            found[case].append(run(count, arguments))
+            print(case, json.dumps(found[case][-1]), flush=True)
     print("| case | users/s | ms a step | CPU ms a step and worker |\n|---|---|---|---|")
-    for case in CASES:
-        middle = [statistics.median(values[case]) for values in (rates, steps, cpu)]
-        print(f"| {case} | {middle[0]:,.0f} | {middle[1]:.1f} | {middle[2]:.1f} |")
-    ratio = statistics.median(rates["two"]) / statistics.median(rates["one"])
-    print(f"two against one: {ratio:.2f}")
+    rates = {}
+    for case, count in CASES.items():
+        wall, cpu = (
+            statistics.median(each[k] for each in found[case]) for k in ("wall_ms", "cpu_ms")
+        )
+        rates[case] = 1e3 * arguments.users * count / wall
+        print(f"| {case} | {rates[case]:,.0f} | {wall:.1f} | {cpu:.1f} |")
+    print(f"two against one: {rates['two'] / rates['one']:.2f}")
     print("only the sums, ms:", json.dumps({k: round(v, 2) for k, v in talk(640_000).items()}))
     print("load:", os.getloadavg(), "commit:", _commit())
 

@@ -359,7 +359,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 def load_arrays(path: Path) -> list[np.ndarray]:
     """Returns the arrays of a file, in their order."""
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         return [arrays[f"arr_{n}"] for n in range(len(arrays.files))]
 
 

@@ -14,8 +14,7 @@ from ufnrec_tf.runs.record import identity
 from ufnrec_tf.runs.trained_settings import trained_config
 from ufnrec_tf.teachers.vectors import TransitionVectors
 from ufnrec_tf.training.build import best_store, make_backbone
-
-_OTHER = "Give finished runs on this data with this split, or train without them."
+from ufnrec_tf.training.settings_checks import OTHER_RUNS, check_finished
 
 
 def check_runs(config: ConfigDict, source: Source, seed: int) -> list[dict[str, Any]]:
@@ -32,11 +31,7 @@ def check_runs(config: ConfigDict, source: Source, seed: int) -> list[dict[str, 
     found = []
     for name in config.teacher.runs:
         path = Path(name)
-        if not (path / "result.json").is_file():
-            raise UserError(
-                f"--config.teacher.runs={name}: is not the work directory of a finished run. "
-                f"{_OTHER}"
-            )
+        check_finished(name)
         with reading(path):
             own, record = trained_config(name, [])
             before = record["identity"]
@@ -45,7 +40,7 @@ def check_runs(config: ConfigDict, source: Source, seed: int) -> list[dict[str, 
                 if is_compared and before.get(label, value) != value:
                     raise UserError(
                         f"--config.teacher.runs={name}: was trained with {label} "
-                        f"{before[label]!r}, this run with {value!r}. {_OTHER}"
+                        f"{before[label]!r}, this run with {value!r}. {OTHER_RUNS}"
                     )
             weights = sorted((path / "checkpoints/best").glob("variables.data-*"))
             hashes = [sha256_of(part) for part in weights]

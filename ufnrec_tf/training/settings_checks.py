@@ -1,6 +1,7 @@
 """Checks of settings against each other, which need neither data nor TensorFlow."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
@@ -10,6 +11,9 @@ from ufnrec_tf.method.policies import POLICIES
 
 _FILTERED = ("fmlp", "bsarec")
 """Backbones of the library whose filter may read later items."""
+
+OTHER_RUNS = "Give finished runs on this data with this split, or train without them."
+"""The way out where a run of `teacher.runs` cannot be a teacher."""
 
 
 def check_settings(config: ConfigDict) -> None:
@@ -107,6 +111,18 @@ def _check_teacher(settings: ConfigDict) -> None:
         raise UserError(
             "`teacher.runs` must name at least one finished run with `teacher.kind` runs. Set "
             "--config.teacher.runs=WORKDIR,WORKDIR, or --config.teacher.kind=hindsight."
+        )
+    if is_taught and settings.kind == "runs":
+        for name in settings.runs:
+            check_finished(name)
+
+
+def check_finished(run: str) -> None:
+    """Raises UserError unless `run`, of `teacher.runs`, is the work directory of a finished run."""
+    if not (Path(run) / "result.json").is_file():
+        raise UserError(
+            f"--config.teacher.runs={run}: is not the work directory of a finished run. "
+            f"{OTHER_RUNS}"
         )
 
 

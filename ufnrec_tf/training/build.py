@@ -138,11 +138,12 @@ def make_memory(
     """Returns the memory of `num_rows` transitions, or None if the policy does not use one."""
     if not policy.remembers:
         return None
-    settings, draws = config.memory, draws_of(config)
+    settings, draws, most_visits = config.memory, draws_of(config), _most_visits(config)
     if policy.is_safe:
         return FalseNegativeMemory(
             num_rows=num_rows,
             num_items=num_items,
+            most_visits=most_visits,
             num_slots=min(settings.safe_slots, num_items),
             num_negatives=settings.safe_probes + settings.safe_slots,
             patience=settings.safe_patience,
@@ -153,6 +154,7 @@ def make_memory(
     return FalseNegativeMemory(
         num_rows=num_rows,
         num_items=num_items,
+        most_visits=most_visits,
         num_slots=min(settings.slots, num_items),
         num_negatives=draws.num_probes or draws.num_negatives,
         patience=settings.patience,
@@ -164,6 +166,14 @@ def make_memory(
         is_sticky=settings.flip == "sticky" or policy.is_lasting,
         is_lasting=policy.is_lasting,
     )
+
+
+def _most_visits(config: ConfigDict) -> int:
+    """Returns how often a run visits a row at most; 0 if that is not known."""
+    training = config.training
+    if training.warm_start or training.draw != "permutation":
+        return 0  # counts of an older run, or rows drawn anew at each step
+    return int(training.num_epochs)
 
 
 def make_split_sampler(

@@ -145,12 +145,8 @@ class RowTable:
             The columns from a row's first number that is not 0 on, and the numbers, row by row, in
             the 2 or 4 bytes in which they are held.
         """
-        values = self.read(rows, self.width(rows)).numpy()
-        is_number = values != 0
-        width = values.shape[1]
-        num_used = np.where(is_number.any(axis=1), width - is_number.argmax(axis=1), 0)
-        found = values[_last_columns(num_used, width)]
-        return num_used, found.astype(self._blocks.dtype.as_numpy_dtype)
+        num_used, values = _used_of(self.read(rows, self.width(rows)).numpy())
+        return num_used, values.astype(self._blocks.dtype.as_numpy_dtype)
 
     def write_used(self, rows: np.ndarray, num_used: np.ndarray, values: np.ndarray) -> None:
         """Replaces rows. Those that are empty and stay so are not touched.
@@ -177,18 +173,14 @@ class RowTable:
         values = self.read(tf.cast(rows, tf.int64), self._block * self._num_blocks)
         return values[:, -self.shape[1] :]
 
-    def scatter_nd_update(self, indices: Any, updates: Any) -> None:
-        """Replaces the rows `indices` int [P, 1] by `updates` int32 [P, S]."""
-        updates = tf.convert_to_tensor(updates, tf.int32)
-        from_right = tf.range(self.shape[1], 0, -1)
-        num_used = tf.reduce_max(tf.where(updates != 0, from_right, 0), axis=1)
-        self.write(tf.cast(indices, tf.int64)[:, 0], updates, num_used)
+    def write_rows(self, rows: np.ndarray, values: np.ndarray) -> None:
+        """Replaces rows int64 [P] by whole rows int [P, S]; see `write_used`."""
+        self.write_used(rows, *_used_of(values))
 
     def assign(self, values: Any) -> None:
-        """Replaces all rows by `values` int32 [rows, S]."""
+        """Replaces all rows by `values` int [rows, S]."""
         for piece in self.pieces():
-            rows = tf.range(piece.start, piece.stop)
-            self.scatter_nd_update(rows[:, None], values[piece])
+            self.write_rows(np.arange(piece.start, piece.stop), np.asarray(values[piece]))
 
     def numpy(self) -> np.ndarray:
         """Returns all rows."""
@@ -221,6 +213,13 @@ def untouched_zeros(shape: list[int], dtype: tf.DType, name: str) -> tf.Variable
 def _untouched(shape: list[int], dtype: tf.DType, name: str) -> tf.Variable:
     # Not under a name of its own: the first write to a tensor that is held twice copies it.
     return tf.Variable(tf.raw_ops.Empty(shape=shape, dtype=dtype), trainable=False, name=name)
+
+
+def _used_of(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the used columns of rows int [P, W], int64 [P], and their numbers end to end."""
+    is_number, width = rows != 0, rows.shape[1]
+    num_used = np.where(is_number.any(axis=1), width - is_number.argmax(axis=1), 0)
+    return num_used, rows[_last_columns(num_used, width)]
 
 
 def _last_columns(num_used: np.ndarray, width: int) -> np.ndarray:

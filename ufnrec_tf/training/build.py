@@ -567,11 +567,11 @@ def build(
         num_steps = min(num_steps, training.max_steps)
     policy = POLICIES[config.memory.policy]
     workers, local_replicas = Workers(strategy), num_local_replicas(strategy)
-    users_of_rows, user_ids = samples.users_of_rows(), split.interactions.user_ids
+    user_ids = split.interactions.user_ids
     placement = place(
         samples.users,
         samples.first_rows,
-        users_of_rows,
+        samples.users_of_rows(),
         user_ids,
         worker=workers.index,
         num_workers=workers.count,
@@ -624,7 +624,7 @@ def build(
         steps_per_epoch=steps,
         num_steps=num_steps,
         workers=workers,
-        row_owners=RowOwners(user_ids, users_of_rows),
+        row_owners=RowOwners(user_ids, samples.users_of_rows),
         num_replicas=strategy.num_replicas_in_sync,
     )
 

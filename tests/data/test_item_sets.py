@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.helpers.tiny import split_of, tiny_histories
+from ufnrec_tf.common.tensors import shared_constant
 from ufnrec_tf.data import item_sets
 from ufnrec_tf.data.item_sets import distinct_items
 from ufnrec_tf.data.splits import seen_train_items, train_counts
@@ -35,6 +37,29 @@ def test_distinct_items_of_ranges(parts):
     more = distinct_items(items, starts, ends, num_items=5, extra=np.array([3, 4, 1, 2]))
     assert more.items.tolist() == [1, 3, 4, 1, 2, 1, 2, 5]
     assert more.offsets.tolist() == [0, 2, 3, 5, 8]
+
+
+def test_first_events_with_an_item_are_the_distinct_items_of_each_prefix(parts):
+    items, offsets = np.array([3, 1, 3, 2, 2, 2, 5, 1, 2]), np.array([0, 3, 3, 6, 9])
+    is_first = item_sets.is_first_in_range(items, offsets, num_items=5)
+    assert np.flatnonzero(~is_first).tolist() == [2, 4, 5]
+    starts, ends = offsets[:-1], np.array([2, 3, 4, 9])
+    prefixes = [slice(*bounds) for bounds in zip(starts, ends, strict=True)]
+    expected = distinct_items(items, starts, ends, num_items=5).items.tolist()
+    found = [sorted(items[prefix][is_first[prefix]].tolist()) for prefix in prefixes]
+    assert [item for prefix in found for item in prefix] == expected
+    has = item_sets.contains(items, starts, ends, np.array([3, 3, 5, 2]))
+    assert has.tolist() == [True, False, False, True]
+
+
+def test_an_array_is_one_tensor_while_somebody_holds_it():
+    array = np.arange(5)
+    first = shared_constant(array, tf.int32)
+    assert shared_constant(array, tf.int32) is first and first.dtype == tf.int32
+    assert shared_constant(array, tf.int64) is not first
+    assert shared_constant(array.copy(), tf.int32) is not first
+    del first
+    assert shared_constant(array, tf.int32).numpy().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_train_items_and_events(parts):

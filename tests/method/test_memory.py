@@ -144,6 +144,48 @@ def test_a_wide_table_takes_memory_only_for_the_blocks_that_its_rows_use():
     assert resident_bytes() - before < 0.3e9 < 2048 * 4 * (1 << 18) / 7
 
 
+def test_a_narrow_table_takes_memory_only_for_the_rows_that_are_written():
+    RowTable(1, 8, "first").numpy()
+    before = resident_bytes()
+    table = RowTable(1 << 23, 8, "narrow", largest=65_535)
+    rows = np.array([3, 1 << 22])
+    values = np.arange(16, dtype=np.int32).reshape(2, 8) + 65_520
+    table.write(tf.constant(rows), tf.constant(values), tf.constant([8, 8]))
+    found = table.sparse_read([2, 3, 4, 1 << 22, (1 << 23) - 1])
+    np.testing.assert_array_equal(found, [[0] * 8, values[0], [0] * 8, values[1], [0] * 8])
+    assert resident_bytes() - before < 0.08e9 < table.bytes_per_number * 8 * (1 << 23) / 1.5
+
+
+@pytest.mark.parametrize(("num_columns", "largest"), [(8, 65_535), (8, 65_536), (150, 65_536)])
+def test_used_columns_of_rows_are_read_and_written_alone(num_columns, largest):
+    rng = np.random.default_rng(0)
+    tables = [RowTable(40, num_columns, name, largest=largest) for name in ("one", "other")]
+    num_used = rng.integers(0, num_columns + 1, 40)
+    num_used[:5] = [0, 1, num_columns, num_columns - 1, 0]
+    numbers = rng.integers(1, largest + 1, num_used.sum())
+    whole = np.zeros([40, num_columns], int)
+    whole[np.arange(num_columns) >= num_columns - num_used[:, None]] = numbers
+    rows = np.arange(40)
+    tables[0].assign(whole)
+    found, values = tables[0].read_used(rows)
+    assert found.tolist() == num_used.tolist() and values.tolist() == numbers.tolist()
+    assert values.dtype.itemsize == tables[0].bytes_per_number == (2 if largest < 65_536 else 4)
+    tables[1].assign(rng.permutation(whole))  # of which nothing may stay
+    tables[1].write_used(rows, found, values)
+    np.testing.assert_array_equal(tables[1].numpy(), whole)
+
+
+@pytest.mark.parametrize(("most_visits", "size"), [(0, 4), (32_767, 2), (32_768, 4)])
+def test_states_take_two_bytes_where_no_count_can_need_more(most_visits, size):
+    settings = {"num_rows": 1, "num_items": 9, "num_slots": 4, "num_negatives": 3, "patience": 1}
+    memory = FalseNegativeMemory(**settings, most_visits=most_visits)
+    assert memory.states.bytes_per_number == size
+    lists = FalseNegativeMemory(
+        **settings, most_visits=-(-most_visits // 3), allows_duplicates=True
+    )
+    assert lists.states.bytes_per_number == (size if most_visits != 32_767 else 4)
+
+
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
@@ -241,7 +283,8 @@ def test_usage_counts_the_content_of_the_tables():
         counts.get(item, 0) for listed, counts in content for item in set(listed) | set(counts)
     )
     assert usage.count_histogram == [histogram[count] for count in range(64)]
-    assert usage.table_bytes == NUM_TABLE_ROWS * case.settings["num_slots"] * 8 + (
+    assert usage.bytes_per_slot == 2 + 4  # few items; nobody knows how often a row is visited
+    assert usage.table_bytes == NUM_TABLE_ROWS * case.settings["num_slots"] * 6 + (
         NUM_TABLE_ROWS * memory.capacity * 4 if memory.lists is not None else 0
     )
 

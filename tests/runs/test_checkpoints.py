@@ -167,9 +167,9 @@ def test_a_newer_format_asks_for_a_newer_program(tmp_path):
     store.save_step(10, {})
     path = tmp_path / "step-00000010" / "state.json"
     state = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(state | {"format_version": 3}), encoding="utf-8")
+    path.write_text(json.dumps(state | {"format_version": 4}), encoding="utf-8")
     weight.assign(tf.zeros_like(weight))
-    with pytest.raises(UserError, match=r"state\.json: format 3 is newer.*version of ufnrec-tf"):
+    with pytest.raises(UserError, match=r"state\.json: format 4 is newer.*version of ufnrec-tf"):
         store.restore("step-00000010")
     assert float(weight[0, 0]) == 0.0  # untouched
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 from ufnrec_tf.common.distribution import Workers
 from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.data.windows import RowOwners, place
+from ufnrec_tf.method.memory_table import RowTable
 from ufnrec_tf.runs.checkpoints import CheckpointStore
-from ufnrec_tf.runs.worker_state import WorkerState
+from ufnrec_tf.runs.worker_state import WorkerState, read_part
 
 NUM_USERS, NUM_ROWS, NUM_SLOTS = 11, 40, 3
 USER_IDS = np.array([f"user {number}" for number in range(NUM_USERS)], dtype=object)
@@ -115,6 +116,58 @@ def test_another_number_of_slots_is_another_model(tmp_path):
     write(tmp_path, 2, num_slots=2)
     with pytest.raises(ValueError, match="shape"):
         Worker(0, 1).state.read(tmp_path, num_workers=2)
+
+
+class WideWorker(Worker):
+    """A worker whose table is one of wide rows, of which few are used."""
+
+    def __init__(self, index, count):
+        super().__init__(index, count)
+        self.items = RowTable(max(len(self.rows), 1), 300, "items")
+        self.state.tables["items"] = self.items
+
+    def fill(self):
+        if len(self.rows):
+            self.items.assign(WIDE[self.rows])
+
+
+WIDE = np.zeros([NUM_ROWS, 300], np.int32)
+WIDE[:, -3:] = CONTENT
+WIDE[::3] = 0
+WIDE[7] = np.arange(300) + 1
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 3), (3, 1)])
+def test_wide_rows_are_stored_without_their_empty_columns(tmp_path, before, after, is_old):
+    for index in range(before):
+        worker = WideWorker(index, before)
+        worker.fill()
+        if is_old:  # as format 2 had them: whole rows
+            worker.state.tables["items"] = tf.Variable(worker.items.numpy())
+        worker.state.write(tmp_path)
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.items.*npy"))
+    assert is_old or size == 4 * np.count_nonzero(WIDE) + 2 * NUM_ROWS + 2 * 128 * before
+    for index in range(after):
+        worker = WideWorker(index, after)
+        worker.items.assign(np.ones(worker.items.shape, int))  # of another checkpoint, passed over
+        worker.state.read(tmp_path, num_workers=before)
+        np.testing.assert_array_equal(worker.items.numpy(), WIDE[worker.rows])
+    whole = read_part(tmp_path, 0, before).tables["items"]
+    np.testing.assert_array_equal(whole, WIDE[OWNERS.rows_of(0, before)])
+
+
+@pytest.mark.parametrize("name", ["used", "values"])
+def test_a_damaged_part_of_a_wide_table_is_found(tmp_path, name):
+    worker = WideWorker(0, 1)
+    worker.fill()
+    worker.state.write(tmp_path)
+    (path,) = tmp_path.glob(f"*.items.{name}.npy")
+    content = path.read_bytes()
+    for damaged in (content[:-1], content[:-1] + b"\x7f", content + b"0"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"cut short|checksum|columns"):
+            worker.state.read(tmp_path, num_workers=1)
 
 
 def test_placement_gives_each_window_and_row_to_one_worker():

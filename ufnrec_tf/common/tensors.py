@@ -1,4 +1,6 @@
-"""The padding id, widening to float32, and random bits computed from counters."""
+"""The padding id, arrays as tensors, widening to float32, random bits computed from counters."""
+
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -8,6 +10,31 @@ PAD = 0
 
 EMPTY_SCORE = -1e30
 """Score of an empty place, where fewer candidates are left than were asked for."""
+
+
+_SHARED: dict[tuple[int, str, str], tuple[weakref.ref, weakref.ref]] = {}
+"""Address of an array, dtype, device -> the array and its tensor; see `shared_constant`."""
+
+
+def shared_constant(array: np.ndarray, dtype: tf.DType) -> tf.Tensor:
+    """Returns an array as a tensor, the same one for all who ask while any of them holds it.
+
+    For the arrays of a log, which several parts of a run read: a copy takes 4 bytes an event.
+
+    Args:
+        array: Is not changed any more.
+        dtype: The type of the tensor's numbers.
+    """
+    # Where a constant is put depends on its dtype and on who asks.
+    key = (id(array), dtype.name, tf.constant(array[:1], dtype).device)
+    for old in [old for old, (source, _) in _SHARED.items() if source() is None]:
+        del _SHARED[old]
+    source, known = _SHARED.get(key, (lambda: None, lambda: None))
+    tensor = known() if source() is array else None
+    if tensor is None:
+        tensor = tf.constant(array, dtype)
+        _SHARED[key] = (weakref.ref(array), weakref.ref(tensor))
+    return tensor
 
 
 def widen(tensor: tf.Tensor) -> tf.Tensor:

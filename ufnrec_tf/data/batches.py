@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ufnrec_tf.common.tensors import shared_constant
 from ufnrec_tf.data.splits import Split
 from ufnrec_tf.data.windows import Placement, Samples
 
@@ -136,7 +137,7 @@ def make_dataset(
         UserError: If times are read and the log has none.
     """
     steps = steps_per_epoch(len(samples.users), batch_size, draw=draw)
-    items = tf.constant(split.interactions.items, tf.int32)
+    items = shared_constant(split.interactions.items, tf.int32)
     fields = [tf.constant(field) for field in samples[:4]]
     fields.append(tf.constant(samples.first_rows if placement is None else placement.first_rows))
     num_rows = batch_size

@@ -12,6 +12,7 @@ from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.representation import Shown
 from ufnrec_tf.common.text import plain
 from ufnrec_tf.data.events import EventBatch
+from ufnrec_tf.data.item_sets import is_first_in_range
 from ufnrec_tf.data.items import ItemTable
 from ufnrec_tf.data.log_description import LogDescription, reading_lines
 from ufnrec_tf.data.times import moment_text
@@ -138,6 +139,11 @@ class Interactions(Shown):
     def users(self) -> np.ndarray:
         """The user of each event, int32 [E], ascending."""
         return np.repeat(np.arange(self.num_users, dtype=np.int32), self.lengths)
+
+    @cached_property
+    def is_first_with_item(self) -> np.ndarray:
+        """True for a user's first event with its item, bool [E]."""
+        return is_first_in_range(self.items, self.offsets, num_items=self.num_items)
 
 
 def short_source(source: str) -> str:

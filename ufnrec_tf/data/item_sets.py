@@ -102,16 +102,46 @@ def distinct_items(
     return RowItems(*distinct_in_ranges(items, starts, ends, num_items=num_items, extra=extra))
 
 
-def contains(row_items: RowItems, items: np.ndarray) -> np.ndarray:
-    """Returns bool [M], True where row m has `items[m]`.
+def is_first_in_range(items: np.ndarray, offsets: np.ndarray, *, num_items: int) -> np.ndarray:
+    """Returns bool [E], True for the first event with its item in `items[offsets[u]:offsets[u+1]]`.
+
+    The distinct items of every range that begins at an offset are its events that are True.
 
     Args:
-        row_items: M rows.
-        items: int [M].
+        items: int [E], ids 1..num_items.
+        offsets: int64 [U + 1].
+        num_items: Number of items.
     """
-    rows = row_items.rows
-    is_equal = row_items.items == items[rows]
-    return np.bincount(rows[is_equal], minlength=len(items)) > 0
+    is_first = np.zeros(len(items), bool)
+    lengths = np.diff(offsets)
+    for chunk in chunks_of(lengths):
+        part = slice(offsets[chunk.start], offsets[chunk.stop])
+        keys = np.repeat(np.arange(chunk.stop - chunk.start), lengths[chunk]) * (num_items + 1)
+        keys += items[part]
+        order = np.argsort(keys, kind="stable")
+        is_first[part.start + order[np.diff(keys[order], prepend=-1) > 0]] = True
+    return is_first
+
+
+def contains(
+    items: np.ndarray, starts: np.ndarray, ends: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Returns bool [M], True where `items[starts[m]:ends[m]]` has `wanted[m]`.
+
+    Args:
+        items: int [E].
+        starts: int64 [M].
+        ends: int64 [M], not before `starts`.
+        wanted: int [M].
+    """
+    found = np.zeros(len(wanted), bool)
+    lengths = ends - starts
+    for chunk in chunks_of(lengths):
+        own = lengths[chunk]
+        within = np.arange(own.sum()) - np.repeat(np.cumsum(own) - own, own)
+        rows = np.repeat(np.arange(chunk.start, chunk.stop), own)
+        found[rows[items[starts[rows] + within] == wanted[rows]]] = True
+    return found
 
 
 def draw_outside(

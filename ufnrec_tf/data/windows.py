@@ -1,5 +1,6 @@
 """Histories cut into training windows, and the worker and memory rows of each."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -101,16 +102,20 @@ class RowOwners:
     Args:
         user_ids: object(str) [U], raw ids.
         users_of_rows: int32 [num_rows], internal user of each row; a user's rows stand together.
+            Or a function that returns it: 4 bytes a row, which one worker by itself seldom needs.
     """
 
-    def __init__(self, user_ids: np.ndarray, users_of_rows: np.ndarray) -> None:
+    def __init__(
+        self, user_ids: np.ndarray, users_of_rows: np.ndarray | Callable[[], np.ndarray]
+    ) -> None:
         self._user_ids = user_ids
         self._users_of_rows = users_of_rows
 
     def rows_of(self, worker: int, num_workers: int) -> np.ndarray:
         """Returns the memory rows that a worker holds, int64 [n], ascending."""
-        owners = owners_of(self._user_ids, num_workers)
-        return np.flatnonzero(owners[self._users_of_rows] == worker)
+        owners, users = owners_of(self._user_ids, num_workers), self._users_of_rows
+        users = users() if callable(users) else users
+        return np.flatnonzero(owners[users] == worker)
 
 
 def place(

@@ -279,22 +279,20 @@ class RankingEvaluator:
         starts = data.offsets[:-1][self.users]
         ends = self._split.history_ends(self.part)
         mask_ends = masked_ends(self._split, self.part, self.mask)
-        masked = distinct_items(data.items, starts, mask_ends, num_items=num_items)
-        self._is_masked_target = contains(masked, self.targets)
+        self._is_masked_target = contains(data.items, starts, mask_ends, self.targets)
         self.num_masked_targets = int(self._is_masked_target.sum())
         is_heldout_only = np.isin(self.targets, self._split.heldout_only_items)
         self.num_heldout_only_targets = int(is_heldout_only.sum())
         self.negatives = self._draw_negatives(starts, ends, seed)
 
         own = self._own
-        if len(own) < len(starts):
-            masked = distinct_items(data.items, starts[own], mask_ends[own], num_items=num_items)
         self._ranker = CatalogueRanker(
             data.items,
             starts[own],
             ends[own],
             targets=self.targets[own],
-            masked=masked,
+            mask_ends=mask_ends[own],
+            is_first=data.is_first_with_item,
             sampled=self.negatives[own],
             num_items=num_items,
             max_length=self.max_length,

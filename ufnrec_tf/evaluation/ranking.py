@@ -13,8 +13,7 @@ import tensorflow as tf
 
 from ufnrec_tf.common.graphs import graph_function
 from ufnrec_tf.common.progress import working_on
-from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD
-from ufnrec_tf.data.item_sets import RowItems
+from ufnrec_tf.common.tensors import EMPTY_SCORE, PAD, shared_constant
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -32,7 +31,8 @@ class CatalogueRanker:
         ends: np.ndarray,
         *,
         targets: np.ndarray,
-        masked: RowItems,
+        mask_ends: np.ndarray,
+        is_first: np.ndarray,
         sampled: np.ndarray,
         num_items: int,
         max_length: int,
@@ -46,7 +46,8 @@ class CatalogueRanker:
             starts: int64 [M], where each user's history starts in `items`.
             ends: int64 [M], where it ends.
             targets: int32 [M].
-            masked: M rows, the items that are no candidates.
+            mask_ends: int64 [M], the items from each start to here are no candidates.
+            is_first: bool [E], True for a user's first event with its item.
             sampled: int32 [M, N], items; N may be 0.
             num_items: V.
             max_length: L, columns of a window.
@@ -60,16 +61,18 @@ class CatalogueRanker:
         num_rows = -(-len(targets) // batch_size) * batch_size
         rows = np.minimum(np.arange(num_rows), len(targets) - 1)
         self._chunk_starts = np.arange(0, len(targets), batch_size, dtype=np.int32)
-        # Rows past the end mask nothing.
-        bounds = masked.offsets[np.minimum(np.arange(num_rows + 1), len(targets))]
         self._tensors = {
-            "items": tf.constant(items, tf.int32),
+            "items": shared_constant(items, tf.int32),
             "starts": tf.constant(starts[rows], tf.int64),
             "ends": tf.constant(ends[rows], tf.int64),
             "columns": tf.constant(targets[rows] - 1, tf.int32),
             "sampled": tf.constant(sampled[rows] - 1, tf.int32),
-            "masked": tf.constant(masked.items, tf.int32),
-            "masked_bounds": tf.constant(bounds, tf.int64),
+            # Rows past the end mask nothing.
+            "mask_ends": tf.constant(
+                np.where(np.arange(num_rows) < len(targets), mask_ends[rows], starts[rows]),
+                tf.int64,
+            ),
+            "is_first": shared_constant(is_first, tf.bool),
         }
         self._num_items = num_items
 
@@ -180,8 +183,8 @@ _TENSORS = {
     "ends": tf.TensorSpec([None], tf.int64),
     "columns": tf.TensorSpec([None], tf.int32),
     "sampled": tf.TensorSpec([None, None], tf.int32),
-    "masked": tf.TensorSpec([None], tf.int32),
-    "masked_bounds": tf.TensorSpec([None], tf.int64),
+    "mask_ends": tf.TensorSpec([None], tf.int64),
+    "is_first": tf.TensorSpec([None], tf.bool),
 }
 """The arrays of a ranker: those of validation and test differ in length, and share a trace."""
 
@@ -209,11 +212,13 @@ def _inputs(
         tf.gather(tensors[name], rows) for name in ("starts", "ends", "columns", "sampled")
     )
     windows = newest_windows(tensors["items"], starts, ends, max_length=max_length)
-    bounds = tf.gather(tensors["masked_bounds"], start + tf.range(batch_size + 1))
-    counts = tf.cast(bounds[1:] - bounds[:-1], tf.int32)
+    counts = tf.gather(tensors["mask_ends"], rows) - starts
     masked_rows = tf.repeat(tf.range(batch_size), counts)
-    masked_columns = tensors["masked"][bounds[0] : bounds[-1]] - 1
-    masked = tf.stack([masked_rows, masked_columns], axis=1)
+    firsts = starts - tf.cumsum(counts, exclusive=True)
+    events = tf.gather(firsts, masked_rows) + tf.range(tf.reduce_sum(counts))
+    is_first = tf.gather(tensors["is_first"], events)
+    events, masked_rows = events[is_first], masked_rows[is_first]
+    masked = tf.stack([masked_rows, tf.gather(tensors["items"], events) - 1], axis=1)
     return windows, columns, sampled, masked
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from ufnrec_tf.backbones.base import Backbone
 from ufnrec_tf.backbones.packing import pack
 from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.common.tensors import shared_constant
 from ufnrec_tf.data.windows import Samples
 from ufnrec_tf.evaluation.ranking import newest_windows
 from ufnrec_tf.method.memory import FalseNegativeMemory
@@ -134,7 +135,7 @@ class _Windows:
 
     def __init__(self, backbone: Backbone, events: np.ndarray, times: np.ndarray | None) -> None:
         self._max_length, self._num_times = backbone.max_length, backbone.num_times
-        self._items = tf.constant(events, tf.int32)
+        self._items = shared_constant(events, tf.int32)
         self._times = None if times is None else tf.constant(times, tf.int64)
 
     def __call__(

@@ -17,7 +17,7 @@ from ufnrec_tf.method.memory_rows import (
     merge,
     sort_entries,
 )
-from ufnrec_tf.method.memory_table import RowTable
+from ufnrec_tf.method.memory_table import RowTable, untouched_zeros
 from ufnrec_tf.method.memory_usage import MemoryUsage, measure, suspect_pairs
 
 
@@ -52,9 +52,10 @@ class FalseNegativeMemory:
     A row is a transition, `row_offset[user] + index`, so that neither a crop nor another window
     length moves it, and padding costs nothing. A row has `num_slots` slots, each an item
     (int32) and a state (int32: twice the count, plus 1 while the item is remembered), sorted by
-    item with the empty ones first: 8 bytes a slot, and where there are many, only of those in use
-    (`RowTable`). In faithful mode (`allows_duplicates`) the ordered list with its repeats stands
-    beside it, 4 bytes an entry.
+    item with the empty ones first. Item and state take 2 bytes each where the largest item, or
+    the largest state that `most_visits` allows, is at most 65,535, else 4; where there are many
+    slots, only those in use (`RowTable`). In faithful mode (`allows_duplicates`) the ordered list
+    with its repeats stands beside it, 4 bytes an entry.
 
     Eviction: a row with more items than slots keeps the remembered ones first, in the order in
     which they were written, then the highest counts, ties by the lower item id. An item with a
@@ -86,6 +87,8 @@ class FalseNegativeMemory:
             list (the authors'), so that a flip lasts one step.
         is_lasting: True makes every draw whose count is above the patience a suspect, remembered
             or not.
+        most_visits: No row is recorded more often in the whole run, counts that it starts with
+            included; 0 if that is not known.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class FalseNegativeMemory:
         is_cumulative: bool = True,
         is_sticky: bool = False,
         is_lasting: bool = False,
+        most_visits: int = 0,
     ) -> None:
         self.num_rows = num_rows
         self.num_items = num_items
@@ -116,12 +120,14 @@ class FalseNegativeMemory:
         self.is_lasting = is_lasting
         self.capacity = min(capacity or num_negatives, num_negatives)
         self.num_shown = self.capacity if allows_duplicates else min(self.capacity, num_slots)
-        self.items = RowTable(max(num_rows, 1), num_slots, "items")
-        self.states = RowTable(max(num_rows, 1), num_slots, "states")
+        # A visit raises a count by the entries of the item, of which a list may hold several.
+        most = most_visits * (self.capacity if allows_duplicates else 1)
+        largest = 2 * most + 1 if most_visits else tf.int32.max
+        self.items = RowTable(max(num_rows, 1), num_slots, "items", largest=num_items)
+        self.states = RowTable(max(num_rows, 1), num_slots, "states", largest=largest)
         self.lists: tf.Variable | None = None
         if allows_duplicates:
-            entries = tf.zeros([max(num_rows, 1), self.capacity], tf.int32)
-            self.lists = tf.Variable(entries, trainable=False, name="lists")
+            self.lists = untouched_zeros([max(num_rows, 1), self.capacity], tf.int32, "lists")
         counters = tf.zeros([len(COUNTER_NAMES)], tf.int64)
         self.counters = tf.Variable(counters, trainable=False, name="counters")
 

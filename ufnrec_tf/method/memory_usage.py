@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from ufnrec_tf.method.memory_table import RowTable
 
-BYTES_PER_SLOT = 8
 _CHUNK_ROWS = 65_536
 _NUM_BINS = 64
 
@@ -79,7 +78,8 @@ def measure(
         histogram += tf.math.bincount(
             counts, minlength=_NUM_BINS, maxlength=_NUM_BINS, dtype=tf.int64
         )
-    table_bytes = items.shape.num_elements() * BYTES_PER_SLOT
+    bytes_per_slot = items.bytes_per_number + states.bytes_per_number
+    table_bytes = items.shape.num_elements() * bytes_per_slot
     if lists is not None:
         table_bytes += lists.shape.num_elements() * 4
     return MemoryUsage(
@@ -88,7 +88,7 @@ def measure(
         num_counted=counted,
         num_remembered=remembered,
         table_bytes=table_bytes,
-        bytes_per_slot=BYTES_PER_SLOT,
+        bytes_per_slot=bytes_per_slot,
         count_histogram=histogram.numpy().tolist(),
     )
 

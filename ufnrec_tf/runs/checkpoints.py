@@ -18,7 +18,8 @@ from ufnrec_tf.runs.worker_state import WorkerState
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 """What TensorFlow's names of saved values end in."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""In 3 the memory's tables are written without their empty columns; 2 is read too."""
 _OLDEST_STEP_FORMAT = 2
 """Before, the tables of the memory stood with the weights."""
 _STATE_FILE = "state.json"

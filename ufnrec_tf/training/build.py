@@ -138,11 +138,12 @@ def make_memory(
     """Returns the memory of `num_rows` transitions, or None if the policy does not use one."""
     if not policy.remembers:
         return None
-    settings, draws = config.memory, draws_of(config)
+    settings, draws, most_visits = config.memory, draws_of(config), _most_visits(config)
     if policy.is_safe:
         return FalseNegativeMemory(
             num_rows=num_rows,
             num_items=num_items,
+            most_visits=most_visits,
             num_slots=min(settings.safe_slots, num_items),
             num_negatives=settings.safe_probes + settings.safe_slots,
             patience=settings.safe_patience,
@@ -153,6 +154,7 @@ def make_memory(
     return FalseNegativeMemory(
         num_rows=num_rows,
         num_items=num_items,
+        most_visits=most_visits,
         num_slots=min(settings.slots, num_items),
         num_negatives=draws.num_probes or draws.num_negatives,
         patience=settings.patience,
@@ -164,6 +166,14 @@ def make_memory(
         is_sticky=settings.flip == "sticky" or policy.is_lasting,
         is_lasting=policy.is_lasting,
     )
+
+
+def _most_visits(config: ConfigDict) -> int:
+    """Returns how often a run visits a row at most; 0 if that is not known."""
+    training = config.training
+    if training.warm_start or training.draw != "permutation":
+        return 0  # counts of an older run, or rows drawn anew at each step
+    return int(training.num_epochs)
 
 
 def make_split_sampler(
@@ -557,11 +567,11 @@ def build(
         num_steps = min(num_steps, training.max_steps)
     policy = POLICIES[config.memory.policy]
     workers, local_replicas = Workers(strategy), num_local_replicas(strategy)
-    users_of_rows, user_ids = samples.users_of_rows(), split.interactions.user_ids
+    user_ids = split.interactions.user_ids
     placement = place(
         samples.users,
         samples.first_rows,
-        users_of_rows,
+        samples.users_of_rows(),
         user_ids,
         worker=workers.index,
         num_workers=workers.count,
@@ -614,7 +624,7 @@ def build(
         steps_per_epoch=steps,
         num_steps=num_steps,
         workers=workers,
-        row_owners=RowOwners(user_ids, users_of_rows),
+        row_owners=RowOwners(user_ids, samples.users_of_rows),
         num_replicas=strategy.num_replicas_in_sync,
     )
 

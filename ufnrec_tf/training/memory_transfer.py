@@ -1,5 +1,6 @@
 """Copies the memory of an older run into the tables of a new one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from ufnrec_tf.data.splits import Split, seen_train_items
 from ufnrec_tf.data.windows import RowOwners
 from ufnrec_tf.method.memory import FalseNegativeMemory
 from ufnrec_tf.runs.raw_ids import RunIds
-from ufnrec_tf.runs.worker_state import read_part
+from ufnrec_tf.runs.worker_state import SparseTable, put_rows, read_table_rows
 
 _COUNT_UNIT = np.int64(2**31)
 _REMEMBERED = np.int64(2**62)
@@ -19,6 +20,9 @@ _REMEMBERED = np.int64(2**62)
 
 
 _CHUNK_ROWS = 4096
+
+Tables = Mapping[str, tf.Variable | SparseTable]
+"""Name to table, [rows, ...]."""
 
 
 class Rows(NamedTuple):
@@ -176,9 +180,7 @@ class Carrier:
         self._may_be_drawn = np.zeros(self._base, bool)
         self._may_be_drawn[split.training_items] = True
 
-    def carry(
-        self, tables: dict[str, tf.Variable], folder: Path, older: RunIds, *, num_workers: int
-    ) -> Carried:
+    def carry(self, tables: Tables, folder: Path, older: RunIds, *, num_workers: int) -> Carried:
         """Fills this worker's tables from the files of an older run's workers.
 
         Args:
@@ -194,28 +196,32 @@ class Carrier:
             ValueError: If a table is missing or does not fit the ids.
             OSError: If a part is missing.
         """
-        values = {n: np.zeros(t.shape, t.dtype.as_numpy_dtype) for n, t in tables.items()}
         owners = RowOwners(older.users, older.users_of_rows)
-        before = np.zeros(3, np.int64)
+        before, after = np.zeros(3, np.int64), np.zeros(3, np.int64)
         for worker in range(num_workers):
-            found = read_part(folder, worker, num_workers).tables
             rows = owners.rows_of(worker, num_workers)
-            check_tables(found, len(rows))
-            before += _counts_of(found["items"], found["states"])
-            for begin in range(0, len(rows), _CHUNK_ROWS):
-                chunk = slice(begin, begin + _CHUNK_ROWS)
-                own = {name: table[: len(rows)][chunk] for name, table in found.items()}
-                self._write_rows(values, own, self._new_rows[rows[chunk]])
-        after = _counts_of(values["items"], values["states"])
-        for name, table in tables.items():
-            table.assign(values.pop(name))
+            parts = read_table_rows(folder, worker, num_workers, num_rows=_CHUNK_ROWS)
+            num_read = 0
+            for begin, found in parts:
+                _check_tables(found)
+                num_read += len(found["items"])
+                chosen = rows[begin : begin + _CHUNK_ROWS]
+                own = {name: table[: len(chosen)] for name, table in found.items()}
+                before += _counts_of(found["items"], found["states"])
+                after += self._write_rows(tables, own, self._new_rows[chosen])
+            if num_read != max(len(rows), 1):
+                raise ValueError(f"its rows are not those that ids/ lists ({len(rows)})")
         counts = np.stack([after, before - after], axis=1).ravel().tolist()
         return Carried(*counts)
 
     def _write_rows(
-        self, values: dict[str, np.ndarray], found: dict[str, np.ndarray], rows: np.ndarray
-    ) -> None:
-        """Writes older rows into those of `rows` int64 [P] that belong to this worker."""
+        self, tables: Tables, found: dict[str, np.ndarray], rows: np.ndarray
+    ) -> np.ndarray:
+        """Writes older rows into those of `rows` int64 [P] that belong to this worker.
+
+        Returns:
+            See `_counts_of`, of the rows that were written.
+        """
         places = np.searchsorted(self._own_rows, rows)
         is_here = (rows >= 0) & (places < len(self._own_rows))
         is_here[is_here] = self._own_rows[places[is_here]] == rows[is_here]
@@ -225,18 +231,20 @@ class Carrier:
             for name in ("items", "lists", "substitutes")
             if name in found
         }
-        memory = self._memory
+        memory, states = self._memory, found["states"][is_here].astype(np.int32)
         fitted = fit_rows(
-            Rows(moved["items"], found["states"][is_here], moved.get("lists")),
+            Rows(moved["items"], states, moved.get("lists")),
             num_slots=memory.num_slots,
             capacity=memory.capacity,
             has_lists=memory.lists is not None,
         )
-        values["items"][places], values["states"][places] = fitted.items, fitted.states
-        if fitted.lists is not None:
-            values["lists"][places] = fitted.lists
-        if "substitutes" in values and "substitutes" in moved:
-            values["substitutes"][places] = moved["substitutes"]
+        new = {"items": fitted.items, "states": fitted.states, "lists": fitted.lists}
+        new["substitutes"] = moved.get("substitutes")
+        for name, table in tables.items():
+            values = new[name]
+            if values is not None:
+                put_rows(table, places, values)
+        return _counts_of(fitted.items, fitted.states)
 
     def _new_ids(self, items: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Returns this run's ids of older items [P, ...] of users [P], 0 for unknown ones."""
@@ -247,11 +255,11 @@ class Carrier:
         return np.where(is_negative, ids, 0).astype(np.int32)
 
 
-def check_tables(tables: dict[str, np.ndarray], num_rows: int) -> None:
-    """Raises ValueError if a worker's file is not a memory of `num_rows` rows."""
+def _check_tables(tables: dict[str, np.ndarray]) -> None:
+    """Raises ValueError if a worker's file is not a memory."""
     for name in ("items", "states"):
-        if name not in tables or len(tables[name]) != max(num_rows, 1):
-            raise ValueError(f"its rows are not those that ids/ lists ({num_rows})")
+        if name not in tables:
+            raise ValueError(f"it has no {name}")
 
 
 def _counts_of(items: np.ndarray, states: np.ndarray) -> np.ndarray:

@@ -366,6 +366,7 @@ def read_prepared(
         offsets[user + 1 : user + entry.users + 1] = event + shard.offsets[1:]
         user_ids[user : user + entry.users] = shard.user_ids
         event, user = event + entry.events, user + entry.users
+    pa.default_memory_pool().release_unused()  # what a shard took, which it keeps
     return Interactions(
         items=items,
         offsets=offsets,

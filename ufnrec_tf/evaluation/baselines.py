@@ -17,11 +17,11 @@ from ufnrec_tf.evaluation.protocol import check_mask, masked_ends
 _TIE_BREAK = 1e-6
 """Far below the cosine of one co-occurrence in any log that fits a machine; only orders ties."""
 
-_MAX_MEETINGS = 1 << 20
+_MAX_MEETINGS = 1 << 18
 """Pairs of an item and an item of one of its users that are counted at a time."""
 
-_MAX_SCORES = 1 << 22
-"""Scores held at a time."""
+_MAX_SCORES = 1 << 20
+"""Scores held at a time: they stay in the processor's cache."""
 
 
 class Baseline(Protocol):

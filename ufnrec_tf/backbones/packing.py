@@ -112,9 +112,9 @@ def _windows(tensor: tf.Tensor, size: int, num_previous: int) -> tf.Tensor:
     """Returns [P / size, (1 + num_previous) * size, ...] of [P, ...]; see `windows`."""
     before = [[num_previous * size, 0]] + [[0, 0]] * (tensor.shape.rank - 1)
     padded = tf.reshape(tf.pad(tensor, before), [-1, size, *tensor.shape[1:]])
-    count = tf.shape(tensor)[0] // size
-    parts = [padded[first : first + count] for first in range(num_previous + 1)]
-    return tf.concat(parts, axis=1)
+    # Ends counted from the last block are constants: a slice is then two operations less.
+    ends = [*range(-num_previous, 0), None]
+    return tf.concat([padded[first:end] for first, end in enumerate(ends)], axis=1)
 
 
 def block_size(max_length: int) -> int:

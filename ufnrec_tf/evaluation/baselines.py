@@ -17,11 +17,11 @@ from ufnrec_tf.evaluation.protocol import check_mask, masked_ends
 _TIE_BREAK = 1e-6
 """Far below the cosine of one co-occurrence in any log that fits a machine; only orders ties."""
 
-_MAX_MEETINGS = 1 << 20
+_MAX_MEETINGS = 1 << 18
 """Pairs of an item and an item of one of its users that are counted at a time."""
 
-_MAX_SCORES = 1 << 22
-"""Scores held at a time."""
+_MAX_SCORES = 1 << 20
+"""Scores held at a time: they stay in the processor's cache."""
 
 
 class Baseline(Protocol):
@@ -47,7 +47,7 @@ class Popularity:
 
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 [B, num_items+1], the same counts for every history."""
-        return np.tile(self._counts, (len(histories), 1))
+        return np.broadcast_to(self._counts, (len(histories), len(self._counts)))
 
 
 class LastItemMarkov:
@@ -191,15 +191,20 @@ def _count_ranks(
     scores: np.ndarray, targets: np.ndarray, hidden: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Returns int64 [B] ranks of targets [B] among the items of scores [B, V] not hidden."""
-    if np.isnan(scores).any():
+    are_shared = scores.strides[0] == 0  # of all rows: sorted once, not compared in each row
+    if np.isnan(scores[:1] if are_shared else scores).any():
         raise ValueError("`scores` must be numbers. Received: NaN.")
-    is_candidate = np.ones(scores.shape, bool)
-    is_candidate[:, 0] = False
-    is_candidate[np.repeat(np.arange(len(hidden)), [len(h) for h in hidden]), _join(hidden)] = False
-    rows = np.arange(len(targets))
-    better = (is_candidate & (scores >= scores[rows, targets][:, None])).sum(axis=1)
+    own, (num_rows, num_columns) = scores[np.arange(len(targets)), targets], scores.shape
+    if are_shared:
+        better = num_columns - 1 - np.searchsorted(np.sort(scores[0, 1:]), own)
+    else:
+        better = (scores[:, 1:] >= own[:, None]).sum(axis=1)
     # A target that is a candidate is counted itself: that is the 1 of the rank.
-    return np.where(is_candidate[rows, targets], better, scores.shape[1] - 1)
+    rows = np.repeat(np.arange(num_rows), [len(items) for items in hidden])
+    rows, items = np.divmod(np.unique(rows * num_columns + _join(hidden)), num_columns)
+    better -= np.bincount(rows[scores[rows, items] >= own[rows]], minlength=num_rows)
+    is_hidden = np.bincount(rows[items == targets[rows]], minlength=num_rows) > 0
+    return np.where(is_hidden, num_columns - 1, better)
 
 
 def _histories(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:

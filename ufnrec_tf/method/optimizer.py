@@ -35,6 +35,18 @@ class RowGradient(NamedTuple):
         return tf.math.unsorted_segment_sum(self.values, places, size), places
 
 
+class StepSize(NamedTuple):
+    """The numbers of a step that are the same for all weights of a dtype.
+
+    Attributes:
+        rate: float [], the learning rate, divided by the first moment's bias correction.
+        scale: float [], 1 / sqrt of the second moment's bias correction.
+    """
+
+    rate: tf.Tensor
+    scale: tf.Tensor
+
+
 class TorchAdam(keras.optimizers.Adam):
     """Keras's Adam with epsilon added after the bias correction.
 
@@ -86,39 +98,42 @@ class TorchAdam(keras.optimizers.Adam):
         """Updates one variable and its two moments; see `keras.optimizers.Optimizer`."""
         index = self._get_variable_index(variable)
         moments = self._momentums[index], self._velocities[index]
-        self._move(gradient, variable, *moments, self.iterations + 1, learning_rate)
+        size = self._step_size(self.iterations + 1, learning_rate, variable.dtype)
+        self._move(gradient, variable, *moments, size)
+
+    def _step_size(self, step: Any, rate: Any, dtype: Any) -> StepSize:
+        """Returns the size of step number `step`, int64 [] from 1, of weights of a dtype."""
+        step = tf.cast(step, dtype)
+        correction_1 = 1.0 - tf.pow(tf.constant(self.beta_1, dtype), step)
+        correction_2 = 1.0 - tf.pow(tf.constant(self.beta_2, dtype), step)
+        return StepSize(tf.cast(rate, dtype) / correction_1, tf.math.rsqrt(correction_2))
 
     def _move(
-        self, gradient: Any, variable: Any, momentum: Any, velocity: Any, step: Any, rate: Any
+        self, gradient: Any, variable: Any, momentum: Any, velocity: Any, size: StepSize
     ) -> None:
-        """Updates a variable and its moments, Keras's or TensorFlow's, in step number `step`."""
+        """Updates a variable and its moments, Keras's or TensorFlow's."""
         state = tuple(map(tf.convert_to_tensor, (variable, momentum, velocity)))
-        moved = self._moved(tf.convert_to_tensor(gradient), state, step, rate)
+        moved = self._moved(tf.convert_to_tensor(gradient), state, size)
         for kept, value in zip((variable, momentum, velocity), moved, strict=True):
             kept.assign(value)
 
     def _moved(
-        self, gradient: tf.Tensor, state: tuple[tf.Tensor, ...], step: Any, rate: Any
+        self, gradient: tf.Tensor, state: tuple[tf.Tensor, ...], size: StepSize
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the weights and their moments after step number `step`.
+        """Returns the weights and their moments after a step.
 
         Args:
             gradient: Of the weights' shape.
             state: The weights and their moments before.
-            step: int64 [], from 1.
-            rate: The learning rate.
+            size: The step's, of the weights' dtype.
         """
         weights, momentum, velocity = state
         if self.coupled_decay:
             gradient += self.coupled_decay * weights
-        step = tf.cast(step, weights.dtype)
-        correction_1 = 1.0 - tf.pow(tf.constant(self.beta_1, weights.dtype), step)
-        correction_2 = 1.0 - tf.pow(tf.constant(self.beta_2, weights.dtype), step)
         momentum += (gradient - momentum) * (1.0 - self.beta_1)
         velocity += (tf.square(gradient) - velocity) * (1.0 - self.beta_2)
-        rate = tf.cast(rate, weights.dtype) / correction_1
-        scale = tf.sqrt(velocity) * tf.math.rsqrt(correction_2)
-        return weights - rate * momentum / (scale + self.epsilon), momentum, velocity
+        scale = tf.sqrt(velocity) * size.scale
+        return weights - size.rate * momentum / (scale + self.epsilon), momentum, velocity
 
     def apply_on(
         self,
@@ -150,18 +165,24 @@ class TorchAdam(keras.optimizers.Adam):
             places.append(place)
         if self.global_clipnorm:
             found, _ = tf.clip_by_global_norm(found, self.global_clipnorm)
+        # Once for all variables: there are dozens, and each operation takes time to trace.
+        sizes = {
+            dtype: self._step_size(iterations + 1, rate, dtype)
+            for dtype in {variable.dtype for variable in variables}
+        }
         for gradient, whole, place, variable in zip(
             gradients, found, places, variables, strict=True
         ):
             copy, index = own(variable), self._get_variable_index(variable)
             moments = own(self._momentums[index]), own(self._velocities[index])
+            size = sizes[variable.dtype]
             if isinstance(gradient, RowGradient):
                 whole = tf.gather(whole, place)
-                self._move_rows(gradient.rows, whole, (copy, *moments), iterations + 1, rate)
+                self._move_rows(gradient.rows, whole, (copy, *moments), size, rate)
                 continue
             if self.weight_decay:
                 copy.assign_sub(copy * tf.cast(self.weight_decay * rate, copy.dtype))
-            self._move(whole, copy, *moments, iterations + 1, rate)
+            self._move(whole, copy, *moments, size)
         iterations.assign_add(1)
 
     def _move_rows(
@@ -169,14 +190,14 @@ class TorchAdam(keras.optimizers.Adam):
         rows: tf.Tensor,
         gradient: tf.Tensor,
         variables: tuple[tf.Variable, ...],
-        step: Any,
+        size: StepSize,
         rate: Any,
     ) -> None:
         """Updates rows of a table and of its moments; repeats of a row have the same gradient."""
         weights, *moments = (tf.gather(variable, rows) for variable in variables)
         if self.weight_decay:
             weights -= weights * tf.cast(self.weight_decay * rate, weights.dtype)
-        moved = self._moved(gradient, (weights, *moments), step, rate)
+        moved = self._moved(gradient, (weights, *moments), size)
         for variable, value in zip(variables, moved, strict=True):
             variable.scatter_nd_update(rows[:, None], value)  # repeats write the same
 

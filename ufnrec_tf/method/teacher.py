@@ -131,8 +131,9 @@ class EmaTeacher:
         """
         decay = warm_up_decay(self.decay, num_updates)
         rate = tf.where(num_updates > 0, 1.0 - decay, 1.0)
+        is_average = rate < 1.0
         for average, student in self._pairs:
-            _move(own(average), own(student), rate)
+            _move(own(average), own(student), rate, is_average)
         if rows is not None and before is not None:
             self._follow_rows(rows, before, tf.where(num_updates > 0, decay, 1.0), own)
 
@@ -151,11 +152,14 @@ class EmaTeacher:
         scale.assign(scale * tf.cast(decay, scale.dtype))
 
 
-def _move(average: tf.Variable, student: tf.Variable, rate: tf.Tensor) -> None:
+def _move(
+    average: tf.Variable, student: tf.Variable, rate: tf.Tensor, is_average: tf.Tensor
+) -> None:
     # average - (1 - decay) * (average - student), the authors' form, does not give exactly the
     # student's weights for rate 1.
-    rate = tf.cast(rate, average.dtype)
-    average.assign(tf.where(rate < 1.0, average - rate * (average - student), student))
+    old, new = tf.convert_to_tensor(average), tf.convert_to_tensor(student)
+    rate = tf.cast(rate, old.dtype)
+    average.assign(tf.where(is_average, old - rate * (old - new), new))
 
 
 def _float_weights(variables: list[Any]) -> list[tf.Variable]:

@@ -97,16 +97,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         job = _Job(model, signature, inputs, loop.create_future(), loop)
         if job.is_quick:
-            self._quick_jobs.append(job)
-            try:
-                await asyncio.sleep(0)  # those that are read in this turn are then there, too
-            except asyncio.CancelledError:
-                job.answer.cancel()
-                raise
-            while not job.answer.done():
-                jobs, self._quick_jobs = self._fitting(self._quick_jobs)
-                _deliver([*zip(jobs, self._answers_or_errors(jobs), strict=True)])
-            return job.answer.result()
+            return await self._quick_call(job)
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
@@ -119,6 +110,35 @@ class Batcher:
                 "Try again.",
                 retry_after=1,
             ) from None
+
+    async def _quick_call(self, job: _Job) -> Outputs:
+        """Returns the model's outputs for a request; the first of several calls it for all."""
+        jobs = self._quick_jobs
+        jobs.append(job)
+        if len(jobs) == 1:
+            try:
+                await self._until_all_are_there()
+            except asyncio.CancelledError:
+                job.answer.cancel()
+                job.loop.call_soon(self._call_quick)
+                raise
+            self._call_quick()
+        return await job.answer
+
+    async def _until_all_are_there(self) -> None:
+        """Waits for turns of the event loop, which take microseconds, while each brings others."""
+        count = 0
+        while count < len(self._quick_jobs) < self._limits.max_batch:
+            count = len(self._quick_jobs)
+            await asyncio.sleep(0)
+            if len(self._quick_jobs) == 1:
+                return
+
+    def _call_quick(self) -> None:
+        """Answers all quick jobs."""
+        while self._quick_jobs:
+            jobs, self._quick_jobs = self._fitting(self._quick_jobs)
+            _deliver([*zip(jobs, self._answers_or_errors(jobs), strict=True)])
 
     def close(self) -> None:
         """Answers the requests that wait and ends the thread."""

@@ -97,6 +97,7 @@ def load_graphs(path: Path, *, num_items: int) -> Graphs:
     config = tf1.ConfigProto(
         intra_op_parallelism_threads=int(is_small),
         inter_op_parallelism_threads=-1,  # each operation runs in the caller's thread
+        allow_soft_placement=True,  # as the functions of a loaded SavedModel
     )
     with tf.Graph().as_default() as graph:
         session = tf1.Session(graph=graph, config=config)

@@ -28,7 +28,7 @@ class FakeModel:
     """Answers with each row's length and first id; notes its calls; waits where told to."""
 
     def __init__(self, *, max_rows=100):
-        self.max_rows, self.name = max_rows, "fake"
+        self.max_rows, self.quick_rows, self.name = max_rows, 0, "fake"
         self.calls, self.may_go = [], threading.Event()
         self.may_go.set()
 

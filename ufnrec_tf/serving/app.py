@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from ufnrec_tf.serving.diverse import call_model
 from ufnrec_tf.serving.guard import BUG, Guard, refusal_response
@@ -19,6 +21,8 @@ from ufnrec_tf.serving.service import JSON, Service, json_response, read_body
 from ufnrec_tf.serving.similar_items import add_similar
 from ufnrec_tf.serving.user_ids import with_histories
 
+_BASE = f"/v1/models/{MODEL_NAME}"
+_PREDICT = f"{_BASE}:predict"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 # Source: tensorflow/core/framework/types.proto.
 _TYPES = {
@@ -36,7 +40,7 @@ def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
     """
     app = FastAPI(title="ufnrec-tf", docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
-    _add_model(app, service)
+    predict = _add_model(app, service)
     _add_health(app, service)
     add_similar(app, service)
     add_page(app, service)
@@ -58,14 +62,26 @@ def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
     app.add_exception_handler(Exception, refused)  # and raised again, for the guard's log
     app.add_exception_handler(HTTPException, not_found)
     app.add_exception_handler(RequestValidationError, invalid)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers the one address of many requests without FastAPI, at half the time."""
+        if scope["type"] == "http" and (scope["method"], scope["path"]) == ("POST", _PREDICT):
+            response = await predict(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
     return Guard(
-        app, limits=service.limits, metrics=service.metrics, hosts=hosts, log_line=service.log_line
+        application,
+        limits=service.limits,
+        metrics=service.metrics,
+        hosts=hosts,
+        log_line=service.log_line,
     )
 
 
-def _add_model(app: FastAPI, service: Service) -> None:
-    """Adds the addresses of TensorFlow Serving under /v1/models/NAME."""
-    base = f"/v1/models/{MODEL_NAME}"
+def _add_model(app: FastAPI, service: Service) -> Callable[[Request], Awaitable[Response]]:
+    """Adds the addresses of TensorFlow Serving under /v1/models/NAME; returns that of :predict."""
 
     def in_force(request: Request) -> LoadedModel:
         model = service.keeper.current
@@ -95,10 +111,11 @@ def _add_model(app: FastAPI, service: Service) -> None:
     async def metadata(request: Request) -> Response:
         return json_response(_metadata(in_force(request)))
 
-    for address in (base, f"{base}/versions/{{version}}"):
+    for address in (_BASE, f"{_BASE}/versions/{{version}}"):
         app.add_route(f"{address}:predict", predict, methods=["POST"])
         app.add_route(f"{address}/metadata", metadata, methods=["GET"])
         app.add_route(address, status, methods=["GET"])
+    return predict
 
 
 def _metadata(model: LoadedModel) -> dict[str, Any]:

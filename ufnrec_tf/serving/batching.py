@@ -1,7 +1,9 @@
 """Joins waiting requests into one call of the model.
 
-One thread calls the model. Requests that come in meanwhile wait, and as many as fit together go
-into the next call. A request never waits for others to join it, so a single client loses no time.
+Requests that are read in the same turn of the event loop go into one call. If that takes only
+milliseconds, the event loop's own thread makes it: to pass it on to another thread costs more.
+Other calls are made by a thread. Requests that come in meanwhile wait, and as many as fit together
+go into its next call. A request never waits for others to join it.
 """
 
 from __future__ import annotations
@@ -18,10 +20,15 @@ import numpy as np
 from ufnrec_tf.recommend.scoring import padded
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Limits, Refusal
-from ufnrec_tf.serving.models import LoadedModel, Signature
+from ufnrec_tf.serving.models import LoadedModel
 from ufnrec_tf.serving.rest import RequestInputs
+from ufnrec_tf.serving.signatures import Signature
 
 Outputs = dict[str, np.ndarray]
+
+# Ids of a history and items of an answer that a quick call may have.
+_MOST_QUICK_IDS = 256
+_MOST_QUICK_ITEMS = 100
 
 
 class _Job(NamedTuple):
@@ -46,9 +53,18 @@ class _Job(NamedTuple):
         """Number of ids of its longest row."""
         return max(len(row) for rows in self.inputs.rows.values() for row in rows)
 
+    @property
+    def is_quick(self) -> bool:
+        """True if the event loop may wait for its answer."""
+        return (
+            self.inputs.num_rows <= self.model.quick_rows
+            and self.width <= _MOST_QUICK_IDS
+            and dict(self.inputs.numbers).get("k", 0) <= _MOST_QUICK_ITEMS
+        )
+
 
 class Batcher:
-    """Calls models in a thread of its own.
+    """Calls models, in the thread of the event loop if that is quick, else in a thread of its own.
 
     Args:
         limits: Bounds of a call and of the time that a request waits.
@@ -58,6 +74,7 @@ class Batcher:
     def __init__(self, limits: Limits, metrics: ServerMetrics) -> None:
         self._limits = limits
         self._metrics = metrics
+        self._quick_jobs: deque[_Job] = deque()  # only the event loop's thread looks at them
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -79,6 +96,8 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         job = _Job(model, signature, inputs, loop.create_future(), loop)
+        if job.is_quick:
+            return await self._quick_call(job)
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
@@ -92,6 +111,35 @@ class Batcher:
                 retry_after=1,
             ) from None
 
+    async def _quick_call(self, job: _Job) -> Outputs:
+        """Returns the model's outputs for a request; the first of several calls it for all."""
+        jobs = self._quick_jobs
+        jobs.append(job)
+        if len(jobs) == 1:
+            try:
+                await self._until_all_are_there()
+            except asyncio.CancelledError:
+                job.answer.cancel()
+                job.loop.call_soon(self._call_quick)
+                raise
+            self._call_quick()
+        return await job.answer
+
+    async def _until_all_are_there(self) -> None:
+        """Waits for turns of the event loop, which take microseconds, while each brings others."""
+        count = 0
+        while count < len(self._quick_jobs) < self._limits.max_batch:
+            count = len(self._quick_jobs)
+            await asyncio.sleep(0)
+            if len(self._quick_jobs) == 1:
+                return
+
+    def _call_quick(self) -> None:
+        """Answers all quick jobs."""
+        while self._quick_jobs:
+            jobs, self._quick_jobs = self._fitting(self._quick_jobs)
+            _deliver([*zip(jobs, self._answers_or_errors(jobs), strict=True)])
+
     def close(self) -> None:
         """Answers the requests that wait and ends the thread."""
         with self._changed:
@@ -101,18 +149,11 @@ class Batcher:
 
     def _work(self) -> None:
         while jobs := self._next_jobs():
-            try:
-                answers: Sequence[Outputs | Exception] = self._answers(jobs)
-            except Exception as error:  # a bug: raised in the requests; the thread continues
-                answers = [error] * len(jobs)
+            pairs = list(zip(jobs, self._answers_or_errors(jobs), strict=True))
             for loop in {job.loop for job in jobs}:
-                pairs = [
-                    (job.answer, answer)
-                    for job, answer in zip(jobs, answers, strict=True)
-                    if job.loop is loop
-                ]
+                own = [pair for pair in pairs if pair[0].loop is loop]
                 with suppress(RuntimeError):  # the loop has ended, and with it the requests
-                    loop.call_soon_threadsafe(_deliver, pairs)
+                    loop.call_soon_threadsafe(_deliver, own)
 
     def _next_jobs(self) -> list[_Job]:
         """Waits, then returns the oldest request and those that fit it; [] once closed."""
@@ -125,25 +166,37 @@ class Batcher:
                 if self._is_closed:
                     return []
                 self._changed.wait()
-            first = self._jobs.popleft()
-            most = self._most_rows(first)
-            taken, left = [first], deque[_Job]()
-            count, widest = first.inputs.num_rows, first.width
-            for job in self._jobs:
-                rows, width = job.inputs.num_rows, max(widest, job.width)
-                num_rows = count + rows
-                is_small = num_rows <= most and num_rows * width <= self._limits.max_padded_ids
-                if is_small and first.fits(job) and not job.answer.cancelled():
-                    taken.append(job)
-                    count, widest = num_rows, width
-                else:
-                    left.append(job)
-            self._jobs = left
+            taken, self._jobs = self._fitting(self._jobs)
         return taken
+
+    def _fitting(self, jobs: deque[_Job]) -> tuple[list[_Job], deque[_Job]]:
+        """Returns the oldest of waiting requests and those that fit it, and the others."""
+        first = jobs.popleft()
+        most = self._most_rows(first)
+        taken, left = [first], deque[_Job]()
+        count, widest = first.inputs.num_rows, first.width
+        for job in jobs:
+            rows, width = job.inputs.num_rows, max(widest, job.width)
+            num_rows = count + rows
+            is_small = num_rows <= most and num_rows * width <= self._limits.max_padded_ids
+            if is_small and first.fits(job) and not job.answer.cancelled():
+                taken.append(job)
+                count, widest = num_rows, width
+            else:
+                left.append(job)
+        return taken, left
 
     def _most_rows(self, job: _Job) -> int:
         """Returns the number of histories that one call may hold."""
-        return min(self._limits.max_batch, job.model.max_rows)
+        most = min(self._limits.max_batch, job.model.max_rows)
+        return min(most, job.model.quick_rows) if job.is_quick else most
+
+    def _answers_or_errors(self, jobs: list[_Job]) -> Sequence[Outputs | Exception]:
+        """Returns the outputs of each job, or what the call raised."""
+        try:
+            return self._answers(jobs)
+        except Exception as error:  # a refusal, or a bug: raised in each of the requests
+            return [error] * len(jobs)
 
     def _answers(self, jobs: list[_Job]) -> list[Outputs]:
         """Returns the outputs of each job; the jobs fit together."""
@@ -172,12 +225,12 @@ class Batcher:
         ]
 
 
-def _deliver(pairs: list[tuple[asyncio.Future[Outputs], Outputs | Exception]]) -> None:
+def _deliver(pairs: list[tuple[_Job, Outputs | Exception]]) -> None:
     """Sets the answers, in the thread of the loop that waits for them."""
-    for future, answer in pairs:
-        if future.done():
+    for job, answer in pairs:
+        if job.answer.done():
             continue
         if isinstance(answer, Exception):
-            future.set_exception(answer)
+            job.answer.set_exception(answer)
         else:
-            future.set_result(answer)
+            job.answer.set_result(answer)

@@ -8,9 +8,10 @@ from typing import Any
 from ufnrec_tf.recommend.diversity import Diversifier
 from ufnrec_tf.serving.batching import Outputs
 from ufnrec_tf.serving.limits import Refusal
-from ufnrec_tf.serving.models import LoadedModel, Signature
+from ufnrec_tf.serving.models import LoadedModel
 from ufnrec_tf.serving.rest import RequestInputs
 from ufnrec_tf.serving.service import Service
+from ufnrec_tf.serving.signatures import Signature
 
 _DEFAULT = "serving_default"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,70 +13,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ufnrec_tf.common.errors import UserError, own_words
+from ufnrec_tf.common.errors import UserError
 from ufnrec_tf.common.text import plain
-from ufnrec_tf.export.saved_model import checked_metadata
+from ufnrec_tf.export.saved_model import VECTORS_FILE, checked_metadata
 from ufnrec_tf.export.versions import damaged_error, load_newest, newest_version
 from ufnrec_tf.recommend.diversity import item_vectors
 from ufnrec_tf.serving.counters import ServerMetrics
 from ufnrec_tf.serving.limits import Refusal
 from ufnrec_tf.serving.page_search import Catalogue, read_catalogue
-from ufnrec_tf.serving.rest import TensorInfo
+from ufnrec_tf.serving.signatures import Signature, load_graphs
 
 MODEL_NAME = "ufnrec"
 """The model's name in the addresses of requests."""
 
 # Floats of one call's scores: bounds memory if there are a million items.
 _MAX_SCORES = 1 << 26
+_QUICK_SECONDS = 0.02
+_TIMED_CALLS, _TIMED_ROWS = 3, 8
 # Checks for a new version after which the requests that use the one before are done.
 _CHECKS_UNTIL_FREEZE = 15
 _MOST_UNKNOWN = 10  # unknown ids of a list that an answer names
 
 FileStates = tuple[tuple[str, int, int], ...]
 """Name, size and time of each file of a version."""
-
-
-class Signature(NamedTuple):
-    """A signature of a loaded model.
-
-    Attributes:
-        name: Such as `recommend`.
-        inputs: Its inputs, sorted by name.
-        outputs: Its outputs, sorted by name; the first axis of each is the histories.
-        function: TensorFlow's function, called by keyword arguments.
-    """
-
-    name: str
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    function: Callable[..., Mapping[str, tf.Tensor]]
-
-    def call(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Returns the outputs of one call.
-
-        Args:
-            inputs: Input name -> object (bytes) [B, T], or an integer. Of an input that takes
-                single ids, [B, 1]. Times are the bytes of whole numbers, or none, which is padding.
-
-        Raises:
-            Refusal: If the model cannot answer, such as with scores that are not finite.
-        """
-        inputs = {**inputs}
-        for info in self.inputs:
-            if info.is_rows and info.dtype == "int64":
-                inputs[info.name] = np.where(inputs[info.name] == b"", b"0", inputs[info.name])
-                inputs[info.name] = inputs[info.name].astype(np.int64)
-        tensors = {
-            info.name: tf.constant(
-                inputs[info.name][:, 0] if info.is_single else inputs[info.name], dtype=info.dtype
-            )
-            for info in self.inputs
-        }
-        try:
-            outputs = self.function(**tensors)
-        except tf.errors.OpError as error:
-            raise Refusal(500, f"the model could not answer: {own_words(error)}.") from None
-        return {info.name: outputs[info.name].numpy() for info in self.outputs}
 
 
 class LoadedModel(NamedTuple):
@@ -87,7 +47,8 @@ class LoadedModel(NamedTuple):
         signatures: The signatures by name.
         catalogue: The items of the version, empty if they are not known.
         item_vectors: float32 [V, D], the vectors by which items are scored.
-        owner: TensorFlow's object, which keeps the variables alive.
+        lookup: Maps object (bytes) [B, T] to internal ids, int32 [B, T]; 0 for unknown ids.
+        quick_rows: Histories that a call answers within a few milliseconds.
     """
 
     version: int
@@ -95,7 +56,8 @@ class LoadedModel(NamedTuple):
     signatures: dict[str, Signature]
     catalogue: Catalogue
     item_vectors: np.ndarray
-    owner: Any
+    lookup: Callable[[np.ndarray], np.ndarray]
+    quick_rows: int = 0
 
     @property
     def max_rows(self) -> int:
@@ -131,7 +93,7 @@ class LoadedModel(NamedTuple):
 
     def places(self, item_ids: np.ndarray) -> np.ndarray:
         """Returns internal ids, int32 [B, T], of object (bytes) [B, T]; 0 for unknown ids."""
-        return self.owner.lookup(tf.constant(item_ids, tf.string)).numpy()
+        return self.lookup(item_ids)
 
     def described(self, outputs: Mapping[str, np.ndarray], row: int) -> list[dict[str, Any]]:
         """Returns id, title, category and score of each item of a row, empty places left out.
@@ -172,9 +134,10 @@ def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
     """
     metadata = checked_metadata(path)
     try:
-        owner = tf.saved_model.load(str(path))
-        signatures = {name: _signature(name, owner.signatures[name]) for name in owner.signatures}
+        signatures, lookup = load_graphs(path, num_items=int(metadata["num_items"]))
         _ = signatures["recommend"], signatures["serving_default"]
+        has_vectors = (path / VECTORS_FILE).is_file()
+        vectors = item_vectors(path, None if has_vectors else tf.saved_model.load(str(path)))
     # What loading raises depends on which byte is damaged.
     except Exception as error:
         raise damaged_error(path, error) from error
@@ -184,30 +147,11 @@ def load_model(path: Path, catalogue: Catalogue | None = None) -> LoadedModel:
         metadata,
         signatures,
         own_catalogue or catalogue or Catalogue(np.array([], dtype=object)),
-        item_vectors(path, owner),
-        owner,
+        vectors,
+        lookup,
     )
     _warm_up(path, model)
-    return model
-
-
-def _signature(name: str, function: Any) -> Signature:
-    _, arguments = function.structured_input_signature
-    return Signature(
-        name,
-        tuple(_tensor_info(key, arguments[key]) for key in sorted(arguments)),
-        tuple(
-            _tensor_info(key, function.structured_outputs[key])
-            for key in sorted(function.structured_outputs)
-        ),
-        function,
-    )
-
-
-def _tensor_info(name: str, spec: Any) -> TensorInfo:
-    return TensorInfo(
-        name, spec.dtype.name, tuple(-1 if size is None else size for size in spec.shape)
-    )
+    return model._replace(quick_rows=_quick_rows(model))
 
 
 def _warm_up(path: Path, model: LoadedModel) -> None:
@@ -225,6 +169,22 @@ def _warm_up(path: Path, model: LoadedModel) -> None:
                 f"{path}: the exported model does not answer by `{signature.name}` ({error}). "
                 "Write it again by --mode=export."
             ) from error
+
+
+def _quick_rows(model: LoadedModel) -> int:
+    """Returns how many histories a call answers within a few milliseconds, by some calls."""
+    signature = model.signatures["recommend"]
+    known = [item["id"].encode() for item in model.catalogue.search("", limit=1)] or [b"?"]
+    history = known * int(model.metadata["max_length"])
+    rows = np.array([history] * _TIMED_ROWS, dtype=object)
+    times = np.full(rows.shape, b"1", dtype=object)
+    values = {"item_ids": rows, "times": times, "k": int(model.metadata["top_k"])}
+    seconds = []
+    for _ in range(_TIMED_CALLS):
+        begin = time.perf_counter()
+        signature.call(values)
+        seconds.append(time.perf_counter() - begin)
+    return int(_QUICK_SECONDS * _TIMED_ROWS / min(seconds))
 
 
 def file_states(version_folder: Path) -> FileStates:

@@ -405,11 +405,17 @@ def answer_json(
 def _as_lists(values: np.ndarray) -> list[Any]:
     """Returns an array as lists of strings or numbers; float32 by its shortest digits."""
     if values.dtype == object:
-        texts = [value.decode("utf-8", "replace") for value in values.ravel()]
-        return np.array(texts, dtype=object).reshape(values.shape).tolist()
+        return _decoded(values.tolist())
     if values.dtype == np.float32:
         return values.astype("U16").astype(np.float64).tolist()
     return values.tolist()
+
+
+def _decoded(value: Any) -> Any:
+    """Returns UTF-8 bytes, or lists of them however deep, as strings."""
+    if isinstance(value, list):
+        return [_decoded(each) for each in value]
+    return value.decode("utf-8", "replace")
 
 
 def to_json(value: Any) -> bytes:

@@ -419,7 +419,7 @@ OPTIONS = {
             maximum=60000,
         ),
         "safe_slots": Option(
-            8, "ufnrec_safe: items that a row can remember. Each takes 8 bytes.", minimum=1
+            8, "ufnrec_safe: items that a row can remember. Each takes 4 to 8 bytes.", minimum=1
         ),
         "safe_budget": Option(
             0.1, "ufnrec_safe: largest share of positives that is replaced.", minimum=0, maximum=1
@@ -427,8 +427,8 @@ OPTIONS = {
         "patience": Option(5, "A negative shown more often is a suspect. Paper: m.", minimum=0),
         "slots": Option(
             16,
-            "Counted items that a row can hold. Each takes 8 bytes, and each training transition "
-            "has a row.",
+            "Counted items that a row can hold. Each takes 4 to 8 bytes, and each training "
+            "transition has a row.",
             minimum=1,
             maximum=65536,
         ),

@@ -124,7 +124,7 @@ class WideWorker(Worker):
     def __init__(self, index, count):
         super().__init__(index, count)
         self.items = RowTable(max(len(self.rows), 1), 300, "items")
-        self.state.tables["items"] = self.items
+        self.state.tables = {**self.state.tables, "items": self.items}
 
     def fill(self):
         if len(self.rows):
@@ -144,7 +144,8 @@ def test_wide_rows_are_stored_without_their_empty_columns(tmp_path, before, afte
         worker = WideWorker(index, before)
         worker.fill()
         if is_old:  # as format 2 had them: whole rows
-            worker.state.tables["items"] = tf.Variable(worker.items.numpy())
+            dense = tf.Variable(worker.items.numpy())
+            worker.state.tables = {**worker.state.tables, "items": dense}
         worker.state.write(tmp_path)
     size = sum(path.stat().st_size for path in tmp_path.glob("*.items.*npy"))
     assert is_old or size == 4 * np.count_nonzero(WIDE) + 2 * NUM_ROWS + 2 * 128 * before

@@ -12,9 +12,8 @@ from ufnrec_tf.common.tensors import shared_constant
 from ufnrec_tf.data.windows import Samples
 from ufnrec_tf.evaluation.ranking import newest_windows
 from ufnrec_tf.method.memory import FalseNegativeMemory
-from ufnrec_tf.method.memory_usage import read_rows
+from ufnrec_tf.method.memory_usage import read_rows, row_chunks
 
-_CHUNK_ROWS = 65_536
 _CHUNK_HISTORIES = 512
 _CHUNK_PAIRS = 65_536
 
@@ -49,17 +48,16 @@ def read_suspects(memory: FalseNegativeMemory, *, most: int = 0) -> Suspects:
     parts = [np.zeros([3, 0], np.int64)]  # rows, items, counts
     num_suspects = num_flagged = 0
     with working_on("reading the memory", memory.num_rows, "rows") as read:
-        for begin in range(0, memory.num_rows, _CHUNK_ROWS):
-            chunk = slice(begin, min(begin + _CHUNK_ROWS, memory.num_rows))
+        for chunk in row_chunks(memory.items, memory.num_rows):
             items, states = (x.numpy() for x in read_rows(memory.items, memory.states, chunk))
             counts = states // 2
             row, slot = np.nonzero((items > 0) & (counts > 0))
-            parts.append(np.stack([row + begin, items[row, slot], counts[row, slot]]))
+            parts.append(np.stack([row + chunk.start, items[row, slot], counts[row, slot]]))
             num_suspects += len(row)
             num_flagged += int(np.count_nonzero(counts[row, slot] > memory.patience))
             if most and sum(part.shape[1] for part in parts) > 2 * most:
                 parts = [_highest(np.concatenate(parts, axis=1), most)]
-            read.advance(_CHUNK_ROWS)
+            read.advance(chunk.stop - chunk.start)
     rows, items, counts = _highest(np.concatenate(parts, axis=1), most or num_suspects)
     return Suspects(
         rows=rows,

@@ -9,6 +9,7 @@ import tensorflow as tf
 from ufnrec_tf.method.memory_table import RowTable
 
 _CHUNK_ROWS = 65_536
+_CHUNK_NUMBERS = 1 << 21
 _NUM_BINS = 64
 
 
@@ -47,10 +48,11 @@ def over_workers(usage: MemoryUsage, add_up: Callable[[np.ndarray], np.ndarray])
     return usage._replace(**dict(zip(names, sums, strict=True)), count_histogram=histogram)
 
 
-def _chunks(num_rows: int) -> Iterator[slice]:
-    """Yields the rows of a table, a chunk at a time."""
-    for begin in range(0, num_rows, _CHUNK_ROWS):
-        yield slice(begin, min(begin + _CHUNK_ROWS, num_rows))
+def row_chunks(items: RowTable, num_rows: int) -> Iterator[slice]:
+    """Yields the first `num_rows` rows of a table a chunk at a time, fewer where rows are wide."""
+    step = min(_CHUNK_ROWS, max(_CHUNK_NUMBERS // items.shape[1], 1))
+    for begin in range(0, num_rows, step):
+        yield slice(begin, min(begin + step, num_rows))
 
 
 def read_rows(items: RowTable, states: RowTable, chunk: slice) -> tuple[tf.Tensor, tf.Tensor]:
@@ -66,7 +68,7 @@ def measure(
     """Returns how full the tables of a `FalseNegativeMemory` are."""
     histogram = tf.zeros([_NUM_BINS], tf.int64)
     counted = remembered = 0
-    for chunk in _chunks(num_rows):
+    for chunk in row_chunks(items, num_rows):
         row_items, row_states = read_rows(items, states, chunk)
         used = tf.boolean_mask(row_states, row_items > 0)
         counted += int(tf.size(used))
@@ -98,7 +100,7 @@ def suspect_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
     rows, found = [np.zeros([0], np.int64)], [np.zeros([0], np.int32)]
-    for chunk in _chunks(num_rows):
+    for chunk in row_chunks(items, num_rows):
         row_items, row_states = read_rows(items, states, chunk)
         is_suspect = row_states // 2 > patience
         rows.append(tf.where(is_suspect).numpy()[:, 0] + chunk.start)

@@ -14,6 +14,7 @@ import pandas as pd
 from ufnrec_tf.common.errors import UserError, own_words
 from ufnrec_tf.common.files import write_parquet
 from ufnrec_tf.data.interactions import Interactions
+from ufnrec_tf.data.item_sets import chunks_of
 from ufnrec_tf.runs.run_files import check_run_file
 
 FOLDER = "ids"
@@ -69,20 +70,28 @@ def ids_of_run(
         interactions: The log.
         users: int32 [W], internal user of each window, ascending.
         first_positions: int32 [W], index in the history of each window's first transition.
-        users_of_rows: int32 [rows], internal user of each memory row.
+        users_of_rows: int32 [rows], internal user of each memory row, ascending.
     """
     known, first_windows = np.unique(users, return_index=True)
-    num_rows = np.bincount(users_of_rows, minlength=interactions.num_users)[known]
+    wanted = known.astype(users_of_rows.dtype)
+    ends, begins = (np.searchsorted(users_of_rows, wanted, side) for side in ("right", "left"))
+    num_rows = ends - begins
     first_positions = first_positions[first_windows].astype(np.int32)
     lengths = num_rows + 1
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     starts = interactions.offsets[known] + first_positions
+    firsts = np.cumsum(lengths) - lengths
+    events = np.empty(lengths.sum(), np.int32)
+    # In parts, since the places of events take 8 bytes each, several times over.
+    for chunk in chunks_of(lengths):
+        own, first = lengths[chunk], firsts[chunk.start]
+        places = np.arange(own.sum()) + np.repeat(starts[chunk] - (firsts[chunk] - first), own)
+        events[first : first + len(places)] = interactions.items[places]
     return RunIds(
         items=interactions.item_ids,
         users=interactions.user_ids[known],
         first_positions=first_positions,
         num_rows=num_rows.astype(np.int64),
-        events=interactions.items[np.repeat(starts, lengths) + within].astype(np.int32),
+        events=events,
     )
 
 

@@ -28,6 +28,8 @@ MODEL_NAME = "ufnrec"
 
 # Floats of one call's scores: bounds memory if there are a million items.
 _MAX_SCORES = 1 << 26
+# Seconds of a call for which the event loop may answer nobody else, and the calls by which it is
+# known beforehand how many histories they hold.
 _QUICK_SECONDS = 0.02
 _TIMED_CALLS, _TIMED_ROWS = 3, 8
 # Checks for a new version after which the requests that use the one before are done.
@@ -48,7 +50,7 @@ class LoadedModel(NamedTuple):
         catalogue: The items of the version, empty if they are not known.
         item_vectors: float32 [V, D], the vectors by which items are scored.
         lookup: Maps object (bytes) [B, T] to internal ids, int32 [B, T]; 0 for unknown ids.
-        quick_rows: Histories that a call answers within a few milliseconds.
+        quick_rows: Histories that a call answers so quickly that the event loop may make it.
     """
 
     version: int
@@ -172,7 +174,7 @@ def _warm_up(path: Path, model: LoadedModel) -> None:
 
 
 def _quick_rows(model: LoadedModel) -> int:
-    """Returns how many histories a call answers within a few milliseconds, by some calls."""
+    """Returns the number of full histories that a call answers in `_QUICK_SECONDS`."""
     signature = model.signatures["recommend"]
     known = [item["id"].encode() for item in model.catalogue.search("", limit=1)] or [b"?"]
     history = known * int(model.metadata["max_length"])

@@ -27,14 +27,15 @@ from ufnrec_tf.serving.server import allowed_hosts
 class FakeModel:
     """Answers with each row's length and first id; notes its calls; waits where told to."""
 
-    def __init__(self, *, max_rows=100):
-        self.max_rows, self.quick_rows, self.name = max_rows, 0, "fake"
-        self.calls, self.may_go = [], threading.Event()
+    def __init__(self, *, max_rows=100, quick_rows=0):
+        self.max_rows, self.quick_rows, self.name = max_rows, quick_rows, "fake"
+        self.calls, self.threads, self.may_go = [], set(), threading.Event()
         self.may_go.set()
 
     def call(self, inputs):
         rows = inputs["item_ids"]
         self.calls.append((len(rows), inputs["k"]))
+        self.threads.add(threading.current_thread())
         assert self.may_go.wait(30)
         if b"bug" in rows:
             raise ZeroDivisionError("a bug")
@@ -118,6 +119,48 @@ def test_who_waits_too_long_is_told_to_come_again_and_not_worked_on():
     assert [refusal.status for refusal in refusals] == [503, 503]
     assert refusals[0].retry_after == 1
     assert model.calls == [(1, 3)]
+
+
+def asked_at_once(model, *asked, cancelled=()):
+    """Sends requests in one turn of the event loop, some of them broken off; returns answers."""
+    batcher = Batcher(Limits(), ServerMetrics())
+
+    async def send():
+        tasks = [asyncio.ensure_future(batcher.call(model, model, one)) for one in asked]
+        await asyncio.sleep(0)
+        for place in cancelled:
+            tasks[place].cancel()
+        return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+
+    try:
+        return asyncio.run(send())
+    finally:
+        batcher.close()
+
+
+def test_quick_calls_are_made_where_they_are_asked_for_and_hold_what_came_together():
+    model = FakeModel(quick_rows=3)
+    asked = inputs(["a"], ["b"]), inputs(["c"]), inputs(["d"]), inputs(["e"], k=4), inputs(["bug"])
+    answers = asked_at_once(model, *asked)
+    assert model.calls == [(3, 3), (2, 3), (1, 4)]  # "d" shares the call of "bug"
+    assert model.threads == {threading.current_thread()}
+    assert answers[0]["first"].tolist() == [b"a", b"b"]
+    assert answers[3]["first"].tolist() == [b"e"]
+    assert [type(answers[place]) for place in (2, 4)] == [ZeroDivisionError] * 2
+
+
+@pytest.mark.parametrize("slow", [inputs(*[["a"]] * 4), inputs(["a"] * 300), inputs(["a"], k=101)])
+def test_calls_that_are_not_quick_leave_the_event_loop_alone(slow):
+    model = FakeModel(quick_rows=3)
+    asked_at_once(model, slow)
+    assert threading.current_thread() not in model.threads
+
+
+def test_a_client_that_breaks_off_takes_no_answer_from_those_who_came_with_it():
+    model = FakeModel(quick_rows=3)
+    answers = asked_at_once(model, inputs(["a"]), inputs(["b"]), cancelled=[0])
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert answers[1]["first"].tolist() == [b"b"]
 
 
 async def answer_of(guard, path="/v1/models/ufnrec:predict"):

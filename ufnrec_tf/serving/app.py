@@ -64,7 +64,7 @@ def make_app(service: Service, *, hosts: frozenset[str]) -> Guard:
     app.add_exception_handler(RequestValidationError, invalid)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers the one address of many requests without FastAPI, at half the time."""
+        """Answers :predict, which may be asked thousands of times a second, without FastAPI."""
         if scope["type"] == "http" and (scope["method"], scope["path"]) == ("POST", _PREDICT):
             response = await predict(Request(scope, receive))
             await response(scope, receive, send)

@@ -120,19 +120,17 @@ class Batcher:
                 await self._until_all_are_there()
             except asyncio.CancelledError:
                 job.answer.cancel()
-                job.loop.call_soon(self._call_quick)
                 raise
-            self._call_quick()
+            finally:
+                self._call_quick()
         return await job.answer
 
     async def _until_all_are_there(self) -> None:
-        """Waits for turns of the event loop, which take microseconds, while each brings others."""
+        """Waits for turns of the event loop, of microseconds each, while they bring more calls."""
         count = 0
         while count < len(self._quick_jobs) < self._limits.max_batch:
             count = len(self._quick_jobs)
             await asyncio.sleep(0)
-            if len(self._quick_jobs) == 1:
-                return
 
     def _call_quick(self) -> None:
         """Answers all quick jobs."""

@@ -47,17 +47,16 @@ def _without_matplotlib() -> Iterator[None]:
 
 
 @contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Stops the garbage collector, and keeps it from what the block leaves behind.
+def without_collecting() -> Iterator[None]:
+    """Stops the garbage collector in the block.
 
-    An import of TensorFlow makes half a million objects that stay. The collector would go through
-    them many times, during the import and again whenever a graph is traced.
+    For work that makes hundreds of thousands of objects that stay, an import or a trace: the
+    collector would go through them many times.
     """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-        gc.freeze()
     finally:
         if was_enabled:
             gc.enable()
@@ -70,13 +69,14 @@ def import_tensorflow() -> None:
         working_on("starting TensorFlow"),
         quiet_stderr(),
         _without_matplotlib(),
-        _without_collecting(),
+        without_collecting(),
     ):
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
         # The first device call logs, too.
         tf.config.list_physical_devices()
+        gc.freeze()  # or the collector would go through all of TensorFlow with each graph
 
 
 def give_back() -> None:

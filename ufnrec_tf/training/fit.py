@@ -3,12 +3,14 @@
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import keras
 from ml_collections import ConfigDict
 
 from ufnrec_tf.common.display import Display
 from ufnrec_tf.common.progress import working_on
+from ufnrec_tf.common.tensorflow_setup import without_collecting
 from ufnrec_tf.runs.checkpoints import CheckpointStore
 from ufnrec_tf.runs.state import Interrupted, Progress
 from ufnrec_tf.training.build import Experiment
@@ -87,10 +89,14 @@ def _fit_epochs(
     steps: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    with working_on("compiling the training step") as compiling:
-        ended = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs=None: compiling.end()
-        )
+    with working_on("compiling the training step") as compiling, ExitStack() as tracing:
+        tracing.enter_context(without_collecting())
+
+        def end_start(batch: int, logs: dict | None = None) -> None:
+            compiling.end()
+            tracing.close()
+
+        ended = keras.callbacks.LambdaCallback(on_train_batch_end=end_start)
         experiment.model.fit(
             experiment.dataset(loop.progress.step),
             initial_epoch=first,

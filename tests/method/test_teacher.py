@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -129,6 +130,7 @@ def test_scores_are_dot_products_of_its_own_weights():
 
 
 def test_dropout_of_the_teacher_is_an_option():
+    keras.utils.set_random_seed(0)
     student = make_student(dropout=0.5)
     quiet, noisy = (make_teacher(student, uses_dropout=on) for on in (False, True))
     np.testing.assert_array_equal(newest(quiet), newest(quiet))

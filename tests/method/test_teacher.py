@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -119,7 +118,7 @@ def test_scores_are_dot_products_of_its_own_weights():
     teacher = make_teacher(student)
     vectors = newest(teacher).numpy()
     before = teacher.score(vectors, tf.constant([[1, 2], [3, 4]])).numpy()
-    np.testing.assert_allclose(vectors, student.encode(HISTORIES), rtol=1e-6)
+    np.testing.assert_allclose(vectors, student.encode(HISTORIES), rtol=1e-6, atol=1e-6)
     table = student.item_table.numpy()
     expected = np.stack([table[[1, 2]] @ vectors[0], table[[3, 4]] @ vectors[1]])
     np.testing.assert_allclose(before, expected, rtol=1e-5, atol=1e-6)
@@ -130,11 +129,10 @@ def test_scores_are_dot_products_of_its_own_weights():
 
 
 def test_dropout_of_the_teacher_is_an_option():
-    keras.utils.set_random_seed(0)
     student = make_student(dropout=0.5)
     quiet, noisy = (make_teacher(student, uses_dropout=on) for on in (False, True))
     np.testing.assert_array_equal(newest(quiet), newest(quiet))
-    np.testing.assert_allclose(newest(quiet), student.encode(HISTORIES), rtol=1e-6)
+    np.testing.assert_allclose(newest(quiet), student.encode(HISTORIES), rtol=1e-6, atol=1e-6)
     first, second = newest(noisy).numpy(), newest(noisy).numpy()
     assert not np.allclose(first, second)
 

@@ -213,12 +213,16 @@ def test_a_bare_export_knows_no_users():
         with_histories(body, None, LIMITS)
 
 
+def no_places(item_ids):
+    return np.zeros(item_ids.shape, np.int32)
+
+
 def test_answers_say_which_ids_the_model_knows():
-    model = LoadedModel(1, {}, {}, Catalogue(IDS[1:]), NO_VECTORS, None)
+    model = LoadedModel(1, {}, {}, Catalogue(IDS[1:]), NO_VECTORS, no_places)
     rows = {"item_ids": [[b"a", b"x", b"", b"a"], [b"y"], []]}
     assert model.marks(rows) == {"known_items": [2, 0, 0]}
     lists = {"exclude_ids": [[b"x", b"a"], [b"y", b"x"]], "allow_ids": [[b"b"], []]}
     assert model.marks(lists) == {"unknown_exclude_ids": ["x", "y"]}
-    assert LoadedModel(1, {}, {}, Catalogue(IDS[:0]), NO_VECTORS, None).marks(rows) == {}
+    assert LoadedModel(1, {}, {}, Catalogue(IDS[:0]), NO_VECTORS, no_places).marks(rows) == {}
     answer = json.loads(answer_json(OUTPUTS, is_columns=False, beside={"known_items": [2, 0]}))
     assert list(answer) == ["predictions", "known_items"]

@@ -36,6 +36,9 @@ class SparseTable(Protocol):
     def write_rows(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Replaces rows int64 [P], distinct, by whole rows int [P, S]."""
 
+    def numpy(self) -> np.ndarray:
+        """Returns all rows, [rows, S]."""
+
 
 Array: TypeAlias = tf.Variable | np.ndarray
 _USED, _VALUES = ".used", ".values"

@@ -150,17 +150,37 @@ def test_quick_calls_are_made_where_they_are_asked_for_and_hold_what_came_togeth
 
 
 @pytest.mark.parametrize("slow", [inputs(*[["a"]] * 4), inputs(["a"] * 300), inputs(["a"], k=101)])
-def test_calls_that_are_not_quick_leave_the_event_loop_alone(slow):
+def test_only_quick_calls_are_made_by_the_event_loop(slow):
     model = FakeModel(quick_rows=3)
     asked_at_once(model, slow)
-    assert threading.current_thread() not in model.threads
+    assert len(model.threads) == 1 and threading.current_thread() not in model.threads
 
 
 def test_a_client_that_breaks_off_takes_no_answer_from_those_who_came_with_it():
     model = FakeModel(quick_rows=3)
-    answers = asked_at_once(model, inputs(["a"]), inputs(["b"]), cancelled=[0])
+    asked = [inputs(["a"]), inputs(["b"]), inputs(["c"], k=4)]
+    answers = asked_at_once(model, *asked, cancelled=[0, 2])
     assert isinstance(answers[0], asyncio.CancelledError)
     assert answers[1]["first"].tolist() == [b"b"]
+    assert model.calls == [(1, 3)]  # nothing is computed for those who are gone
+
+
+def test_others_have_their_turn_between_quick_calls():
+    model = FakeModel(quick_rows=3)
+    batcher: Any = Batcher(Limits(), ServerMetrics())
+
+    async def send():
+        asked = [batcher.call(model, model, inputs(["a"], k=k)) for k in range(1, 7)]
+        tasks, seen = [asyncio.ensure_future(one) for one in asked], []
+        while not all(task.done() for task in tasks):
+            seen.append(len(model.calls))
+            await asyncio.sleep(0)
+        return seen
+
+    try:
+        assert set(asyncio.run(send())) >= set(range(6))
+    finally:
+        batcher.close()
 
 
 async def answer_of(guard, path="/v1/models/ufnrec:predict"):

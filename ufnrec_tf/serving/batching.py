@@ -1,9 +1,10 @@
 """Joins waiting requests into one call of the model.
 
-Requests that are read in the same turn of the event loop go into one call. If that takes only
-milliseconds, the event loop's own thread makes it: to pass it on to another thread costs more.
-Other calls are made by a thread. Requests that come in meanwhile wait, and as many as fit together
-go into its next call. A request never waits for others to join it.
+If a call takes only milliseconds, the event loop's own thread makes it, one in a turn of the loop: to
+pass it on to another thread costs more. Requests that are read in the same turn, or in the next ones
+while each brings more, share it. Such turns take microseconds. Other calls are made by a thread:
+requests that come in meanwhile wait, and as many as fit together go into its next call. It never waits
+for more of them.
 """
 
 from __future__ import annotations
@@ -97,10 +98,13 @@ class Batcher:
         loop = asyncio.get_running_loop()
         job = _Job(model, signature, inputs, loop.create_future(), loop)
         if job.is_quick:
-            return await self._quick_call(job)
-        with self._changed:
-            self._jobs.append(job)
-            self._changed.notify()
+            self._quick_jobs.append(job)
+            if len(self._quick_jobs) == 1:
+                loop.call_soon(self._call_quick, loop, 0)
+        else:
+            with self._changed:
+                self._jobs.append(job)
+                self._changed.notify()
         try:
             return await asyncio.wait_for(job.answer, self._limits.timeout_seconds)
         except TimeoutError:
@@ -111,32 +115,24 @@ class Batcher:
                 retry_after=1,
             ) from None
 
-    async def _quick_call(self, job: _Job) -> Outputs:
-        """Returns the model's outputs for a request; the first of several calls it for all."""
-        jobs = self._quick_jobs
-        jobs.append(job)
-        if len(jobs) == 1:
-            try:
-                await self._until_all_are_there()
-            except asyncio.CancelledError:
-                job.answer.cancel()
-                raise
-            finally:
-                self._call_quick()
-        return await job.answer
+    def _call_quick(self, loop: asyncio.AbstractEventLoop, num_known: int) -> None:
+        """Makes one call for quick jobs; the next is made in a later turn of the event loop.
 
-    async def _until_all_are_there(self) -> None:
-        """Waits for turns of the event loop, of microseconds each, while they bring more calls."""
-        count = 0
-        while count < len(self._quick_jobs) < self._limits.max_batch:
-            count = len(self._quick_jobs)
-            await asyncio.sleep(0)
+        Others have their turn between two calls: health checks, signals, requests to be read.
 
-    def _call_quick(self) -> None:
-        """Answers all quick jobs."""
-        while self._quick_jobs:
-            jobs, self._quick_jobs = self._fitting(self._quick_jobs)
-            _deliver([*zip(jobs, self._answers_or_errors(jobs), strict=True)])
+        Args:
+            loop: The event loop.
+            num_known: Quick jobs that were there one turn before. More may be coming.
+        """
+        jobs = deque(job for job in self._quick_jobs if not job.answer.done())  # broken off, late
+        self._quick_jobs = jobs
+        is_growing = num_known < len(jobs) < self._limits.max_batch
+        if jobs and not is_growing:
+            taken, jobs = self._fitting(jobs)
+            self._quick_jobs = jobs
+            _deliver([*zip(taken, self._answers_or_errors(taken), strict=True)])
+        if jobs:
+            loop.call_soon(self._call_quick, loop, len(jobs))
 
     def close(self) -> None:
         """Answers the requests that wait and ends the thread."""

@@ -13,9 +13,12 @@ import tensorflow as tf
 from tests.reference.cases import Case, census, random_case
 from tests.reference.oracle import Lookup as OracleLookup
 from tests.reference.oracle import hard_flags
+from ufnrec_tf.config import load_config
 from ufnrec_tf.method import memory_table
 from ufnrec_tf.method.memory import COUNTER_NAMES, FalseNegativeMemory
 from ufnrec_tf.method.memory_table import RowTable
+from ufnrec_tf.method.policies import POLICIES
+from ufnrec_tf.training import build
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
 NUM_CASES = 160
@@ -157,7 +160,7 @@ def test_a_narrow_table_takes_memory_only_for_the_rows_that_are_written():
 
 
 @pytest.mark.parametrize(("num_columns", "largest"), [(8, 65_535), (8, 65_536), (150, 65_536)])
-def test_used_columns_of_rows_are_read_and_written_alone(num_columns, largest):
+def test_only_the_used_columns_of_rows_are_read_and_written(num_columns, largest):
     rng = np.random.default_rng(0)
     tables = [RowTable(40, num_columns, name, largest=largest) for name in ("one", "other")]
     num_used = rng.integers(0, num_columns + 1, 40)
@@ -192,6 +195,22 @@ def test_states_take_two_bytes_where_no_count_can_need_more(most_visits, size):
     assert size_of(most_visits) == size
     # A list may hold an item three times, of which each counts.
     assert size_of(most_visits // 3, allows_duplicates=True) == size
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({}, 2),
+        ({"training.num_epochs": "32768"}, 4),
+        ({"training.draw": "with_replacement"}, 4),
+        ({"training.warm_start": "older"}, 4),
+    ],
+)
+@pytest.mark.parametrize("policy", ["ufnrec", "ufnrec_safe"])
+def test_states_take_two_bytes_only_where_the_visits_are_bounded(settings, size, policy):
+    config = load_config("", [*settings.items()])
+    memory = build.make_memory(config, POLICIES[policy], num_rows=1, num_items=70_000)
+    assert (memory.items.bytes_per_number, memory.states.bytes_per_number) == (4, size)
 
 
 def resident_bytes() -> int:

@@ -158,6 +158,25 @@ def test_wide_rows_are_stored_without_their_empty_columns(tmp_path, before, afte
     np.testing.assert_array_equal(whole, WIDE[OWNERS.rows_of(0, before)])
 
 
+def test_numbers_of_two_bytes_are_read_into_four_and_back_while_they_fit(tmp_path):
+    def worker_of(largest):
+        worker = WideWorker(0, 1)
+        worker.state.tables["items"] = RowTable(NUM_ROWS, 300, "items", largest=largest)
+        return worker, worker.state.tables["items"]
+
+    narrow, wide = worker_of(65_535), worker_of(65_536)
+    narrow[1].assign(WIDE)
+    for (source, _), (target, table) in ((narrow, wide), (wide, narrow)):
+        source.state.write(tmp_path)
+        table.assign(np.zeros_like(WIDE))
+        target.state.read(tmp_path, num_workers=1)
+        np.testing.assert_array_equal(table.numpy(), WIDE)
+    wide[1].assign(np.where(WIDE.max() == WIDE, 65_536, WIDE))
+    wide[0].state.write(tmp_path)
+    with pytest.raises(ValueError, match="2 bytes a number, which do not hold 65536"):
+        narrow[0].state.read(tmp_path, num_workers=1)
+
+
 @pytest.mark.parametrize("name", ["used", "values"])
 def test_a_damaged_part_of_a_wide_table_is_found(tmp_path, name):
     worker = WideWorker(0, 1)

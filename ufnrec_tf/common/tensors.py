@@ -27,8 +27,9 @@ def shared_constant(array: np.ndarray, dtype: tf.DType) -> tf.Tensor:
     """
     # Where a constant is put depends on its dtype and on who asks.
     key = (id(array), dtype.name, tf.constant(array[:1], dtype).device)
-    for old in [old for old, (source, _) in _SHARED.items() if source() is None]:
-        del _SHARED[old]
+    for old, (source, _) in list(_SHARED.items()):
+        if source() is None:
+            _SHARED.pop(old, None)
     source, known = _SHARED.get(key, (lambda: None, lambda: None))
     tensor = known() if source() is array else None
     if tensor is None:

@@ -13,7 +13,7 @@ _CHUNK_NUMBERS = 1 << 22
 class RowTable:
     """A variable [rows, S] in which the used columns of each row are its last ones.
 
-    Its numbers take two bytes where none is above 65,535, else four; all are passed as int32.
+    Its numbers take two bytes where none is above 65,535, else four. A step passes them as int32.
 
     A wide row lies in blocks of at most 64 columns, of which a step reads and writes only as many
     as its fullest row uses. The last blocks of all rows come first, then those to their left, and
@@ -129,21 +129,21 @@ class RowTable:
         places = rows[:, None] + tf.cast(block, tf.int64) * self.shape[0]
         return tf.where(block < num_used[:, None], places, self._no_block)
 
-    def pieces(self) -> Iterator[slice]:
+    def row_chunks(self) -> Iterator[slice]:
         """Yields all rows in slices that are bounded in memory however wide the rows are."""
         step = max(_CHUNK_NUMBERS // self.shape[1], 1)
         for begin in range(0, self.shape[0], step):
             yield slice(begin, min(begin + step, self.shape[0]))
 
     def read_used(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the content of rows: int64 [P], used columns, and their numbers end to end.
+        """Returns the content of rows: int64 [P], how many columns each uses, and their numbers.
 
         Args:
             rows: int64 [P].
 
         Returns:
-            The columns from a row's first number that is not 0 on, and the numbers, row by row, in
-            the 2 or 4 bytes in which they are held.
+            The number of columns from a row's first number that is not 0 on, and the numbers, row
+            by row, in the 2 or 4 bytes in which they are held.
         """
         num_used, values = _used_of(self.read(rows, self.width(rows)).numpy())
         return num_used, values.astype(self._blocks.dtype.as_numpy_dtype)
@@ -155,7 +155,15 @@ class RowTable:
             rows: int64 [P], distinct.
             num_used: int [P], used columns of each, at most S.
             values: int [K], their numbers end to end.
+
+        Raises:
+            ValueError: If a number is above what the table can hold.
         """
+        if values.max(initial=0) > self._blocks.dtype.max:
+            raise ValueError(
+                f"the memory's table has {self.bytes_per_number} bytes a number, which do not hold "
+                f"{values.max()}"
+            )
         width = max(int(num_used.max(initial=0)), 1) if self._is_wide else self._block
         whole = np.zeros([len(rows), width], np.int32)
         whole[_last_columns(num_used, width)] = values
@@ -179,7 +187,7 @@ class RowTable:
 
     def assign(self, values: Any) -> None:
         """Replaces all rows by `values` int [rows, S]."""
-        for piece in self.pieces():
+        for piece in self.row_chunks():
             self.write_rows(np.arange(piece.start, piece.stop), np.asarray(values[piece]))
 
     def numpy(self) -> np.ndarray:

@@ -24,11 +24,11 @@ class SparseTable(Protocol):
 
     shape: tf.TensorShape
 
-    def pieces(self) -> Iterator[slice]:
+    def row_chunks(self) -> Iterator[slice]:
         """Yields all rows in slices that are bounded in memory."""
 
     def read_used(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the used columns of rows, int [P], and their numbers end to end, [K]."""
+        """Returns how many columns rows use, int [P], and their numbers end to end, [K]."""
 
     def write_used(self, rows: np.ndarray, num_used: np.ndarray, values: np.ndarray) -> None:
         """Replaces rows int64 [P], distinct, by what `read_used` returned."""
@@ -63,7 +63,7 @@ def write_arrays(prefix: Path, arrays: Mapping[str, Array | SparseTable]) -> Non
         if isinstance(array, SparseTable):
             shapes[name] = [int(size) for size in array.shape]
             names = [f"{name}{kind}" for kind in (_USED, _VALUES)]
-            written = _write_files([_file_of(prefix, key) for key in names], _used_pieces(array))
+            written = _write_files([_file_of(prefix, key) for key in names], _used_chunks(array))
             checksums |= dict(zip(names, written, strict=True))
         else:
             chunks = ((chunk,) for chunk in _chunks(array))
@@ -120,10 +120,10 @@ def _chunks(array: Array) -> Iterator[np.ndarray]:
             yield array.sparse_read(tf.range(begin, end)).numpy()
 
 
-def _used_pieces(table: SparseTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _used_chunks(table: SparseTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the used columns of rows, in the smallest type that holds S, and their numbers."""
     dtype = np.min_scalar_type(int(table.shape[1]))
-    for piece in table.pieces():
+    for piece in table.row_chunks():
         num_used, values = table.read_used(np.arange(piece.start, piece.stop))
         yield num_used.astype(dtype), values
 

@@ -1,10 +1,10 @@
 """Joins waiting requests into one call of the model.
 
-If a call takes only milliseconds, the event loop's own thread makes it, one in a turn of the loop: to
-pass it on to another thread costs more. Requests that are read in the same turn, or in the next ones
-while each brings more, share it. Such turns take microseconds. Other calls are made by a thread:
-requests that come in meanwhile wait, and as many as fit together go into its next call. It never waits
-for more of them.
+If a call takes only milliseconds, the event loop's own thread makes it, one in a turn of the loop:
+to pass it on to another thread costs more. Requests that are read in the same turn, or in the next
+ones while each brings more, share it. Such turns take microseconds. Other calls are made by a
+thread: requests that come in meanwhile wait, and as many as fit together go into its next call. It
+never waits for more of them.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ MODEL_NAME = "ufnrec"
 
 # Floats of one call's scores: bounds memory if there are a million items.
 _MAX_SCORES = 1 << 26
-# Seconds of a call for which the event loop may answer nobody else, and the calls by which it is
-# known beforehand how many histories they hold.
+# Seconds of a call for which the event loop may answer nobody else; calls, and histories of each,
+# by which `quick_rows` is measured.
 _QUICK_SECONDS = 0.02
 _TIMED_CALLS, _TIMED_ROWS = 3, 8
 # Checks for a new version after which the requests that use the one before are done.
@@ -186,7 +186,7 @@ def _quick_rows(model: LoadedModel) -> int:
     seconds = []
     for _ in range(_TIMED_CALLS):
         begin = time.perf_counter()
-        with suppress(Refusal):  # each request that it hits is told
+        with suppress(Refusal):  # each request gets this refusal
             signature.call(values)
         seconds.append(time.perf_counter() - begin)
     return int(_QUICK_SECONDS * num_rows / min(seconds))

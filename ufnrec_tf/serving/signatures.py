@@ -107,7 +107,8 @@ def load_graphs(path: Path, *, num_items: int) -> Graphs:
             for name, definition in definitions.items()
             if definition.inputs
         }
-        table = next(op for op in graph.get_operations() if op.type == "HashTableV2")
+        # The only one: of raw ids to internal ones.
+        (table,) = (op for op in graph.get_operations() if op.type == "HashTableV2")
         ids = tf1.placeholder(tf.string, [None, None])
         places = tf.raw_ops.LookupTableFindV2(
             table_handle=table.outputs[0], keys=ids, default_value=tf.constant(0)

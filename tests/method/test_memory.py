@@ -210,6 +210,7 @@ def test_states_take_two_bytes_where_no_count_can_need_more(most_visits, size):
 def test_states_take_two_bytes_only_where_the_visits_are_bounded(settings, size, policy):
     config = load_config("", [*settings.items()])
     memory = build.make_memory(config, POLICIES[policy], num_rows=1, num_items=70_000)
+    assert memory is not None
     assert (memory.items.bytes_per_number, memory.states.bytes_per_number) == (4, size)
 
 

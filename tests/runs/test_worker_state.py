@@ -1,5 +1,7 @@
 """Tests of what each worker keeps, and of dealing it out anew to other numbers of workers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -160,7 +162,7 @@ def test_wide_rows_are_stored_without_their_empty_columns(tmp_path, before, afte
 
 def test_numbers_of_two_bytes_are_read_into_four_and_back_while_they_fit(tmp_path):
     def worker_of(largest):
-        worker = WideWorker(0, 1)
+        worker: Any = WideWorker(0, 1)
         worker.state.tables["items"] = RowTable(NUM_ROWS, 300, "items", largest=largest)
         return worker, worker.state.tables["items"]
 

@@ -27,8 +27,8 @@ def shared_constant(array: np.ndarray, dtype: tf.DType) -> tf.Tensor:
     """
     # Where a constant is put depends on its dtype and on who asks.
     key = (id(array), dtype.name, tf.constant(array[:1], dtype).device)
-    for old, (source, _) in list(_SHARED.items()):
-        if source() is None:
+    for old, (gone, _) in list(_SHARED.items()):  # another thread may change it
+        if gone() is None:
             _SHARED.pop(old, None)
     source, known = _SHARED.get(key, (lambda: None, lambda: None))
     tensor = known() if source() is array else None

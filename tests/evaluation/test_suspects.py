@@ -14,7 +14,7 @@ from ufnrec_tf.data.windows import make_samples
 from ufnrec_tf.evaluation import planted_detection, suspects
 from ufnrec_tf.evaluation.planted_detection import auc, margin_auc, suspect_aucs
 from ufnrec_tf.evaluation.suspects import margins, newest_vectors, read_suspects
-from ufnrec_tf.method import memory_usage
+from ufnrec_tf.method import memory_table
 from ufnrec_tf.method.memory import FalseNegativeMemory
 from ufnrec_tf.method.memory_table import RowTable
 
@@ -31,7 +31,7 @@ def test_suspects_are_the_counted_items_highest_first(monkeypatch):
     memory = filled_memory()
     expected = [(1, 9, 6), (0, 3, 3), (3, 7, 3), (1, 2, 2), (4, 2, 2), (0, 5, 1), (4, 4, 1)]
     for chunk in (65_536, 2):
-        monkeypatch.setattr(memory_usage, "_CHUNK_ROWS", chunk)
+        monkeypatch.setattr(memory_table, "_CHUNK_ROWS", chunk)
         found = read_suspects(memory)
         assert list(zip(found.rows, found.items, found.counts, strict=True)) == expected
         assert found.is_flagged.tolist() == [True] * 3 + [False] * 4  # counted more than twice
@@ -43,13 +43,13 @@ def test_suspects_are_the_counted_items_highest_first(monkeypatch):
 def test_a_chunk_of_wide_rows_is_of_bounded_size():
     for num_columns in (8, 2048):
         table = RowTable(70_000, num_columns, "table", largest=1)
-        sizes = [chunk.stop - chunk.start for chunk in memory_usage.row_chunks(table, 70_000)]
+        sizes = [chunk.stop - chunk.start for chunk in table.row_chunks()]
         assert sum(sizes) == 70_000 and max(sizes) * num_columns <= 1 << 21
 
 
 def test_suspects_are_cut_from_the_lowest(monkeypatch):
     for chunk in (65_536, 1):
-        monkeypatch.setattr(memory_usage, "_CHUNK_ROWS", chunk)
+        monkeypatch.setattr(memory_table, "_CHUNK_ROWS", chunk)
         found = read_suspects(filled_memory(), most=2)
         assert found.rows.tolist() == [1, 0] and found.items.tolist() == [9, 3]
         assert (found.num_suspects, found.num_flagged) == (7, 3)

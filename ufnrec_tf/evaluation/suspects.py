@@ -12,7 +12,7 @@ from ufnrec_tf.common.tensors import shared_constant
 from ufnrec_tf.data.windows import Samples
 from ufnrec_tf.evaluation.ranking import newest_windows
 from ufnrec_tf.method.memory import FalseNegativeMemory
-from ufnrec_tf.method.memory_usage import read_rows, row_chunks
+from ufnrec_tf.method.memory_usage import read_rows
 
 _CHUNK_HISTORIES = 512
 _CHUNK_PAIRS = 65_536
@@ -48,7 +48,7 @@ def read_suspects(memory: FalseNegativeMemory, *, most: int = 0) -> Suspects:
     parts = [np.zeros([3, 0], np.int64)]  # rows, items, counts
     num_suspects = num_flagged = 0
     with working_on("reading the memory", memory.num_rows, "rows") as read:
-        for chunk in row_chunks(memory.items, memory.num_rows):
+        for chunk in memory.items.row_chunks(memory.num_rows):
             items, states = (x.numpy() for x in read_rows(memory.items, memory.states, chunk))
             counts = states // 2
             row, slot = np.nonzero((items > 0) & (counts > 0))

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 _BLOCK_COLUMNS = 64
-_CHUNK_NUMBERS = 1 << 22
+_CHUNK_ROWS = 65_536
+_CHUNK_NUMBERS = 1 << 21
 
 
 class RowTable:
@@ -129,11 +130,12 @@ class RowTable:
         places = rows[:, None] + tf.cast(block, tf.int64) * self.shape[0]
         return tf.where(block < num_used[:, None], places, self._no_block)
 
-    def row_chunks(self) -> Iterator[slice]:
-        """Yields all rows in slices that are bounded in memory however wide the rows are."""
-        step = max(_CHUNK_NUMBERS // self.shape[1], 1)
-        for begin in range(0, self.shape[0], step):
-            yield slice(begin, min(begin + step, self.shape[0]))
+    def row_chunks(self, num_rows: int | None = None) -> Iterator[slice]:
+        """Yields all rows, or the first `num_rows`, some at a time, fewer where they are wide."""
+        num_rows = self.shape[0] if num_rows is None else num_rows
+        step = min(_CHUNK_ROWS, max(_CHUNK_NUMBERS // self.shape[1], 1))
+        for begin in range(0, num_rows, step):
+            yield slice(begin, min(begin + step, num_rows))
 
     def read_used(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the content of rows: int64 [P], how many columns each uses, and their numbers.
@@ -187,8 +189,8 @@ class RowTable:
 
     def assign(self, values: Any) -> None:
         """Replaces all rows by `values` int [rows, S]."""
-        for piece in self.row_chunks():
-            self.write_rows(np.arange(piece.start, piece.stop), np.asarray(values[piece]))
+        for chunk in self.row_chunks():
+            self.write_rows(np.arange(chunk.start, chunk.stop), np.asarray(values[chunk]))
 
     def numpy(self) -> np.ndarray:
         """Returns all rows."""

@@ -1,6 +1,6 @@
 """The use of the memory's tables, read between steps: how full they are, and the suspects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +8,6 @@ import tensorflow as tf
 
 from ufnrec_tf.method.memory_table import RowTable
 
-_CHUNK_ROWS = 65_536
-_CHUNK_NUMBERS = 1 << 21
 _NUM_BINS = 64
 
 
@@ -48,13 +46,6 @@ def over_workers(usage: MemoryUsage, add_up: Callable[[np.ndarray], np.ndarray])
     return usage._replace(**dict(zip(names, sums, strict=True)), count_histogram=histogram)
 
 
-def row_chunks(items: RowTable, num_rows: int) -> Iterator[slice]:
-    """Yields the first `num_rows` rows of a table a chunk at a time, fewer where rows are wide."""
-    step = min(_CHUNK_ROWS, max(_CHUNK_NUMBERS // items.shape[1], 1))
-    for begin in range(0, num_rows, step):
-        yield slice(begin, min(begin + step, num_rows))
-
-
 def read_rows(items: RowTable, states: RowTable, chunk: slice) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns items and states of some rows, [n, W], without the columns that none of them uses."""
     rows = tf.range(chunk.start, chunk.stop, dtype=tf.int64)
@@ -68,7 +59,7 @@ def measure(
     """Returns how full the tables of a `FalseNegativeMemory` are."""
     histogram = tf.zeros([_NUM_BINS], tf.int64)
     counted = remembered = 0
-    for chunk in row_chunks(items, num_rows):
+    for chunk in items.row_chunks(num_rows):
         row_items, row_states = read_rows(items, states, chunk)
         used = tf.boolean_mask(row_states, row_items > 0)
         counted += int(tf.size(used))
@@ -100,7 +91,7 @@ def suspect_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns int64 [K] rows and int32 [K] items of all counts above the patience."""
     rows, found = [np.zeros([0], np.int64)], [np.zeros([0], np.int32)]
-    for chunk in row_chunks(items, num_rows):
+    for chunk in items.row_chunks(num_rows):
         row_items, row_states = read_rows(items, states, chunk)
         is_suspect = row_states // 2 > patience
         rows.append(tf.where(is_suspect).numpy()[:, 0] + chunk.start)

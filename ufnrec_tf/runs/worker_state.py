@@ -123,8 +123,8 @@ def _chunks(array: Array) -> Iterator[np.ndarray]:
 def _used_chunks(table: SparseTable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields the used columns of rows, in the smallest type that holds S, and their numbers."""
     dtype = np.min_scalar_type(int(table.shape[1]))
-    for piece in table.row_chunks():
-        num_used, values = table.read_used(np.arange(piece.start, piece.stop))
+    for chunk in table.row_chunks():
+        num_used, values = table.read_used(np.arange(chunk.start, chunk.stop))
         yield num_used.astype(dtype), values
 
 

@@ -135,17 +135,17 @@ def test_the_same_command_goes_on_and_ends_as_if_nothing_had_happened(disturbed,
     assert metric_lines(workdir) == metric_lines(whole[0])
 
 
-def test_one_worker_goes_on_from_the_checkpoint_of_two(disturbed, whole):
+def test_one_worker_goes_on_from_the_checkpoint_of_two_and_two_finish(disturbed, whole):
+    """The two have nothing to train: the newest checkpoint is that of the one."""
     workdir = disturbed[0].parent / "one"
-    with forks([arguments(workdir, "one")], worker_environments(1)) as started:
+    unfinished = [*arguments(workdir, "one"), "--config.training.finish=false"]
+    with forks([unfinished], worker_environments(1)) as started:
         codes, outputs = finish_all(started, 280)
     assert codes == [0], outputs
     assert "resuming from step-" in outputs[0]
-    got, expected = (read(path / "result.json") for path in (workdir, whole[0]))
-    assert got["test"] == expected["test"] and got["validation"] == expected["validation"]
-    assert got["totals"]["flips"] == expected["totals"]["flips"]
-    ranks = [pd.read_parquet(path / "ranks.parquet") for path in (workdir, whole[0])]
-    pd.testing.assert_frame_equal(ranks[0], ranks[1])
+    codes, outputs = run_to_the_end(workdir)
+    assert codes == [0, 0], outputs
+    assert_same_end(workdir, whole[0])
 
 
 def test_a_worker_whose_others_never_come_ends_with_one_line(tmp_path):

@@ -644,5 +644,6 @@ def give_whole_memory(config: ConfigDict, experiment: Experiment, store: Checkpo
             sums={"counters": whole.counters},
             rows_of=experiment.row_owners.rows_of,
         )
-        state.read(store.folder / store.newest(), num_workers=experiment.workers.count)
+        newest = store.newest()  # other workers may have written it, if these had nothing to train
+        state.read(store.folder / newest, num_workers=int(store.state(newest)["num_workers"]))
     model.memory = whole

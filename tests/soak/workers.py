@@ -23,7 +23,7 @@ from tests.processes.test_workers import LOST_SECONDS, arguments, finish_all
 from ufnrec_tf.method.soft_labels import ITEMS_FILE, SHARES_FILE
 
 TOLD = "another worker of this run was lost", "waiting for all workers of this run"
-MORE = ("--config.distribution.start_minutes=0.5", "--config.training.num_epochs=200")
+MORE = ("--config.distribution.start_minutes=0.5", "--config.training.num_epochs=600")
 """So many epochs that no turn comes to the end."""
 MOST_SECONDS = 18.0
 """A turn is disturbed after so long at most: start, some epochs, checkpoints."""

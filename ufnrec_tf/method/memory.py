@@ -51,7 +51,7 @@ class FalseNegativeMemory:
 
     A row is a transition, `row_offset[user] + index`, so that neither a crop nor another window
     length moves it, and padding costs nothing. A row has `num_slots` slots, each an item
-    (int32) and a state (int32: twice the count, plus 1 while the item is remembered), sorted by
+    and a state (twice the count, plus 1 while the item is remembered), sorted by
     item with the empty ones first. Item and state take 2 bytes each where the largest item, or
     the largest state that `most_visits` allows, is at most 65,535, else 4; where there are many
     slots, only those in use (`RowTable`). In faithful mode (`allows_duplicates`) the ordered list
